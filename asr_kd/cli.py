@@ -1,0 +1,67 @@
+"""`asr-kd VERB ...`: one verb a station of the data's way. Verbs are imported when they are called."""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from asr_kd import __version__
+
+VERBS = {
+    "prepare": ("asr_kd.corpora.prepare", "corpus -> manifests"),
+    "shard": ("asr_kd.shards.shard", "manifests -> WebDataset tars"),
+    "inspect": ("asr_kd.shards.inspect", "what is in a manifest, shard, sidecar or checkpoint"),
+    "align": ("asr_kd.align.align", "labelled shards -> senones and frame alignments"),
+    "train": ("asr_kd.train.train", "labelled shards + alignments -> teacher (or a labelled-only student)"),
+    "label": ("asr_kd.label.label", "unlabelled shards + teacher -> soft-target sidecars"),
+    "distill": ("asr_kd.distill.distill", "shards + sidecars -> student"),
+    "graph": ("asr_kd.graph.build", "lexicon + text + senones -> decoding graph"),
+    "tune": ("asr_kd.decode.tune", "labelled held-out shards + model + graph -> acoustic scale"),
+    "decode": ("asr_kd.decode.decode", "shards + model + graph -> hypotheses"),
+    "score": ("asr_kd.score.score", "hypotheses + references -> WER with intervals"),
+    "report": ("asr_kd.report.report", "scores -> results.json and report.html"),
+    "results": ("asr_kd.report.results", "runs of several seeds -> RESULTS.md"),
+}
+
+
+def build_parser(verb: str | None = None) -> argparse.ArgumentParser:
+    """The parser; only the arguments of `verb` are filled in, so that `--help` answers at once."""
+    parser = argparse.ArgumentParser(
+        prog="asr-kd",
+        description="Semi-supervised speech recognition: a teacher that labels and a student that learns from it.",
+        epilog="Each verb has its own help: asr-kd VERB --help. Recipes chain them: recipes/quickstart/run.sh.",
+    )
+    parser.add_argument("--version", action="version", version=f"asr_kd {__version__}")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for name, (module, purpose) in VERBS.items():
+        sub = verbs.add_parser(
+            name, help=purpose, description=purpose, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        if name == verb:
+            station = importlib.import_module(module)
+            sub.description = f"{purpose}\n\n{(station.__doc__ or '').strip()}"
+            station.add_arguments(sub)
+            sub.set_defaults(run=station.run)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb. 0: done; 2: the user's mistake, told in one line; 130: interrupted."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    verb = next((a for a in argv if a in VERBS), None)
+    args = build_parser(verb).parse_args(argv)
+    try:
+        return args.run(args) or 0
+    except (ValueError, FileNotFoundError, PermissionError) as e:
+        print(f"asr-kd {args.verb}: {e}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(
+            f"asr-kd {args.verb}: interrupted; what was finished is kept, run the same command to go on.",
+            file=sys.stderr,
+        )
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,149 @@
+"""Configs: frozen dataclasses filled from YAML or JSON and `a.b=3` overrides; unknown keys are errors."""
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+C = TypeVar("C")
+
+
+def load_config(cls: type[C], source: str | Path | Mapping[str, Any] | None = None, overrides: Sequence[str] = ()) -> C:
+    """Build the dataclass `cls` from a YAML/JSON file or a mapping, then apply overrides such as `optim.lr=0.001`.
+
+    ValueError names the file, the key and, for an unknown key, the nearest known one.
+    """
+    name = str(source) if isinstance(source, (str, Path)) else cls.__name__
+    if isinstance(source, (str, Path)):
+        data = _read_yaml(Path(source))
+    else:
+        data = _copy(source or {})
+    for override in overrides:
+        key, separator, value = override.partition("=")
+        if not separator:
+            raise ValueError(f"{override}: not an override. Write it as key=value, for instance optim.lr=0.001.")
+        _assign(data, key.split("."), yaml.safe_load(value), override)
+    return _build(cls, data, name, "")
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """The config as plain dicts, lists and scalars; `load_config(type(config), to_dict(config)) == config`."""
+    return _plain(dataclasses.asdict(config))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _copy(value: Any) -> Any:
+    return {k: _copy(v) for k, v in value.items()} if isinstance(value, Mapping) else value
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ValueError(f"{path}: no such config file") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as e:
+        raise ValueError(f"{path}: not valid YAML ({' '.join(str(e).split())})") from None
+    if data is None:
+        return {}
+    if not isinstance(data, dict):
+        raise ValueError(f"{path}: holds a {type(data).__name__}; a config is a mapping of keys to values")
+    return data
+
+
+def _assign(data: dict[str, Any], keys: list[str], value: Any, override: str) -> None:
+    for key in keys[:-1]:
+        data = data.setdefault(key, {})
+        if not isinstance(data, dict):
+            raise ValueError(f"{override}: {key} is a plain value, it has no fields")
+    data[keys[-1]] = value
+
+
+def _build(cls: type[C], data: Any, source: str, prefix: str) -> C:
+    if not isinstance(data, Mapping):
+        raise ValueError(f"{source}: {prefix.rstrip('.') or cls.__name__} is {data!r}; a mapping of fields is needed")
+    hints = typing.get_type_hints(cls)
+    fields = {f.name for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    for key in data:
+        if key not in fields:
+            near = difflib.get_close_matches(str(key), fields, n=1)
+            hint = f" Did you mean {prefix}{near[0]}?" if near else f" Known: {', '.join(sorted(fields))}."
+            raise ValueError(f"{source}: unknown key {prefix}{key}.{hint}")
+    values = {key: _convert(hints[key], value, source, prefix + key) for key, value in data.items()}
+    try:
+        return cls(**values)
+    except TypeError as e:  # a required field is missing
+        raise ValueError(f"{source}: {e}") from None
+    except ValueError as e:
+        raise ValueError(f"{source}: {e}") from None
+
+
+def _convert(hint: Any, value: Any, source: str, key: str) -> Any:
+    """`value` as the type that the field declares, or ValueError."""
+    origin = typing.get_origin(hint)
+    wrong = ValueError(f"{source}: {key} is {value!r}; {_type_name(hint)} is needed")
+    if hint is Any:
+        return value
+    if origin in (typing.Union, types.UnionType):
+        for option in sorted(typing.get_args(hint), key=lambda o: o is str):
+            if option is type(None):
+                if value is None:
+                    return None
+                continue
+            try:
+                return _convert(option, value, source, key)
+            except ValueError as e:
+                if dataclasses.is_dataclass(option):
+                    raise e
+        raise wrong
+    if dataclasses.is_dataclass(hint):
+        return value if isinstance(value, hint) else _build(hint, value, source, key + ".")  # type: ignore[arg-type]
+    if origin is typing.Literal:
+        if value not in typing.get_args(hint):
+            raise wrong
+        return value
+    if origin in (tuple, list):
+        if not isinstance(value, (list, tuple)):
+            raise wrong
+        args = typing.get_args(hint)
+        if origin is tuple and not (len(args) == 2 and args[1] is Ellipsis):
+            if len(value) != len(args):
+                raise wrong
+            return tuple(
+                _convert(a, v, source, f"{key}[{i}]") for i, (a, v) in enumerate(zip(args, value, strict=True))
+            )
+        return origin(_convert(args[0], v, source, f"{key}[{i}]") for i, v in enumerate(value))
+    if origin is dict:
+        if not isinstance(value, Mapping):
+            raise wrong
+        value_hint = typing.get_args(hint)[1]
+        return {k: _convert(value_hint, v, source, f"{key}.{k}") for k, v in value.items()}
+    if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    if hint is float and isinstance(value, str):  # YAML reads 1e-3 as text
+        try:
+            return float(value)
+        except ValueError:
+            raise wrong from None
+    if hint is Path and isinstance(value, (str, Path)):
+        return Path(value)
+    if isinstance(hint, type) and isinstance(value, hint) and (hint is bool or not isinstance(value, bool)):
+        return value
+    raise wrong
+
+
+def _type_name(hint: Any) -> str:
+    if typing.get_origin(hint) is typing.Literal:
+        return "one of " + ", ".join(map(str, typing.get_args(hint)))
+    return {int: "a whole number", float: "a number", str: "text", bool: "true or false"}.get(hint, str(hint))

@@ -1,0 +1,122 @@
+"""A corpus in parts: labelled, dev, unlabelled, test; how its recordings are measured and its manifests written."""
+
+import json
+import sys
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from asr_kd.core.files import atomic_path
+from asr_kd.core.progress import SECONDS_PER_HOUR
+from asr_kd.corpora.audio import audio_seconds
+from asr_kd.corpora.manifest import Utterance, write_manifest
+
+MANIFESTS = ("labelled", "dev", "unlabelled", "hidden", "test")
+SET_ASIDE = "set_aside.jsonl"
+"""Beside the manifests: what was left out and why, one {"id", "audio_filepath", "error"} a line."""
+
+
+@dataclass(frozen=True)
+class Recording:
+    """An utterance whose length is not known yet."""
+
+    id: str
+    path: Path | None
+    """None: the corpus lists it, the audio is not there."""
+    text: str | None = None
+    speaker: str | None = None
+    meta: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SetAside:
+    """A recording that cannot be used, and why."""
+
+    id: str
+    audio_filepath: str | None
+    error: str
+
+
+@dataclass
+class Corpus:
+    """The parts of a prepared corpus; speakers of different parts are disjoint wherever speakers are known."""
+
+    labelled: list[Utterance] = field(default_factory=list)
+    dev: list[Utterance] = field(default_factory=list)
+    """Labelled, held out: early stopping and tuning."""
+    unlabelled: list[Utterance] = field(default_factory=list)
+    """Written without text to `unlabelled.jsonl`, and where the text is known, with it to `hidden.jsonl`."""
+    test: list[Utterance] = field(default_factory=list)
+    lexicon: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
+    """Word and phones, one pronunciation an entry."""
+    set_aside: list[SetAside] = field(default_factory=list)
+
+    def parts(self) -> dict[str, list[Utterance]]:
+        """The manifests' contents by manifest name."""
+        bare = [
+            Utterance(u.id, u.audio_filepath, u.duration, u.offset, None, u.speaker, u.meta) for u in self.unlabelled
+        ]
+        hidden = [u for u in self.unlabelled if u.text is not None]
+        return dict(zip(MANIFESTS, (self.labelled, self.dev, bare, hidden, self.test), strict=True))
+
+
+def measure(recordings: Iterable[Recording], threads: int = 8) -> tuple[list[Utterance], list[SetAside]]:
+    """Read the length of every recording (headers only); what cannot be read is set aside, the order is kept."""
+
+    def one(recording: Recording) -> Utterance | SetAside:
+        path = recording.path
+        if path is None:
+            return SetAside(recording.id, None, f"{recording.id}: no audio file in its place")
+        try:
+            seconds = audio_seconds(path)
+        except ValueError as e:
+            return SetAside(recording.id, str(path), str(e))
+        return Utterance(recording.id, str(path), seconds, 0.0, recording.text, recording.speaker, recording.meta)
+
+    with ThreadPoolExecutor(threads) as pool:
+        results = list(pool.map(one, recordings))
+    return [r for r in results if isinstance(r, Utterance)], [r for r in results if isinstance(r, SetAside)]
+
+
+def write_corpus(corpus: Corpus, out: Path) -> None:
+    """Write the manifests, `lexicon.txt` and `set_aside.jsonl` that the corpus has; those of an earlier run go."""
+    for name, utterances in corpus.parts().items():
+        path = out / f"{name}.jsonl"
+        if utterances:
+            write_manifest(path, utterances)
+        else:
+            path.unlink(missing_ok=True)
+    lines = sorted({" ".join((word, *phones)) for word, phones in corpus.lexicon})
+    _write_lines(out / "lexicon.txt", lines)
+    _write_lines(out / SET_ASIDE, [json.dumps(vars(s), ensure_ascii=False) for s in corpus.set_aside])
+
+
+def _write_lines(path: Path, lines: list[str]) -> None:
+    if not lines:
+        path.unlink(missing_ok=True)
+        return
+    with atomic_path(path) as temporary:
+        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def print_summary(corpus: Corpus) -> None:
+    """Counts, hours and speakers of each part to stdout; what was set aside to stderr."""
+    print(f"{'part':<12}{'utterances':>12}{'hours':>10}{'speakers':>10}")
+    for name, utterances in corpus.parts().items():
+        hours = sum(u.duration for u in utterances) / SECONDS_PER_HOUR
+        speakers = len({u.speaker for u in utterances if u.speaker is not None})
+        print(f"{name:<12}{len(utterances):>12}{hours:>10.3f}{speakers:>10}")
+    if corpus.lexicon:
+        print(f"{'lexicon':<12}{len(corpus.lexicon):>12} pronunciations")
+    with_digits = sum(any(c.isdigit() for c in u.text or "") for u in [*corpus.labelled, *corpus.dev, *corpus.test])
+    if with_digits:
+        print(
+            f"{with_digits} transcripts hold digits, which no lexicon spells; write numbers as words to use them.",
+            file=sys.stderr,
+        )
+    if corpus.set_aside:
+        first = corpus.set_aside[0]
+        count = len(corpus.set_aside)
+        print(f"{count} recordings set aside, listed in {SET_ASIDE}; the first: {first.error}", file=sys.stderr)

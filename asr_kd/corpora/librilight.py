@@ -1,0 +1,149 @@
+"""Libri-Light: up to 60,000 h of unlabelled audio books, and its limited labelled sets of 10 h, 1 h and 10 min.
+
+The recordings are chapters of many minutes; they are cut at the pauses that the corpus's own JSON files list.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from asr_kd.core.files import read_json
+from asr_kd.corpora.corpus import Corpus, Recording, measure
+from asr_kd.corpora.librispeech import SUBSETS, read_librispeech, transcribed_recordings
+from asr_kd.corpora.manifest import Utterance
+
+UNLABELLED = ("small", "medium", "large", "duplicate")
+LIMITED_FOLDER = "librispeech_finetuning"
+LIMITED = {"10min": ("1h/0",), "1h": ("1h/*",), "10h": ("1h/*", "9h")}
+MAX_SECONDS = 20.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `asr-kd prepare librilight`."""
+    parser.add_argument("--download", action="store_true", help="fetch the limited labelled set if it is not there")
+    parser.add_argument(
+        "--unlabelled-subsets",
+        nargs="*",
+        metavar="SUBSET",
+        help=f"folders of ROOT to take: {' '.join(UNLABELLED)} (default: those that are there)",
+    )
+    parser.add_argument("--limited", choices=list(LIMITED), default="10h", help="labelled set (default: %(default)s)")
+    parser.add_argument(
+        "--max-seconds",
+        type=float,
+        default=MAX_SECONDS,
+        help="longest piece a chapter is cut into (default: %(default)g)",
+    )
+    parser.add_argument("--librispeech", type=Path, metavar="DIR", help="LibriSpeech, for its dev and test subsets")
+
+
+def from_args(root: Path, args: argparse.Namespace) -> Corpus:
+    """The corpus as the command line asks for it."""
+    subsets = None if args.unlabelled_subsets is None else tuple(args.unlabelled_subsets)
+    return read_librilight(root, subsets, args.limited, args.max_seconds, args.librispeech, args.download)
+
+
+def read_librilight(
+    root: Path,
+    unlabelled_subsets: tuple[str, ...] | None = None,
+    limited: str = "10h",
+    max_seconds: float = MAX_SECONDS,
+    librispeech: Path | None = None,
+    download: bool = False,
+) -> Corpus:
+    """Libri-Light in parts: unlabelled pieces of at most `max_seconds`, the limited set as labelled part.
+
+    root: folder with `small/`, `medium/`, ... and `librispeech_finetuning/`.  dev and test come from `librispeech`.
+    ValueError when a folder that is asked for is not there, or nothing is.
+    """
+    if not max_seconds > 0:
+        raise ValueError(f"--max-seconds {max_seconds}: it must be above 0")
+    corpus = Corpus()
+    if librispeech is not None:
+        corpus = read_librispeech(librispeech, {part: SUBSETS[part] for part in ("dev", "test")})
+    if download and not (root / LIMITED_FOLDER).is_dir():
+        _download(root)
+    if (root / LIMITED_FOLDER).is_dir():
+        folders = [
+            half for pattern in LIMITED[limited] for half in sorted((root / LIMITED_FOLDER).glob(f"{pattern}/*"))
+        ]
+        corpus.labelled, aside = measure(transcribed_recordings(folders, {"subset": limited}))
+        corpus.set_aside.extend(aside)
+    else:
+        print(f"{root / LIMITED_FOLDER}: not there, no labelled part. --download fetches it.", file=sys.stderr)
+    subsets = tuple(s for s in UNLABELLED if (root / s).is_dir()) if unlabelled_subsets is None else unlabelled_subsets
+    for subset in subsets:
+        if not (root / subset).is_dir():
+            raise ValueError(f"--unlabelled-subsets {subset}: {root} has no such folder")
+        chapters, aside = measure(_chapters(root / subset))
+        corpus.unlabelled.extend(piece for chapter in chapters for piece in _pieces(chapter, max_seconds))
+        corpus.set_aside.extend(aside)
+    return corpus
+
+
+def _chapters(folder: Path) -> Iterator[Recording]:
+    """One recording a file: SPEAKER/BOOK/FILE.flac."""
+    for path in sorted(folder.glob("*/*/*.flac")):
+        speaker, book = path.parts[-3:-1]
+        yield Recording(f"{speaker}-{book}-{path.stem}", path.resolve(), None, speaker, {"subset": folder.name})
+
+
+def _pieces(chapter: Utterance, max_seconds: float) -> Iterator[Utterance]:
+    """The chapter cut at pauses. Its id gets the start in milliseconds; a chapter that fits stays whole."""
+    for start, end in cut(_voiced(chapter), max_seconds):
+        end = min(end, chapter.duration)
+        if end > start:
+            yield Utterance(
+                f"{chapter.id}-{round(start * 1000):08d}",
+                chapter.audio_filepath,
+                end - start,
+                start,
+                None,
+                chapter.speaker,
+                chapter.meta,
+            )
+
+
+def _voiced(chapter: Utterance) -> list[tuple[float, float]]:
+    """Start and end, in seconds, of the stretches of speech that the JSON beside the audio lists; else of it all."""
+    path = Path(chapter.audio_filepath).with_suffix(".json")
+    if path.is_file():
+        try:
+            return [(float(start), float(end)) for start, end in read_json(path)["voice_activity"]]
+        except (KeyError, TypeError, ValueError):
+            print(f"{path}: no usable voice_activity; cut without regard to pauses", file=sys.stderr)
+    return [(0.0, chapter.duration)]
+
+
+def cut(voiced: list[tuple[float, float]], max_seconds: float) -> Iterator[tuple[float, float]]:
+    """Join neighbouring stretches of speech, pauses included, into pieces of at most `max_seconds`.
+
+    A stretch that is longer by itself is cut evenly.
+    """
+    piece: tuple[float, float] | None = None
+    for start, end in voiced:
+        if piece is not None and end - piece[0] <= max_seconds:
+            piece = (piece[0], end)
+            continue
+        if piece is not None:
+            yield piece
+        count = max(1, -int(-(end - start) // max_seconds))
+        step = (end - start) / count
+        yield from ((start + i * step, start + (i + 1) * step) for i in range(count - 1))
+        piece = (start + (count - 1) * step, end)
+    if piece is not None:
+        yield piece
+
+
+def _download(root: Path) -> None:
+    import torchaudio.datasets  # slow to import, and only downloads need it
+
+    root.mkdir(parents=True, exist_ok=True)
+    try:
+        torchaudio.datasets.LibriLightLimited(str(root), download=True)
+    except (OSError, RuntimeError) as e:
+        raise ValueError(
+            f"Libri-Light's limited set: cannot be fetched ({getattr(e, 'reason', e)}). "
+            f"Fetch librispeech_finetuning.tgz by hand and unpack it in {root}."
+        ) from None

@@ -1,0 +1,1 @@
+"""From a model, a graph and audio to hypotheses."""

@@ -1,0 +1,80 @@
+"""Writes OUT/hyp.jsonl, one {"id", "text", "seconds"} a line in order of id, and OUT/decode.json with the scales used, the
+model's parameters and the real-time factor:
+
+  asr-kd decode exp/shards/test --model exp/student --graph exp/graph --scales exp/student/tune --out exp/decode/student
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import torch
+
+from asr_kd.core.config import load_config
+from asr_kd.core.files import atomic_path, write_json
+from asr_kd.core.progress import Progress
+from asr_kd.core.runtime import set_threads
+from asr_kd.decode.recognise import Recogniser, Scales, all_shards, describe
+from asr_kd.graph.search import SearchConfig
+from asr_kd.models.checkpoint import model_fingerprint
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `asr-kd decode`."""
+    parser.add_argument("shards", nargs="+", type=Path, help="shards or folders to recognise")
+    parser.add_argument("--model", required=True, type=Path)
+    parser.add_argument("--graph", required=True, type=Path, help="folder written by asr-kd graph")
+    parser.add_argument(
+        "--scales", type=Path, help="tune.json of asr-kd tune, or its folder (default: acoustic 1, prior 1)"
+    )
+    parser.add_argument("--nbest", type=int, default=1, help="also write that many hypotheses an utterance, as `nbest`")
+    parser.add_argument("--beam", type=float, default=SearchConfig.beam)
+    parser.add_argument("--out", required=True, type=Path)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--precision", default="auto", help="auto, bf16 or float32")
+    parser.add_argument("--threads", type=int, help="CPU threads of one operation")
+
+
+def run(args: argparse.Namespace) -> int:
+    """The verb."""
+    threads = set_threads(args.threads)
+    scales = Scales.load(args.scales) if args.scales else Scales()
+    config = load_config(SearchConfig, {"beam": args.beam})
+    recogniser = Recogniser(args.model, args.graph, args.device, args.precision)
+    shards, seconds = all_shards(args.shards)
+    searcher = recogniser.searcher(config)
+    lines = {}
+    with Progress("decode", seconds) as progress:
+        for scored in recogniser.score(shards, progress):
+            words = recogniser.search(searcher, scored.log_p_TC, scales)
+            line = {"id": scored.id, "text": " ".join(words), "seconds": scored.seconds}
+            if args.nbest > 1:
+                paths = searcher.n_best(recogniser.scaled(scored.log_p_TC, scales), args.nbest)
+                line["nbest"] = [
+                    {"text": " ".join(recogniser.graph.words[w] for w in p.words), "cost": round(p.cost, 3)}
+                    for p in paths
+                ]
+            lines[scored.id] = line
+    with atomic_path(args.out / "hyp.jsonl") as temporary, open(temporary, "w", encoding="utf-8") as f:
+        f.writelines(json.dumps(lines[i], ensure_ascii=False) + "\n" for i in sorted(lines))
+    model = recogniser.inference.model
+    write_json(
+        args.out / "decode.json",
+        {
+            **describe(scales, config),
+            "model": model_fingerprint(args.model),
+            "graph": recogniser.graph.fingerprint,
+            "params": sum(p.numel() for p in model.parameters()),
+            "rtf": recogniser.real_time_factor,
+            "utterances": len(lines),
+            "audio_seconds": recogniser.audio_seconds,
+            "threads": threads,
+            "torch": torch.__version__,
+        },
+    )
+    print(
+        f"{len(lines)} utterances, real-time factor {recogniser.real_time_factor:.4f}: {args.out / 'hyp.jsonl'}",
+        file=sys.stderr,
+    )
+    return 0

@@ -1,0 +1,109 @@
+"""Recognition of shards: the model's scores through the graph. `decode` and `tune` share it."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from asr_kd.core.files import read_json
+from asr_kd.core.progress import Progress
+from asr_kd.core.runtime import device
+from asr_kd.graph.build import Graph, load_graph
+from asr_kd.graph.search import SearchConfig, Searcher
+from asr_kd.models.checkpoint import load_model
+from asr_kd.models.inference import Inference
+from asr_kd.shards.reader import find_shards, open_shard
+
+UTTERANCES_PER_BATCH = 16
+
+
+@dataclass(frozen=True)
+class Scales:
+    """Weights of the acoustic model in the search; `asr-kd tune` chooses them on labelled held-out data."""
+
+    acoustic: float = 1.0
+    """Multiplies the scores: small values trust the language model."""
+    prior: float = 1.0
+    """Share of the log-priors taken off the log-posteriors."""
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Scales":
+        """Read what `asr-kd tune` wrote (`tune.json`, or its folder)."""
+        file = Path(path) / "tune.json" if Path(path).is_dir() else Path(path)
+        data = read_json(file)
+        try:
+            return cls(float(data["acoustic"]), float(data["prior"]))
+        except (KeyError, TypeError, ValueError):
+            raise ValueError(f"{file}: not written by `asr-kd tune`") from None
+
+
+@dataclass
+class Scored:
+    """One utterance's log-posteriors, ready for a search."""
+
+    id: str
+    seconds: float
+    text: str | None
+    log_p_TC: np.ndarray
+
+
+class Recogniser:
+    """A model and a graph that belong together."""
+
+    def __init__(self, model: Path, graph: Path, device_name: str = "auto", precision: str = "auto") -> None:
+        self.graph: Graph = load_graph(graph)
+        self.inference = Inference(load_model(model), device(device_name), precision)
+        self.graph.check(self.inference.model.inventory, str(model))
+        self.log_prior_C = self.inference.model.log_prior_C.cpu().numpy()
+        self.forward_seconds = 0.0
+        self.search_seconds = 0.0
+        self.audio_seconds = 0.0
+
+    def score(self, shards: list[Path], progress: Progress | None = None) -> Iterator[Scored]:
+        """Log-posteriors of every utterance, shard by shard, short utterances first within a shard."""
+        for path in shards:
+            shard = open_shard(path)
+            rows = sorted(range(len(shard.entries)), key=lambda r: shard.entries[r].seconds)
+            for start in range(0, len(rows), UTTERANCES_PER_BATCH):
+                batch = rows[start : start + UTTERANCES_PER_BATCH]
+                waves = [shard.audio(r) for r in batch]
+                began = time.perf_counter()
+                log_ps = self.inference.scores(waves, prior_scale=0.0)
+                self.forward_seconds += time.perf_counter() - began
+                for row, log_p_TC in zip(batch, log_ps, strict=True):
+                    entry = shard.entries[row]
+                    self.audio_seconds += entry.seconds
+                    yield Scored(entry.id, entry.seconds, entry.text, log_p_TC)
+                    if progress:
+                        progress.update(entry.seconds)
+
+    def search(self, searcher: Searcher, log_p_TC: np.ndarray, scales: Scales) -> list[str]:
+        """Words of the best path; empty when the search found none."""
+        began = time.perf_counter()
+        path = searcher.best(self.scaled(log_p_TC, scales)) if len(log_p_TC) else None
+        self.search_seconds += time.perf_counter() - began
+        return [] if path is None else [self.graph.words[w] for w in path.words]
+
+    def scaled(self, log_p_TC: np.ndarray, scales: Scales) -> np.ndarray:
+        return scales.acoustic * (log_p_TC - scales.prior * self.log_prior_C)
+
+    def searcher(self, config: SearchConfig) -> Searcher:
+        return Searcher(self.graph.fst, config)
+
+    @property
+    def real_time_factor(self) -> float:
+        """Seconds of work (front end, model, search) per second of audio, on this machine's threads."""
+        return (self.forward_seconds + self.search_seconds) / max(self.audio_seconds, 1e-9)
+
+
+def all_shards(paths: list[Path]) -> tuple[list[Path], float]:
+    """The shards of files and folders, and their seconds of audio."""
+    shards = find_shards(*paths)
+    return shards, sum(open_shard(s).seconds for s in shards)
+
+
+def describe(scales: Scales, config: SearchConfig) -> dict[str, float]:
+    """Scales and search width as plain values."""
+    return {"acoustic_scale": scales.acoustic, "prior_scale": scales.prior, **asdict(config)}

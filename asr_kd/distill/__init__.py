@@ -1,0 +1,1 @@
+"""The student learns from the teacher: declared schedules of labelled and unlabelled sub-epochs."""

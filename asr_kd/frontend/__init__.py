@@ -1,0 +1,1 @@
+"""From waves to what models read: filter banks, causal mean, stacking, augmentation."""

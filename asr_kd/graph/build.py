@@ -1,0 +1,112 @@
+"""Trains an n-gram language model from the text of the given labelled manifests or text files and compiles
+HCLG = senones o context o lexicon o grammar:
+
+  asr-kd graph exp/manifests/labelled.jsonl --lexicon exp/align/lexicon.txt --inventory exp/align --out exp/graph
+
+Every word of the lexicon can be recognised, also those that the text lacks. An ARPA file of your own goes in with --arpa.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import kaldifst
+
+from asr_kd.core.files import atomic_path, fingerprint, read_json, sha256_file, write_json
+from asr_kd.corpora.manifest import read_manifest
+from asr_kd.corpora.text import normalise
+from asr_kd.graph.hclg import decoding_graph
+from asr_kd.graph.ngram import train_ngram
+from asr_kd.inventory.lexicon import Lexicon
+from asr_kd.inventory.senones import Inventory
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A decoding graph in memory."""
+
+    fst: kaldifst.StdVectorFst
+    words: list[str]
+    """Word of each output label."""
+    inventory: str
+    """Fingerprint of the inventory whose classes its input labels are."""
+    fingerprint: str
+
+    def check(self, inventory: Inventory, model: str) -> None:
+        """ValueError when a model's classes are not those of this graph."""
+        if inventory.fingerprint != self.inventory:
+            raise ValueError(
+                f"{model}: its inventory is {inventory.fingerprint[:8]}, the graph's is {self.inventory[:8]}. "
+                "Build the graph from the model's inventory with `asr-kd graph --inventory`."
+            )
+
+
+def load_graph(folder: str | Path) -> Graph:
+    """Read what `asr-kd graph` wrote. ValueError names the file that is missing or broken."""
+    folder = Path(folder)
+    description = read_json(folder / "graph.json")
+    fst_file = folder / "HCLG.fst"
+    if not fst_file.is_file() or sha256_file(fst_file) != description["sha256"]:
+        raise ValueError(f"{fst_file}: missing, or not the file that graph.json describes. Run `asr-kd graph` again.")
+    fst = kaldifst.StdVectorFst.read(str(fst_file))
+    return Graph(fst, description["words"], description["inventory"], fingerprint(description))
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `asr-kd graph`."""
+    parser.add_argument(
+        "text", nargs="*", type=Path, help="labelled manifests (.jsonl) or plain text, one sentence a line"
+    )
+    parser.add_argument("--lexicon", required=True, type=Path, help="words to be recognised and their pronunciations")
+    parser.add_argument("--inventory", required=True, type=Path, help="inventory.json or the folder that holds it")
+    parser.add_argument("--out", required=True, type=Path)
+    parser.add_argument("--order", type=int, default=3, help="n of the n-gram model (default 3)")
+    parser.add_argument("--arpa", type=Path, help="use this language model instead of training one")
+
+
+def run(args: argparse.Namespace) -> int:
+    """The verb."""
+    if bool(args.text) == bool(args.arpa):
+        raise ValueError("give either labelled text to train a language model on, or --arpa FILE")
+    inventory = Inventory.load(args.inventory)
+    lexicon = Lexicon.read(args.lexicon)
+    arpa = args.arpa
+    if not arpa:
+        sentences = [s for path in args.text for s in read_sentences(path)]
+        lexicon, added = lexicon.extended({w for s in sentences for w in s})
+        if added:
+            print(f"{len(added)} words of the text are not in {args.lexicon}: pronounced by rule", file=sys.stderr)
+        if not sentences:
+            raise ValueError(f"{args.text[0]}: holds no text to train a language model on")
+        arpa = args.out / "lm.arpa"
+        train_ngram(sentences, lexicon.words, args.order).write_arpa(arpa)
+    fst, words = decoding_graph(inventory, lexicon, arpa)
+    with atomic_path(args.out / "HCLG.fst") as temporary:
+        fst.write(str(temporary))
+    description = {
+        "kind": "graph",
+        "version": 1,
+        "inventory": inventory.fingerprint,
+        "sha256": sha256_file(args.out / "HCLG.fst"),
+        "arpa": sha256_file(arpa),
+        "order": args.order,
+        "states": fst.num_states,
+        "words": words,
+    }
+    write_json(args.out / "graph.json", description)
+    print(f"{args.out}: {len(lexicon.words)} words, {fst.num_states} states", file=sys.stderr)
+    return 0
+
+
+def read_sentences(path: Path) -> Iterator[list[str]]:
+    """Normalised sentences of a manifest or of a text file, empty ones left out."""
+    if path.suffix == ".jsonl":
+        lines = (u.text or "" for u in read_manifest(path))
+    else:
+        lines = iter(path.read_text(encoding="utf-8").splitlines())
+    for line in lines:
+        words = normalise(line).split()
+        if words:
+            yield words

@@ -1,0 +1,122 @@
+"""HCLG: what may be said (G), how it is pronounced (L), in context (C), in senones (H).
+
+The same steps make the graph of one utterance's text, for alignment, and the graph of a language model, for
+recognition. Source: Mohri, Pereira and Riley, "Speech recognition with weighted finite-state transducers" (2008).
+Input labels are class number + 1. Self-loops are free: durations are left to the acoustic model.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import kaldifst
+import kaldilm
+
+from asr_kd.graph.lexicon_fst import Symbols, lexicon_fst
+from asr_kd.inventory.lexicon import Lexicon
+from asr_kd.inventory.senones import Inventory
+
+CONTEXT_WIDTH, CENTRE = 3, 1
+
+
+class TextGraphs:
+    """Graphs of known word sequences, for forced alignment: all pronunciations, optional pauses."""
+
+    def __init__(self, inventory: Inventory, lexicon: Lexicon) -> None:
+        self.inventory = inventory
+        self.symbols = Symbols(inventory, lexicon)
+        self._lexicon, _ = lexicon_fst(lexicon, self.symbols, disambiguate=False)
+        kaldifst.arcsort(self._lexicon, sort_type="olabel")
+
+    def compile(self, words: Sequence[str]) -> kaldifst.StdVectorFst:
+        """HCLG of one utterance. ValueError when a word is not in the lexicon or there is none."""
+        unknown = [w for w in words if w not in self.symbols.word]
+        if unknown:
+            raise ValueError(f"{unknown[0]}: not in the lexicon")
+        if not words:
+            raise ValueError("the text is empty")
+        text = kaldifst.make_linear_acceptor([self.symbols.word[w] for w in words])
+        phones = kaldifst.compose(self._lexicon, text)
+        kaldifst.connect(phones)
+        return _senone_graph(phones, self.inventory, [], optimise=False)
+
+
+def decoding_graph(inventory: Inventory, lexicon: Lexicon, arpa: str | Path) -> tuple[kaldifst.StdVectorFst, list[str]]:
+    """HCLG of an n-gram language model in ARPA form, and the words by number (0 is epsilon)."""
+    symbols = Symbols(inventory, lexicon)
+    grammar = _grammar(arpa, symbols)
+    lexicon_transducer, disambiguation = lexicon_fst(lexicon, symbols, disambiguate=True)
+    kaldifst.arcsort(lexicon_transducer, sort_type="olabel")
+    lg = kaldifst.compose(lexicon_transducer, grammar)
+    kaldifst.determinize_star(lg)
+    kaldifst.minimize_encoded(lg)
+    return _senone_graph(lg, inventory, disambiguation, optimise=True), symbols.words
+
+
+def _grammar(arpa: str | Path, symbols: Symbols) -> kaldifst.StdVectorFst:
+    """G with the lexicon's word numbers; #0 on the input side of back-off arcs keeps it determinisable."""
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        table = Path(folder) / "words.txt"
+        table.write_text("".join(f"{w} {i}\n" for i, w in enumerate(symbols.words)), encoding="utf-8")
+        text = kaldilm.arpa2fst(
+            input_arpa=str(arpa), disambig_symbol="#0", read_symbol_table=str(table), max_arpa_warnings=0
+        )
+    grammar = kaldifst.compile(s=text, acceptor=False)
+    kaldifst.arcsort(grammar, sort_type="ilabel")
+    return grammar
+
+
+def _senone_graph(
+    phones: kaldifst.StdVectorFst, inventory: Inventory, disambiguation: list[int], optimise: bool
+) -> kaldifst.StdVectorFst:
+    """Put phones in context and replace each by its HMM; `disambiguation` symbols become epsilon."""
+    clg, windows = kaldifst.compose_context(disambiguation, CONTEXT_WIDTH, CENTRE, phones)
+    hmms: dict[tuple[int, ...], int] = {}  # distinct state sequences, numbered from 1
+    label_of_window = [0] * len(windows)
+    for number, window in enumerate(windows):
+        if len(window) == CONTEXT_WIDTH:
+            left, centre, right = (p - 1 for p in window)
+            states = inventory.senones(left, centre, right)
+            label_of_window[number] = hmms.setdefault(states, len(hmms) + 1)
+    passing = {}  # disambiguation symbols, numbered behind the HMMs
+    for number, window in enumerate(windows):
+        if len(window) == 1 and window[0] < 0:
+            label_of_window[number] = passing.setdefault(window[0], len(hmms) + 1 + len(passing))
+    for state in range(clg.num_states):
+        arcs = kaldifst.ArcIterator(clg, state)
+        relabelled = []
+        while not arcs.done:
+            a = arcs.value
+            relabelled.append(kaldifst.StdArc(label_of_window[a.ilabel], a.olabel, a.weight, a.nextstate))
+            arcs.next()
+        clg.delete_arcs(state, clg.num_arcs(state))
+        for a in relabelled:
+            clg.add_arc(state, a)
+    if optimise:
+        kaldifst.determinize_star(clg)
+        kaldifst.minimize_encoded(clg)
+    kaldifst.arcsort(clg, sort_type="ilabel")
+    hclg = kaldifst.compose(_hmm_fst(list(hmms), list(passing.values()), inventory.skip), clg)
+    kaldifst.connect(hclg)
+    return hclg
+
+
+def _hmm_fst(hmms: Sequence[tuple[int, ...]], passing: Sequence[int], skip: bool) -> kaldifst.StdVectorFst:
+    """H: state sequences with self-loops -> their number; `passing` labels are taken without a frame."""
+    fst = kaldifst.StdVectorFst()
+    hub = fst.add_state()
+    fst.start = hub
+    fst.set_final(hub, 0.0)
+    for number, classes in enumerate(hmms, 1):
+        state, olabel = hub, number
+        for position, cls in enumerate(classes):
+            following = fst.add_state()
+            fst.add_arc(state, kaldifst.StdArc(cls + 1, olabel, 0.0, following))
+            fst.add_arc(following, kaldifst.StdArc(cls + 1, 0, 0.0, following))
+            if skip or position == len(classes) - 1:
+                fst.add_arc(following, kaldifst.StdArc(0, 0, 0.0, hub))
+            state, olabel = following, 0
+    for label in passing:
+        fst.add_arc(hub, kaldifst.StdArc(0, label, 0.0, hub))
+    return fst

@@ -1,0 +1,79 @@
+"""Beam search of a graph over a matrix of scores: the one decoder interface, for alignment and recognition."""
+
+from dataclasses import dataclass
+
+import kaldi_decoder
+import kaldifst
+import numpy as np
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """How wide the search is."""
+
+    beam: float = 14.0
+    """Paths worse than the best one by more than this, in scaled nats, are dropped."""
+    max_active: int = 4000
+    """Most paths kept alive at a frame."""
+    lattice_beam: float = 6.0
+    """Paths within this of the best one enter the lattice."""
+
+    def __post_init__(self) -> None:
+        if self.beam <= 0 or self.max_active < 1 or self.lattice_beam <= 0:
+            raise ValueError("search.beam, search.max_active and search.lattice_beam must be above 0")
+
+
+@dataclass(frozen=True)
+class Path:
+    """One way through a graph."""
+
+    words: list[int]
+    """Output labels, epsilons left out."""
+    classes: np.ndarray
+    """Class of each frame, int32 (T,)."""
+    cost: float
+    """Graph cost minus scaled log-likelihood, nats."""
+    complete: bool
+    """Whether it ends in a final state."""
+
+
+class Searcher:
+    """Finds paths through one graph; input labels of the graph are class number + 1."""
+
+    def __init__(self, graph: kaldifst.StdVectorFst, config: SearchConfig = SearchConfig()) -> None:
+        self.graph = graph
+        self.config = config
+        self._options = kaldi_decoder.FasterDecoderOptions(beam=config.beam, max_active=config.max_active)
+        self._decoder = kaldi_decoder.FasterDecoder(graph, self._options)
+
+    def best(self, score_TC: np.ndarray) -> Path | None:
+        """The best path for the scaled log-likelihoods (T, C), or None when the beam lost all paths."""
+        self._decoder.decode(kaldi_decoder.DecodableCtc(np.ascontiguousarray(score_TC, dtype=np.float32)))
+        complete = self._decoder.reached_final()
+        found, lattice = self._decoder.get_best_path()
+        if not found:
+            return None
+        return _path(lattice, len(score_TC), complete)
+
+    def n_best(self, score_TC: np.ndarray, n: int) -> list[Path]:
+        """Up to `n` paths with different words, best first, from the lattice of the scaled log-likelihoods (T, C)."""
+        config = kaldi_decoder.LatticeSimpleDecoderConfig(beam=self.config.beam, lattice_beam=self.config.lattice_beam)
+        decoder = kaldi_decoder.LatticeSimpleDecoder(self.graph, config)
+        if not decoder.decode(kaldi_decoder.DecodableCtc(np.ascontiguousarray(score_TC, dtype=np.float32))):
+            return []
+        found, lattice = decoder.get_raw_lattice()
+        if not found:
+            return []
+        paths: dict[tuple[int, ...], Path] = {}
+        for linear in kaldifst.lattice_to_nbest(lattice, n=4 * n):  # several paths may carry the same words
+            path = _path(linear, len(score_TC), True)
+            paths.setdefault(tuple(path.words), path)
+        return sorted(paths.values(), key=lambda p: p.cost)[:n]
+
+
+def _path(lattice: kaldifst.Lattice, frames: int, complete: bool) -> Path:
+    linear, ilabels, olabels, weight = kaldifst.get_linear_symbol_sequence(lattice)
+    assert linear
+    assert len(ilabels) == frames, f"{len(ilabels)} labels for {frames} frames"
+    cost = weight.value1 + weight.value2
+    return Path(list(olabels), np.array(ilabels, dtype=np.int32) - 1, float(cost), complete)

@@ -1,0 +1,1 @@
+"""The classes that frames are scored over: lexicon, decision tree and senones."""

@@ -1,0 +1,1 @@
+"""The teacher labels unlabelled shards: selection, quantisation, soft-target sidecars."""

@@ -1,0 +1,122 @@
+"""A teacher's soft targets, read back from its sidecars for training."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.special import logsumexp
+
+from asr_kd.inventory.senones import Inventory
+from asr_kd.label.encoding import EncodedRows, Quantiser
+from asr_kd.label.sidecars import KIND, check_teacher
+from asr_kd.shards.reader import open_shard
+from asr_kd.shards.sidecar import read_description, sidecar_path
+from asr_kd.train.targets import FrameTargets, SidecarTargets
+
+
+class SoftTargets(SidecarTargets):
+    """Posteriors from `asr-kd label`. Each frame's kept classes and tail sum to 1: quantisation errors are scaled out.
+
+    teacher: the fingerprint that the sidecars must name; None takes any.  hard: the arg-max with probability 1.
+    k: keep only the k likeliest of what was stored, the rest joins the tail.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        inventory: Inventory,
+        teacher: str | None = None,
+        hard: bool = False,
+        k: int | None = None,
+    ) -> None:
+        super().__init__(folder)
+        if k is not None and k < 1:
+            raise ValueError(f"targets: k is {k}; at least one class of a frame is needed")
+        self.inventory, self.teacher, self.hard, self.k = inventory, teacher, hard, k
+
+    def expect(self) -> dict[str, Any]:
+        """Posteriors over the same inventory."""
+        return {"kind": KIND, "inventory": self.inventory.fingerprint}
+
+    def check(self, shards: Sequence[Path]) -> str:
+        """Check the descriptions of all shards' sidecars before work begins; no rows are read.
+
+        Returns the fingerprint of the teacher that made them. ValueError names both sides when one was made of or for
+        something else, or by another teacher than the others.
+        """
+        teacher = self.teacher
+        for tar in shards:
+            path = sidecar_path(self.folder, tar)
+            description = read_description(path)
+            self._check_belongs(path, description, tar)
+            self._check_made(path, description, teacher)
+            teacher = description["teacher"]
+        assert teacher is not None
+        return teacher
+
+    def _check_belongs(self, path: Path, description: dict[str, Any], tar: Path) -> None:
+        if description["kind"] != KIND:
+            raise ValueError(
+                f"{path}: holds {description['kind']}, not {KIND}. Give the folder of `asr-kd label --out`."
+            )
+        if description["inventory"] != self.inventory.fingerprint:
+            raise ValueError(
+                f"{path}: posteriors over inventory {description['inventory'][:12]}…, the alignments are over "
+                f"{self.inventory.fingerprint[:12]}… . Teacher and alignments must share one inventory: "
+                "label again with a teacher of these alignments, or give the alignments that it was trained on."
+            )
+        digest = open_shard(tar).digest
+        if description["shard"] != digest:
+            raise ValueError(
+                f"{path}: made from a tar with digest {description['shard'][:12]}…, {tar} has {digest[:12]}… . "
+                "Label that tar again, or give the shards that were labelled."
+            )
+
+    def _check_made(self, path: Path, description: dict[str, Any], teacher: str | None) -> None:
+        if teacher is not None:
+            check_teacher(path, description, teacher)
+        stored = description["selection"]["k"]
+        if self.k is not None and self.k > stored:
+            raise ValueError(
+                f"{path}: holds {stored} classes a frame, {self.k} are asked for. "
+                f"Lower k, or label again with `asr-kd label --k {self.k}`."
+            )
+
+    def rows(self, path: Path, table: Any, description: dict[str, Any]) -> "SoftRows":
+        """Check the teacher and the selection. ValueError when they are not what this run distils from."""
+        self._check_made(path, description, self.teacher)
+        return SoftRows(EncodedRows(table, Quantiser.of(description)), self.hard, self.k)
+
+
+class SoftRows(Sequence[FrameTargets | None]):
+    """The rows of a posterior sidecar, truncated and normalised when they are asked for."""
+
+    def __init__(self, encoded: EncodedRows, hard: bool, k: int | None) -> None:
+        self._encoded, self._hard, self._k = encoded, hard, k
+
+    def __len__(self) -> int:
+        return len(self._encoded)
+
+    def __getitem__(self, row: Any) -> Any:
+        targets = self._encoded[row]
+        if targets is None:
+            return None
+        if self._hard:
+            return FrameTargets.hard(targets.ids_TK[:, 0])
+        return normalised(truncated(targets, self._k))
+
+
+def truncated(targets: FrameTargets, k: int | None) -> FrameTargets:
+    """The k likeliest classes of each frame, the others moved into the tail."""
+    if k is None or k >= targets.k:
+        return targets
+    moved_TK = np.concatenate([targets.log_p_TK[:, k:], targets.log_tail_T[:, None]], axis=1)
+    return FrameTargets(targets.ids_TK[:, :k], targets.log_p_TK[:, :k], np.logaddexp.reduce(moved_TK, axis=1))
+
+
+def normalised(targets: FrameTargets) -> FrameTargets:
+    """The same, scaled so that the kept classes and the tail of each frame sum to 1."""
+    all_TK = np.concatenate([targets.log_p_TK, targets.log_tail_T[:, None]], axis=1)
+    log_sum_T = logsumexp(all_TK, axis=1).astype(np.float32)
+    return FrameTargets(targets.ids_TK, targets.log_p_TK - log_sum_T[:, None], targets.log_tail_T - log_sum_T)

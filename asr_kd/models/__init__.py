@@ -1,0 +1,1 @@
+"""Acoustic models: encoders, presets, checkpoints, and a model at work."""

@@ -1,0 +1,64 @@
+"""The acoustic model: normalisation, encoder and classes, with what it needs to be understood elsewhere."""
+
+import torch
+from torch import Tensor, nn
+
+from asr_kd.frontend.fbank import FrontEnd, FrontEndConfig
+from asr_kd.inventory.senones import Inventory
+from asr_kd.models.config import ModelConfig
+from asr_kd.models.encoder import LstmEncoder
+
+STD_FLOOR = 1e-3  # a feature that never changes must not divide by zero
+
+
+class AcousticModel(nn.Module):
+    """Scores every frame over the inventory's classes. Buffers are part of the weights:
+
+    feature_mean_F, feature_std_F normalise the front end's output (192 values); log_prior_C is the natural log of how
+    often each class is expected, which decoding subtracts.
+    """
+
+    feature_mean_F: Tensor
+    feature_std_F: Tensor
+    log_prior_C: Tensor
+
+    def __init__(self, config: ModelConfig, inventory: Inventory, frontend: FrontEndConfig) -> None:
+        super().__init__()
+        self.config, self.inventory, self.frontend = config, inventory, frontend
+        features = FrontEnd(frontend).dim
+        self.register_buffer("feature_mean_F", torch.zeros(features))
+        self.register_buffer("feature_std_F", torch.ones(features))
+        self.register_buffer("log_prior_C", torch.full((inventory.size,), 1 / inventory.size).log())
+        self.encoder = LstmEncoder(config, features)
+        self.output = nn.Linear(self.encoder.width, inventory.size)
+
+    def forward(self, x_BTF: Tensor, frames_B: Tensor) -> Tensor:
+        """Logits (B, T, C); frames behind an utterance's end are undefined.
+
+        x_BTF: the front end's output, not normalised.  An utterance's logits do not depend on who shares its batch.
+        Output t answers for frame t: a look-ahead is inside the encoder.
+        """
+        inside_BT1 = (torch.arange(x_BTF.shape[1], device=x_BTF.device) < frames_B.to(x_BTF.device)[:, None])[..., None]
+        x_BTF = torch.where(inside_BT1, (x_BTF - self.feature_mean_F) / self.feature_std_F, 0)
+        return self.output(self.encoder(x_BTF, frames_B))
+
+    def set_normalisation(self, mean_F: Tensor, std_F: Tensor) -> None:
+        """Normalise features by this mean and standard deviation from now on."""
+        self.feature_mean_F.copy_(mean_F)
+        self.feature_std_F.copy_(std_F.clamp(min=STD_FLOOR))
+
+    @property
+    def parameter_count(self) -> int:
+        """Trained values."""
+        return sum(p.numel() for p in self.parameters())
+
+
+def build_model(config: ModelConfig, inventory: Inventory, frontend: FrontEndConfig) -> AcousticModel:
+    """A new model with random weights. ValueError when the front end's frames are not the inventory's."""
+    shift = FrontEnd(frontend).frame_shift_s
+    if abs(shift - inventory.frame_shift_s) > 1e-6:
+        raise ValueError(
+            f"frontend: one frame every {shift * 1000:g} ms, the inventory has {inventory.frame_shift_s * 1000:g} ms. "
+            "Align again with this front end, or set frontend.frame_shift_s and frontend.stack to the inventory's."
+        )
+    return AcousticModel(config, inventory, frontend)

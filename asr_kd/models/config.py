@@ -1,0 +1,69 @@
+"""What a model is made of: a config, named presets of it, and presets with changes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from asr_kd.core.config import load_config, to_dict
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """An encoder over stacked frames of 30 ms, with a linear layer to the classes behind it."""
+
+    kind: Literal["lstm"] = "lstm"
+    """Family of the encoder."""
+    layers: int = 2
+    """LSTM layers."""
+    hidden: int = 256
+    """Cells of a layer and direction."""
+    bidirectional: bool = False
+    """Read each utterance in both directions: better, but only once it has ended."""
+    lookahead: int = 0
+    """Frames of 30 ms that a unidirectional model hears before it answers; 5 are 150 ms of delay."""
+    projection: int | None = None
+    """Width of a linear layer behind each LSTM layer; None passes the cells on as they are."""
+    dropout: float = 0.2
+    """Share of each layer's outputs that is dropped in training."""
+
+    def __post_init__(self) -> None:
+        for name in ("layers", "hidden"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"model.{name} is {getattr(self, name)}; it must be 1 or more")
+        if self.projection is not None and self.projection < 1:
+            raise ValueError(f"model.projection is {self.projection}; it must be 1 or more, or null for none")
+        if self.lookahead < 0:
+            raise ValueError(f"model.lookahead is {self.lookahead}; it must not be negative")
+        if self.bidirectional and self.lookahead:
+            raise ValueError("model.lookahead: a bidirectional model hears everything. Set it to 0.")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"model.dropout is {self.dropout}; it must lie in [0, 1)")
+
+
+PRESETS: dict[str, ModelConfig] = {
+    # Sizes with a few hundred to 3,183 classes behind them.
+    "teacher-tiny": ModelConfig(layers=2, hidden=128, bidirectional=True),  # 0.8M: tests, quickstart
+    "teacher-small": ModelConfig(layers=2, hidden=256, bidirectional=True),  # 2.5M
+    "teacher-an4": ModelConfig(layers=3, hidden=256, bidirectional=True, dropout=0.3),  # 4.3M: an hour of speech
+    "teacher-paper": ModelConfig(layers=5, hidden=768, bidirectional=True),  # 68M with 3,183 classes (arXiv 1904.01624)
+    "student-tiny": ModelConfig(layers=2, hidden=160, lookahead=5, dropout=0.1),  # 0.5M
+    "student-small": ModelConfig(layers=3, hidden=256, lookahead=5, dropout=0.1),  # 1.6M
+    "student-paper": ModelConfig(
+        layers=5, hidden=768, lookahead=5, dropout=0.1
+    ),  # 24M with 3,183 classes (the paper's)
+}
+"""Models by name. A config says `model: {preset: teacher-an4}`, with other fields of `ModelConfig` as changes to it."""
+
+
+def model_config(model: Mapping[str, Any]) -> ModelConfig:
+    """The `model:` part of a config: fields of ModelConfig, optionally on top of `preset: NAME`.
+
+    ValueError names an unknown preset or field.
+    """
+    fields = dict(model)
+    preset = fields.pop("preset", None)
+    if preset is not None:
+        if preset not in PRESETS:
+            raise ValueError(f"model.preset is {preset}; known: {', '.join(PRESETS)}")
+        fields = to_dict(PRESETS[preset]) | fields
+    return load_config(ModelConfig, fields)

@@ -1,0 +1,49 @@
+"""A model at work: waveforms in, log-posteriors or decoder scores out. Labelling, alignment and decoding all use this."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from asr_kd.core.runtime import autocast
+from asr_kd.frontend.fbank import FrontEnd
+from asr_kd.models.acoustic import AcousticModel
+
+
+class Inference:
+    """A model in evaluation mode with its front end on one device."""
+
+    def __init__(self, model: AcousticModel, device: torch.device, precision: str = "auto") -> None:
+        self.model = model.to(device).eval()
+        self.frontend = FrontEnd(model.frontend)
+        self.device = device
+        self.precision = precision
+
+    @torch.inference_mode()
+    def features(self, waves: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
+        """The front end's output of a padded batch, (B, T, F) and frames (B,), on the CPU."""
+        return self.frontend(*pad_waves(waves))
+
+    @torch.inference_mode()
+    def log_posteriors(self, x_BTF: Tensor, frames_B: Tensor) -> Tensor:
+        """Natural-log posteriors (B, T, C) in float32 on the model's device."""
+        with autocast(self.device, self.precision):
+            logits_BTC = self.model(x_BTF.to(self.device), frames_B.to(self.device))
+        return logits_BTC.float().log_softmax(-1)
+
+    def scores(self, waves: Sequence[np.ndarray], prior_scale: float = 1.0) -> list[np.ndarray]:
+        """Log-posteriors less `prior_scale` times the log-priors, (T, C) for each waveform: scaled likelihoods."""
+        x_BTF, frames_B = self.features(waves)
+        log_p_BTC = self.log_posteriors(x_BTF, frames_B)
+        score_BTC = (log_p_BTC - prior_scale * self.model.log_prior_C.to(self.device)).cpu().numpy()
+        return [score_BTC[i, : int(n)] for i, n in enumerate(frames_B)]
+
+
+def pad_waves(waves: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
+    """Waveforms of different lengths as (B, N) float32, zeros behind their ends, and their lengths (B,)."""
+    samples_B = torch.tensor([len(w) for w in waves])
+    wave_BN = torch.zeros(len(waves), int(samples_B.max()))
+    for row, wave in zip(wave_BN, waves, strict=True):
+        row[: len(wave)] = torch.from_numpy(np.ascontiguousarray(wave, dtype=np.float32))
+    return wave_BN, samples_B

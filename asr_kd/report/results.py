@@ -1,0 +1,172 @@
+"""RESULTS.md: the results of several runs as tables, each with the command that made it.
+
+Example:
+
+    asr-kd results exp/an4/seed1/report exp/an4/seed2/report exp/an4/ablation --out RESULTS.md
+
+Each EXP is a folder with results.json (of `asr-kd report`), ablation.json, or both. Runs that share a title are one
+recipe with several seeds: mean and range over the runs. ablation.json is a list of
+{"name", "wer", "ci95", "seed", "command", ...}; rows that share a name are one variant with several seeds.
+The same inputs give the same bytes.
+"""
+
+import argparse
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from asr_kd.core.files import atomic_path, read_json
+from asr_kd.report.page import duration
+from asr_kd.report.summary import label
+from asr_kd.score.table import percent, span
+
+HEAD = """# Results
+
+Made by `asr-kd results`; do not edit by hand. WERs are in percent. Over several seeds: mean (lowest – highest).
+With a single seed, brackets hold the 95% bootstrap interval over the test set instead.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `asr-kd results`."""
+    parser.add_argument("exp", nargs="+", type=Path, metavar="EXP", help="folder with results.json or ablation.json")
+    parser.add_argument("--out", required=True, type=Path, metavar="FILE", help="Markdown file to write")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run `asr-kd results`."""
+    text = results_markdown(args.exp)
+    with atomic_path(args.out) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    print(f"{args.out}: from {len(args.exp)} folder{'s' if len(args.exp) > 1 else ''}")
+    return 0
+
+
+def results_markdown(folders: Sequence[Path]) -> str:
+    """The text of RESULTS.md. ValueError when a folder holds no results or what it holds has another form."""
+    runs: dict[str, list[dict[str, Any]]] = {}
+    variants: list[dict[str, Any]] = []
+    for folder in folders:
+        results, ablation = folder / "results.json", folder / "ablation.json"
+        if not results.exists() and not ablation.exists():
+            raise ValueError(
+                f"{folder}: no results.json or ablation.json. Make them with `asr-kd report --out {folder}`."
+            )
+        if results.exists():
+            found = _read_results(results)
+            runs.setdefault(found["title"], []).append(found)
+        if ablation.exists():
+            variants += _read_ablation(ablation)
+    sections = [HEAD, *(_recipe(title, group) for title, group in runs.items())]
+    if variants:
+        sections.append(_ablation(variants))
+    return "\n".join(sections)
+
+
+def _recipe(title: str, runs: list[dict[str, Any]]) -> str:
+    runs = sorted(runs, key=_seed_order)
+    names = list(dict.fromkeys(name for r in runs for name in r["systems"]))
+    rows = []
+    for name in names:
+        systems = [r["systems"][name] for r in runs if name in r["systems"]]
+        wer = _rates([s["wer"] for s in systems], [s.get("ci95") for s in systems])
+        cer = _rates([s.get("cer") for s in systems], [s.get("cer_ci95") for s in systems])
+        rtf = [s["rtf"] for s in systems if s.get("rtf") is not None]
+        params = dict.fromkeys(f"{s['params']:,}" for s in systems if s.get("params") is not None)
+        rows.append([label(name), wer, cer, " / ".join(params) or "–", f"{fmean(rtf):.3g}" if rtf else "–"])
+    werr = _rates([r.get("werr") for r in runs], [r.get("werr_ci95") for r in runs])
+    recovery = _rates([r.get("recovery") for r in runs], [r.get("recovery_ci95") for r in runs])
+    seeds = [str(r["seed"]) for r in runs if r.get("seed") is not None]
+    seconds = [r["seconds"] for r in runs if r.get("seconds") is not None]
+    facts = [
+        f"{len(runs)} run{'s' if len(runs) > 1 else ''}" + (f" (seeds {', '.join(seeds)})" if seeds else ""),
+        *([f"{runs[0]['utterances']} test utterances"] if runs[0].get("utterances") else []),
+        *([f"{duration(fmean(seconds))} a run"] if seconds else []),
+    ]
+    parts = [
+        f"## {_plain(title)}\n",
+        f"{', '.join(facts)}.\n",
+        _table(["System", "WER %", "CER %", "Parameters", "RTF"], rows),
+        f"\nRelative WER reduction of the student: {werr}%. WER recovery rate: {recovery}%.\n",
+    ]
+    if len(runs) > 1:
+        each = []
+        for r in runs:
+            wers = [percent(r["systems"].get(n, {}).get("wer")) for n in names]
+            each.append([_seed(r), *wers, percent(r.get("werr")), percent(r.get("recovery"))])
+        parts += [_table(["Seed", *map(label, names), "WERR %", "Recovery %"], each), ""]
+    return "\n".join([*parts, _made_by(runs)])
+
+
+def _ablation(variants: list[dict[str, Any]]) -> str:
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for row in variants:
+        groups.setdefault(row["name"], []).append(row)
+    rows = []
+    for name, group in groups.items():
+        group = sorted(group, key=_seed_order)
+        wer = _rates([r["wer"] for r in group], [r.get("ci95") for r in group])
+        rows.append([name, wer, ", ".join(_seed(r) for r in group)])
+    ordered = [r for group in groups.values() for r in sorted(group, key=_seed_order)]
+    return "\n".join(["## Ablation\n", _table(["Variant", "WER %", "Seeds"], rows), "", _made_by(ordered)])
+
+
+def _rates(values: Sequence[float | None], intervals: Sequence[Sequence[float] | None]) -> str:
+    """`18.4 (18.1 – 18.9)` over several seeds, `18.4 [15.2 – 21.6]` with the interval of one; in percent."""
+    known = [v for v in values if v is not None]
+    if not known:
+        return "–"
+    if len(known) > 1:
+        return f"{percent(fmean(known))} ({span([min(known), max(known)])})"
+    ends = next((e for v, e in zip(values, intervals, strict=True) if v is not None), None)
+    return percent(known[0]) + (f" [{span(ends)}]" if ends else "")
+
+
+def _made_by(runs: Iterable[Mapping[str, Any]]) -> str:
+    commands = dict.fromkeys((r.get("command") or "", r.get("commit") or "") for r in runs)
+    lines = [
+        command + (f"  # commit {commit}" if commit else "")
+        for command, commit in commands
+        if command  # rows made by hand have none
+    ]
+    return "Made by\n\n```bash\n" + "\n".join(lines).replace("```", "` ` `") + "\n```\n" if lines else ""
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    rule = ["---", *["---:"] * (len(header) - 1)]
+    return "\n".join("| " + " | ".join(map(_plain, row)) + " |" for row in [header, rule, *rows])
+
+
+def _plain(text: str) -> str:
+    """Text that Markdown shows as it is: no cell ends in it, no tag starts in it."""
+    escaped = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")
+    return escaped.replace("\\", "\\\\").replace("|", "\\|").replace("*", "\\*").replace("_", "\\_").replace("`", "\\`")
+
+
+def _seed(row: Mapping[str, Any]) -> str:
+    return "–" if row.get("seed") is None else str(row["seed"])
+
+
+def _seed_order(row: Mapping[str, Any]) -> tuple[bool, int]:
+    seed = row.get("seed")
+    return seed is None, seed or 0
+
+
+def _read_results(path: Path) -> dict[str, Any]:
+    results = read_json(path)
+    if not isinstance(results, dict) or not isinstance(results.get("systems"), dict):
+        raise ValueError(f"{path}: not the results.json of `asr-kd report`. Make the report again.")
+    return {"title": str(path.parent)} | results
+
+
+def _read_ablation(path: Path) -> list[dict[str, Any]]:
+    rows = read_json(path)
+    if not isinstance(rows, list):
+        raise ValueError(f'{path}: holds a {type(rows).__name__}; a list of {{"name", "wer", ...}} is needed')
+    for number, row in enumerate(rows, start=1):
+        if not isinstance(row, dict) or not isinstance(row.get("name"), str):
+            raise ValueError(f'{path}: row {number} has no "name"')
+        if not isinstance(row.get("wer"), (int, float)) or isinstance(row["wer"], bool):
+            raise ValueError(f'{path}: row {number} ({row["name"]}): "wer" is {row.get("wer")!r}; a fraction is needed')
+    return rows

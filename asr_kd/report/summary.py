@@ -1,0 +1,62 @@
+"""`results.json`: the figures of one run of a recipe, for machines.
+
+`systems` maps each system to wer, ci95, errors, words, params and rtf (WERs are fractions; params and rtf are null when
+its `decode.json` does not say), and the top level holds werr, recovery (each with its interval) and seconds.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+SYSTEM_LABELS = {
+    "teacher": "Teacher",
+    "student_labelled_only": "Student, labels only",
+    "student_distilled": "Student, distilled",
+    "student_oracle": "Student, all text (oracle)",
+}
+"""How the four systems of a recipe are called where people read; other names are shown as they are."""
+
+
+def label(system: str) -> str:
+    """The readable name of a system."""
+    return SYSTEM_LABELS.get(system, system.replace("_", " "))
+
+
+def summarise(
+    scores: Mapping[str, Any],
+    student: str,
+    title: str,
+    seconds: float | None = None,
+    seed: int | None = None,
+    command: str | None = None,
+    commit: str | None = None,
+) -> dict[str, Any]:
+    """What `results.json` holds. `student` is the system whose WERR and recovery the run is about.
+
+    ValueError when it was not scored.
+    """
+    systems = scores["systems"]
+    if student not in systems:
+        raise ValueError(f"--student {student}: not among the systems scored ({', '.join(systems)})")
+    kept = ("wer", "ci95", "errors", "words", "cer", "cer_ci95", "substitutions", "deletions", "insertions", "by")
+    return {
+        "format": 1,
+        "title": title,
+        "systems": {
+            name: {k: s[k] for k in kept} | {"params": s["decode"].get("params"), "rtf": s["decode"].get("rtf")}
+            for name, s in systems.items()
+        },
+        "student": student,
+        "baseline": scores["baseline"],
+        "oracle": scores["oracle"],
+        "werr": systems[student].get("werr"),
+        "werr_ci95": systems[student].get("werr_ci95"),
+        "recovery": systems[student].get("recovery"),
+        "recovery_ci95": systems[student].get("recovery_ci95"),
+        "seconds": None if seconds is None else round(seconds, 1),
+        "seed": seed,
+        "utterances": scores["utterances"],
+        "bootstrap": scores["bootstrap"],
+        "normaliser": scores["normaliser"],
+        "command": command,
+        "commit": commit,
+    }

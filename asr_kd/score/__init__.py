@@ -1,0 +1,1 @@
+"""Hypotheses against references: word and character errors, bootstrap intervals, paired tests, recovery."""

@@ -1,0 +1,69 @@
+"""`scores.json` as text: the table for a terminal, and how its figures are written."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def table(scores: Mapping[str, Any]) -> str:
+    """The figures as text for a terminal; rates in percent."""
+    systems, baseline = scores["systems"], scores["baseline"]
+    header = ["system", "WER %", "95% interval", "errors", "sub", "del", "ins", "CER %"]
+    header += ["WERR %", "p"] if baseline else []
+    header += ["recovery %"] if scores["oracle"] else []
+    rows = [header]
+    for name, s in systems.items():
+        row = [name, percent(s["wer"]), span(s["ci95"]), f"{s['errors']}/{s['words']}"]
+        row += [str(s["substitutions"]), str(s["deletions"]), str(s["insertions"]), percent(s["cer"])]
+        if baseline:
+            pair = pair_of(scores, name, baseline)
+            row += [percent(s.get("werr")), "" if pair is None or pair["p"] is None else f"{pair['p']:.4f}"]
+        row += [percent(s.get("recovery"))] if scores["oracle"] else []
+        rows.append(row)
+    parts = [_grid(rows)]
+    for field, values in next(iter(systems.values()))["by"].items():
+        conditions = [[f"WER % by {field}", *systems, "words"]]
+        for value, figures in values.items():
+            rates = [percent(s["by"][field][value]["wer"]) for s in systems.values()]
+            conditions.append([value, *rates, str(figures["words"])])
+        parts.append(_grid(conditions))
+    b = scores["bootstrap"]
+    parts.append(
+        f"{scores['utterances']} utterances; intervals: {b['resamples']} bootstrap resamples of {b['units']} "
+        f"{b['unit']}s, seed {b['seed']}" + (f"; WERR and p against {baseline}" if baseline else "")
+    )
+    return "\n\n".join(parts)
+
+
+def pair_of(scores: Mapping[str, Any], a: str, b: str) -> dict[str, Any] | None:
+    """The paired comparison a - b, whichever way round it is stored; None for a system with itself."""
+    for pair in scores["pairs"]:
+        if (pair["a"], pair["b"]) == (a, b):
+            return pair
+        if (pair["a"], pair["b"]) == (b, a):
+            ends = pair["difference_ci95"]
+            turned = None if ends is None else [-ends[1], -ends[0]]
+            difference = None if pair["difference"] is None else -pair["difference"]
+            return pair | {"a": a, "b": b, "difference": difference, "difference_ci95": turned}
+    return None
+
+
+def percent(value: float | None) -> str:
+    """A rate in percent with one decimal; a dash where it is undefined."""
+    return "–" if value is None else f"{100 * value:.1f}".replace("-", "−")
+
+
+def span(ends: Sequence[float] | None) -> str:
+    """An interval of rates in percent; a dash where it has no bounds."""
+    if ends is None:
+        return "–"
+    return f"{percent(ends[0])} {'to' if min(ends) < 0 else '–'} {percent(ends[1])}"
+
+
+def _grid(rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    )

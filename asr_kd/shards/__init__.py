@@ -1,0 +1,1 @@
+"""WebDataset tars with an index, and the per-frame sidecars that belong to them."""

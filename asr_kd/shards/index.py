@@ -1,0 +1,228 @@
+"""The index beside a tar: what each row is and where its bytes lie, so that rows are read in any order."""
+
+import io
+import json
+import os
+import sys
+import tarfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import soundfile
+
+from asr_kd.core.files import read_json, sha256_file, write_json
+
+INDEX_VERSION = 1
+AUDIO_EXTENSIONS = ("flac", "wav", "ogg", "opus", "mp3")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row of a shard: an utterance and the place of its bytes in the tar."""
+
+    id: str
+    seconds: float
+    speaker: str | None
+    text: str | None
+    """None = unlabelled."""
+    meta: dict[str, Any]
+    audio_offset: int
+    """First byte of the audio file within the tar."""
+    audio_size: int
+    json_offset: int = 0
+    json_size: int = 0
+    """0 when a foreign tar has no JSON member."""
+
+
+@dataclass(frozen=True)
+class Index:
+    """What `shard-000000.index.json` holds."""
+
+    tar: str
+    """File name of the tar."""
+    sha256: str
+    bytes: int
+    """Size of the tar; a tar of another size is refused."""
+    count: int
+    seconds: float
+    entries: list[Entry]
+    version: int = INDEX_VERSION
+    plan: str | None = None
+    """Fingerprint of what `asr-kd shard` put in; None for foreign tars."""
+    set_aside: list[dict[str, str]] = field(default_factory=list)
+    """What could not become a row: {"id", "error"}."""
+
+
+def index_path(tar: Path) -> Path:
+    """`shard-000000.tar` to `shard-000000.index.json`."""
+    return tar.with_name(tar.stem + ".index.json")
+
+
+def build_index(tar: Path, plan: str | None = None, set_aside: list[dict[str, str]] | None = None) -> Index:
+    """Walk a tar once and index it: ours, or any WebDataset tar with audio members.
+
+    A sample is the members that share a name up to its first dot. Text comes from the JSON member's `text`, else from
+    `.txt`. Samples without audio, or with audio that does not open, are listed in `set_aside`.
+    ValueError when the file is no tar, is cut off, repeats an id, or holds no audio at all.
+    """
+    aside = list(set_aside or [])
+    entries: list[Entry] = []
+    with open(tar, "rb") as stream:
+        for key, members in _samples(tar):
+            try:
+                entries.append(_entry(stream, key, members))
+            except ValueError as e:
+                aside.append({"id": key, "error": str(e)})
+    seen: set[str] = set()
+    for entry in entries:
+        if entry.id in seen:
+            raise ValueError(f"{tar}: id {entry.id} occurs twice; ids are unique in a shard")
+        seen.add(entry.id)
+    if not entries and plan is None:
+        raise ValueError(f"{tar}: holds no audio ({', '.join(AUDIO_EXTENSIONS)} members are looked for)")
+    return Index(
+        tar=tar.name,
+        sha256=sha256_file(tar),
+        bytes=tar.stat().st_size,
+        count=len(entries),
+        seconds=sum(entry.seconds for entry in entries),
+        entries=entries,
+        plan=plan,
+        set_aside=aside,
+    )
+
+
+def write_index(tar: Path, index: Index) -> None:
+    """Write the index beside its tar, atomically."""
+    write_json(index_path(tar), asdict(index))
+
+
+def read_index(tar: Path) -> Index:
+    """The index of a tar, checked against the tar's size. ValueError names the index and the way out."""
+    path = index_path(tar)
+    data = read_json(path)
+    version = data.get("version") if isinstance(data, dict) else None
+    if version != INDEX_VERSION:
+        raise ValueError(
+            f"{path}: index version {version}, this asr_kd reads {INDEX_VERSION}. Delete it to make it anew."
+        )
+    try:
+        index = Index(**{**data, "entries": [Entry(**entry) for entry in data["entries"]]})
+        ends = [max(e.audio_offset + e.audio_size, e.json_offset + e.json_size) for e in index.entries]
+        fits = len(ends) == index.count and max(ends, default=0) <= index.bytes
+    except (TypeError, KeyError) as e:
+        raise ValueError(f"{path}: damaged index ({e}). Delete it to make it anew.") from None
+    if not fits:
+        raise ValueError(f"{path}: damaged index (its entries do not fit its tar). Delete it to make it anew.")
+    size = tar.stat().st_size
+    if size != index.bytes:
+        raise ValueError(
+            f"{tar}: {size} bytes, its index was made for {index.bytes}. "
+            f"Restore the tar, or delete {path.name} if it changed on purpose."
+        )
+    return index
+
+
+def index_of(tar: Path) -> Index:
+    """The index beside a tar; a tar without one is walked and given one (in memory where the folder is read-only)."""
+    if not tar.is_file():
+        raise ValueError(f"{tar}: no such shard. `asr-kd shard` writes shards.")
+    if index_path(tar).is_file():
+        return read_index(tar)
+    index = build_index(tar)
+    if index.set_aside:
+        first = index.set_aside[0]
+        print(
+            f"{tar}: {len(index.set_aside)} samples set aside; the first: {first['id']}: {first['error']}",
+            file=sys.stderr,
+        )
+    if os.access(tar.parent, os.W_OK):
+        write_index(tar, index)
+    return index
+
+
+def _samples(tar: Path) -> Iterator[tuple[str, dict[str, tarfile.TarInfo]]]:
+    """Key and members by extension of each sample, in the tar's order."""
+    size = tar.stat().st_size
+    key: str | None = None
+    members: dict[str, tarfile.TarInfo] = {}
+    try:
+        with tarfile.open(tar, "r:") as archive:
+            for member in archive:
+                if member.offset_data + member.size > size:
+                    raise ValueError(f"{tar}: cut off within {member.name}. Write or fetch it again.")
+                if not member.isreg():
+                    continue
+                folder, _, name = member.name.rpartition("/")
+                stem, _, extension = name.partition(".")
+                this = f"{folder}/{stem}" if folder else stem
+                if this != key:
+                    if key is not None and members:
+                        yield key, members
+                    key, members = this, {}
+                members[extension.lower()] = member
+    except tarfile.TarError as e:
+        raise ValueError(f"{tar}: not a readable, uncompressed tar ({e}). Write or fetch it again.") from None
+    if not _ends_in_zeros(tar):
+        raise ValueError(f"{tar}: cut off, the end mark of a tar is missing. Write or fetch it again.")
+    if key is not None and members:
+        yield key, members
+
+
+def _ends_in_zeros(tar: Path) -> bool:
+    """Whether the last block is empty, as in every whole tar. `tarfile` ends quietly where a header is cut off."""
+    with open(tar, "rb") as f:
+        f.seek(-min(tarfile.BLOCKSIZE, tar.stat().st_size), os.SEEK_END)
+        return not any(f.read())
+
+
+def _entry(stream: io.BufferedReader, key: str, members: dict[str, tarfile.TarInfo]) -> Entry:
+    extension = next((e for e in AUDIO_EXTENSIONS if e in members), None)
+    if extension is None:
+        raise ValueError(f"no audio member, only {', '.join(sorted(members))}")
+    audio = members[extension]
+    data: dict[str, Any] = {}
+    place = members.get("json")
+    if place is not None:
+        try:
+            data = json.loads(_bytes(stream, place))
+        except ValueError:
+            raise ValueError(f"{place.name} is not JSON") from None
+        if not isinstance(data, dict):
+            raise ValueError(f"{place.name} is not a JSON object")
+    text = data.get("text")
+    if text is None and "txt" in members:
+        text = _bytes(stream, members["txt"]).decode("utf-8", errors="replace").strip()
+    seconds = data.get("duration")
+    if not isinstance(seconds, (int, float)) or seconds <= 0:
+        seconds = _seconds(_bytes(stream, audio), audio.name)
+    known = ("id", "duration", "text", "speaker", "meta")
+    meta = data.get("meta") if isinstance(data.get("meta"), dict) else {}
+    return Entry(
+        id=str(data.get("id") or key),
+        seconds=float(seconds),
+        speaker=None if data.get("speaker") is None else str(data["speaker"]),
+        text=None if text is None else str(text),
+        meta={**{k: v for k, v in data.items() if k not in known}, **(meta or {})},
+        audio_offset=audio.offset_data,
+        audio_size=audio.size,
+        json_offset=0 if place is None else place.offset_data,
+        json_size=0 if place is None else place.size,
+    )
+
+
+def _bytes(stream: io.BufferedReader, member: tarfile.TarInfo) -> bytes:
+    stream.seek(member.offset_data)
+    return stream.read(member.size)
+
+
+def _seconds(audio: bytes, name: str) -> float:
+    try:
+        info = soundfile.info(io.BytesIO(audio))
+    except soundfile.LibsndfileError as e:
+        raise ValueError(f"{name} is not readable as audio ({e.error_string.strip().rstrip('.')})") from None
+    if info.frames <= 0:
+        raise ValueError(f"{name} holds no samples")
+    return info.frames / info.samplerate

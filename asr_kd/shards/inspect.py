@@ -1,0 +1,171 @@
+"""Say what a file is and what it holds: manifest (.jsonl), shard (.tar), sidecar (.parquet), checkpoint (.safetensors),
+or a folder of shards or sidecars."""
+
+import argparse
+import json
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet
+from safetensors import SafetensorError, safe_open
+
+from asr_kd.core.files import sha256_file
+from asr_kd.core.progress import SECONDS_PER_HOUR
+from asr_kd.corpora.corpus import SET_ASIDE
+from asr_kd.corpora.manifest import Utterance, read_manifest
+from asr_kd.shards.index import Entry
+from asr_kd.shards.reader import find_shards, open_shard
+from asr_kd.shards.sidecar import read_description, read_sidecar
+
+CHECKPOINT_KEY = "asr_kd"
+"""Key of the JSON description in a checkpoint's header."""
+CHECKPOINT_NAME = "model.safetensors"
+MAX_VALUE = 100
+"""Longest value shown of a row in plain text."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `asr-kd inspect`."""
+    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH")
+    parser.add_argument("--rows", type=int, default=3, metavar="N", help="first rows shown (default: %(default)s)")
+    parser.add_argument("--verify", action="store_true", help="shards: read every tar and compare its digest")
+    parser.add_argument("--json", action="store_true", help="one JSON object a path")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print what each path holds."""
+    for path in args.paths:
+        found = {"path": str(path), **inspect(path, args.rows, args.verify)}
+        print(json.dumps(found, ensure_ascii=False) if args.json else _plain(found))
+    return 0
+
+
+def inspect(path: Path, rows: int = 3, verify: bool = False) -> dict[str, Any]:
+    """What a path holds, as JSON values: `kind`, counts, hours, description, first rows.
+
+    verify: compare the digest of every shard with its index. ValueError when the path is none of ours, or damaged.
+    """
+    if not path.exists():
+        raise ValueError(f"{path}: no such file or folder")
+    if path.is_dir():
+        return _folder(path, rows, verify)
+    if path.name == SET_ASIDE:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        return {"kind": "set aside", "count": len(lines), "rows": [json.loads(line) for line in lines[:rows]]}
+    readers = {".jsonl": _manifest, ".parquet": _sidecar, ".safetensors": _checkpoint}
+    if path.suffix == ".tar":
+        return _shards([path], rows, verify)
+    if path.suffix in readers:
+        return readers[path.suffix](path, rows)
+    raise ValueError(f"{path}: not a manifest (.jsonl), shard (.tar), sidecar (.parquet) or checkpoint (.safetensors)")
+
+
+def _folder(path: Path, rows: int, verify: bool) -> dict[str, Any]:
+    if (path / CHECKPOINT_NAME).is_file():
+        return _checkpoint(path / CHECKPOINT_NAME, rows)
+    sidecars = sorted(path.glob("*.parquet"))
+    if sidecars:
+        found = _sidecar(sidecars[0], rows)
+        counts = [pyarrow.parquet.read_metadata(sidecar).num_rows for sidecar in sidecars if read_description(sidecar)]
+        sizes = sum(sidecar.stat().st_size for sidecar in sidecars)
+        return {**found, "kind": "sidecars", "files": len(sidecars), "count": sum(counts), "bytes": sizes}
+    return _shards(find_shards(path), rows, verify)
+
+
+def _manifest(path: Path, rows: int) -> dict[str, Any]:
+    utterances = list(read_manifest(path))
+    return {"kind": "manifest", **_speech(utterances), "rows": [json.loads(u.to_json()) for u in utterances[:rows]]}
+
+
+def _shards(tars: list[Path], rows: int, verify: bool) -> dict[str, Any]:
+    entries: list[Entry] = []
+    for tar in tars:
+        shard = open_shard(tar)
+        entries += shard.entries
+        if verify and sha256_file(tar) != shard.digest:
+            raise ValueError(f"{tar}: its bytes are not those its index was made for. Write or fetch the tar again.")
+    places = ("audio_offset", "audio_size", "json_offset", "json_size")
+    first = [{k: v for k, v in vars(entry).items() if k not in places} for entry in entries[:rows]]
+    found = {"kind": "shard" if len(tars) == 1 else "shards", "files": len(tars), **_speech(entries)}
+    if len(tars) == 1:
+        found["digest"] = shard.digest
+    return found | ({"verified": True} if verify else {}) | {"rows": first}
+
+
+def _speech(items: list[Utterance] | list[Entry]) -> dict[str, Any]:
+    seconds = sum(item.duration if isinstance(item, Utterance) else item.seconds for item in items)
+    return {
+        "count": len(items),
+        "hours": round(seconds / SECONDS_PER_HOUR, 4),
+        "speakers": len({item.speaker for item in items if item.speaker is not None}),
+        "with_text": sum(item.text is not None for item in items),
+    }
+
+
+def _sidecar(path: Path, rows: int) -> dict[str, Any]:
+    table, description = read_sidecar(path)
+    return {
+        "kind": f"sidecar of {description['kind']}",
+        "count": table.num_rows,
+        "bytes": path.stat().st_size,
+        "columns": {column.name: str(column.type) for column in table.schema},
+        "description": description,
+        "rows": [{k: _brief(v) for k, v in row.items()} for row in table.slice(0, rows).to_pylist()],
+    }
+
+
+def _checkpoint(path: Path, rows: int) -> dict[str, Any]:
+    """Reads the header alone, so a checkpoint of any size answers at once."""
+    try:
+        with safe_open(str(path), framework="numpy") as f:
+            metadata = f.metadata() or {}
+            shapes = {name: list(f.get_slice(name).get_shape()) for name in f.keys()}  # noqa: SIM118 - not a dict
+    except (SafetensorError, OSError) as e:
+        raise ValueError(f"{path}: not a readable checkpoint ({' '.join(str(e).split())})") from None
+    description = metadata.get(CHECKPOINT_KEY)
+    return {
+        "kind": "checkpoint" if description else "safetensors (not of asr_kd)",
+        "tensors": len(shapes),
+        "numbers": sum(_product(shape) for shape in shapes.values()),
+        "description": json.loads(description) if description else metadata,
+        "rows": [{"tensor": name, "shape": shape} for name, shape in islice(shapes.items(), rows)],
+    }
+
+
+def _product(shape: list[int]) -> int:
+    size = 1
+    for length in shape:
+        size *= length
+    return size
+
+
+def _brief(value: Any) -> Any:
+    """Frame-by-frame values by their size: a row may hold thousands."""
+    if isinstance(value, bytes):
+        return f"{len(value)} bytes"
+    if isinstance(value, list) and len(value) > 8:
+        return f"{len(value)} values, the first {value[:4]}"
+    return value
+
+
+def _plain(found: dict[str, Any]) -> str:
+    lines = [f"{found['path']}: {found['kind']}"]
+    for key, value in found.items():
+        if key in ("path", "kind"):
+            continue
+        if key == "rows":
+            for number, row in enumerate(value):
+                fields = (f"{name}={_cut(item)}" for name, item in row.items() if item not in (None, {}))
+                lines.append(f"  row {number}: " + "  ".join(fields))
+        elif key == "description":
+            lines.append("  description:")
+            lines += [f"    {name}: {_cut(item)}" for name, item in value.items()]
+        else:
+            lines.append(f"  {key}: {_cut(value)}")
+    return "\n".join(lines)
+
+
+def _cut(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= MAX_VALUE else text[: MAX_VALUE - 1] + "…"

@@ -1,0 +1,153 @@
+"""Writing shards: utterances to WebDataset tars of about equal length. The same input gives the same bytes."""
+
+import hashlib
+import io
+import json
+import re
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from webdataset import TarWriter
+
+from asr_kd.core.files import atomic_path, fingerprint
+from asr_kd.core.progress import Progress
+from asr_kd.corpora.audio import SAMPLE_RATE, read_audio
+from asr_kd.corpora.manifest import Utterance
+from asr_kd.shards.index import build_index, index_path, read_index, write_index
+
+SHARD_SECONDS = 600.0
+PCM_SCALE = 32768
+MAX_KEY = 80
+"""Longest member name before its extension; old tars hold 100 characters."""
+
+
+@dataclass(frozen=True)
+class PlannedShard:
+    """A tar to be and what goes in."""
+
+    path: Path
+    utterances: list[Utterance]
+    plan: str
+    """Fingerprint of the contents; a finished shard with the same one is not written again."""
+
+    @property
+    def seconds(self) -> float:
+        """Audio that goes in."""
+        return sum(u.duration for u in self.utterances)
+
+    def is_finished(self) -> bool:
+        """Whether exactly this shard was written already."""
+        if not (self.path.is_file() and index_path(self.path).is_file()):
+            return False
+        try:
+            return read_index(self.path).plan == self.plan
+        except ValueError:  # half of an older run: write it anew
+            return False
+
+
+def write_shards(
+    utterances: Iterable[Utterance],
+    out_dir: str | Path,
+    shard_seconds: float = SHARD_SECONDS,
+    *,
+    strip_text: bool = False,
+    jobs: int = 1,
+) -> list[Path]:
+    """Write `out_dir/shard-%06d.tar`, each with its index; returns the tars. Finished ones of the same contents stay.
+
+    Members of an utterance: KEY.flac (16 bit, 16 kHz, mono) and KEY.json (id, duration, text, speaker, meta).
+    strip_text: leave transcripts out.  jobs: shards written at the same time (threads; the encoder runs without GIL).
+    Utterances whose audio cannot be read are set aside in their shard's index, not fatal.
+    ValueError when `out_dir` holds shards beyond those of this run, or when nothing could be read.
+    """
+    out = Path(out_dir)
+    shards = list(plan_shards(utterances, out, shard_seconds, strip_text))
+    strangers = {tar.name for tar in out.glob("*.tar")} - {shard.path.name for shard in shards}
+    if strangers:
+        raise ValueError(
+            f"{out}: holds {min(strangers)}, which this run would not write. Remove the folder or give another --out."
+        )
+    todo = [shard for shard in shards if not shard.is_finished()]
+    pool = ThreadPoolExecutor(max(1, jobs))
+    try:
+        with Progress(f"shards {out.name}", sum(shard.seconds for shard in todo)) as progress:
+            for shard, _ in zip(todo, pool.map(write_shard, todo), strict=True):
+                progress.update(shard.seconds)
+    finally:
+        pool.shutdown(cancel_futures=True)  # after an interruption, only what is being written is finished
+    return [shard.path for shard in shards]
+
+
+def plan_shards(
+    utterances: Iterable[Utterance], out: Path, shard_seconds: float = SHARD_SECONDS, strip_text: bool = False
+) -> Iterator[PlannedShard]:
+    """Cut the utterances, in order, into shards of at most `shard_seconds`; a longer utterance gets its own."""
+    if not shard_seconds > 0:
+        raise ValueError(f"shard length is {shard_seconds} s; it must be above 0")
+    batch: list[Utterance] = []
+    seconds, number = 0.0, 0
+    for utterance in utterances:
+        if batch and seconds + utterance.duration > shard_seconds:
+            yield _planned(out, number, batch)
+            batch, seconds, number = [], 0.0, number + 1
+        if strip_text:
+            utterance = Utterance(**{**vars(utterance), "text": None})
+        batch.append(utterance)
+        seconds += utterance.duration
+    if batch:
+        yield _planned(out, number, batch)
+
+
+def write_shard(shard: PlannedShard) -> None:
+    """Write one tar, then its index, which makes it count as finished and lists what was set aside."""
+    aside: list[dict[str, str]] = []
+    index_path(shard.path).unlink(missing_ok=True)
+    with (
+        atomic_path(shard.path) as temporary,
+        open(temporary, "wb") as stream,
+        TarWriter(stream, encoder=False, mtime=0.0, user="asr_kd", group="asr_kd", mode=0o644) as tar,
+    ):
+        for utterance in shard.utterances:
+            try:
+                tar.write(_sample(utterance))
+            except ValueError as e:
+                aside.append({"id": utterance.id, "error": str(e)})
+    write_index(shard.path, build_index(shard.path, shard.plan, aside))
+
+
+def tar_key(utterance_id: str) -> str:
+    """A member name for an id: WebDataset ends a key at its first dot, and slashes would make folders.
+
+    Ids of letters, digits, `_` and `-` stay; others are cleaned and told apart by 8 hex digits of their digest.
+    """
+    key = re.sub(r"[^A-Za-z0-9_-]", "_", utterance_id)
+    if key == utterance_id and len(key) <= MAX_KEY:
+        return key
+    return f"{key[:MAX_KEY]}-{hashlib.sha256(utterance_id.encode()).hexdigest()[:8]}"
+
+
+def _planned(out: Path, number: int, utterances: list[Utterance]) -> PlannedShard:
+    plan = fingerprint([asdict(utterance) for utterance in utterances])
+    return PlannedShard(out / f"shard-{number:06d}.tar", utterances, plan)
+
+
+def _sample(utterance: Utterance) -> dict[str, str | bytes]:
+    wave_N = read_audio(utterance.audio_filepath, utterance.offset, utterance.duration)
+    fields = {"id": utterance.id, "duration": len(wave_N) / SAMPLE_RATE}
+    fields.update({k: v for k, v in (("text", utterance.text), ("speaker", utterance.speaker)) if v is not None})
+    if utterance.meta:
+        fields["meta"] = utterance.meta
+    members = {"flac": flac_bytes(wave_N), "json": json.dumps(fields, ensure_ascii=False, sort_keys=True).encode()}
+    return {"__key__": tar_key(utterance.id), **members}
+
+
+def flac_bytes(wave_N: np.ndarray) -> bytes:
+    """16-bit FLAC of (N,) float samples at 16 kHz; samples that came from 16 bits return to the very same bits."""
+    pcm_N = np.clip(np.round(wave_N * PCM_SCALE), -PCM_SCALE, PCM_SCALE - 1).astype(np.int16)
+    buffer = io.BytesIO()
+    soundfile.write(buffer, pcm_N, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
+    return buffer.getvalue()

@@ -1,0 +1,75 @@
+"""How a model is trained: optimiser, its schedule, averaging, stopping."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from asr_kd.train.losses import LossConfig
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """AdamW and its learning rate over the declared audio of the whole run."""
+
+    lr: float = 2e-3
+    """Highest learning rate."""
+    warmup: float = 0.03
+    """Share of the run over which the learning rate rises from 0."""
+    decay: Literal["linear", "cosine", "newbob"] = "linear"
+    """`linear` and `cosine` fall to `floor` at the end of the run; `newbob` halves when the held-out loss stalls."""
+    floor: float = 0.02
+    """Least learning rate, as a share of `lr`; `newbob` stops training there."""
+    newbob_gain: float = 0.005
+    """`newbob`: the held-out loss must fall by this share between sub-epochs, else the learning rate is halved."""
+    weight_decay: float = 0.01
+    """AdamW's decay of weight matrices (not of biases), times the learning rate."""
+    betas: tuple[float, float] = (0.9, 0.98)
+    """AdamW's memory of gradients and of their squares."""
+    clip: float = 5.0
+    """Longest gradient (L2 norm over all weights); longer ones are scaled down."""
+
+    def __post_init__(self) -> None:
+        if not self.lr > 0:
+            raise ValueError(f"optim.lr is {self.lr}; it must be above 0")
+        if not self.clip > 0:
+            raise ValueError(f"optim.clip is {self.clip}; it must be above 0")
+        for name in ("warmup", "floor", "newbob_gain"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"optim.{name} is {getattr(self, name)}; it must lie in [0, 1)")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """What the training loop does, whatever the model and the data."""
+
+    frames_per_batch: int = 2000
+    """Most frames of 30 ms in a batch, padding included (2000 are a minute)."""
+    seed: int = 0
+    """Of batches, augmentation and dropout."""
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    ema_decay: float = 0.99
+    """Weights are averaged over about 1 / (1 - ema_decay) steps for held-out tests and the final model; 0 is off."""
+    best_by: Literal["dev_loss", "dev_frame_accuracy"] = "dev_loss"
+    """What decides which weights are kept."""
+    patience: int | None = 10
+    """Training stops after so many sub-epochs without improvement; null goes on to the end of the schedule."""
+    save_minutes: float = 5.0
+    """The state is saved at each sub-epoch's end and at this interval within it."""
+    precision: Literal["auto", "bf16", "float32"] = "auto"
+    """`auto` is bf16 on GPUs that have it and float32 on CPUs, whose fast LSTM kernels train in float32 only."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, ..."""
+    workers: int = 1
+    """Processes that prepare batches; results do not depend on it."""
+
+    def __post_init__(self) -> None:
+        if self.frames_per_batch < 1:
+            raise ValueError(f"train.frames_per_batch is {self.frames_per_batch}; it must be 1 or more")
+        if not 0 <= self.ema_decay < 1:
+            raise ValueError(f"train.ema_decay is {self.ema_decay}; it must lie in [0, 1)")
+        if self.patience is not None and self.patience < 1:
+            raise ValueError(f"train.patience is {self.patience}; it must be 1 or more, or null for none")
+        if self.workers < 0:
+            raise ValueError(f"train.workers is {self.workers}; it must not be negative")
+        if self.save_minutes < 0:
+            raise ValueError(f"train.save_minutes is {self.save_minutes}; it must not be negative")

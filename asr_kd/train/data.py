@@ -1,0 +1,162 @@
+"""From a batch plan to tensors: audio, augmentation, features and targets, made by loader workers.
+
+All randomness comes from the batch's own numbers (seed, stream, epoch, batch): any number of workers gives the same
+bits, and a run that goes on at batch n sees what it would have seen.
+"""
+
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from asr_kd.frontend.augment import Augment
+from asr_kd.frontend.fbank import FrontEnd, FrontEndConfig
+from asr_kd.models.inference import pad_waves
+from asr_kd.shards.reader import Shard
+from asr_kd.train.plan import BatchPlan, BatchSpec, OpenShards, Stream
+from asr_kd.train.targets import FrameTargets
+
+MOST_FRAMES_APART = 2
+"""Frames by which targets and features of an utterance may differ (edges are cut differently); more is a mistake."""
+BATCHES_AHEAD = 4
+"""Batches that each worker makes before they are asked for."""
+
+
+@dataclass
+class Batch:
+    """What a training step reads; behind each utterance's end features are 0 and target slots empty."""
+
+    x_BTF: Tensor
+    """The front end's output."""
+    frames_B: Tensor
+    """int64"""
+    ids_BTK: Tensor
+    """int64 classes, -1 in an empty slot."""
+    log_p_BTK: Tensor
+    log_tail_BT: Tensor
+    stream: str
+    seconds: float
+    """Audio of the planned batch, before speed perturbation; what was set aside counts."""
+    utterances: list[str]
+    """Ids; empty when all of the batch was set aside."""
+    set_aside: list[str]
+    """Ids of planned utterances without targets or with damaged audio."""
+    spec: BatchSpec
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same with its tensors on `device`."""
+        tensors: dict[str, Any] = {
+            k: v.to(device, non_blocking=True) for k, v in vars(self).items() if isinstance(v, Tensor)
+        }
+        return replace(self, **tensors)
+
+
+def batches(
+    plan: BatchPlan,
+    frontend: FrontEndConfig,
+    epoch: int = 0,
+    start_batch: int = 0,
+    workers: int = 0,
+    endless: bool = True,
+) -> Iterator[Batch]:
+    """The batches of a plan from batch `start_batch` of `epoch` on; `endless` goes on with the next epochs.
+
+    workers: processes that prepare batches; 0 prepares them here.
+    ValueError when shards or targets are missing, broken, or do not belong together.
+    """
+    loader = DataLoader(
+        _Maker(plan.stream, frontend),
+        batch_size=None,
+        sampler=plan.epochs(epoch, start_batch) if endless else plan.epoch(epoch),  # type: ignore[arg-type]
+        num_workers=workers,
+        prefetch_factor=BATCHES_AHEAD if workers else None,
+        worker_init_fn=_start_worker,
+        generator=torch.Generator(),  # the loader draws a seed for its workers; not from the model's randomness
+    )
+    for batch in loader:
+        if isinstance(batch, (ValueError, OSError)):
+            raise batch
+        yield batch
+
+
+def _start_worker(number: int) -> None:
+    """Ctrl-C and a scheduler's SIGTERM reach the whole group; the main process decides and then ends its workers."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+class _Maker(Dataset):
+    """Makes the batch of a spec. A user's mistake comes back as a value: a worker's traceback would bury its line."""
+
+    def __init__(self, stream: Stream, frontend: FrontEndConfig) -> None:
+        self.stream = stream
+        self.frontend = FrontEnd(frontend)
+        self.augment = Augment(stream.augment, frontend)
+        self.shards = OpenShards()
+
+    def __getitem__(self, spec: BatchSpec) -> Batch | ValueError | OSError:
+        try:
+            return self._make(spec)
+        except (ValueError, OSError) as e:
+            return e
+
+    def _make(self, spec: BatchSpec) -> Batch:
+        rng = np.random.default_rng(spec.seed)
+        ids, waves, targets, set_aside = [], [], [], []
+        for path, row in spec.rows:
+            shard = self.shards(path)
+            target = self.stream.targets.load(shard)[row]
+            wave = self._audio(shard, row) if target is not None and target.frames else None
+            if target is None or wave is None:
+                set_aside.append(shard.entries[row].id)
+                continue
+            frames = self.frontend.num_frames(len(wave))
+            if abs(target.frames - frames) > MOST_FRAMES_APART:
+                shift_ms = self.frontend.frame_shift_s * 1000
+                raise ValueError(
+                    f"{path}: {shard.entries[row].id} has {frames} frames of {shift_ms:g} ms, "
+                    f"its targets have {target.frames}. Make the targets again with this front end."
+                )
+            ids.append(shard.entries[row].id)
+            waves.append(wave)
+            targets.append(target)
+        if waves:
+            waves, speed = self.augment.waves(waves, rng)
+            x_BTF, frames_B = self.frontend(*pad_waves(waves))
+            x_BTF = self.augment.features(x_BTF, frames_B, rng)
+        else:
+            x_BTF, frames_B, speed = torch.zeros(0, 0, self.frontend.dim), torch.zeros(0, dtype=torch.int64), 1.0
+        padded = pad_targets(targets, frames_B.tolist(), x_BTF.shape[1], speed)
+        return Batch(x_BTF, frames_B, *padded, self.stream.name, spec.seconds, ids, set_aside, spec)
+
+    def _audio(self, shard: Shard, row: int) -> np.ndarray | None:
+        """The samples, or None when they are damaged or make no frame."""
+        try:
+            wave = shard.audio(row)
+        except ValueError:
+            return None
+        return wave if np.isfinite(wave).all() and self.frontend.num_frames(len(wave)) else None
+
+
+def pad_targets(
+    targets: list[FrameTargets], frames: list[int], steps: int, speed: float = 1.0
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Targets of utterances played at `speed` as (B, steps, K) ids and log-probabilities and (B, steps) log-tails.
+
+    frames: features of each utterance, after the change of speed; frame t answers what round(t * speed) did before.
+    """
+    most = max((t.k for t in targets), default=1)
+    ids_BTK = torch.full((len(targets), steps, most), -1, dtype=torch.int64)
+    log_p_BTK = torch.full((len(targets), steps, most), -torch.inf)
+    log_tail_BT = torch.full((len(targets), steps), -torch.inf)
+    for b, (target, n) in enumerate(zip(targets, frames, strict=True)):
+        source_T = np.minimum(np.rint(np.arange(n) * speed).astype(np.int64), target.frames - 1)
+        ids_BTK[b, :n, : target.k] = torch.from_numpy(target.ids_TK[source_T].astype(np.int64))
+        log_p_BTK[b, :n, : target.k] = torch.from_numpy(target.log_p_TK[source_T])
+        log_tail_BT[b, :n] = torch.from_numpy(target.log_tail_T[source_T])
+    return ids_BTK, log_p_BTK, log_tail_BT

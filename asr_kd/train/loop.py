@@ -1,0 +1,312 @@
+"""The one training loop: sub-epochs of streams of frames with targets, tested on held-out data, stopped and resumed."""
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from asr_kd.core import runtime
+from asr_kd.core.config import to_dict
+from asr_kd.core.files import fingerprint
+from asr_kd.core.progress import SECONDS_PER_HOUR, Progress
+from asr_kd.models.acoustic import AcousticModel
+from asr_kd.models.checkpoint import save_model
+from asr_kd.train.config import TrainConfig
+from asr_kd.train.data import Batch, Stream, batches
+from asr_kd.train.losses import mean_loss
+from asr_kd.train.metrics import METRICS_FILE, Metrics
+from asr_kd.train.optim import adamw, averaged, learning_rate
+from asr_kd.train.plan import BatchPlan
+from asr_kd.train.signals import StopRequest
+from asr_kd.train.state import STATE_FILE, Position, RunState, load_state, save_state
+from asr_kd.train.statistics import DevResult, evaluate
+
+PLACE_ERROR = 1e-6  # sums of fractions such as 1/3 + 1/3 + 1/3 may end a little beside 1
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """How a run ended. The best weights are in OUT/model.safetensors."""
+
+    steps: int
+    """Updates of the weights."""
+    best_step: int
+    """The step whose weights were best on the held-out data."""
+    dev_loss: float
+    """Of those weights, nats per frame."""
+    dev_frame_accuracy: float
+    hours: float
+    """Audio trained on."""
+    seconds: float
+    """Time spent."""
+    stopped_early: bool
+    """Whether patience ran out, or newbob's learning rate, before the schedule ended."""
+
+
+def fit(
+    model: AcousticModel,
+    schedule: Iterable[tuple[Stream, float]],
+    dev: Stream,
+    config: TrainConfig,
+    out: Path,
+    resume: bool = True,
+) -> FitResult:
+    """Train `model` and keep the weights that are best on `dev` in OUT/model.safetensors.
+
+    schedule: sub-epochs, each a stream and how much of it (1.0 is a pass); a stream goes on where its last sub-epoch
+    ended.  After each, held-out loss and accuracy are measured and a line is added to OUT/metrics.jsonl.
+    resume: go on from OUT/state.pt, bit for bit as if the run had never stopped; False begins anew.
+    KeyboardInterrupt, the state saved, after SIGINT or SIGTERM.
+    ValueError when OUT belongs to a run with other settings, or data is missing or broken.
+    """
+    return _Run(model, list(schedule), dev, config, Path(out), resume).run()
+
+
+class _Run:
+    """A run: its model, its data, and where it is."""
+
+    def __init__(
+        self,
+        model: AcousticModel,
+        schedule: list[tuple[Stream, float]],
+        dev: Stream,
+        config: TrainConfig,
+        out: Path,
+        resume: bool,
+    ) -> None:
+        self.config, self.out, self.schedule = config, out, schedule
+        self.device = runtime.device(config.device)
+        self.precision = precision_on(self.device, config.precision)
+        self.model = model.to(self.device)
+        self.optimizer = adamw(self.model, config.optim)
+        self.average = averaged(self.model, config.ema_decay) if config.ema_decay else None
+        shift = model.inventory.frame_shift_s
+        plan_of = lambda stream, shuffle: BatchPlan(stream, config.frames_per_batch, config.seed, shift, shuffle)
+        self.plans = {stream.name: plan_of(stream, True) for stream, _ in schedule}
+        self.dev = plan_of(dev, False)
+        self.audio_seconds = sum(self.plans[stream.name].seconds * part for stream, part in schedule)
+        self.identity = self._identity(schedule)
+        self.state = RunState(positions={name: Position() for name in self.plans})
+        self.opened: dict[str, Iterator[Batch]] = {}
+        if resume:
+            self._restore()
+        else:
+            for name in (STATE_FILE, METRICS_FILE):
+                (out / name).unlink(missing_ok=True)
+
+    def run(self) -> FitResult:
+        state, goal = self.state, dict.fromkeys(self.plans, 0.0)
+        if state.finished:
+            return self._result()
+        metrics = Metrics(self.out, state.step)
+        left = self.audio_seconds - state.audio_seconds
+        self.last_save = time.monotonic()
+        with StopRequest() as stop, Progress("train", left) as progress:
+            try:
+                for number, (stream, part) in enumerate(self.schedule):
+                    goal[stream.name] += part
+                    if number < state.sub_epoch:
+                        continue
+                    self._sub_epoch(stream, goal[stream.name], stop, progress)
+                    started = time.monotonic()
+                    result = self._test()
+                    self._clock(started)
+                    metrics.add(self._line(stream, result))
+                    state.sub_epoch += 1
+                    state.loss_sum, state.frames, state.sub_audio_seconds, state.sub_wall_seconds = 0.0, 0, 0.0, 0.0
+                    state.stopped_early = self._is_done(result)
+                    state.finished = state.stopped_early or state.sub_epoch == len(self.schedule)
+                    self._save()
+                    if state.finished:
+                        break
+            finally:
+                metrics.close()
+                self.opened.clear()
+        return self._result()
+
+    def _sub_epoch(self, stream: Stream, goal: float, stop: StopRequest, progress: Progress) -> None:
+        """Train until `goal` passes over the stream are done."""
+        state, position = self.state, self.state.positions[stream.name]
+        self.model.train()
+        while position.place < goal - PLACE_ERROR:
+            started = time.monotonic()
+            batch = next(self._batches(stream.name))
+            if batch.utterances:
+                loss = self._step(batch.to(self.device))
+                frames = int(batch.frames_B.sum())
+                state.loss_sum += loss * frames
+                state.frames += frames
+            ended = batch.spec.done == 1
+            position.place = batch.spec.epoch + batch.spec.done
+            position.epoch = batch.spec.epoch + ended
+            position.batch = 0 if ended else batch.spec.index + 1
+            state.audio_seconds += batch.seconds
+            state.sub_audio_seconds += batch.seconds
+            state.set_aside += len(batch.set_aside)
+            self._clock(started)
+            progress.update(batch.seconds, loss=f"{state.loss_sum / max(state.frames, 1):.3f}")
+            if stop.asked:
+                self._save()
+                _say(f"{stop.asked}: stopped at step {state.step}, the state is in {self.out / STATE_FILE}")
+                raise KeyboardInterrupt
+            if time.monotonic() - self.last_save > self.config.save_minutes * 60:
+                self._save()
+
+    def _step(self, batch: Batch) -> float:
+        """One update of the weights; the loss before it, nats per frame."""
+        state, config = self.state, self.config
+        lr = learning_rate(config.optim, self._progress(batch.seconds), state.lr_factor)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        torch.manual_seed(_step_seed(config.seed, state.step))  # dropout: no state to save, the same after a resume
+        loss = self._loss(batch)
+        value = float(loss.detach())
+        if not np.isfinite(value):
+            raise ValueError(
+                f"{self.out}: the loss is {value} at step {state.step} ({batch.stream}: {batch.utterances[0]} ...). "
+                "Look at those targets, or lower train.optim.lr and begin anew with --restart."
+            )
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.optim.clip)
+        self.optimizer.step()
+        if self.average is not None:
+            self.average.update_parameters(self.model)
+        state.step += 1
+        return value
+
+    def _loss(self, batch: Batch) -> Tensor:
+        """What is minimised on a batch, nats per frame."""
+        with runtime.autocast(self.device, self.precision):
+            logits_BTC = self.model(batch.x_BTF, batch.frames_B)
+        return mean_loss(
+            logits_BTC, batch.frames_B, batch.ids_BTK, batch.log_p_BTK, batch.log_tail_BT, self.config.loss
+        )
+
+    def _test(self) -> DevResult:
+        """Measure the weights as they would be kept; keep them if they are the best so far."""
+        state, config = self.state, self.config
+        model: Any = self.model if self.average is None else self.average.module
+        result = evaluate(model, self.dev, config.loss, self.precision, config.workers)
+        value = -result.loss if config.best_by == "dev_loss" else result.frame_accuracy
+        if state.best is None or value > state.best:
+            state.best, state.best_step, state.without_gain = value, state.step, 0
+            state.best_dev_loss, state.best_dev_frame_accuracy = result.loss, result.frame_accuracy
+            save_model(self.out, model, {"step": state.step, **asdict(result)})
+        else:
+            state.without_gain += 1
+        return result
+
+    def _is_done(self, result: DevResult) -> bool:
+        """Whether to stop before the schedule ends: patience has run out, or newbob's learning rate."""
+        state, optim = self.state, self.config.optim
+        if optim.decay == "newbob":
+            if state.last_dev_loss is not None and result.loss > state.last_dev_loss * (1 - optim.newbob_gain):
+                state.lr_factor /= 2
+            state.last_dev_loss = result.loss
+            if state.lr_factor < optim.floor:
+                return True
+        return self.config.patience is not None and state.without_gain >= self.config.patience
+
+    def _line(self, stream: Stream, result: DevResult) -> dict[str, Any]:
+        """A line of metrics.jsonl, also shown."""
+        state = self.state
+        line = {
+            "step": state.step,
+            "epoch": state.sub_epoch + 1,
+            "stream": stream.name,
+            "loss": state.loss_sum / max(state.frames, 1),
+            "dev_loss": result.loss,
+            "dev_frame_accuracy": result.frame_accuracy,
+            "lr": learning_rate(self.config.optim, self._progress(), state.lr_factor),
+            "hours_per_second": state.sub_audio_seconds / SECONDS_PER_HOUR / max(state.sub_wall_seconds, 1e-9),
+            "seconds": state.wall_seconds,
+        }
+        mark = " *" if state.best_step == state.step else ""
+        _say(
+            f"{line['epoch']:>3}/{len(self.schedule)} {stream.name}: loss {line['loss']:.3f}, "
+            f"dev {result.loss:.3f}, frames right {100 * result.frame_accuracy:.1f}%, lr {line['lr']:.1e}, "
+            f"{line['hours_per_second']:.3f} h/s, {state.wall_seconds:.0f} s{mark}"
+        )
+        return line
+
+    def _progress(self, more_seconds: float = 0.0) -> float:
+        return min((self.state.audio_seconds + more_seconds) / max(self.audio_seconds, 1e-9), 1.0)
+
+    def _clock(self, started: float) -> None:
+        passed = time.monotonic() - started
+        self.state.wall_seconds += passed
+        self.state.sub_wall_seconds += passed
+
+    def _batches(self, name: str) -> Iterator[Batch]:
+        """The stream's batches from where it is; kept open over its sub-epochs."""
+        if name not in self.opened:
+            at = self.state.positions[name]
+            frontend, workers = self.model.frontend, self.config.workers
+            self.opened[name] = batches(self.plans[name], frontend, at.epoch, at.batch, workers)
+        return self.opened[name]
+
+    def _identity(self, schedule: list[tuple[Stream, float]]) -> dict[str, Any]:
+        """What must be the same for a run to go on; where it runs and how often it saves may change."""
+        train = to_dict(self.config)
+        for key in ("save_minutes", "device", "workers"):
+            train.pop(key)
+        return {
+            "model": to_dict(self.model.config),
+            "inventory": self.model.inventory.fingerprint,
+            "frontend": to_dict(self.model.frontend),
+            "train": train,
+            "schedule": fingerprint([(stream.name, part) for stream, part in schedule]),
+            "streams": {
+                plan.stream.name: {
+                    "utterances": plan.utterances,
+                    "seconds": plan.seconds,
+                    "augment": to_dict(plan.stream.augment),
+                }
+                for plan in (*self.plans.values(), self.dev)
+            },
+        }
+
+    def _parts(self) -> dict[str, Any]:
+        parts = {"model": self.model, "optimizer": self.optimizer}
+        return parts if self.average is None else parts | {"average": self.average}
+
+    def _save(self) -> None:
+        parts = {name: part.state_dict() for name, part in self._parts().items()}
+        save_state(self.out, self.state, self.identity, parts)
+        self.last_save = time.monotonic()
+
+    def _restore(self) -> None:
+        found = load_state(self.out, self.identity)
+        if found is None:
+            return
+        self.state, saved = found
+        for name, part in self._parts().items():
+            part.load_state_dict(saved[name])
+        _say(f"{self.out / STATE_FILE}: going on at step {self.state.step}")
+
+    def _result(self) -> FitResult:
+        s = self.state
+        hours = s.audio_seconds / SECONDS_PER_HOUR
+        return FitResult(
+            s.step, s.best_step, s.best_dev_loss, s.best_dev_frame_accuracy, hours, s.wall_seconds, s.stopped_early
+        )
+
+
+def precision_on(device: torch.device, precision: str) -> str:
+    """`auto` for training: bf16 on GPUs that have it; float32 on CPUs, where oneDNN trains LSTMs in float32 only."""
+    return "float32" if precision == "auto" and device.type == "cpu" else precision
+
+
+def _step_seed(seed: int, step: int) -> int:
+    return int(np.random.SeedSequence((seed, step)).generate_state(1, np.uint64)[0] >> 1)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,106 @@
+"""Where a run is: everything that the next step depends on, saved and restored bit for bit."""
+
+import json
+import pickle
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from asr_kd.core.files import atomic_path
+
+STATE_FILE = "state.pt"
+STATE_VERSION = 1
+
+
+@dataclass
+class Position:
+    """Where a stream goes on."""
+
+    epoch: int = 0
+    batch: int = 0
+    """The next batch of the epoch."""
+    place: float = 0.0
+    """Passes over the stream that are done, 2.25 for two and a quarter."""
+
+
+@dataclass
+class RunState:
+    """Counters of a run; weights and optimiser are saved beside it."""
+
+    step: int = 0
+    """Updates of the weights."""
+    sub_epoch: int = 0
+    """Sub-epochs that are finished."""
+    positions: dict[str, Position] = field(default_factory=dict)
+    audio_seconds: float = 0.0
+    """Audio trained on."""
+    wall_seconds: float = 0.0
+    """Time spent in training, all sittings together."""
+    loss_sum: float = 0.0
+    """Of the frames in the sub-epoch under way."""
+    frames: int = 0
+    sub_audio_seconds: float = 0.0
+    sub_wall_seconds: float = 0.0
+    set_aside: int = 0
+    """Utterances met without targets or with damaged audio, each time they were met."""
+    best: float | None = None
+    """Best held-out loss, or accuracy, so far."""
+    last_dev_loss: float | None = None
+    best_step: int = 0
+    best_dev_loss: float = float("inf")
+    best_dev_frame_accuracy: float = 0.0
+    without_gain: int = 0
+    """Sub-epochs since then."""
+    lr_factor: float = 1.0
+    """What newbob has come down to."""
+    stopped_early: bool = False
+    finished: bool = False
+
+
+def save_state(out: Path, state: RunState, run: dict[str, Any], parts: dict[str, Any]) -> None:
+    """Write OUT/state.pt, atomically.
+
+    run: JSON values that say which run this is; going on asks for the same.  parts: state_dicts by name.
+    """
+    content = {"version": STATE_VERSION, "run": json.dumps(run), "state": asdict(state), "parts": parts}
+    with atomic_path(out / STATE_FILE) as temporary:
+        torch.save(content, temporary)
+
+
+def load_state(out: Path, run: dict[str, Any]) -> tuple[RunState, dict[str, Any]] | None:
+    """The saved state and its parts, on the CPU; None when the run has not begun.
+
+    ValueError when the file is damaged, or belongs to a run with other settings: it names the first that differs.
+    """
+    path = out / STATE_FILE
+    if not path.is_file():
+        return None
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        version = content["version"]
+    except (RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as e:
+        reason = " ".join(str(e).split())[:100]
+        raise ValueError(f"{path}: damaged ({reason}). Delete it, or start anew with --restart.") from None
+    if version != STATE_VERSION:
+        raise ValueError(
+            f"{path}: state version {version}, this asr_kd reads {STATE_VERSION}. Start anew with --restart."
+        )
+    then, now = _flat(json.loads(content["run"])), _flat(json.loads(json.dumps(run)))
+    for key in sorted(then.keys() | now.keys()):
+        if then.get(key) != now.get(key):
+            raise ValueError(
+                f"{path}: belongs to a run with {key} = {then.get(key)}, here it is {now.get(key)}. "
+                "Give the same settings to go on, another --out for another run, or --restart to begin this one anew."
+            )
+    values = content["state"]
+    positions = {name: Position(**position) for name, position in values.pop("positions").items()}
+    return RunState(**values, positions=positions), content["parts"]
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one, keys joined by dots."""
+    if not isinstance(value, dict):
+        return {prefix: value}
+    return {k: v for key, item in value.items() for k, v in _flat(item, f"{prefix}.{key}" if prefix else key).items()}

@@ -1,0 +1,105 @@
+"""What is measured on data without learning from it: normalisation, held-out loss, class priors."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from asr_kd.core.progress import Progress
+from asr_kd.core.runtime import autocast
+from asr_kd.frontend.augment import AugmentConfig
+from asr_kd.frontend.fbank import FrontEndConfig
+from asr_kd.models.acoustic import AcousticModel
+from asr_kd.train.data import Batch, Stream, batches
+from asr_kd.train.losses import LossConfig, frame_losses
+from asr_kd.train.plan import BatchPlan
+
+FRAMES_PER_BATCH = 8000
+MOST_FRAMES = 400_000
+"""Normalisation and priors are estimated on at most so many frames (3.3 h of 30 ms)."""
+LEAST_PRIOR = 1e-5
+"""A class that is hardly ever expected must not be favoured without bound by dividing by its prior."""
+
+
+@dataclass(frozen=True)
+class DevResult:
+    """A model on held-out data."""
+
+    loss: float
+    """Nats per frame."""
+    frame_accuracy: float
+    """Share of frames whose likeliest class is the target's."""
+
+
+def clean(stream: Stream) -> Stream:
+    """The same data without augmentation."""
+    return replace(stream, augment=AugmentConfig())
+
+
+def feature_statistics(
+    stream: Stream, frontend: FrontEndConfig, seed: int, workers: int = 0, most_frames: int = MOST_FRAMES
+) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each feature, (F,) float32, over a random part of a stream's own audio."""
+    plan = BatchPlan(clean(stream), FRAMES_PER_BATCH, seed)
+    total, sum_F, square_F = 0, torch.zeros(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
+    for batch in batches(plan, frontend, workers=workers, endless=False):
+        x_NF = batch.x_BTF[inside(batch)].double()
+        total += len(x_NF)
+        sum_F = sum_F + x_NF.sum(0)
+        square_F = square_F + x_NF.square().sum(0)
+        if total >= most_frames:
+            break
+    if not total:
+        raise ValueError(f"{stream.name}: not one utterance has both audio and targets")
+    mean_F = sum_F / total
+    return mean_F.float(), (square_F / total - mean_F.square()).clamp(min=0).sqrt().float()
+
+
+@torch.inference_mode()
+def evaluate(model: AcousticModel, plan: BatchPlan, loss: LossConfig, precision: str, workers: int = 0) -> DevResult:
+    """Loss and frame accuracy over all of a plan's first epoch. The model is left in evaluation mode."""
+    model.eval()
+    device = model.feature_mean_F.device
+    total, loss_sum, correct = 0, 0.0, 0
+    for batch in batches(plan, model.frontend, workers=workers, endless=False):
+        if not batch.utterances:
+            continue
+        batch = batch.to(device)
+        with autocast(device, precision):
+            logits_BTC = model(batch.x_BTF, batch.frames_B)
+        losses_BT = frame_losses(logits_BTC, batch.ids_BTK, batch.log_p_BTK, batch.log_tail_BT, loss)
+        inside_BT = inside(batch)
+        loss_sum += float(losses_BT[inside_BT].double().sum())
+        correct += int((logits_BTC.argmax(-1) == batch.ids_BTK[..., 0])[inside_BT].sum())
+        total += int(inside_BT.sum())
+    if not total:
+        raise ValueError(f"{plan.stream.name}: not one held-out utterance has both audio and targets")
+    return DevResult(loss_sum / total, correct / total)
+
+
+@torch.inference_mode()
+def log_priors(
+    model: AcousticModel, stream: Stream, seed: int, precision: str, workers: int = 0, most_frames: int = MOST_FRAMES
+) -> Tensor:
+    """Natural log of the model's average posterior over a random part of a stream, (C,) float32."""
+    model.eval()
+    device = model.feature_mean_F.device
+    total, sum_C = 0, torch.zeros(model.inventory.size, dtype=torch.float64)
+    plan = BatchPlan(clean(stream), FRAMES_PER_BATCH, seed)
+    with Progress("priors", min(plan.seconds, most_frames * model.inventory.frame_shift_s)) as progress:
+        for batch in batches(plan, model.frontend, workers=workers, endless=False):
+            progress.update(batch.seconds)
+            batch = batch.to(device)
+            with autocast(device, precision):
+                logits_BTC = model(batch.x_BTF, batch.frames_B)
+            sum_C += logits_BTC[inside(batch)].float().softmax(-1).sum(0).double().cpu()
+            total += int(batch.frames_B.sum())
+            if total >= most_frames:
+                break
+    prior_C = (sum_C / max(total, 1)).clamp(min=LEAST_PRIOR)
+    return (prior_C / prior_C.sum()).log().float()
+
+
+def inside(batch: Batch) -> Tensor:
+    """(B, T), true within each utterance."""
+    return torch.arange(batch.x_BTF.shape[1], device=batch.frames_B.device) < batch.frames_B[:, None]

@@ -1,0 +1,125 @@
+"""What a model's frames should answer: one form for hard and soft targets, and the sources that deliver them."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from asr_kd.inventory.senones import Inventory
+from asr_kd.shards.reader import Shard
+from asr_kd.shards.sidecar import read_sidecar, sidecar_path
+
+ALIGNMENT_KIND = "alignment"
+SHARDS_KEPT_OPEN = 4
+"""Sidecars that a source keeps in memory; a batch plan works on a few shards at a time."""
+
+
+@dataclass
+class FrameTargets:
+    """Targets of one utterance: for each of its T frames up to K classes with their log-probabilities."""
+
+    ids_TK: np.ndarray
+    """int32 class ids, -1 in an empty slot; the filled slots of a frame come first, the likeliest at the front."""
+    log_p_TK: np.ndarray
+    """float32 natural logs of the probabilities; -inf in an empty slot."""
+    log_tail_T: np.ndarray
+    """float32 natural log of the probability of all other classes together; -inf where nothing is left over."""
+
+    @classmethod
+    def hard(cls, states_T: np.ndarray) -> "FrameTargets":
+        """One class per frame with probability 1."""
+        ids_T1 = np.asarray(states_T, dtype=np.int32)[:, None]
+        frames = len(ids_T1)
+        return cls(ids_T1, np.zeros((frames, 1), np.float32), np.full(frames, -np.inf, np.float32))
+
+    @property
+    def frames(self) -> int:
+        """T, the number of frames."""
+        return self.ids_TK.shape[0]
+
+    @property
+    def k(self) -> int:
+        """K, the number of slots of a frame."""
+        return self.ids_TK.shape[1]
+
+
+class TargetSource(Protocol):
+    """Whoever can say the targets of a shard's utterances."""
+
+    def load(self, shard: Shard) -> Sequence[FrameTargets | None]:
+        """One entry per row of the shard, in its order; None = this utterance is set aside."""
+        ...
+
+
+class SidecarTargets:
+    """Targets kept in a folder of sidecars, one per shard; the last few that were asked for stay in memory.
+
+    A subclass says which descriptions it accepts (`expect`) and how to read a table (`rows`).
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self._open: OrderedDict[str, Sequence[FrameTargets | None]] = OrderedDict()
+
+    def expect(self) -> dict[str, Any]:
+        """The keys and values that a sidecar's description must have."""
+        raise NotImplementedError
+
+    def rows(self, path: Path, table: Any, description: dict[str, Any]) -> Sequence[FrameTargets | None]:
+        """The targets in `table`; rows are decoded when they are asked for."""
+        raise NotImplementedError
+
+    def load(self, shard: Shard) -> Sequence[FrameTargets | None]:
+        """The targets of `shard`. ValueError when its sidecar is missing, broken, or made of or for something else."""
+        if shard.digest in self._open:
+            self._open.move_to_end(shard.digest)
+            return self._open[shard.digest]
+        path = sidecar_path(self.folder, shard)
+        table, description = read_sidecar(path, shard, self.expect())
+        rows = self.rows(path, table, description)
+        while len(self._open) >= SHARDS_KEPT_OPEN:
+            self._open.popitem(last=False)
+        self._open[shard.digest] = rows
+        return rows
+
+
+class AlignmentTargets(SidecarTargets):
+    """Hard targets: the state of each frame by forced alignment."""
+
+    def __init__(self, folder: str | Path, inventory: Inventory) -> None:
+        super().__init__(folder)
+        self.inventory = inventory
+
+    def expect(self) -> dict[str, Any]:
+        """Alignments over the same inventory."""
+        return {"kind": ALIGNMENT_KIND, "inventory": self.inventory.fingerprint}
+
+    def rows(self, path: Path, table: Any, description: dict[str, Any]) -> "AlignedRows":
+        """Check that every state is a class of the inventory. ValueError when one is not."""
+        states = table.column("states").combine_chunks()
+        values = states.flatten().to_numpy(zero_copy_only=False)  # flatten() leaves out what null rows hide
+        if len(values) and (values.min() < 0 or values.max() >= self.inventory.size):
+            raise ValueError(
+                f"{path}: holds states {values.min()} to {values.max()}, the inventory has {self.inventory.size} "
+                "classes. Align again with `asr-kd align`."
+            )
+        return AlignedRows(states)
+
+
+class AlignedRows(Sequence[FrameTargets | None]):
+    """The rows of an alignment sidecar; a row without states is set aside."""
+
+    def __init__(self, states: Any) -> None:
+        self._states = states
+
+    def __len__(self) -> int:
+        return len(self._states)
+
+    def __getitem__(self, row: Any) -> Any:
+        scalar = self._states[row]
+        if not scalar.is_valid:
+            return None
+        return FrameTargets.hard(scalar.values.to_numpy(zero_copy_only=False))

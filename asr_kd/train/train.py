@@ -1,0 +1,150 @@
+"""Labels are frame alignments from `asr-kd align`: the folder that it wrote, or its folders per data set.
+
+The weights that are best on the held-out data end up in OUT/model.safetensors. The same command goes on where it was
+stopped.
+
+  asr-kd train exp/shards/labelled --alignments exp/align --dev exp/shards/dev --out exp/teacher
+  asr-kd train exp/shards/labelled --alignments exp/align --dev exp/shards/dev --out exp/student \\
+      --set model.preset=student-tiny epochs=40 train.optim.lr=0.003
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from asr_kd.core.config import load_config
+from asr_kd.core.progress import SECONDS_PER_HOUR
+from asr_kd.core.runtime import device, seed_everything, set_threads
+from asr_kd.frontend.augment import AugmentConfig
+from asr_kd.frontend.fbank import FrontEndConfig
+from asr_kd.inventory.senones import Inventory
+from asr_kd.models.acoustic import build_model
+from asr_kd.models.checkpoint import load_model, read_description, save_model
+from asr_kd.models.config import model_config
+from asr_kd.shards.reader import find_shards
+from asr_kd.train.alignments import AlignmentFolders, find_inventory
+from asr_kd.train.config import TrainConfig
+from asr_kd.train.data import Stream
+from asr_kd.train.loop import FitResult, fit, precision_on
+from asr_kd.train.plan import BatchPlan
+from asr_kd.train.state import STATE_FILE
+from asr_kd.train.statistics import feature_statistics, log_priors
+
+
+@dataclass(frozen=True)
+class TrainRun:
+    """The config file of `asr-kd train`."""
+
+    model: dict[str, Any] = field(default_factory=lambda: {"preset": "teacher-small"})
+    """`preset: NAME`, and fields of ModelConfig that differ from it."""
+    frontend: FrontEndConfig = field(default_factory=FrontEndConfig)
+    augment: AugmentConfig = field(default_factory=lambda: AugmentConfig(speeds=(0.9, 1.0, 1.1)))
+    epochs: int = 30
+    """Passes over the labelled data."""
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1:
+            raise ValueError(f"epochs is {self.epochs}; it must be 1 or more")
+        model_config(self.model)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `asr-kd train`."""
+    parser.add_argument("shards", nargs="+", type=Path, help="labelled shards or folders of shards")
+    parser.add_argument(
+        "--alignments",
+        "--targets",
+        nargs="+",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="alignments of the shards: what `asr-kd align` wrote, or folders inside; several are searched in turn",
+    )
+    parser.add_argument("--dev", nargs="+", type=Path, required=True, metavar="SHARDS", help="held-out labelled shards")
+    parser.add_argument(
+        "--dev-alignments",
+        "--dev-targets",
+        nargs="+",
+        type=Path,
+        metavar="DIR",
+        help="alignments of the held-out shards (default: those of --alignments)",
+    )
+    parser.add_argument("--config", type=Path, help="YAML of TrainRun, for instance {model: {preset: teacher-an4}}")
+    parser.add_argument(
+        "--set", nargs="+", default=[], metavar="KEY=VALUE", help="changes to the config, such as epochs=5"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder for the model, the state and the metrics")
+    parser.add_argument("--seed", type=int, help="of weights, batches, augmentation and dropout")
+    parser.add_argument("--threads", type=int, help="CPU threads of one operation")
+    parser.add_argument("--workers", type=int, help="processes that prepare batches")
+    parser.add_argument("--device", help="auto, cpu, cuda, cuda:1, ...")
+    parser.add_argument("--restart", action="store_true", help="begin anew instead of going on from OUT/state.pt")
+    parser.add_argument("--dry-run", action="store_true", help="check and say what would be done")
+
+
+def run(args: argparse.Namespace) -> int:
+    """The verb."""
+    set_threads(args.threads)
+    changes = {k: v for k in ("seed", "workers", "device") if (v := getattr(args, k)) is not None}
+    config = load_config(TrainRun, args.config, args.set)
+    config = replace(config, train=replace(config.train, **changes))
+    inventory = find_inventory(args.alignments)
+    labelled = labelled_stream("labelled", args.shards, args.alignments, inventory, config.augment)
+    dev = labelled_stream("dev", args.dev, args.dev_alignments or args.alignments, inventory, AugmentConfig())
+    seed_everything(config.train.seed)
+    model = build_model(model_config(config.model), inventory, config.frontend)
+    plan = BatchPlan(labelled, config.train.frames_per_batch, config.train.seed, inventory.frame_shift_s)
+    steps = config.epochs * sum(1 for _ in plan.epoch(0))
+    _say(
+        f"{model.parameter_count / 1e6:.2f}M parameters, {inventory.size} classes; "
+        f"{plan.seconds / SECONDS_PER_HOUR:.2f} h in {plan.utterances} utterances, {config.epochs} epochs, "
+        f"about {steps} steps on {device(config.train.device).type}"
+    )
+    if args.dry_run:
+        return 0
+    if args.restart or not (args.out / STATE_FILE).exists():
+        model.set_normalisation(*feature_statistics(labelled, config.frontend, config.train.seed, config.train.workers))
+    result = fit(model, [(labelled, 1.0)] * config.epochs, dev, config.train, args.out, resume=not args.restart)
+    add_priors(args.out, labelled, config.train)
+    _say(summary(result, args.out))
+    return 0
+
+
+def labelled_stream(
+    name: str, shards: Sequence[Path], folders: Sequence[Path], inventory: Inventory, augment: AugmentConfig
+) -> Stream:
+    """Shards with their alignments as a stream; every shard's alignment is checked to be there. ValueError if not."""
+    paths = find_shards(*shards)
+    targets = AlignmentFolders(folders, inventory)
+    targets.check(paths)
+    return Stream(name, paths, targets, augment)
+
+
+def add_priors(out: Path, labelled: Stream, config: TrainConfig) -> None:
+    """Put class priors, averaged over the labelled data, into the finished OUT/model.safetensors; done only once."""
+    notes = read_description(out)["notes"]
+    if "priors" in notes:
+        return
+    on = device(config.device)
+    model = load_model(out).to(on)
+    model.log_prior_C.copy_(
+        log_priors(model, labelled, config.seed, precision_on(on, config.precision), config.workers)
+    )
+    save_model(out, model, notes | {"priors": labelled.name})
+
+
+def summary(result: FitResult, out: Path) -> str:
+    """The closing line of a run."""
+    early = " (stopped early)" if result.stopped_early else ""
+    return (
+        f"{out}: {result.steps} steps{early}, {result.hours:.2f} h of audio in {result.seconds:.0f} s; best at step "
+        f"{result.best_step}: dev loss {result.dev_loss:.3f}, frames right {100 * result.dev_frame_accuracy:.1f}%"
+    )
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

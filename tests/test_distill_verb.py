@@ -1,0 +1,139 @@
+import json
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+from asr_kd.cli import main
+from asr_kd.frontend.fbank import FrontEndConfig
+from asr_kd.inventory.senones import Inventory
+from asr_kd.label.soft_targets import SoftTargets
+from asr_kd.models.acoustic import build_model
+from asr_kd.models.checkpoint import load_model, model_fingerprint, save_model
+from asr_kd.models.config import ModelConfig
+from asr_kd.models.inference import Inference
+from asr_kd.shards.reader import open_shard
+from asr_kd.shards.sidecar import sidecar_path, write_sidecar
+
+INVENTORY = Inventory.monophone(["SIL", "AH", "EE", "OH"])
+SETTINGS = [
+    "model={layers: 1, hidden: 24, lookahead: 1, dropout: 0}",
+    "schedule={epochs: 4, unlabelled_sub_epochs: 2, labelled_every: 2, final_labelled_epochs: 0}",
+    "train={frames_per_batch: 200, ema_decay: 0, workers: 0, precision: float32, optim: {lr: 0.01}}",
+    "augment={}",
+    "labelled_augment={}",
+]
+
+
+def posteriors(model, tar):
+    """A model's log-posteriors of each utterance of a tar, (T, C)."""
+    inference, shard = Inference(load_model(model), torch.device("cpu"), "float32"), open_shard(tar)
+    return [inference.log_posteriors(*inference.features([shard.audio(r)]))[0] for r in range(len(shard.entries))]
+
+
+def write_alignments(folder, tars, teacher, inventory=INVENTORY):
+    """Alignments that agree with the teacher's arg-max."""
+    inventory.save(folder / "inventory.json")
+    for tar in tars:
+        shard = open_shard(tar)
+        states = [log_p_TC.argmax(-1).short().numpy() for log_p_TC in posteriors(teacher, tar)]
+        table = pa.table({"id": [e.id for e in shard.entries], "states": pa.array(states, pa.list_(pa.int16()))})
+        description = {"kind": "alignment", "inventory": inventory.fingerprint, "shard": shard.digest}
+        write_sidecar(sidecar_path(folder, shard), table, description)
+    return folder
+
+
+def write_teacher(folder, seed):
+    torch.manual_seed(seed)
+    model = build_model(ModelConfig(layers=1, hidden=8, bidirectional=True), INVENTORY, FrontEndConfig())
+    model.output.weight.data.mul_(10)
+    save_model(folder, model)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def given(tone_shards, tmp_path_factory):
+    """A teacher, its soft targets of the first two tars, alignments of all."""
+    root = tmp_path_factory.mktemp("given")
+    teacher = write_teacher(root / "teacher", seed=0)
+    main(["label", *map(str, tone_shards[:2]), "--teacher", str(teacher), "--out", str(root / "targets"), "--k", "4"])
+    write_alignments(root / "aligned", tone_shards, teacher)
+    return root
+
+
+def distill(given, tars, out, *more, **other):
+    folders = {"targets": given / "targets", "alignments": given / "aligned"} | other
+    arguments = ["distill", "--unlabelled", *tars[:2], "--labelled", tars[2], "--dev", tars[2], "--out", out]
+    for name, folder in folders.items():
+        arguments += [f"--{name}", folder]
+    return main([*map(str, arguments), "--threads", "1", *more, "--set", *SETTINGS])
+
+
+def metrics(out):
+    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+
+def mean_kl(teacher, student, tar):
+    """KL of the student from the teacher in nats per frame."""
+    log_p_NC, log_q_NC = (torch.cat(posteriors(model, tar)) for model in (teacher, student))
+    return float((log_p_NC.exp() * (log_p_NC - log_q_NC)).sum(-1).mean())
+
+
+def test_a_student_moves_towards_its_teacher_in_the_declared_order(given, tone_shards, tmp_path):
+    assert distill(given, tone_shards, tmp_path / "student", "--teacher", str(given / "teacher")) == 0
+    lines = metrics(tmp_path / "student")
+    assert [line["stream"] for line in lines] == ["unlabelled", "unlabelled", "labelled"] * 4
+    student = load_model(tmp_path / "student")
+    assert student.inventory == INVENTORY and student.config.hidden == 24
+    untrained = build_model(student.config, INVENTORY, FrontEndConfig())
+    save_model(tmp_path / "untrained", untrained)
+    before = mean_kl(given / "teacher", tmp_path / "untrained", tone_shards[0])
+    assert mean_kl(given / "teacher", tmp_path / "student", tone_shards[0]) < 0.5 * before
+
+
+@pytest.mark.parametrize("option", [["--hard"], ["--k", "2"], ["--tail", "renormalise"], ["--temperature", "2"]])
+def test_each_form_of_target_trains(given, tone_shards, tmp_path, option):
+    assert distill(given, tone_shards, tmp_path, *option) == 0
+    assert np.isfinite([line["loss"] for line in metrics(tmp_path)]).all()
+
+
+def test_a_dry_run_checks_everything_and_writes_nothing(given, tone_shards, tmp_path, capsys):
+    assert distill(given, tone_shards, tmp_path / "out", "--dry-run") == 0
+    assert "12 sub-epochs" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_another_inventory_is_refused_before_the_first_step_naming_both(given, tone_shards, tmp_path, capsys):
+    other = Inventory.monophone(["SIL", "AH", "EE"])
+    write_alignments(tmp_path / "aligned", tone_shards, given / "teacher", other)
+    assert distill(given, tone_shards, tmp_path / "out", alignments=tmp_path / "aligned") == 2
+    message = capsys.readouterr().err
+    assert INVENTORY.fingerprint[:12] in message and other.fingerprint[:12] in message
+    assert not (tmp_path / "out").exists()
+
+
+def test_targets_of_another_teacher_are_refused_naming_both(given, tone_shards, tmp_path, capsys):
+    other = write_teacher(tmp_path / "other", seed=1)
+    assert distill(given, tone_shards, tmp_path / "out", "--teacher", str(other)) == 2
+    message = capsys.readouterr().err
+    assert model_fingerprint(given / "teacher")[:12] in message and model_fingerprint(other)[:12] in message
+
+
+def test_unlabelled_shards_without_targets_are_named(given, tone_shards, tmp_path, capsys):
+    assert distill(given, tone_shards, tmp_path / "out", targets=tmp_path / "empty") == 2
+    assert f"{tone_shards[0].stem}.parquet" in capsys.readouterr().err
+
+
+def test_a_run_does_not_go_on_with_other_targets(given, tone_shards, tmp_path, capsys):
+    distill(given, tone_shards, tmp_path)
+    weights = (tmp_path / "model.safetensors").read_bytes()
+    assert distill(given, tone_shards, tmp_path, "--hard") == 2
+    assert "hard = False, here it is True" in capsys.readouterr().err
+    assert distill(given, tone_shards, tmp_path) == 0  # finished: nothing left to do
+    assert (tmp_path / "model.safetensors").read_bytes() == weights
+
+
+def test_checking_the_targets_says_which_teacher_made_them(given, tone_shards):
+    targets = SoftTargets(given / "targets", INVENTORY)
+    assert targets.check(tone_shards[:2]) == model_fingerprint(given / "teacher")

@@ -1,0 +1,88 @@
+import json
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from asr_kd.frontend.fbank import FrontEndConfig
+from asr_kd.inventory.senones import Inventory
+from asr_kd.models.acoustic import build_model
+from asr_kd.models.checkpoint import load_model, model_fingerprint, read_description, save_model
+from asr_kd.models.config import ModelConfig
+
+INVENTORY = Inventory.monophone(["SIL", "A", "B"])
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    config = ModelConfig(layers=1, hidden=8, bidirectional=True)
+    model = build_model(config, INVENTORY, FrontEndConfig(mel_bins=20))
+    model.set_normalisation(torch.arange(60.0), torch.arange(60.0))
+    model.log_prior_C.copy_(torch.randn(INVENTORY.size))
+    return model.eval()
+
+
+def test_a_file_alone_rebuilds_the_model(model, tmp_path):
+    save_model(tmp_path, model, {"step": 7})
+    again = load_model(tmp_path)
+    assert not again.training
+    assert (again.config, again.inventory, again.frontend) == (model.config, model.inventory, model.frontend)
+    x_BTF, frames_B = torch.randn(2, 9, 60), torch.tensor([9, 4])
+    assert torch.equal(again(x_BTF, frames_B)[0], model(x_BTF, frames_B)[0])
+    assert torch.equal(again.log_prior_C, model.log_prior_C)
+    assert read_description(tmp_path)["notes"] == {"step": 7}
+
+
+def test_the_same_model_gives_the_same_bytes(model, tmp_path):
+    save_model(tmp_path / "a.safetensors", model, {"x": 1, "y": 2})
+    save_model(tmp_path / "b.safetensors", load_model(tmp_path / "a.safetensors"), {"y": 2, "x": 1})
+    assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
+
+
+def test_the_fingerprint_changes_with_weights_and_description_but_not_with_notes(model, tmp_path):
+    save_model(tmp_path / "a", model, {"step": 7})
+    save_model(tmp_path / "b", model, {"step": 8})
+    assert model_fingerprint(tmp_path / "a") == model_fingerprint(tmp_path / "b" / "model.safetensors")
+    with torch.no_grad():
+        model.output.bias[0] += 1e-3
+    save_model(tmp_path / "c", model)
+    model.frontend = FrontEndConfig(mel_bins=20, mean_window_s=4.0)
+    save_model(tmp_path / "d", model)
+    assert len({model_fingerprint(tmp_path / name) for name in "acd"}) == 3
+
+
+@pytest.mark.parametrize("kept", [0, 4, 100, -1])
+def test_a_truncated_file_is_named(model, tmp_path, kept):
+    save_model(tmp_path, model)
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:kept])
+    with pytest.raises(ValueError, match=r"model\.safetensors: not a whole safetensors file"):
+        load_model(tmp_path)
+
+
+def write_with_header(folder, **changes):
+    header = {"kind": "acoustic model", "version": 1, **changes}
+    save_file({"x": torch.zeros(1)}, folder / "model.safetensors", metadata={"asr_kd": json.dumps(header)})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"kind": "language model"}, "holds a language model"),
+        ({"version": 99}, "model version 99, this asr_kd reads 1"),
+        ({}, "damaged"),
+    ],
+)
+def test_another_kind_or_version_is_refused(tmp_path, changes, message):
+    write_with_header(tmp_path, **changes)
+    with pytest.raises(ValueError, match=message):
+        load_model(tmp_path)
+
+
+def test_someone_elses_safetensors_and_an_empty_folder_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="no model there"):
+        load_model(tmp_path)
+    save_file({"x": torch.zeros(1)}, tmp_path / "model.safetensors")
+    with pytest.raises(ValueError, match=r"no model of asr_kd"):
+        load_model(tmp_path)

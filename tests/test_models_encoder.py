@@ -1,0 +1,113 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from asr_kd.frontend.fbank import FrontEndConfig
+from asr_kd.inventory.senones import Inventory
+from asr_kd.models.acoustic import build_model
+from asr_kd.models.config import PRESETS, ModelConfig, model_config
+from asr_kd.models.encoder import LstmEncoder
+
+INVENTORY = Inventory.monophone(["SIL", "A", "B"])
+BOTH_WAYS = ModelConfig(layers=2, hidden=6, bidirectional=True)
+ONE_WAY = ModelConfig(layers=2, hidden=6, lookahead=3, projection=5)
+
+
+def model_of(config):
+    torch.manual_seed(0)
+    model = build_model(config, INVENTORY, FrontEndConfig())
+    model.set_normalisation(torch.full((192,), 0.5), torch.full((192,), 2.0))
+    return model.eval()
+
+
+@pytest.mark.parametrize("config", [BOTH_WAYS, ONE_WAY], ids=["bidirectional", "lookahead"])
+@given(lengths=st.lists(st.integers(1, 12), min_size=1, max_size=5))
+def test_an_utterances_scores_do_not_depend_on_its_neighbours(config, lengths):
+    model = model_of(config)
+    x_BTF = torch.randn(len(lengths), max(lengths), 192)  # what lies behind an end is not even zero
+    batch_BTC = model(x_BTF, torch.tensor(lengths))
+    for x_TF, logits_TC, n in zip(x_BTF, batch_BTC, lengths, strict=True):
+        alone_1TC = model(x_TF[None, :n], torch.tensor([n]))
+        torch.testing.assert_close(logits_TC[:n], alone_1TC[0], atol=1e-5, rtol=1e-5)
+
+
+def test_the_bidirectional_encoder_is_pytorchs_packed_lstm():
+    encoder = LstmEncoder(BOTH_WAYS, 7).eval()
+    packed = nn.LSTM(7, 6, num_layers=2, bidirectional=True, batch_first=True)
+    for i, layer in enumerate(encoder.layers):
+        for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
+            getattr(packed, f"{name}_l{i}").data = getattr(layer.forwards, f"{name}_l0").data
+            getattr(packed, f"{name}_l{i}_reverse").data = getattr(layer.backwards, f"{name}_l0").data
+    x_BTF, frames_B = torch.randn(3, 9, 7), torch.tensor([9, 2, 5])
+    ours = x_BTF.clone().requires_grad_()
+    theirs = x_BTF.clone().requires_grad_()
+    h_BTH = encoder(ours, frames_B)
+    sequence = nn.utils.rnn.pack_padded_sequence(theirs, frames_B, batch_first=True, enforce_sorted=False)
+    expected_BTH, _ = nn.utils.rnn.pad_packed_sequence(packed(sequence)[0], batch_first=True)
+    inside_BT1 = (torch.arange(9) < frames_B[:, None])[..., None]
+    torch.testing.assert_close(h_BTH * inside_BT1, expected_BTH)
+    (h_BTH * inside_BT1).square().sum().backward()
+    expected_BTH.square().sum().backward()
+    torch.testing.assert_close(ours.grad, theirs.grad)
+
+
+@pytest.mark.parametrize("lookahead", [0, 1, 5])
+def test_a_students_answer_waits_for_its_lookahead_and_nothing_more(lookahead):
+    model = model_of(ModelConfig(layers=2, hidden=6, lookahead=lookahead))
+    frames_B = torch.tensor([20])
+    x_BTF = torch.randn(1, 20, 192)
+    before_TC = model(x_BTF, frames_B)[0]
+    for t in (0, 7, 19 - lookahead):
+        later_BTF = x_BTF.clone()
+        later_BTF[:, t + lookahead + 1 :] += 1
+        assert torch.equal(model(later_BTF, frames_B)[0, : t + 1], before_TC[: t + 1])
+        now_BTF = x_BTF.clone()
+        now_BTF[:, t + lookahead] += 1
+        assert not torch.equal(model(now_BTF, frames_B)[0, t], before_TC[t])
+
+
+def test_an_utterance_shorter_than_the_lookahead_is_answered():
+    assert model_of(ModelConfig(layers=1, hidden=6, lookahead=5))(torch.randn(1, 2, 192), torch.tensor([2])).shape == (
+        1,
+        2,
+        INVENTORY.size,
+    )
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_builds(name):
+    with torch.device("meta"):
+        assert build_model(PRESETS[name], INVENTORY, FrontEndConfig()).parameter_count > 1e5
+
+
+def test_the_papers_student_has_24_million_parameters():
+    with torch.device("meta"):
+        model = build_model(PRESETS["student-paper"], INVENTORY, FrontEndConfig())
+    with_paper_classes = model.parameter_count + (3183 - INVENTORY.size) * (768 + 1)
+    assert round(with_paper_classes / 1e6) == 24
+
+
+def test_a_preset_takes_changes():
+    changed = model_config({"preset": "student-tiny", "hidden": 32})
+    assert changed.hidden == 32 and changed.lookahead == PRESETS["student-tiny"].lookahead
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ({"preset": "teacher-huge"}, "teacher-huge.*known: teacher-tiny"),
+        ({"hiden": 3}, "hiden.*Did you mean hidden"),
+        ({"bidirectional": True, "lookahead": 2}, "lookahead.*Set it to 0"),
+        ({"dropout": 1.0}, "dropout"),
+    ],
+)
+def test_a_wrong_model_config_says_what_to_change(model, message):
+    with pytest.raises(ValueError, match=message):
+        model_config(model)
+
+
+def test_a_front_end_with_other_frames_than_the_inventory_is_refused():
+    with pytest.raises(ValueError, match="20 ms, the inventory has 30 ms"):
+        build_model(BOTH_WAYS, INVENTORY, FrontEndConfig(stack=2))

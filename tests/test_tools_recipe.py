@@ -1,0 +1,250 @@
+"""A recipe skips what is done, runs again what changed, and says where to look when a stage fails."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TOOLS = Path(__file__).resolve().parent.parent / "tools"
+PATH = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+
+RECIPE = """\
+#!/usr/bin/env bash
+# Toy: words are sorted, then counted.   0 s on 2 cores.
+. "$(dirname "$0")/../../tools/recipe.sh" "$@"
+
+stage 1 "sort words"  sh -c 'sort "$0" > "$2" && echo ran >> ran.sort' words.txt --out $exp/sorted.txt
+stage 2 "count"       sh -c 'wc -l < "$0" > "$2" && echo ran >> ran.count' $exp/sorted.txt --out $exp/count.txt
+stage 3 "show"        sh -c 'cat "$0"; echo "seed $1" >&2; echo ran >> ran.show' $exp/count.txt "$seed"
+"""
+
+
+class Toy:
+    """A checkout with the real tools and one small recipe."""
+
+    def __init__(self, root: Path, recipe: str = RECIPE) -> None:
+        self.root = root
+        shutil.copytree(TOOLS, root / "tools", ignore=shutil.ignore_patterns("__pycache__"))
+        self.library("0.1.0")
+        (root / "words.txt").write_text("b\na\n")
+        self.write(recipe)
+
+    def write(self, recipe: str) -> None:
+        script = self.root / "recipes/toy/run.sh"
+        script.parent.mkdir(parents=True, exist_ok=True)
+        script.write_text(recipe)
+
+    def library(self, version: str) -> None:
+        (self.root / "asr_kd").mkdir(exist_ok=True)
+        (self.root / "asr_kd/__init__.py").write_text(f'__version__ = "{version}"\n')
+
+    def run(self, *options: str, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["bash", str(self.root / "recipes/toy/run.sh"), *options],
+            cwd=cwd or self.root,
+            env={**os.environ, "ASR_KD_NO_SETUP": "1", "PATH": PATH, **environment},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+    def stages_run(self) -> list[str]:
+        """The stages that ran since the last call."""
+        ran = [n for n in ("sort", "count", "show") if (self.root / f"ran.{n}").exists()]
+        for name in ran:
+            (self.root / f"ran.{name}").unlink()
+        return ran
+
+
+@pytest.fixture
+def toy(tmp_path: Path) -> Toy:
+    return Toy(tmp_path)
+
+
+@pytest.fixture
+def done(toy: Toy) -> Toy:
+    first = toy.run()
+    assert first.returncode == 0, first.stderr
+    assert toy.stages_run() == ["sort", "count", "show"]
+    return toy
+
+
+def test_a_recipe_runs_its_stages_and_keeps_their_output_in_logs(done: Toy) -> None:
+    assert (done.root / "exp/toy/count.txt").read_text().strip() == "2"
+    log = (done.root / "exp/toy/logs/03-show.log").read_text()
+    assert "2" in log
+    assert "seed 0" in log
+
+
+def test_done_stages_are_skipped(done: Toy) -> None:
+    again = done.run()
+    assert again.returncode == 0
+    assert done.stages_run() == []
+    assert again.stdout.count("already done") == 3
+
+
+def test_a_changed_input_reruns_the_stages_that_depend_on_it(done: Toy) -> None:
+    (done.root / "words.txt").write_text("c\nb\na\n")
+    assert "words.txt changed" in done.run().stdout
+    assert done.stages_run() == ["sort", "count", "show"]
+
+
+def test_an_input_written_again_with_the_same_content_reruns_nothing(done: Toy) -> None:
+    (done.root / "words.txt").write_text("b\na\n")
+    done.run()
+    assert done.stages_run() == []
+
+
+def test_a_changed_command_reruns_its_stage_only(done: Toy) -> None:
+    done.write(RECIPE.replace('echo "seed $1"', 'echo "the seed $1"'))
+    assert "its command changed" in done.run().stdout
+    assert done.stages_run() == ["show"]
+
+
+def test_a_missing_output_reruns_its_stage(done: Toy) -> None:
+    (done.root / "exp/toy/sorted.txt").unlink()
+    assert "sorted.txt is missing" in done.run().stdout
+    assert done.stages_run() == ["sort"]  # its result is the same, so what follows is still good
+
+
+def test_another_version_of_the_library_reruns_everything(done: Toy) -> None:
+    done.library("0.2.0")
+    assert "asr_kd is 0.2.0, it was 0.1.0" in done.run().stdout
+    assert done.stages_run() == ["sort", "count", "show"]
+
+
+def test_stage_reruns_from_there_on_and_stop_stage_ends(done: Toy) -> None:
+    done.run("--stage", "2")
+    assert done.stages_run() == ["count", "show"]
+    done.run("--stage", "1", "--stop-stage", "2")
+    assert done.stages_run() == ["sort", "count"]
+
+
+def test_what_an_older_command_left_is_cleared_but_what_was_interrupted_stays(toy: Toy) -> None:
+    command = 'sh -c \'mkdir -p "$3" && echo "$0" >> "$3/lines" && test -e go\' one words.txt --out $exp/folder\n'
+    head = RECIPE.split("stage 1")[0]
+    lines = toy.root / "exp/toy/folder/lines"
+
+    toy.write(head + f'stage 1 "folder" {command}')
+    assert toy.run().returncode != 0
+    assert "goes on where it stopped" in toy.run().stdout
+    assert lines.read_text().split() == ["one", "one"]
+    toy.write(head + f'stage 1 "folder" {command.replace("one", "two")}')
+    (toy.root / "go").touch()
+    assert toy.run().returncode == 0
+    assert lines.read_text().split() == ["two"]
+    (toy.root / "words.txt").write_text("z\n")
+    toy.run()
+    toy.run("--stage", "1")
+    assert lines.read_text().split() == ["two"]
+
+
+def test_outputs_outside_the_folder_of_the_recipe_are_never_removed(toy: Toy) -> None:
+    head = RECIPE.split("stage 1")[0]
+    toy.write(head + 'stage 1 "x" sh -c \'echo "$0" >> "$2"\' one --out precious\n')
+    toy.run()
+    toy.write(head + 'stage 1 "x" sh -c \'echo "$0" >> "$2"\' two --out precious\n')
+    toy.run()
+    assert (toy.root / "precious").read_text().split() == ["one", "two"]
+
+
+def test_dry_run_prints_the_commands_and_touches_nothing(toy: Toy) -> None:
+    result = toy.run("--dry-run")
+    assert result.returncode == 0
+    assert "--out exp/toy/sorted.txt" in result.stdout
+    assert toy.stages_run() == []
+    assert not (toy.root / "exp").exists()
+
+
+def test_a_failing_stage_gives_its_exit_code_its_output_and_its_log_and_stops(toy: Toy) -> None:
+    toy.write(RECIPE.replace("wc -l", "echo no good >&2; exit 7; wc -l"))
+    result = toy.run()
+    assert result.returncode == 7
+    assert "no good" in result.stdout
+    assert "stage 2 (count) failed with exit code 7" in result.stderr
+    assert "exp/toy/logs/02-count.log" in result.stderr
+    assert "no good" in (toy.root / "exp/toy/logs/02-count.log").read_text()
+    assert toy.stages_run() == ["sort"]
+
+
+def test_a_failed_stage_runs_again_when_the_recipe_is_called_again(toy: Toy) -> None:
+    toy.write(RECIPE.replace("wc -l", "exit 7; wc -l"))
+    toy.run()
+    toy.write(RECIPE)
+    assert toy.run().returncode == 0
+    assert toy.stages_run() == ["sort", "count", "show"]
+
+
+def test_help_shows_the_purpose_the_options_and_the_stages(toy: Toy) -> None:
+    text = toy.run("--help").stdout
+    assert "Toy: words are sorted, then counted." in text
+    assert "--stop-stage M" in text
+    assert "1  sort words" in text
+
+
+@pytest.mark.parametrize("options", [["--stge", "2"], ["--stage"], ["--stage", "two"]])
+def test_a_wrong_option_is_refused_before_anything_runs(toy: Toy, options: list[str]) -> None:
+    result = toy.run(*options)
+    assert result.returncode == 2
+    assert "--help" in result.stderr
+    assert toy.stages_run() == []
+
+
+def test_seeds_have_folders_of_their_own_and_exp_is_relative_to_the_caller(toy: Toy, tmp_path: Path) -> None:
+    toy.run("--seed", "3")
+    assert (toy.root / "exp/toy-seed3/count.txt").exists()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    assert toy.run("--exp", "mine", cwd=elsewhere).returncode == 0
+    assert (elsewhere / "mine/count.txt").exists()
+
+
+def test_stages_side_by_side_are_waited_for_and_each_is_skipped_when_done(toy: Toy) -> None:
+    toy.write(
+        RECIPE.split("stage 1")[0]
+        + """
+stage_bg 1 "left"  sh -c 'echo left > "$1"' --out $exp/left
+stage_bg 1 "right" sh -c 'echo right > "$1"' --out $exp/right
+join
+stage 2 "both" cat $exp/left $exp/right
+"""
+    )
+    result = toy.run()
+    assert result.returncode == 0, result.stderr
+    assert "left\nright" in result.stdout
+    assert toy.run().stdout.count("already done") == 3
+
+
+def test_a_failure_side_by_side_lets_the_other_finish_and_stops_the_recipe(toy: Toy) -> None:
+    toy.write(
+        RECIPE.split("stage 1")[0]
+        + """
+stage_bg 1 "left"  sh -c 'echo no good; exit 7'
+stage_bg 1 "right" sh -c 'echo right > "$1"' --out $exp/right
+join
+stage 2 "never" touch ran.show
+"""
+    )
+    result = toy.run()
+    assert result.returncode == 7
+    assert "no good" in result.stderr
+    assert "01-left.log" in result.stderr
+    assert (toy.root / "exp/toy/right").exists()
+    assert toy.stages_run() == []
+
+
+def test_a_corpus_root_comes_from_its_variable_then_from_the_data_folder_then_from_data(toy: Toy) -> None:
+    toy.write(RECIPE.split("stage 1")[0] + 'stage 1 "root" echo "root is $(corpus_root AN4_ROOT an4)"\n')
+    shared = toy.root / "shared"
+    (shared / "an4").mkdir(parents=True)
+
+    def root(**environment: str) -> str:
+        return toy.run("--stage", "1", **environment).stdout
+
+    assert "root is data/an4" in root(AN4_ROOT="", ASR_KD_DATA="")
+    assert f"root is {shared}/an4" in root(AN4_ROOT="", ASR_KD_DATA=str(shared))
+    assert "root is /mine" in root(AN4_ROOT="/mine", ASR_KD_DATA=str(shared))

@@ -1,0 +1,118 @@
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from tones import FRONTEND, INVENTORY, align_tones
+
+from asr_kd.frontend.augment import AugmentConfig
+from asr_kd.frontend.fbank import FrontEndConfig
+from asr_kd.shards.reader import open_shard
+from asr_kd.train.alignments import AlignmentFolders, find_inventory
+from asr_kd.train.data import batches, pad_targets
+from asr_kd.train.plan import BatchPlan, Stream
+from asr_kd.train.targets import FrameTargets
+
+LOUD = AugmentConfig(speeds=(0.9, 1.0, 1.1), noise_probability=0.8, spec_time_masks=1, spec_mel_masks=1)
+
+
+@pytest.fixture(scope="module")
+def alignments(tone_shards, tmp_path_factory):
+    return align_tones(tone_shards, tmp_path_factory.mktemp("align"), set_aside={"tone-03"})
+
+
+def plan_of(tone_shards, alignments, augment=None):
+    targets = AlignmentFolders([alignments], INVENTORY)
+    return BatchPlan(Stream("labelled", tone_shards, targets, augment or AugmentConfig()), 150, seed=0)
+
+
+def take(count, *arguments, **options):
+    stream = batches(*arguments, **options)
+    return [next(stream) for _ in range(count)]
+
+
+def assert_same(left, right):
+    for a, b in zip(left, right, strict=True):
+        assert a.utterances == b.utterances and a.spec == b.spec
+        for name in ("x_BTF", "frames_B", "ids_BTK", "log_p_BTK", "log_tail_BT"):
+            assert torch.equal(getattr(a, name), getattr(b, name)), name
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_any_number_of_workers_gives_the_same_bits(tone_shards, alignments, workers):
+    plan = plan_of(tone_shards, alignments, LOUD)
+    assert_same(take(12, plan, FRONTEND), take(12, plan, FRONTEND, workers=workers))
+
+
+def test_batches_from_the_nth_on_are_those_of_the_whole_run(tone_shards, alignments):
+    whole = take(12, plan_of(tone_shards, alignments, LOUD), FRONTEND)
+    at = whole[7].spec
+    later = take(5, plan_of(tone_shards, alignments, LOUD), FRONTEND, epoch=at.epoch, start_batch=at.index)
+    assert_same(later, whole[7:])
+
+
+def test_an_epoch_brings_every_aligned_utterance_and_counts_the_others(tone_shards, alignments):
+    got = list(batches(plan_of(tone_shards, alignments), FRONTEND, endless=False))
+    assert sorted(u for b in got for u in b.utterances) == [f"tone-{i:02d}" for i in range(12) if i != 3]
+    assert [u for b in got for u in b.set_aside] == ["tone-03"]
+    assert sum(b.seconds for b in got) == pytest.approx(sum(open_shard(p).seconds for p in tone_shards))
+
+
+def test_behind_an_utterances_end_nothing_is_asked(tone_shards, alignments):
+    for batch in batches(plan_of(tone_shards, alignments), FRONTEND, endless=False):
+        inside_BT = torch.arange(batch.x_BTF.shape[1]) < batch.frames_B[:, None]
+        assert ((batch.ids_BTK[..., 0] >= 0) == inside_BT).all()
+        assert (batch.x_BTF[~inside_BT] == 0).all()
+
+
+def test_targets_follow_the_speed():
+    target = FrameTargets.hard(np.arange(20) % INVENTORY.size)
+    ids_BTK, log_p_BTK, log_tail_BT = pad_targets([target], [18], steps=20, speed=1.1)
+    expected = [round(t * 1.1) % INVENTORY.size for t in range(18)]
+    assert ids_BTK[0, :18, 0].tolist() == expected
+    assert (ids_BTK[0, 18:] == -1).all() and torch.isneginf(log_tail_BT).all() and (log_p_BTK[0, :18] == 0).all()
+
+
+def test_hard_and_soft_targets_share_a_batch():
+    soft = FrameTargets(
+        np.array([[2, 1]], np.int32), np.log(np.array([[0.6, 0.3]], np.float32)), np.log(np.array([0.1], np.float32))
+    )
+    ids_BTK, log_p_BTK, log_tail_BT = pad_targets([FrameTargets.hard(np.array([4, 4])), soft], [2, 1], steps=2)
+    assert ids_BTK.tolist() == [[[4, -1], [4, -1]], [[2, 1], [-1, -1]]]
+    assert log_tail_BT[1, 0].exp().item() == pytest.approx(0.1)
+    assert log_p_BTK[1, 0].exp().tolist() == pytest.approx([0.6, 0.3])
+
+
+def test_damaged_audio_is_set_aside(tone_shards, alignments, tmp_path):
+    folder = tmp_path / tone_shards[0].parent.name
+    shutil.copytree(tone_shards[0].parent, folder)
+    (path, *_) = sorted(folder.glob("*.tar"))
+    entry = open_shard(path).entries[0]
+    with open(path, "r+b") as f:
+        f.seek(entry.audio_offset)
+        f.write(b"noise")
+    got = list(batches(plan_of([path], alignments), FRONTEND, endless=False))
+    assert sorted(u for b in got for u in b.set_aside) == [entry.id, "tone-03"]
+    assert entry.id not in [u for b in got for u in b.utterances]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_targets_of_another_frame_rate_are_refused_in_one_line(tone_shards, alignments, workers):
+    with pytest.raises(ValueError, match=r"frames of 20 ms, its targets have \d+\. Make the targets again") as e:
+        take(1, plan_of(tone_shards, alignments), FrontEndConfig(mel_bins=20, stack=2), workers=workers)
+    assert "\n" not in str(e.value)
+
+
+def test_alignments_are_found_by_shard_not_by_name(tone_shards, alignments, tmp_path):
+    other = align_tones(tone_shards[1:2], tmp_path / "other")
+    (other / tone_shards[0].parent.name / "shard-000001.parquet").rename(other / "shard-000000.parquet")
+    folders = AlignmentFolders([other, alignments], INVENTORY)
+    folders.check(tone_shards)
+    assert folders.load(open_shard(tone_shards[0]))[0].frames > 0
+    assert find_inventory([alignments / tone_shards[0].parent.name]) == INVENTORY
+    with pytest.raises(ValueError, match="another shard of that name"):
+        AlignmentFolders([other], INVENTORY).check(tone_shards[:1])
+    with pytest.raises(ValueError, match=r"no alignment in .* `asr-kd align` makes one"):
+        AlignmentFolders([tmp_path], INVENTORY).check(tone_shards[:1])
+    with pytest.raises(ValueError, match=r"holds inventory\.json"):
+        find_inventory([tmp_path])

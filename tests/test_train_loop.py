@@ -1,0 +1,193 @@
+import json
+import os
+import signal
+from dataclasses import replace
+
+import pytest
+import torch
+from tones import FRONTEND, INVENTORY, align_tones
+
+from asr_kd.frontend.augment import AugmentConfig
+from asr_kd.models.acoustic import build_model
+from asr_kd.models.checkpoint import load_model
+from asr_kd.models.config import ModelConfig
+from asr_kd.train.alignments import AlignmentFolders
+from asr_kd.train.config import OptimConfig, TrainConfig
+from asr_kd.train.data import Stream
+from asr_kd.train.loop import fit
+from asr_kd.train.optim import learning_rate
+from asr_kd.train.plan import BatchPlan
+from asr_kd.train.statistics import evaluate, feature_statistics, log_priors
+
+CONFIG = TrainConfig(frames_per_batch=150, workers=2, device="cpu", optim=OptimConfig(lr=0.01))
+
+
+@pytest.fixture(scope="module")
+def targets(tone_shards, tmp_path_factory):
+    out = align_tones(tone_shards, tmp_path_factory.mktemp("align"), set_aside={"tone-03"})
+    return AlignmentFolders([out], INVENTORY)
+
+
+@pytest.fixture
+def streams(tone_shards, targets):
+    augment = AugmentConfig(speeds=(0.9, 1.0, 1.1), noise_probability=0.5, spec_time_masks=1)
+    unlabelled = Stream("unlabelled", tone_shards[1:], targets, augment)
+    return Stream("labelled", tone_shards[:2], targets, augment), unlabelled, Stream("dev", tone_shards[2:], targets)
+
+
+def new_model():
+    torch.manual_seed(0)
+    return build_model(ModelConfig(layers=2, hidden=16, bidirectional=True, dropout=0.3), INVENTORY, FRONTEND)
+
+
+def train(streams, out, config=CONFIG, model=None, **options):
+    labelled, unlabelled, dev = streams
+    schedule = [(unlabelled, 0.5), (labelled, 1.0)] * 2
+    return fit(model or new_model(), schedule, dev, config, out, **options)
+
+
+def record(out):
+    """What a run has left: state, metrics without times, model."""
+    content = torch.load(out / "state.pt", weights_only=True)
+    state = {k: v for k, v in content["state"].items() if "wall" not in k}
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    timeless = [{k: v for k, v in line.items() if "second" not in k} for line in lines]
+    return content["parts"], state, timeless, (out / "model.safetensors").read_bytes()
+
+
+def assert_same_bits(left, right):
+    if isinstance(left, torch.Tensor):
+        assert torch.equal(left, right)
+    elif isinstance(left, dict):
+        assert left.keys() == right.keys()
+        for key in left:
+            assert_same_bits(left[key], right[key])
+    elif isinstance(left, (list, tuple)):
+        assert len(left) == len(right)
+        for a, b in zip(left, right, strict=True):
+            assert_same_bits(a, b)
+    else:
+        assert left == right
+
+
+def model_that_is_signalled(at_step, which):
+    """Sends a signal to this process in the forward pass of a training step."""
+    model, steps = new_model(), []
+
+    def hook(module, arguments):
+        if module.training:
+            steps.append(1)
+            if len(steps) == at_step:
+                os.kill(os.getpid(), which)
+
+    model.register_forward_pre_hook(hook)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("stops", "workers", "which"),
+    [((1, 2, 3), 2, signal.SIGTERM), ((4,), 0, signal.SIGINT)],
+    ids=["stopped three times", "stopped once, other workers"],
+)
+def test_a_run_that_was_stopped_ends_bit_for_bit_as_one_that_was_not(streams, tmp_path, capfd, stops, workers, which):
+    config = replace(CONFIG, workers=workers)
+    whole = train(streams, tmp_path / "whole")
+    for step in stops:
+        with pytest.raises(KeyboardInterrupt):
+            train(streams, tmp_path / "cut", config, model=model_that_is_signalled(step, which))
+        assert f"{which.name}: stopped at step" in capfd.readouterr().err
+    cut = train(streams, tmp_path / "cut", config)
+    assert cut.steps == whole.steps > sum(stops)
+    assert_same_bits(record(tmp_path / "cut"), record(tmp_path / "whole"))
+
+
+def test_a_run_that_died_goes_on_from_its_last_state(streams, tmp_path):
+    whole = train(streams, tmp_path / "whole")
+    config = replace(CONFIG, save_minutes=0)  # after every step
+
+    def die(module, arguments):
+        if module.training:
+            steps.append(1)
+            if len(steps) == whole.steps - 1:
+                raise SystemError
+
+    steps, model = [], new_model()
+    model.register_forward_pre_hook(die)
+    with pytest.raises(SystemError):
+        train(streams, tmp_path / "cut", config, model=model)
+    with open(tmp_path / "cut" / "metrics.jsonl", "a") as f:
+        f.write('{"step": 100000, "of": "steps that are lost"}\n{"step')
+    train(streams, tmp_path / "cut")
+    assert_same_bits(record(tmp_path / "cut"), record(tmp_path / "whole"))
+
+
+def test_a_finished_run_is_not_run_again_and_restart_begins_anew(streams, tmp_path):
+    first = train(streams, tmp_path)
+    before = record(tmp_path)
+    assert train(streams, tmp_path) == first
+    assert_same_bits(record(tmp_path), before)
+    assert train(streams, tmp_path, resume=False).steps == first.steps
+    assert_same_bits(record(tmp_path), before)
+
+
+def test_a_run_with_other_settings_is_not_mixed_in(streams, tmp_path):
+    train(streams, tmp_path)
+    with pytest.raises(ValueError, match=r"train\.optim\.lr = 0\.01, here it is 0\.02.*--restart"):
+        train(streams, tmp_path, replace(CONFIG, optim=OptimConfig(lr=0.02)))
+    (tmp_path / "state.pt").write_bytes((tmp_path / "state.pt").read_bytes()[:1000])
+    with pytest.raises(ValueError, match=r"state\.pt: damaged"):
+        train(streams, tmp_path)
+
+
+def test_training_learns_and_keeps_the_best_weights_with_their_normalisation(streams, tmp_path):
+    labelled, _, dev = streams
+    model = new_model()
+    model.set_normalisation(*feature_statistics(labelled, FRONTEND, seed=0))
+    result = fit(model, [(labelled, 5.0)] * 6, dev, replace(CONFIG, ema_decay=0.9), tmp_path)
+    assert result.dev_frame_accuracy > 0.8
+    best = load_model(tmp_path)
+    measured = evaluate(best, BatchPlan(dev, 150, 0, shuffle=False), CONFIG.loss, "float32")
+    assert measured.loss == pytest.approx(result.dev_loss, rel=1e-5)
+    prior_C = log_priors(best, labelled, 0, "float32").exp()
+    assert prior_C.sum().item() == pytest.approx(1)
+    assert prior_C[[1, 2, 3]].sum() > 0.5  # the three tones
+
+
+def test_features_are_normalised_to_mean_0_and_deviation_1(streams):
+    labelled, _, _ = streams
+    mean_F, std_F = feature_statistics(labelled, FRONTEND, seed=0)
+    assert mean_F.shape == std_F.shape == (60,)
+    assert torch.isfinite(mean_F).all() and (std_F > 0).all()
+
+
+def test_patience_ends_a_run_that_no_longer_gains(streams, tmp_path):
+    labelled, _, dev = streams
+    still = replace(CONFIG, optim=OptimConfig(lr=1e-9), ema_decay=0.0, patience=2, best_by="dev_frame_accuracy")
+    result = fit(new_model(), [(labelled, 1.0)] * 8, dev, still, tmp_path)
+    assert result.stopped_early
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 3
+
+
+def test_newbob_halves_the_rate_until_its_floor(streams, tmp_path):
+    labelled, _, dev = streams
+    optim = OptimConfig(lr=1e-9, decay="newbob", floor=0.2, warmup=0)
+    result = fit(new_model(), [(labelled, 0.5)] * 9, dev, replace(CONFIG, optim=optim, patience=None), tmp_path)
+    rates = [json.loads(line)["lr"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert result.stopped_early
+    assert rates == pytest.approx([1e-9, 1e-9, 5e-10, 2.5e-10])
+
+
+def test_the_learning_rate_rises_then_falls_to_its_floor():
+    for decay in ("linear", "cosine"):
+        config = OptimConfig(lr=1.0, warmup=0.1, floor=0.05, decay=decay)
+        assert learning_rate(config, 0.05) == pytest.approx(0.5)
+        assert learning_rate(config, 0.1) == pytest.approx(1.0)
+        assert learning_rate(config, 1.0) == pytest.approx(0.05)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_with_its_batch(streams, tmp_path):
+    model = new_model()
+    with torch.no_grad():
+        model.output.bias[0] = float("nan")
+    with pytest.raises(ValueError, match=r"loss is nan at step 0 \(unlabelled: tone-"):
+        train(streams, tmp_path, model=model)

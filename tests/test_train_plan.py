@@ -1,0 +1,104 @@
+from itertools import islice
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asr_kd.frontend.augment import AugmentConfig
+from asr_kd.shards.index import Entry, Index, write_index
+from asr_kd.train.plan import BatchPlan, OpenShards, Stream
+from asr_kd.train.targets import SHARDS_KEPT_OPEN
+
+FRAME_S = 0.030
+
+
+def write_indexes(folder, *lengths):
+    """Shards as a plan sees them, by their indexes: one list of seconds a shard. The tars are empty."""
+    paths = []
+    for number, seconds in enumerate(lengths):
+        path = folder / f"shard-{number:06d}.tar"
+        path.touch()
+        entries = [Entry(f"{number}-{i}", s, None, None, {}, 0, 0) for i, s in enumerate(seconds)]
+        write_index(path, Index(path.name, f"{number:064d}", 0, len(entries), sum(seconds), entries))
+        paths.append(path)
+    return paths
+
+
+def plan_of(shards, frames=300, seed=0, name="labelled", **other):
+    return BatchPlan(Stream(name, shards, None, **other), frames, seed)
+
+
+@given(
+    lengths=st.lists(st.lists(st.floats(0.1, 12), min_size=1, max_size=8), min_size=1, max_size=6),
+    epoch=st.integers(0, 3),
+    speeds=st.sampled_from([(1.0,), (0.9, 1.0, 1.1)]),
+)
+def test_an_epoch_has_every_utterance_once_in_batches_that_fit(tmp_path_factory, lengths, epoch, speeds):
+    shards = write_indexes(tmp_path_factory.mktemp("indexes"), *lengths)
+    specs = list(plan_of(shards, augment=AugmentConfig(speeds=speeds)).epoch(epoch))
+    expected = [(path, row) for path, seconds in zip(shards, lengths, strict=True) for row in range(len(seconds))]
+    assert sorted(row for spec in specs for row in spec.rows) == expected
+    seconds_of = dict(zip(expected, [s for seconds in lengths for s in seconds], strict=True))
+    for spec in specs:
+        longest = max(seconds_of[row] for row in spec.rows) / min(speeds)
+        assert len(spec.rows) == 1 or longest * len(spec.rows) <= 300 * FRAME_S * (1 + 1e-9)
+    done = [spec.done for spec in specs]
+    assert done == sorted(done) and done[-1] == 1 and all(d < 1 for d in done[:-1])
+    assert [spec.index for spec in specs] == list(range(len(specs)))
+
+
+def test_seed_stream_and_epoch_decide_the_order_and_nothing_else(tmp_path):
+    shards = write_indexes(tmp_path, *[[1 + 0.1 * j for j in range(20)]] * 6)
+    order = lambda epoch, **change: [s.rows for s in plan_of(shards, **change).epoch(epoch)]
+    assert order(2) == order(2)
+    others = [order(1), order(0, seed=1), order(0, name="unlabelled")]
+    assert all(order(0) != other for other in others)
+
+
+def test_padding_is_small(tmp_path):
+    lengths = [[0.5 + 0.13 * ((7 * j + i) % 50) for j in range(50)] for i in range(4)]
+    shards = write_indexes(tmp_path, *lengths)
+    seconds_of = {(path, i): s for path, seconds in zip(shards, lengths, strict=True) for i, s in enumerate(seconds)}
+    specs = list(plan_of(shards, frames=1000).epoch(0))
+    padded = sum(max(seconds_of[row] for row in spec.rows) * len(spec.rows) for spec in specs)
+    assert padded / sum(spec.seconds for spec in specs) < 1.12
+
+
+def test_a_shard_is_needed_for_a_window_of_time_only(tmp_path):
+    specs = list(plan_of(write_indexes(tmp_path, *[[1.0] * 5] * 30)).epoch(0))
+    used: dict[Path, list[int]] = {}
+    for spec in specs:
+        for path, _ in spec.rows:
+            used.setdefault(path, []).append(spec.index)
+    for spec in specs:
+        assert sum(times[0] <= spec.index <= times[-1] for times in used.values()) <= SHARDS_KEPT_OPEN
+
+
+def test_epochs_go_on_from_any_batch(tmp_path):
+    plan = plan_of(write_indexes(tmp_path, *[[2.0] * 10] * 3))
+    per_epoch = len(list(plan.epoch(0)))
+    whole = list(islice(plan.epochs(), 3 * per_epoch))
+    assert list(islice(plan.epochs(1, 2), 2 * per_epoch - 2)) == whole[per_epoch + 2 :]
+
+
+def test_held_out_data_keeps_its_shards_in_order(tmp_path):
+    shards = write_indexes(tmp_path, *[[2.0] * 3] * 9)
+    plan = BatchPlan(Stream("dev", shards, None), 300, 0, shuffle=False)
+    met = [path for spec in plan.epoch(0) for path, _ in spec.rows]
+    assert met == sorted(met)
+
+
+def test_shards_without_utterances_are_refused_by_the_streams_name(tmp_path):
+    with pytest.raises(ValueError, match="labelled: its 2 shards hold no utterance"):
+        plan_of(write_indexes(tmp_path, [], []))
+
+
+def test_the_shards_used_last_stay_in_memory(tmp_path):
+    first, second, third = write_indexes(tmp_path, [1.0], [1.0], [1.0])
+    shards = OpenShards(most=2)
+    kept, dropped = shards(first), shards(second)
+    assert shards(first) is kept
+    shards(third)
+    assert shards(first) is kept
+    assert shards(second) is not dropped

@@ -1,0 +1,84 @@
+import json
+
+import pytest
+import torch
+from tones import INVENTORY, align_tones
+
+from asr_kd.cli import main
+from asr_kd.models.checkpoint import load_model
+
+TINY = (
+    "--set",
+    "model.hidden=8",
+    "model.layers=1",
+    "model.preset=student-tiny",
+    "frontend.mel_bins=20",
+    "epochs=2",
+    "train.frames_per_batch=150",
+)
+
+
+@pytest.fixture(scope="module")
+def alignments(tone_shards, tmp_path_factory):
+    return align_tones(tone_shards, tmp_path_factory.mktemp("align"))
+
+
+def train(shards, alignments, out, *more):
+    paths = ["train", *map(str, shards[:2]), "--dev", str(shards[2])]
+    return main([*paths, "--alignments", str(alignments), "--out", str(out), "--device", "cpu", *more])
+
+
+def test_a_model_comes_out_that_knows_its_inventory_and_priors(tone_shards, alignments, tmp_path, capsys):
+    assert train(tone_shards, alignments, tmp_path, *TINY, "--seed", "3") == 0
+    model = load_model(tmp_path)
+    assert (model.config.hidden, model.config.lookahead, model.inventory) == (8, 5, INVENTORY)
+    assert model.log_prior_C.exp().sum().item() == pytest.approx(1)
+    assert not torch.allclose(model.log_prior_C, model.log_prior_C.mean())
+    assert not torch.equal(model.feature_mean_F, torch.zeros(60))
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    expected = {
+        "step",
+        "epoch",
+        "stream",
+        "loss",
+        "dev_loss",
+        "dev_frame_accuracy",
+        "lr",
+        "hours_per_second",
+        "seconds",
+    }
+    assert len(lines) == 2 and set(lines[0]) == expected
+    assert list((tmp_path / "tb").glob("events*"))
+    assert "best at step" in capsys.readouterr().err
+
+
+def test_the_same_seed_gives_the_same_model_and_running_again_changes_nothing(tone_shards, alignments, tmp_path):
+    files = [tmp_path / name / "model.safetensors" for name in ("a", "b", "c")]
+    for file, seed, workers in zip(files, "112", "021", strict=True):
+        assert train(tone_shards, alignments, file.parent, *TINY, "--seed", seed, "--workers", workers) == 0
+    a, b, c = (file.read_bytes() for file in files)
+    assert a == b != c
+    assert train(tone_shards, alignments, files[0].parent, *TINY, "--seed", "1") == 0
+    assert files[0].read_bytes() == a
+
+
+def test_a_dry_run_says_what_would_be_done_and_writes_nothing(tone_shards, alignments, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert train(tone_shards, alignments, out, *TINY, "--dry-run") == 0
+    said = capsys.readouterr().err
+    assert "parameters" in said and "2 epochs, about" in said
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("epochs=0", "epochs is 0"),
+        ("model.preset=none", "model.preset is none; known: teacher-tiny"),
+        ("train.optim.rate=1", "unknown key train.optim.rate"),
+    ],
+)
+def test_a_wrong_setting_is_one_line(tone_shards, alignments, tmp_path, capsys, change, message):
+    assert train(tone_shards, alignments, tmp_path, "--set", change) == 2
+    said = capsys.readouterr().err
+    assert message in said and said.count("\n") == 1

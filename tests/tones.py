@@ -1,0 +1,31 @@
+"""Alignments for the fixture `tone_shards`, and small runs on them."""
+
+import numpy as np
+import pyarrow as pa
+
+from asr_kd.frontend.fbank import FrontEnd, FrontEndConfig
+from asr_kd.inventory.senones import Inventory
+from asr_kd.models.inference import pad_waves
+from asr_kd.shards.reader import open_shard
+from asr_kd.shards.sidecar import sidecar_path, write_sidecar
+
+INVENTORY = Inventory.monophone(["SIL", "AH", "EE", "OH"])
+FRONTEND = FrontEndConfig(mel_bins=20)
+
+
+def align_tones(shards, out, set_aside=()):
+    """Write OUT/inventory.json and OUT/FOLDER/SHARD.parquet: the class of a frame is its loudest mel bin, coarsely."""
+    INVENTORY.save(out / "inventory.json")
+    frontend = FrontEnd(FRONTEND)
+    for path in shards:
+        shard = open_shard(path)
+        states = []
+        for row, entry in enumerate(shard.entries):
+            x_BTF, _ = frontend.fbank(*pad_waves([shard.audio(row)]))
+            middle_TF = x_BTF[0, 1 : 3 * (x_BTF.shape[1] // 3) : 3]
+            state_T = 1 + middle_TF.argmax(-1).numpy() // 4
+            states.append(None if entry.id in set_aside else state_T.astype(np.int16))
+        table = pa.table({"id": [e.id for e in shard.entries], "states": pa.array(states, pa.list_(pa.int16()))})
+        description = {"kind": "alignment", "inventory": INVENTORY.fingerprint, "shard": shard.digest}
+        write_sidecar(sidecar_path(out / path.parent.name, shard), table, description)
+    return out
