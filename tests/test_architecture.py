@@ -1,10 +1,13 @@
 """Nothing imports from downstream, files stay small, public names are explained, data is never run as code."""
 
 import ast
+import itertools
 import json
 import re
 import subprocess
 import sys
+import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -75,6 +78,30 @@ def test_the_command_line_imports_stations_only_when_a_verb_is_called() -> None:
 def test_no_file_is_longer_than_a_reader_holds(path: Path) -> None:
     longest = LONGEST_RECIPE if path.name == "run.sh" else LONGEST_FILE
     assert len(path.read_text().splitlines()) <= longest
+
+
+def test_every_package_that_is_imported_is_a_declared_dependency() -> None:
+    with open(ROOT / "pyproject.toml", "rb") as f:
+        project = tomllib.load(f)["project"]
+    declared = [*project["dependencies"], *itertools.chain(*project["optional-dependencies"].values())]
+    declared_names = {re.split(r"[^\w.-]", d)[0].lower().replace("_", "-") for d in declared}
+    declared_names.add("markupsafe")  # the half of jinja2 that marks what is escaped
+    used = {name.split(".")[0] for path in MODULES for name in imports(path)} - {"asr_kd", *sys.stdlib_module_names}
+    distributions = packages_distributions()
+    undeclared = {
+        name
+        for name in used
+        if not {d.lower().replace("_", "-") for d in distributions.get(name, [name])} & declared_names
+    }
+    assert not undeclared, f"imported, but not among the dependencies of pyproject.toml: {undeclared}"
+
+
+def test_files_that_are_no_code_are_installed_too() -> None:
+    with open(ROOT / "pyproject.toml", "rb") as f:
+        patterns = tomllib.load(f)["tool"]["setuptools"]["package-data"]["asr_kd"]
+    packed = {file for pattern in patterns for file in PACKAGE.glob(pattern)}
+    other = {f for f in PACKAGE.rglob("*") if f.is_file() and f.suffix not in (".py", ".pyc")}
+    assert other <= packed
 
 
 def public_without_docstring(path: Path) -> list[str]:

@@ -1,6 +1,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -191,3 +193,22 @@ def test_a_loss_that_is_not_finite_stops_the_run_with_its_batch(streams, tmp_pat
         model.output.bias[0] = float("nan")
     with pytest.raises(ValueError, match=r"loss is nan at step 0 \(unlabelled: tone-"):
         train(streams, tmp_path, model=model)
+
+
+SIGNALLED = """
+import signal, torch
+from asr_kd.train.signals import StopRequest
+lstm, x_TBF = torch.nn.LSTM(192, 128), torch.randn(80, 25, 192)
+gradient = lambda: torch.autograd.grad(lstm(x_TBF)[0].square().mean(), lstm.weight_ih_l0)[0]
+with StopRequest():
+    undisturbed = gradient()
+    signal.signal(signal.SIGALRM, lambda *_: None)
+    signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+    assert all(torch.equal(gradient(), undisturbed) for _ in range(30))
+    signal.setitimer(signal.ITIMER_REAL, 0)
+"""
+
+
+def test_signals_in_the_middle_of_a_step_do_no_harm():
+    ended = subprocess.run([sys.executable, "-c", SIGNALLED], capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr

@@ -48,7 +48,7 @@ find_python() {
 
 fail() {
   say "$1. The end of $PWD/$log:"
-  tail -n 20 "$log" | sed 's/^/    /' >&2
+  tail -n 12 "$log" | cut -c 1-200 | sed 's/^/    /' >&2
   exit 1
 }
 

@@ -24,6 +24,7 @@ import torch
 
 from asr_kd import __version__
 from asr_kd.align.flat_start import FORCED, FlatStartConfig, Speech, flat_start
+from asr_kd.align.gaussians import FRAMES_PER_STEP
 from asr_kd.core.config import load_config, to_dict
 from asr_kd.core.progress import Progress
 from asr_kd.core.runtime import device, set_threads
@@ -72,16 +73,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config", type=Path, help="YAML of AlignConfig, for instance {flat_start: {tree: {leaves: 300}}}"
     )
-    parser.add_argument("--device", default="auto")
+    parser.add_argument(
+        "--device", default="auto", help="auto, cpu, cuda, cuda:1, ... (default auto; only with --model)"
+    )
     parser.add_argument("--threads", type=int, help="CPU threads of one operation")
-    parser.add_argument("override", nargs="*", metavar="key=value", help=argparse.SUPPRESS)
+    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="changes to the config")
 
 
 def run(args: argparse.Namespace) -> int:
     """The verb."""
     set_threads(args.threads)
-    config = load_config(AlignConfig, args.config)
+    config = load_config(AlignConfig, args.config, args.set)
     training, also = find_shards(*args.shards), find_shards(*args.also) if args.also else []
+    _check_distinct(training + also, args.out)
     lexicon, sources = Lexicon.read(args.lexicon).extended(_words(training + also))
     for word, source in sources.items():
         print(f"{word}: not in {args.lexicon}, pronounced by {source}", file=sys.stderr)
@@ -90,9 +94,15 @@ def run(args: argparse.Namespace) -> int:
         inference = Inference(load_model(args.model), device(args.device), precision="float32")
         inventory, frontend = inference.model.inventory, inference.frontend
         scorer = inference.scores
-        aligner = {"model": model_fingerprint(args.model)}
+        aligner: dict[str, object] = {"model": model_fingerprint(args.model)}
     else:
         frontend = FrontEnd(config.frontend)
+        if config.frontend.stack != FRAMES_PER_STEP or abs(frontend.frame_shift_s - Inventory.frame_shift_s) > 1e-6:
+            raise ValueError(
+                f"frontend: {config.frontend.stack} frames stacked, one every {frontend.frame_shift_s * 1000:g} ms; "
+                f"Gaussians need {FRAMES_PER_STEP}, one every {Inventory.frame_shift_s * 1000:g} ms. "
+                "Set frontend.frame_shift_s and frontend.stack so."
+            )
         speech = list(_speech(training, frontend, config.max_hours))
         if not speech:
             raise ValueError(f"{args.shards[0]}: no utterance has text. Gaussians are trained on labelled shards.")
@@ -126,9 +136,8 @@ def run(args: argparse.Namespace) -> int:
             progress.update(shard.seconds)
     _say(f"{done - len(failed)} of {done} utterances aligned to {inventory.size} classes in {args.out}")
     if failed:
-        _say(
-            f"{len(failed)} set aside (text does not fit the audio): {', '.join(failed[:5])}{' ...' if len(failed) > 5 else ''}"
-        )
+        shown = ", ".join(failed[:5]) + (" ..." if len(failed) > 5 else "")
+        _say(f"{len(failed)} set aside (text does not fit the audio): {shown}")
     if done == len(failed):
         raise ValueError(f"{args.shards[0]}: not one utterance could be aligned. Do the texts belong to the audio?")
     return 0
@@ -150,6 +159,15 @@ def align_shard(
                 if path is not None and path.complete:
                     states[row] = path.classes.astype(np.int16)
     return states
+
+
+def _check_distinct(shards: list[Path], out: Path) -> None:
+    """ValueError when two shards would write the same sidecar: folders of the same name in different places."""
+    taken: dict[Path, Path] = {}
+    for path in shards:
+        sidecar = sidecar_path(out / path.parent.name, path)
+        if taken.setdefault(sidecar, path) != path:
+            raise ValueError(f"{path}: would write {sidecar}, as would {taken[sidecar]}. Rename one of their folders.")
 
 
 def _words(shards: list[Path]) -> set[str]:

@@ -67,8 +67,9 @@ def flat_start(
     """
     topology = {"states": config.states, "silence_states": config.silence_states, "skip": config.skip}
     inventory = Inventory.monophone(phones, **topology)
-    gaussians = Gaussians(inventory.size, *pooled_mean_variance([s.features_NF for s in speech]))
     uniform = [uniform_alignment(s, lexicon, inventory) for s in speech]
+    _aligned(speech, uniform)
+    gaussians = Gaussians(inventory.size, *pooled_mean_variance([s.features_NF for s in speech]))
     alignments = _train(speech, lexicon, inventory, gaussians, uniform, config.mono_rounds, config.mono_components, log)
     if not config.triphone_rounds:
         return inventory, gaussians
@@ -81,10 +82,12 @@ def flat_start(
 
 
 def uniform_alignment(speech: Speech, lexicon: Lexicon, inventory: Inventory) -> np.ndarray | None:
-    """Classes per 30 ms frame: silence where the edges are quiet, the states of the first pronunciations spread between.
+    """Classes per 30 ms frame: silence where the edges are quiet, the states of the first pronunciations between.
 
-    None when the utterance is too short for its text.
+    None when there is no text, or the utterance is too short for it.
     """
+    if not speech.words or not speech.steps:
+        return None
     number = {p: i for i, p in enumerate(inventory.phones)}
     phones = [number[p] for word in speech.words for p in lexicon.pronunciations[word][0]]
     states = [c for p in phones for c in inventory.senones(NO_PHONE, p, NO_PHONE)]
@@ -134,11 +137,7 @@ def _train(
     for r in range(rounds):
         if r and (r <= 10 or r % 2 == 0):
             alignments = align_all(speech, graphs, gaussians.scores)
-        used = [(s, a) for s, a in zip(speech, alignments, strict=True) if a is not None]
-        if not used:
-            raise ValueError(
-                "no utterance could be aligned: the audio is shorter than its text needs, or they do not match"
-            )
+        used = _aligned(speech, alignments)
         features_NF = np.concatenate([s.features_NF[: s.steps * FRAMES_PER_STEP] for s, _ in used])
         classes_N = np.concatenate([np.repeat(a, FRAMES_PER_STEP) for _, a in used])
         grown = min(1.0, (r + 1) / max(1, 0.75 * rounds))
@@ -150,6 +149,16 @@ def _train(
                 f"{len(used)} of {len(speech)} utterances"
             )
     return align_all(speech, graphs, gaussians.scores)
+
+
+def _aligned(speech: list[Speech], alignments: list[np.ndarray | None]) -> list[tuple[Speech, np.ndarray]]:
+    """The utterances that have an alignment, with it. ValueError when there is none."""
+    used = [(s, a) for s, a in zip(speech, alignments, strict=True) if a is not None]
+    if not used:
+        raise ValueError(
+            "no utterance could be aligned: the audio is shorter than its text needs, or they do not match"
+        )
+    return used
 
 
 def tie_states(
@@ -169,6 +178,9 @@ def tie_states(
             entry[0] += 1.0
             entry[1] = entry[1] + x_TSF[t].mean(0)
             entry[2] = entry[2] + (x_TSF[t] ** 2).mean(0)
+    unused = [position + 1 for position, c in enumerate(counts) if not c]
+    if unused:
+        raise ValueError(f"state {unused[0]} of the phones has not a single frame. Set flat_start.states lower.")
     stats = [{w: Stats(*e) for w, e in c.items()} for c in counts]
     by_phone: dict[int, Stats] = {}
     for c in stats:

@@ -43,7 +43,7 @@ class Gaussians:
         return score_NCG.logsumexp(-1).view(steps, FRAMES_PER_STEP, self.classes).mean(1).numpy()
 
     def _stack(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """All Gaussians as two matrices (F, classes * most components of a class) and their constants; gaps score -inf."""
+        """All Gaussians as two matrices (F, classes * most components of a class) and their constants, -inf in gaps."""
         most = max(self._all.num_gauss_in_pdf(c) for c in range(self.classes))
         dim = self._all.dim
         linear_CGF = np.zeros((self.classes, most, dim), dtype=np.float32)

@@ -9,7 +9,7 @@ SECONDS_PER_HOUR = 3600.0
 
 
 class Progress:
-    """Progress over `total_seconds` of audio; silent except for a closing line when stderr is not a terminal."""
+    """Progress over `total_seconds` of audio; silent when stderr is not a terminal."""
 
     def __init__(self, what: str, total_seconds: float | None = None) -> None:
         self.what = what
@@ -20,7 +20,7 @@ class Progress:
             leave=False,
             dynamic_ncols=True,
             disable=not sys.stderr.isatty(),
-            bar_format="{desc}: {percentage:3.0f}%|{bar}| {n:.2f}/{total:.2f} h of audio, {elapsed} < {remaining}{postfix}"
+            bar_format="{desc}: {percentage:3.0f}%|{bar}| {n:.2f}/{total:.2f} h, {elapsed} < {remaining}{postfix}"
             if total_seconds
             else "{desc}: {n:.2f} h of audio, {elapsed}{postfix}",
         )

@@ -1,4 +1,4 @@
-"""Writes OUT/hyp.jsonl, one {"id", "text", "seconds"} a line in order of id, and OUT/decode.json with the scales used, the
+"""Writes OUT/hyp.jsonl, one {"id", "text", "seconds"} a line in order of id, and OUT/decode.json with the scales, the
 model's parameters and the real-time factor:
 
   asr-kd decode exp/shards/test --model exp/student --graph exp/graph --scales exp/student/tune --out exp/decode/student
@@ -23,15 +23,15 @@ from asr_kd.models.checkpoint import model_fingerprint
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `asr-kd decode`."""
     parser.add_argument("shards", nargs="+", type=Path, help="shards or folders to recognise")
-    parser.add_argument("--model", required=True, type=Path)
+    parser.add_argument("--model", required=True, type=Path, help="model.safetensors or its folder")
     parser.add_argument("--graph", required=True, type=Path, help="folder written by asr-kd graph")
     parser.add_argument(
         "--scales", type=Path, help="tune.json of asr-kd tune, or its folder (default: acoustic 1, prior 1)"
     )
     parser.add_argument("--nbest", type=int, default=1, help="also write that many hypotheses an utterance, as `nbest`")
-    parser.add_argument("--beam", type=float, default=SearchConfig.beam)
-    parser.add_argument("--out", required=True, type=Path)
-    parser.add_argument("--device", default="auto")
+    parser.add_argument("--beam", type=float, default=SearchConfig.beam, help="width of the search (default 11)")
+    parser.add_argument("--out", required=True, type=Path, help="folder for the result")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ... (default auto)")
     parser.add_argument("--precision", default="auto", help="auto, bf16 or float32")
     parser.add_argument("--threads", type=int, help="CPU threads of one operation")
 
@@ -55,6 +55,8 @@ def run(args: argparse.Namespace) -> int:
                     {"text": " ".join(recogniser.graph.words[w] for w in p.words), "cost": round(p.cost, 3)}
                     for p in paths
                 ]
+            if scored.id in lines:
+                raise ValueError(f"{scored.id}: two utterances have this id. Decode their shards one after the other.")
             lines[scored.id] = line
     with atomic_path(args.out / "hyp.jsonl") as temporary, open(temporary, "w", encoding="utf-8") as f:
         f.writelines(json.dumps(lines[i], ensure_ascii=False) + "\n" for i in sorted(lines))

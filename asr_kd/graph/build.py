@@ -3,7 +3,7 @@ HCLG = senones o context o lexicon o grammar:
 
   asr-kd graph exp/manifests/labelled.jsonl --lexicon exp/align/lexicon.txt --inventory exp/align --out exp/graph
 
-Every word of the lexicon can be recognised, also those that the text lacks. An ARPA file of your own goes in with --arpa.
+Every word of the lexicon can be recognised, also those that the text lacks. --arpa takes a language model of your own.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from asr_kd.core.files import atomic_path, fingerprint, read_json, sha256_file, 
 from asr_kd.corpora.manifest import read_manifest
 from asr_kd.corpora.text import normalise
 from asr_kd.graph.hclg import decoding_graph
-from asr_kd.graph.ngram import train_ngram
+from asr_kd.graph.ngram import BOS, EOS, read_arpa, train_ngram
 from asr_kd.inventory.lexicon import Lexicon
 from asr_kd.inventory.senones import Inventory
 
@@ -47,6 +47,8 @@ def load_graph(folder: str | Path) -> Graph:
     """Read what `asr-kd graph` wrote. ValueError names the file that is missing or broken."""
     folder = Path(folder)
     description = read_json(folder / "graph.json")
+    if not isinstance(description, dict) or description.get("kind") != "graph":
+        raise ValueError(f"{folder / 'graph.json'}: not written by `asr-kd graph`. Run it again.")
     fst_file = folder / "HCLG.fst"
     if not fst_file.is_file() or sha256_file(fst_file) != description["sha256"]:
         raise ValueError(f"{fst_file}: missing, or not the file that graph.json describes. Run `asr-kd graph` again.")
@@ -61,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--lexicon", required=True, type=Path, help="words to be recognised and their pronunciations")
     parser.add_argument("--inventory", required=True, type=Path, help="inventory.json or the folder that holds it")
-    parser.add_argument("--out", required=True, type=Path)
+    parser.add_argument("--out", required=True, type=Path, help="folder for HCLG.fst, graph.json and lm.arpa")
     parser.add_argument("--order", type=int, default=3, help="n of the n-gram model (default 3)")
     parser.add_argument("--arpa", type=Path, help="use this language model instead of training one")
 
@@ -82,6 +84,8 @@ def run(args: argparse.Namespace) -> int:
             raise ValueError(f"{args.text[0]}: holds no text to train a language model on")
         arpa = args.out / "lm.arpa"
         train_ngram(sentences, lexicon.words, args.order).write_arpa(arpa)
+    else:
+        _check_arpa(arpa, lexicon)
     fst, words = decoding_graph(inventory, lexicon, arpa)
     with atomic_path(args.out / "HCLG.fst") as temporary:
         fst.write(str(temporary))
@@ -100,12 +104,32 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _check_arpa(arpa: Path, lexicon: Lexicon) -> None:
+    """ValueError when a user's model cannot be compiled: kaldilm would end the process. Tells which words are lost."""
+    model = read_arpa(arpa)
+    for mark in (BOS, EOS):
+        if (mark,) not in model.grams[0]:
+            raise ValueError(f"{arpa}: has no unigram {mark}. Language models for decoding begin and end sentences.")
+    known = {word for (word,) in model.grams[0]} - {BOS, EOS}
+    if not known & set(lexicon.words):
+        raise ValueError(f"{arpa}: shares no word with the lexicon. Give a lexicon of the model's words, in its case.")
+    for count, what in (
+        (len(known - set(lexicon.words)), "words of the language model have no pronunciation"),
+        (len(set(lexicon.words) - known), "words of the lexicon are not in the language model"),
+    ):
+        if count:
+            print(f"{count} {what}: they cannot be recognised", file=sys.stderr)
+
+
 def read_sentences(path: Path) -> Iterator[list[str]]:
-    """Normalised sentences of a manifest or of a text file, empty ones left out."""
+    """Normalised sentences of a manifest or of a text file, empty ones left out. ValueError names the file."""
     if path.suffix == ".jsonl":
-        lines = (u.text or "" for u in read_manifest(path))
+        lines: Iterator[str] = (u.text or "" for u in read_manifest(path))
     else:
-        lines = iter(path.read_text(encoding="utf-8").splitlines())
+        try:
+            lines = iter(path.read_text(encoding="utf-8").splitlines())
+        except (OSError, UnicodeDecodeError) as e:
+            raise ValueError(f"{path}: not readable as text ({e}). Give a manifest or a text file.") from None
     for line in lines:
         words = normalise(line).split()
         if words:

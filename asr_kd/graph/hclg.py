@@ -5,7 +5,10 @@ recognition. Source: Mohri, Pereira and Riley, "Speech recognition with weighted
 Input labels are class number + 1. Self-loops are free: durations are left to the acoustic model.
 """
 
-from collections.abc import Sequence
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import kaldifst
@@ -37,7 +40,7 @@ class TextGraphs:
         text = kaldifst.make_linear_acceptor([self.symbols.word[w] for w in words])
         phones = kaldifst.compose(self._lexicon, text)
         kaldifst.connect(phones)
-        return _senone_graph(phones, self.inventory, [], optimise=False)
+        return _senone_graph(phones, self.inventory, [], minimise=False)
 
 
 def decoding_graph(inventory: Inventory, lexicon: Lexicon, arpa: str | Path) -> tuple[kaldifst.StdVectorFst, list[str]]:
@@ -49,26 +52,38 @@ def decoding_graph(inventory: Inventory, lexicon: Lexicon, arpa: str | Path) -> 
     lg = kaldifst.compose(lexicon_transducer, grammar)
     kaldifst.determinize_star(lg)
     kaldifst.minimize_encoded(lg)
-    return _senone_graph(lg, inventory, disambiguation, optimise=True), symbols.words
+    return _senone_graph(lg, inventory, disambiguation, minimise=True), symbols.words
 
 
 def _grammar(arpa: str | Path, symbols: Symbols) -> kaldifst.StdVectorFst:
     """G with the lexicon's word numbers; #0 on the input side of back-off arcs keeps it determinisable."""
-    import tempfile
-
     with tempfile.TemporaryDirectory() as folder:
         table = Path(folder) / "words.txt"
         table.write_text("".join(f"{w} {i}\n" for i, w in enumerate(symbols.words)), encoding="utf-8")
-        text = kaldilm.arpa2fst(
-            input_arpa=str(arpa), disambig_symbol="#0", read_symbol_table=str(table), max_arpa_warnings=0
-        )
+        with _quiet_stderr():
+            text = kaldilm.arpa2fst(
+                input_arpa=str(arpa), disambig_symbol="#0", read_symbol_table=str(table), max_arpa_warnings=0
+            )
     grammar = kaldifst.compile(s=text, acceptor=False)
     kaldifst.arcsort(grammar, sort_type="ilabel")
     return grammar
 
 
+@contextmanager
+def _quiet_stderr() -> Iterator[None]:
+    """kaldilm reports each section of an ARPA file on the process's stderr and has no switch for it."""
+    kept = os.dup(2)
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
 def _senone_graph(
-    phones: kaldifst.StdVectorFst, inventory: Inventory, disambiguation: list[int], optimise: bool
+    phones: kaldifst.StdVectorFst, inventory: Inventory, disambiguation: list[int], minimise: bool
 ) -> kaldifst.StdVectorFst:
     """Put phones in context and replace each by its HMM; `disambiguation` symbols become epsilon."""
     clg, windows = kaldifst.compose_context(disambiguation, CONTEXT_WIDTH, CENTRE, phones)
@@ -79,7 +94,7 @@ def _senone_graph(
             left, centre, right = (p - 1 for p in window)
             states = inventory.senones(left, centre, right)
             label_of_window[number] = hmms.setdefault(states, len(hmms) + 1)
-    passing = {}  # disambiguation symbols, numbered behind the HMMs
+    passing: dict[int, int] = {}  # disambiguation symbols, numbered behind the HMMs
     for number, window in enumerate(windows):
         if len(window) == 1 and window[0] < 0:
             label_of_window[number] = passing.setdefault(window[0], len(hmms) + 1 + len(passing))
@@ -93,8 +108,7 @@ def _senone_graph(
         clg.delete_arcs(state, clg.num_arcs(state))
         for a in relabelled:
             clg.add_arc(state, a)
-    if optimise:
-        kaldifst.determinize_star(clg)
+    if minimise:  # no determinisation here: words whose phones share all states are no longer told apart on this side
         kaldifst.minimize_encoded(clg)
     kaldifst.arcsort(clg, sort_type="ilabel")
     hclg = kaldifst.compose(_hmm_fst(list(hmms), list(passing.values()), inventory.skip), clg)

@@ -5,6 +5,7 @@ from collections import Counter
 
 import kaldifst
 
+from asr_kd.graph.ngram import RESERVED
 from asr_kd.inventory.lexicon import Lexicon
 from asr_kd.inventory.senones import Inventory
 
@@ -16,6 +17,9 @@ class Symbols:
     """Numbers of phones, words and disambiguation symbols in transducers; 0 is epsilon everywhere."""
 
     def __init__(self, inventory: Inventory, lexicon: Lexicon) -> None:
+        reserved = sorted(RESERVED & set(lexicon.words))
+        if reserved:
+            raise ValueError(f"lexicon: {reserved[0]} is a symbol of graphs and cannot be a word. Take it out.")
         known = set(inventory.phones)
         for word, prons in lexicon.pronunciations.items():
             for pron in prons:

@@ -6,21 +6,26 @@ import kaldi_decoder
 import kaldifst
 import numpy as np
 
+MIN_ACTIVE = 20
+"""Paths kept alive at a frame however bad they are (Kaldi's default)."""
+
 
 @dataclass(frozen=True)
 class SearchConfig:
     """How wide the search is."""
 
-    beam: float = 14.0
+    beam: float = 11.0
     """Paths worse than the best one by more than this, in scaled nats, are dropped."""
-    max_active: int = 4000
+    max_active: int = 2000
     """Most paths kept alive at a frame."""
     lattice_beam: float = 6.0
     """Paths within this of the best one enter the lattice."""
 
     def __post_init__(self) -> None:
-        if self.beam <= 0 or self.max_active < 1 or self.lattice_beam <= 0:
-            raise ValueError("search.beam, search.max_active and search.lattice_beam must be above 0")
+        if self.beam <= 0 or self.lattice_beam <= 0:
+            raise ValueError("search.beam and search.lattice_beam must be above 0")
+        if self.max_active < 2:
+            raise ValueError(f"search.max_active is {self.max_active}; it must be 2 or more")
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,9 @@ class Searcher:
     def __init__(self, graph: kaldifst.StdVectorFst, config: SearchConfig = SearchConfig()) -> None:
         self.graph = graph
         self.config = config
-        self._options = kaldi_decoder.FasterDecoderOptions(beam=config.beam, max_active=config.max_active)
+        self._options = kaldi_decoder.FasterDecoderOptions(
+            beam=config.beam, max_active=config.max_active, min_active=min(MIN_ACTIVE, config.max_active - 1)
+        )
         self._decoder = kaldi_decoder.FasterDecoder(graph, self._options)
 
     def best(self, score_TC: np.ndarray) -> Path | None:
@@ -56,19 +63,23 @@ class Searcher:
         return _path(lattice, len(score_TC), complete)
 
     def n_best(self, score_TC: np.ndarray, n: int) -> list[Path]:
-        """Up to `n` paths with different words, best first, from the lattice of the scaled log-likelihoods (T, C)."""
+        """Up to `n` paths with different words, best first, from the lattice of the scaled log-likelihoods (T, C).
+
+        Empty without frames, or when the beam lost all paths.  The lattice's search knows no `max_active`.
+        """
+        if not len(score_TC):
+            return []
         config = kaldi_decoder.LatticeSimpleDecoderConfig(beam=self.config.beam, lattice_beam=self.config.lattice_beam)
         decoder = kaldi_decoder.LatticeSimpleDecoder(self.graph, config)
-        if not decoder.decode(kaldi_decoder.DecodableCtc(np.ascontiguousarray(score_TC, dtype=np.float32))):
-            return []
+        complete = decoder.decode(kaldi_decoder.DecodableCtc(np.ascontiguousarray(score_TC, dtype=np.float32)))
         found, lattice = decoder.get_raw_lattice()
         if not found:
             return []
+        linears = kaldifst.lattice_to_nbest(lattice, n=4 * n)  # several paths may carry the same words
         paths: dict[tuple[int, ...], Path] = {}
-        for linear in kaldifst.lattice_to_nbest(lattice, n=4 * n):  # several paths may carry the same words
-            path = _path(linear, len(score_TC), True)
+        for path in sorted((_path(x, len(score_TC), complete) for x in linears), key=lambda p: p.cost):
             paths.setdefault(tuple(path.words), path)
-        return sorted(paths.values(), key=lambda p: p.cost)[:n]
+        return list(paths.values())[:n]
 
 
 def _path(lattice: kaldifst.Lattice, frames: int, complete: bool) -> Path:

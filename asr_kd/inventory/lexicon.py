@@ -39,6 +39,8 @@ class Lexicon:
             lines = Path(path).read_text(encoding="utf-8").splitlines()
         except FileNotFoundError:
             raise ValueError(f"{path}: no such lexicon") from None
+        except (OSError, UnicodeDecodeError) as e:
+            raise ValueError(f"{path}: not readable as text ({e}). Give a file of `WORD PH PH ...` lines.") from None
         for number, line in enumerate(lines, 1):
             fields = line.split()
             if not fields:
@@ -57,7 +59,7 @@ class Lexicon:
                 f.writelines(f"{word} {' '.join(pron)}\n" for pron in prons)
 
     def extended(self, words: Iterable[str]) -> tuple["Lexicon", dict[str, str]]:
-        """This lexicon plus `words`; also tells where each new word's pronunciation came from (`cmudict`, `graphemes`)."""
+        """This lexicon plus `words`, and where each new word's pronunciation came from (`cmudict`, `graphemes`)."""
         missing = sorted({w for w in words if w not in self})
         if not missing:
             return self, {}

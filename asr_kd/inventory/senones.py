@@ -34,7 +34,10 @@ class Inventory:
             raise ValueError(f"inventory kind is {self.kind}; this version knows: senones")
         if not self.phones or self.phones[0] != SILENCE:
             raise ValueError(f"inventory: the first phone is {self.phones[:1]}; it must be {SILENCE}")
-        assert len(self.trees) == self.states
+        if len(self.phones) < 2 or len(set(self.phones)) < len(self.phones):
+            raise ValueError(f"inventory: {len(self.phones)} phones; silence and one more are needed, each once")
+        if len(self.trees) != self.states:
+            raise ValueError(f"inventory: {len(self.trees)} trees for {self.states} states; each state has one tree")
 
     @classmethod
     def monophone(cls, phones: Sequence[str], states: int = 2, silence_states: int = 1, **other: Any) -> "Inventory":
@@ -58,7 +61,7 @@ class Inventory:
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """One name a class: `SIL.0`, then `s<state>.<leaf>` with the phones that can reach it where they are few."""
+        """One name a class: `SIL.0`, ..., then `s<state>.<leaf>`."""
         names = [f"{SILENCE}.{i}" for i in range(self.silence_states)]
         for position, tree in enumerate(self._trees):
             names += [f"s{position}.{node.leaf}" for node in tree.nodes if node.leaf >= 0]

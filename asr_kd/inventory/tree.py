@@ -38,6 +38,10 @@ class TreeConfig:
     min_gain: float = 0.0
     """Smallest gain in log-likelihood (nats) that is worth a split."""
 
+    def __post_init__(self) -> None:
+        if self.leaves < 1 or self.min_count <= 0 or self.min_gain < 0:
+            raise ValueError("tree.leaves and tree.min_count must be above 0, tree.min_gain must not be negative")
+
 
 @dataclass(frozen=True)
 class Node:

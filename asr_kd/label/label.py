@@ -163,7 +163,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--frames-per-batch", type=int, default=config.frames_per_batch, help="with padding (default: %(default)s)"
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
-    parser.add_argument("--precision", default="auto", choices=("auto", "bf16", "float32"))
+    parser.add_argument(
+        "--precision",
+        default="auto",
+        choices=("auto", "bf16", "float32"),
+        help="of the forward pass; auto: bf16 where it is fast",
+    )
     parser.add_argument("--threads", type=int, help="CPU threads of one operation")
     parser.add_argument("--dry-run", action="store_true", help="check and say what would be done")
     parser.add_argument("--status", action="store_true", help="say what is done")

@@ -43,9 +43,9 @@ class ModelConfig:
 PRESETS: dict[str, ModelConfig] = {
     # Sizes with a few hundred to 3,183 classes behind them.
     "teacher-tiny": ModelConfig(layers=2, hidden=128, bidirectional=True),  # 0.8M: tests, quickstart
-    "teacher-small": ModelConfig(layers=2, hidden=256, bidirectional=True),  # 2.5M
-    "teacher-an4": ModelConfig(layers=3, hidden=256, bidirectional=True, dropout=0.3),  # 4.3M: an hour of speech
-    "teacher-paper": ModelConfig(layers=5, hidden=768, bidirectional=True),  # 68M with 3,183 classes (arXiv 1904.01624)
+    "teacher-small": ModelConfig(layers=2, hidden=256, bidirectional=True),  # 2.6M
+    "teacher-an4": ModelConfig(layers=3, hidden=256, bidirectional=True, dropout=0.3),  # 4.2M: an hour of speech
+    "teacher-paper": ModelConfig(layers=5, hidden=768, bidirectional=True),  # 67M with 3,183 classes (arXiv 1904.01624)
     "student-tiny": ModelConfig(layers=2, hidden=160, lookahead=5, dropout=0.1),  # 0.5M
     "student-small": ModelConfig(layers=3, hidden=256, lookahead=5, dropout=0.1),  # 1.6M
     "student-paper": ModelConfig(

@@ -1,4 +1,4 @@
-"""A model at work: waveforms in, log-posteriors or decoder scores out. Labelling, alignment and decoding all use this."""
+"""A model at work: waveforms in, log-posteriors or scores out. Labelling, alignment and decoding all use this."""
 
 from collections.abc import Sequence
 
@@ -28,6 +28,8 @@ class Inference:
     @torch.inference_mode()
     def log_posteriors(self, x_BTF: Tensor, frames_B: Tensor) -> Tensor:
         """Natural-log posteriors (B, T, C) in float32 on the model's device."""
+        if not x_BTF.shape[1]:  # a batch of utterances shorter than one frame, which an LSTM refuses
+            return torch.zeros(len(x_BTF), 0, self.model.inventory.size, device=self.device)
         with autocast(self.device, self.precision):
             logits_BTC = self.model(x_BTF.to(self.device), frames_B.to(self.device))
         return logits_BTC.float().log_softmax(-1)

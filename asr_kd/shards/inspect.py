@@ -27,7 +27,9 @@ MAX_VALUE = 100
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `asr-kd inspect`."""
-    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH")
+    parser.add_argument(
+        "paths", nargs="+", type=Path, metavar="PATH", help="files or folders, told apart by their endings"
+    )
     parser.add_argument("--rows", type=int, default=3, metavar="N", help="first rows shown (default: %(default)s)")
     parser.add_argument("--verify", action="store_true", help="shards: read every tar and compare its digest")
     parser.add_argument("--json", action="store_true", help="one JSON object a path")

@@ -41,8 +41,8 @@ class OptimConfig:
 class TrainConfig:
     """What the training loop does, whatever the model and the data."""
 
-    frames_per_batch: int = 2000
-    """Most frames of 30 ms in a batch, padding included (2000 are a minute)."""
+    frames_per_batch: int = 1000
+    """Most frames of 30 ms in a batch, padding included (1000 are half a minute)."""
     seed: int = 0
     """Of batches, augmentation and dropout."""
     optim: OptimConfig = field(default_factory=OptimConfig)

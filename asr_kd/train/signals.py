@@ -1,6 +1,8 @@
 """SIGINT and SIGTERM as a request to stop at the next safe moment."""
 
+import faulthandler
 import signal
+import sys
 import threading
 from types import FrameType
 from typing import Any
@@ -15,6 +17,7 @@ class StopRequest:
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> "StopRequest":
+        handle_signals_on_their_own_stack()
         if threading.current_thread() is threading.main_thread():  # Python lets only that one handle signals
             for which in (signal.SIGINT, signal.SIGTERM):
                 self._before[which] = signal.signal(which, self._ask)
@@ -27,3 +30,15 @@ class StopRequest:
     def _ask(self, number: int, frame: FrameType | None) -> None:
         self.asked = signal.Signals(number).name
         self.__exit__()
+
+
+def handle_signals_on_their_own_stack() -> None:
+    """Keep a signal that arrives within a matrix product from overwriting memory.
+
+    oneDNN's AVX512 kernel behind the LSTM's backward pass (torch 2.11) points the stack register into the middle of the
+    heap while it runs; what the kernel of the system puts "on the stack" for a signal then lands in other tensors
+    (seen: "corrupted size vs. prev_size", one Ctrl-C in three). Python handles signals on an alternative stack where
+    there is one, and enabling the fault handler is how to get one.
+    """
+    if not faulthandler.is_enabled():
+        faulthandler.enable(file=sys.__stderr__)

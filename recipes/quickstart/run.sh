@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Quick start: synthetic voices (espeak-ng), no download. A few minutes of labelled speech train a teacher, it labels what has
-# no text, and a small streaming student learns from that. Results: exp/quickstart/report.html.   20 min on 2 cores.
+# Quick start: synthetic voices (espeak-ng), no download. A few minutes of labelled speech (--labelled MINUTES: others)
+# train a teacher, it labels what has no text, and a small streaming student learns from that.   20 min on 2 cores.
+# Results: exp/quickstart/report.html and results.json.
 . "$(dirname "$0")/../../tools/recipe.sh" "$@"
 
 shards=$exp/shards
 training=(--dev $shards/dev --seed "$seed")
 
-stage 0 "manifests"               asr-kd prepare voices --out $exp/manifests
+stage 0 "manifests"               asr-kd prepare voices ${labelled:+--labelled-minutes "$labelled"} --out $exp/manifests
 stage 1 "shards"                  asr-kd shard $exp/manifests/{labelled,dev,unlabelled,hidden,test}.jsonl --out $shards
 
 # Senones: flat start, tied states, alignments. The teacher learns them.
