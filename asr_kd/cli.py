@@ -1,6 +1,7 @@
 """`asr-kd VERB ...`: one verb a station of the data's way. Verbs are imported when they are called."""
 
 import argparse
+import faulthandler
 import importlib
 import sys
 from collections.abc import Sequence
@@ -47,6 +48,7 @@ def build_parser(verb: str | None = None) -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb. 0: done; 2: the user's mistake, told in one line; 130: interrupted."""
+    faulthandler.enable()  # its own signal stack: a signal inside oneDNN's kernels can overwrite memory without one
     argv = list(sys.argv[1:] if argv is None else argv)
     verb = next((a for a in argv if a in VERBS), None)
     args = build_parser(verb).parse_args(argv)

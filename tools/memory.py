@@ -20,7 +20,7 @@ from io import BytesIO
 from pathlib import Path
 
 KIB_PER_MIB = 1024
-ONE_PASS = ("schedule.epochs=1", "schedule.final_labelled_epochs=0")
+ONE_PASS = ("schedule.epochs=1", "schedule.labelled_every=4", "schedule.final_labelled_epochs=0")
 
 
 def copy_shards(shards: Sequence[Path], folder: Path, times: int) -> None:

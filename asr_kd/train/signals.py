@@ -2,10 +2,11 @@
 
 import faulthandler
 import signal
-import sys
 import threading
 from types import FrameType
 from typing import Any
+
+STDERR_FD = 2  # sys.stderr may be someone's capture without a file behind it
 
 
 class StopRequest:
@@ -41,4 +42,4 @@ def handle_signals_on_their_own_stack() -> None:
     there is one, and enabling the fault handler is how to get one.
     """
     if not faulthandler.is_enabled():
-        faulthandler.enable(file=sys.__stderr__)
+        faulthandler.enable(file=STDERR_FD)
