@@ -1,7 +1,6 @@
 """`asr-kd VERB ...`: one verb a station of the data's way. Verbs are imported when they are called."""
 
 import argparse
-import faulthandler
 import importlib
 import sys
 from collections.abc import Sequence
@@ -48,10 +47,12 @@ def build_parser(verb: str | None = None) -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb. 0: done; 2: the user's mistake, told in one line; 130: interrupted."""
-    faulthandler.enable()  # its own signal stack: a signal inside oneDNN's kernels can overwrite memory without one
     argv = list(sys.argv[1:] if argv is None else argv)
     verb = next((a for a in argv if a in VERBS), None)
     args = build_parser(verb).parse_args(argv)
+    from asr_kd.core.runtime import handle_signals_on_their_own_stack  # imports torch: not for --help
+
+    handle_signals_on_their_own_stack()
     try:
         return args.run(args) or 0
     except (ValueError, FileNotFoundError, PermissionError) as e:

@@ -1,12 +1,11 @@
 """SIGINT and SIGTERM as a request to stop at the next safe moment."""
 
-import faulthandler
 import signal
 import threading
 from types import FrameType
 from typing import Any
 
-STDERR_FD = 2  # sys.stderr may be someone's capture without a file behind it
+from asr_kd.core.runtime import handle_signals_on_their_own_stack
 
 
 class StopRequest:
@@ -31,15 +30,3 @@ class StopRequest:
     def _ask(self, number: int, frame: FrameType | None) -> None:
         self.asked = signal.Signals(number).name
         self.__exit__()
-
-
-def handle_signals_on_their_own_stack() -> None:
-    """Keep a signal that arrives within a matrix product from overwriting memory.
-
-    oneDNN's AVX512 kernel behind the LSTM's backward pass (torch 2.11) points the stack register into the middle of the
-    heap while it runs; what the kernel of the system puts "on the stack" for a signal then lands in other tensors
-    (seen: "corrupted size vs. prev_size", one Ctrl-C in three). Python handles signals on an alternative stack where
-    there is one, and enabling the fault handler is how to get one.
-    """
-    if not faulthandler.is_enabled():
-        faulthandler.enable(file=STDERR_FD)
