@@ -26,6 +26,7 @@ class Gaussians:
         self._all.init(proto, classes)
         self.classes = classes
         self._stacked: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None = None
+        self._random = np.random.default_rng(0)
 
     @property
     def components(self) -> int:
@@ -80,9 +81,26 @@ class Gaussians:
         options = khg.MleDiagGmmOptions(min_gaussian_occupancy=5.0, min_variance=0.01)
         khg.mle_am_diag_gmm_update(options, accumulator, flags, self._all)
         if components > self.components:
-            self._all.split_by_count(occupancy_C, components, perturb_factor=0.01, power=0.25, min_count=20.0)
+            self._split(occupancy_C, components)
         self._stacked = None
         return total / max(len(classes_N), 1)
+
+    def _split(self, occupancy_C: np.ndarray, components: int) -> None:
+        """Split towards `components`, the heaviest first, and move the halves apart by 0.01 standard deviations.
+
+        kaldi-hmm-gmm would move them by random numbers that cannot be seeded: no two runs gave the same senones.
+        """
+        before = [self._all.num_gauss_in_pdf(c) for c in range(self.classes)]
+        self._all.split_by_count(occupancy_C, components, perturb_factor=0.0, power=0.25, min_count=20.0)
+        for cls in range(self.classes):
+            if self._all.num_gauss_in_pdf(cls) > before[cls]:
+                pdf = self._all.get_pdf(cls)
+                mean_GF, std_GF = np.array(pdf.means), np.sqrt(pdf.vars)
+                _, group_G, size = np.unique(mean_GF, axis=0, return_inverse=True, return_counts=True)
+                twins_G1 = (size[group_G.ravel()] > 1)[:, None]
+                mean_GF += np.where(twins_G1, 0.01 * std_GF * self._random.standard_normal(mean_GF.shape), 0)
+                pdf.set_means(mean_GF.astype(np.float32))
+                pdf.compute_gconsts()
 
 
 def pooled_mean_variance(features: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

@@ -7,7 +7,8 @@
 shards=$exp/shards
 training=(--dev $shards/dev --seed "$seed")
 
-stage 0 "manifests"               asr-kd prepare voices ${labelled:+--labelled-minutes "$labelled"} --out $exp/manifests
+stage 0 "manifests"               asr-kd prepare voices --unlabelled-minutes 60 \
+                                    ${labelled:+--labelled-minutes "$labelled"} --out $exp/manifests
 stage 1 "shards"                  asr-kd shard $exp/manifests/{labelled,dev,unlabelled,hidden,test}.jsonl --out $shards
 
 # Senones: flat start, tied states, alignments. The teacher learns them.
@@ -27,7 +28,7 @@ stage_bg 6 "distilled student"    asr-kd distill --unlabelled $shards/unlabelled
                                     --teacher $exp/teacher --labelled $shards/labelled --alignments $exp/aligned \
                                     "${training[@]}" --config $conf/distill.yaml --out $exp/student_distilled
 stage_bg 7 "oracle student"       asr-kd train $shards/{labelled,hidden} --alignments $exp/{aligned,hidden} \
-                                    "${training[@]}" --config $conf/student.yaml --out $exp/student_oracle
+                                    "${training[@]}" --config $conf/student.yaml --set epochs=5 --out $exp/student_oracle
 join
 stage_bg 8 "labelled-only student" asr-kd train $shards/labelled --alignments $exp/aligned "${training[@]}" \
                                     --config $conf/student.yaml --out $exp/student_labelled_only

