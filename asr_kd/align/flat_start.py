@@ -189,7 +189,8 @@ def tie_states(
             by_phone[phone] = (
                 e if old is None else Stats(old.count + e.count, old.sum_F + e.sum_F, old.square_F + e.square_F)
             )
-    trees = build_trees(stats, phone_questions(by_phone), config)
+    silence = (0,)
+    trees = build_trees(stats, [silence, *phone_questions(by_phone)], config)
     return Inventory(
         inventory.phones,
         tuple(tuple((c, tuple(p), y, n, leaf) for c, p, y, n, leaf in t.to_list()) for t in trees),

@@ -86,7 +86,7 @@ class Gaussians:
         return total / max(len(classes_N), 1)
 
     def _split(self, occupancy_C: np.ndarray, components: int) -> None:
-        """Split towards `components`, the heaviest first, and move the halves apart by 0.01 standard deviations.
+        """Split towards `components`, the heaviest first, and move the halves apart by a tenth of a standard deviation.
 
         kaldi-hmm-gmm would move them by random numbers that cannot be seeded: no two runs gave the same senones.
         """
@@ -98,7 +98,7 @@ class Gaussians:
                 mean_GF, std_GF = np.array(pdf.means), np.sqrt(pdf.vars)
                 _, group_G, size = np.unique(mean_GF, axis=0, return_inverse=True, return_counts=True)
                 twins_G1 = (size[group_G.ravel()] > 1)[:, None]
-                mean_GF += np.where(twins_G1, 0.01 * std_GF * self._random.standard_normal(mean_GF.shape), 0)
+                mean_GF += np.where(twins_G1, 0.1 * std_GF * self._random.standard_normal(mean_GF.shape), 0)
                 pdf.set_means(mean_GF.astype(np.float32))
                 pdf.compute_gconsts()
 

@@ -16,18 +16,20 @@ from asr_kd.models.config import ModelConfig
 
 
 class LstmEncoder(nn.Module):
-    """LSTM layers, each with an optional projection, dropout between them and behind the last."""
+    """LSTM layers, each with an optional projection and its share of the look-ahead, dropout behind each."""
 
     def __init__(self, config: ModelConfig, input_dim: int) -> None:
         super().__init__()
-        self.lookahead = config.lookahead
         self.layers = nn.ModuleList()
+        self.lookaheads = nn.ModuleList()
         self.width = input_dim
         """Values in an output frame."""
-        for _ in range(config.layers):
+        for number in range(config.layers):
             layer = LstmLayer(self.width, config)
             self.layers.append(layer)
             self.width = layer.width
+            share = config.lookahead // config.layers + (number < config.lookahead % config.layers)
+            self.lookaheads.append(LookAhead(self.width, share) if share else nn.Identity())
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, x_BTF: Tensor, frames_B: Tensor) -> Tensor:
@@ -35,11 +37,37 @@ class LstmEncoder(nn.Module):
 
         Output t has seen inputs up to t + lookahead; behind the end of an utterance it sees zeros.
         """
-        x_TBF = ahead(x_BTF, self.lookahead).transpose(0, 1).contiguous()
-        reversal_TB = reversal(frames_B.to(x_TBF.device), x_TBF.shape[0])
-        for layer in self.layers:
-            x_TBF = self.dropout(layer(x_TBF, reversal_TB))
+        x_TBF = x_BTF.transpose(0, 1).contiguous()
+        frames_B = frames_B.to(x_TBF.device)
+        reversal_TB = reversal(frames_B, x_TBF.shape[0])
+        heard_TB1 = (torch.arange(x_TBF.shape[0], device=x_TBF.device)[:, None] < frames_B).unsqueeze(-1)
+        for layer, lookahead in zip(self.layers, self.lookaheads, strict=True):
+            x_TBF = layer(x_TBF, reversal_TB)
+            if isinstance(lookahead, LookAhead):
+                x_TBF = lookahead(x_TBF * heard_TB1)
+            x_TBF = self.dropout(x_TBF)
         return x_TBF.transpose(0, 1)
+
+
+class LookAhead(nn.Module):
+    """Each value plus a learnt mixture of its next `frames` values: a row convolution.
+
+    A student that answers late instead must carry what it heard through its cells until the answer is due, which takes
+    it many more steps to learn.
+    Source: Wang et al., "Lookahead convolution layer for unidirectional recurrent neural networks" (2016).
+    """
+
+    def __init__(self, width: int, frames: int) -> None:
+        super().__init__()
+        self.weight_JF = nn.Parameter(torch.full((frames, width), 1 / (frames + 1)))
+
+    def forward(self, x_TBF: Tensor) -> Tensor:
+        """(T, B, F), zeros behind each utterance's end; the same shape."""
+        mixed_TBF = x_TBF
+        for j, weight_F in enumerate(self.weight_JF, 1):
+            later_TBF = nn.functional.pad(x_TBF[j:], (0, 0, 0, 0, 0, min(j, x_TBF.shape[0])))
+            mixed_TBF = torch.addcmul(mixed_TBF, later_TBF, weight_F)
+        return mixed_TBF
 
 
 class LstmLayer(nn.Module):
@@ -60,11 +88,6 @@ class LstmLayer(nn.Module):
             back_TBH, _ = self.backwards(_Reverse.apply(x_TBF, reversal_TB))
             h_TBH = torch.cat([h_TBH, _Reverse.apply(back_TBH, reversal_TB)], dim=-1)
         return h_TBH if self.projection is None else self.projection(h_TBH)
-
-
-def ahead(x_BTF: Tensor, frames: int) -> Tensor:
-    """Every frame replaced by the one `frames` later, zeros at the end; the same shape."""
-    return nn.functional.pad(x_BTF[:, frames:], (0, 0, 0, min(frames, x_BTF.shape[1]))) if frames else x_BTF
 
 
 def reversal(frames_B: Tensor, steps: int) -> Tensor:
