@@ -84,7 +84,7 @@ if [[ $exp == *[[:space:]]* ]]; then
   exit 2
 fi
 conf=recipes/$name/conf
-recipe_command="bash recipes/$name/run.sh --seed $seed${labelled:+ --labelled $labelled}"
+recipe_command="bash recipes/$name/$(basename "$recipe_file") --seed $seed${labelled:+ --labelled $labelled}"
 
 if [[ -z $dry_run ]]; then
   if [[ -z ${ASR_KD_NO_SETUP:-} ]]; then

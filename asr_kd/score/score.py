@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from asr_kd.core.files import atomic_path, sha256_file
+from asr_kd.core.files import atomic_path, sha256_file, write_json
 from asr_kd.corpora.text import NORMALISER_VERSION
 from asr_kd.score.bootstrap import BootstrapConfig
 from asr_kd.score.compare import score_systems
@@ -55,6 +55,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--resamples", type=int, default=BootstrapConfig.resamples, help="bootstrap resamples (default: %(default)s)")
     add("--seed", type=int, default=BootstrapConfig.seed, help="seed of the bootstrap (default: %(default)s)")
     add("--out", required=True, type=Path, metavar="DIR", help="folder for scores.json")
+    add(
+        "--variants-of",
+        metavar="COMMAND",
+        help="the systems are variants that COMMAND made: also write OUT/ablation.json, for `asr-kd results`",
+    )
+    add("--run-seed", type=int, help="seed that the variants were trained with")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -63,6 +69,10 @@ def run(args: argparse.Namespace) -> int:
     hyps = named_paths("--hyp", args.hyp)
     scores = score(args.ref, hyps, args.baseline, args.oracle, list(dict.fromkeys(args.by)), config)
     write_scores(args.out / "scores.json", scores)
+    if args.variants_of:
+        origin = {"seed": args.run_seed, "command": args.variants_of, "commit": scores["commit"]}
+        rows = [{"name": n, "wer": s["wer"], "ci95": s["ci95"]} | origin for n, s in scores["systems"].items()]
+        write_json(args.out / "ablation.json", rows)
     print(table(scores))
     return 0
 

@@ -49,7 +49,7 @@ else
                                     --teacher $exp/teacher --labelled $shards/labelled --alignments $exp/realigned \
                                     "${training[@]}" --config $conf/distill.yaml --out $exp/student_distilled
   stage_bg 10 "oracle student"    asr-kd train $shards/{labelled,hidden} --alignments $exp/{realigned,hidden} \
-                                    "${training[@]}" --config $conf/student.yaml --set epochs=25 \
+                                    "${training[@]}" --config $conf/student.yaml --set epochs=14 \
                                     --out $exp/student_oracle
   join
   stage_bg 11 "labelled-only student" asr-kd train $shards/labelled --alignments $exp/realigned "${training[@]}" \
