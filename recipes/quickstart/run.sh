@@ -28,7 +28,7 @@ stage_bg 6 "distilled student"    asr-kd distill --unlabelled $shards/unlabelled
                                     --teacher $exp/teacher --labelled $shards/labelled --alignments $exp/aligned \
                                     "${training[@]}" --config $conf/distill.yaml --out $exp/student_distilled
 stage_bg 7 "oracle student"       asr-kd train $shards/{labelled,hidden} --alignments $exp/{aligned,hidden} \
-                                    "${training[@]}" --config $conf/student.yaml --set epochs=5 --out $exp/student_oracle
+                                    "${training[@]}" --config $conf/student.yaml --set epochs=8 --out $exp/student_oracle
 join
 stage_bg 8 "labelled-only student" asr-kd train $shards/labelled --alignments $exp/aligned "${training[@]}" \
                                     --config $conf/student.yaml --out $exp/student_labelled_only
