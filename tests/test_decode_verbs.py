@@ -8,9 +8,10 @@ import torch
 
 from asr_kd.cli import main
 from asr_kd.corpora.manifest import Utterance
-from asr_kd.decode.recognise import Recogniser, Scales
+from asr_kd.decode.recognise import Recogniser
 from asr_kd.frontend.fbank import FrontEndConfig
 from asr_kd.graph.build import load_graph
+from asr_kd.graph.scales import Scales
 from asr_kd.inventory.senones import Inventory
 from asr_kd.models.acoustic import build_model
 from asr_kd.models.checkpoint import load_model, model_fingerprint, save_model

@@ -15,7 +15,8 @@ from asr_kd.core.config import load_config
 from asr_kd.core.files import atomic_path, write_json
 from asr_kd.core.progress import Progress
 from asr_kd.core.runtime import set_threads
-from asr_kd.decode.recognise import Recogniser, Scales, all_shards, describe
+from asr_kd.decode.recognise import Recogniser, all_shards, describe
+from asr_kd.graph.scales import Scales
 from asr_kd.graph.search import SearchConfig
 from asr_kd.models.checkpoint import model_fingerprint
 

@@ -7,36 +7,16 @@ from pathlib import Path
 
 import numpy as np
 
-from asr_kd.core.files import read_json
 from asr_kd.core.progress import Progress
 from asr_kd.core.runtime import device
 from asr_kd.graph.build import Graph, load_graph
+from asr_kd.graph.scales import Scales
 from asr_kd.graph.search import SearchConfig, Searcher
 from asr_kd.models.checkpoint import load_model
 from asr_kd.models.inference import Inference
 from asr_kd.shards.reader import find_shards, open_shard
 
 UTTERANCES_PER_BATCH = 16
-
-
-@dataclass(frozen=True)
-class Scales:
-    """Weights of the acoustic model in the search; `asr-kd tune` chooses them on labelled held-out data."""
-
-    acoustic: float = 1.0
-    """Multiplies the scores: small values trust the language model."""
-    prior: float = 1.0
-    """Share of the log-priors taken off the log-posteriors."""
-
-    @classmethod
-    def load(cls, path: str | Path) -> "Scales":
-        """Read what `asr-kd tune` wrote (`tune.json`, or its folder)."""
-        file = Path(path) / "tune.json" if Path(path).is_dir() else Path(path)
-        data = read_json(file)
-        try:
-            return cls(float(data["acoustic"]), float(data["prior"]))
-        except (KeyError, TypeError, ValueError):
-            raise ValueError(f"{file}: not written by `asr-kd tune`") from None
 
 
 @dataclass
@@ -87,7 +67,7 @@ class Recogniser:
         return [] if path is None else [self.graph.words[w] for w in path.words]
 
     def scaled(self, log_p_TC: np.ndarray, scales: Scales) -> np.ndarray:
-        return scales.acoustic * (log_p_TC - scales.prior * self.log_prior_C)
+        return scales.apply(log_p_TC, self.log_prior_C)
 
     def searcher(self, config: SearchConfig) -> Searcher:
         return Searcher(self.graph.fst, config)

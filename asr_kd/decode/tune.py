@@ -13,7 +13,8 @@ import jiwer
 from asr_kd.core.files import write_json
 from asr_kd.core.runtime import set_threads
 from asr_kd.corpora.text import normalise
-from asr_kd.decode.recognise import Recogniser, Scales, all_shards
+from asr_kd.decode.recognise import Recogniser, all_shards
+from asr_kd.graph.scales import Scales
 from asr_kd.graph.search import SearchConfig
 
 ACOUSTIC_SCALES = (0.4, 0.55, 0.75, 1.0, 1.3, 1.7)

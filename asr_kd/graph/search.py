@@ -62,18 +62,23 @@ class Searcher:
             return None
         return _path(lattice, len(score_TC), complete)
 
+    def lattice(self, score_TC: np.ndarray) -> tuple[kaldifst.Lattice | None, bool]:
+        """All paths within `lattice_beam` of the best (None: there are none), and whether they end in final states."""
+        if not len(score_TC):
+            return None, False
+        config = kaldi_decoder.LatticeSimpleDecoderConfig(beam=self.config.beam, lattice_beam=self.config.lattice_beam)
+        decoder = kaldi_decoder.LatticeSimpleDecoder(self.graph, config)
+        complete = decoder.decode(kaldi_decoder.DecodableCtc(np.ascontiguousarray(score_TC, dtype=np.float32)))
+        found, lattice = decoder.get_raw_lattice()
+        return (lattice if found else None), complete
+
     def n_best(self, score_TC: np.ndarray, n: int) -> list[Path]:
         """Up to `n` paths with different words, best first, from the lattice of the scaled log-likelihoods (T, C).
 
         Empty without frames, or when the beam lost all paths.  The lattice's search knows no `max_active`.
         """
-        if not len(score_TC):
-            return []
-        config = kaldi_decoder.LatticeSimpleDecoderConfig(beam=self.config.beam, lattice_beam=self.config.lattice_beam)
-        decoder = kaldi_decoder.LatticeSimpleDecoder(self.graph, config)
-        complete = decoder.decode(kaldi_decoder.DecodableCtc(np.ascontiguousarray(score_TC, dtype=np.float32)))
-        found, lattice = decoder.get_raw_lattice()
-        if not found:
+        lattice, complete = self.lattice(score_TC)
+        if lattice is None:
             return []
         linears = kaldifst.lattice_to_nbest(lattice, n=4 * n)  # several paths may carry the same words
         paths: dict[tuple[int, ...], Path] = {}

@@ -21,7 +21,10 @@ from torch import Tensor
 
 from asr_kd.core.progress import SECONDS_PER_HOUR, Progress
 from asr_kd.core.runtime import bf16_is_fast, device, set_threads
+from asr_kd.graph.build import load_graph
+from asr_kd.graph.scales import Scales
 from asr_kd.label.encoding import MOST_CLASSES, Quantiser, encode_table
+from asr_kd.label.lattices import LatticeConfig, LatticePosteriors
 from asr_kd.label.selection import SelectionConfig, select
 from asr_kd.label.sidecars import describe, is_labelled, statistics, summarise
 from asr_kd.models.checkpoint import load_model, model_fingerprint
@@ -61,19 +64,25 @@ class _Features:
 
 
 def label_shard(
-    shard: Shard, teacher: Inference, config: LabelConfig, on_batch: Callable[[float], None] = lambda seconds: None
+    shard: Shard,
+    teacher: Inference,
+    config: LabelConfig,
+    on_batch: Callable[[float], None] = lambda seconds: None,
+    lattices: LatticePosteriors | None = None,
 ) -> pa.Table:
     """The sidecar table of a shard: one row per utterance, in its order. Nothing is written.
 
     Batches depend on the shard and the config alone, so labelling a shard again gives the same table.
-    on_batch: told the seconds of audio in each batch that is done.
+    on_batch: told the seconds of audio in each batch that is done.  lattices: what posteriors are put through first.
     """
     results: list[FrameTargets | str] = ["not labelled"] * len(shard.entries)
     with ThreadPoolExecutor(max_workers=1) as reader:
         batches = _plan(shard, teacher, config.frames_per_batch)
         for batch in _ahead(reader, lambda rows: _read(shard, rows, teacher, results), batches):
             if batch.rows:
-                for row, result in zip(batch.rows, _posteriors(batch, teacher, config.selection), strict=True):
+                for row, result in zip(
+                    batch.rows, _posteriors(batch, teacher, config.selection, lattices), strict=True
+                ):
                     results[row] = result
             on_batch(batch.seconds)
     return encode_table([e.id for e in shard.entries], results, config.quantiser)
@@ -128,13 +137,18 @@ def _read(shard: Shard, rows: list[int], teacher: Inference, results: list[Frame
     return _Features(good, x_BTF, frames_B.cpu(), seconds)
 
 
-def _posteriors(batch: _Features, teacher: Inference, selection: SelectionConfig) -> Iterator[FrameTargets | str]:
+def _posteriors(
+    batch: _Features, teacher: Inference, selection: SelectionConfig, lattices: LatticePosteriors | None
+) -> Iterator[FrameTargets | str]:
     """Of each utterance of the batch its targets, or why there are none."""
     log_p_BTC = teacher.log_posteriors(batch.x_BTF, batch.frames_B)
     frames = batch.frames_B.tolist()
     log_p_NC = torch.cat([log_p_TC[:n] for log_p_TC, n in zip(log_p_BTC, frames, strict=True)])
     del log_p_BTC
     finite_N = (~torch.isnan(log_p_NC).any(-1)).cpu().numpy()
+    if lattices is not None and finite_N.all():
+        mixed = [lattices(log_p_TC.cpu().numpy()) for log_p_TC in log_p_NC.split(frames)]
+        log_p_NC = torch.from_numpy(np.concatenate(mixed))
     blocks = [select(block_TC, selection) for block_TC in log_p_NC.split(SELECT_BLOCK_FRAMES)]
     ids_NK = np.concatenate([b.ids_TK for b in blocks])
     log_p_NK = np.concatenate([b.log_p_TK for b in blocks])
@@ -162,6 +176,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--frames-per-batch", type=int, default=config.frames_per_batch, help="with padding (default: %(default)s)"
     )
+    parser.add_argument(
+        "--graph", type=Path, metavar="DIR", help="put the posteriors through the lattices of a search of this graph"
+    )
+    parser.add_argument("--scales", type=Path, metavar="DIR", help="with --graph: what `asr-kd tune` wrote")
+    parser.add_argument(
+        "--graph-weight",
+        type=float,
+        default=LatticeConfig.weight,
+        help="with --graph: share of the lattice's posteriors, the rest is the model's own (default: %(default)s)",
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
     parser.add_argument(
         "--precision",
@@ -188,13 +212,15 @@ def run(args: argparse.Namespace) -> int:
     if teacher.model.inventory.size > MOST_CLASSES:
         raise ValueError(f"{args.teacher}: has {teacher.model.inventory.size} classes; sidecars hold {MOST_CLASSES}")
     fingerprint = model_fingerprint(args.teacher)
+    lattices = _lattices(args, teacher)
     precision = "bf16" if args.precision == "auto" and bf16_is_fast(on) else args.precision.replace("auto", "float32")
 
     def description(shard: Shard) -> dict:
         shift = teacher.frontend.frame_shift_s
-        return describe(
+        made = describe(
             shard, fingerprint, teacher.model.inventory, config.selection, config.quantiser, shift, precision
         )
+        return made | {"lattices": None if lattices is None else lattices.description}
 
     todo, seconds = [], 0.0
     for path in paths:
@@ -211,10 +237,21 @@ def run(args: argparse.Namespace) -> int:
     with Progress("label", seconds) as progress:
         for path in todo:
             shard = open_shard(path)
-            table = label_shard(shard, teacher, config, on_batch=progress.update)
+            table = label_shard(shard, teacher, config, progress.update, lattices)
             write_sidecar(sidecar_path(args.out, shard), table, description(shard) | statistics(table, shard))
     _say(summarise(paths, args.out))
     return 0
+
+
+def _lattices(args: argparse.Namespace, teacher: Inference) -> LatticePosteriors | None:
+    if args.graph is None:
+        if args.scales is not None:
+            raise ValueError("--scales: only used with --graph")
+        return None
+    graph = load_graph(args.graph)
+    graph.check(teacher.model.inventory, str(args.teacher))
+    config = LatticeConfig(Scales.load(args.scales) if args.scales else Scales(), args.graph_weight)
+    return LatticePosteriors(graph, teacher.model.log_prior_C.cpu().numpy(), config)
 
 
 def _check_names(paths: list[Path]) -> None:

@@ -60,11 +60,11 @@ def is_labelled(path: Path, wanted: dict[str, Any]) -> bool:
     if not path.exists():
         return False
     found = read_description(path)
-    for key in ("kind", "teacher", "inventory", "selection", "shard"):
-        if found.get(key) != wanted[key]:
+    for key in ("kind", "teacher", "inventory", "selection", "lattices", "shard"):
+        if found.get(key) != wanted.get(key):
             raise ValueError(
                 f"{path}: is there already with {key} {_short(found.get(key))}, this run makes {key} "
-                f"{_short(wanted[key])}. Choose another --out, or remove that file to label its shard again."
+                f"{_short(wanted.get(key))}. Choose another --out, or remove that file to label its shard again."
             )
     return True
 

@@ -27,47 +27,54 @@ stage 3 "first teacher"           asr-kd train $shards/labelled --alignments $ex
 stage 4 "realignment"             asr-kd align $shards/labelled --also $shards/dev --model $exp/first_teacher \
                                     --lexicon $exp/aligned/lexicon.txt --out $exp/realigned
 
-# The teacher: as large as the first, taught by it on the unlabelled audio too.
+stage 5 "graph"                   asr-kd graph $exp/manifests/labelled.jsonl --lexicon $exp/aligned/lexicon.txt \
+                                    --inventory $exp/aligned --out $exp/graph
+
+# The teacher: as large as the first, taught by it on the unlabelled audio too. Soft targets go through the lattices of a
+# search, so lexicon and language model correct them.
 if [[ $labelled == all ]]; then
-  stage 6 "teacher"               asr-kd train $shards/labelled --alignments $exp/realigned "${training[@]}" \
-                                    --config $conf/first_teacher.yaml --out $exp/teacher
+  stage 8 "teacher"               asr-kd train $shards/labelled --alignments $exp/realigned "${training[@]}" \
+                                    --config $conf/all_teacher.yaml --out $exp/teacher
+  stage 9 "tune teacher"          asr-kd tune $shards/dev --model $exp/teacher --graph $exp/graph --out $exp/tune/teacher
 else
-  stage 5 "first soft targets"    asr-kd label $shards/unlabelled --teacher $exp/first_teacher --out $exp/first_targets
-  stage 6 "teacher"               asr-kd distill --unlabelled $shards/unlabelled --targets $exp/first_targets \
+  stage 6 "tune first_teacher"    asr-kd tune $shards/dev --model $exp/first_teacher --graph $exp/graph \
+                                    --out $exp/tune/first_teacher
+  stage 7 "first soft targets"    asr-kd label $shards/unlabelled --teacher $exp/first_teacher --graph $exp/graph \
+                                    --scales $exp/tune/first_teacher --out $exp/first_targets
+  stage 8 "teacher"               asr-kd distill --unlabelled $shards/unlabelled --targets $exp/first_targets \
                                     --teacher $exp/first_teacher --labelled $shards/labelled \
                                     --alignments $exp/realigned "${training[@]}" \
                                     --config $conf/teacher.yaml --out $exp/teacher
+  stage 9 "tune teacher"          asr-kd tune $shards/dev --model $exp/teacher --graph $exp/graph --out $exp/tune/teacher
 
   # It labels what has no text. For the oracle alone it also aligns the text that was hidden.
-  stage_bg 7 "soft targets"       asr-kd label $shards/unlabelled --teacher $exp/teacher --out $exp/targets
-  stage_bg 8 "hidden alignments"  asr-kd align $shards/hidden --model $exp/teacher \
+  stage_bg 10 "soft targets"      asr-kd label $shards/unlabelled --teacher $exp/teacher --graph $exp/graph \
+                                    --scales $exp/tune/teacher --out $exp/targets
+  stage_bg 11 "hidden alignments" asr-kd align $shards/hidden --model $exp/teacher \
                                     --lexicon $exp/aligned/lexicon.txt --out $exp/hidden
   join
 
   # Three students of one size: distilled; with all the text (oracle); with the labelled text only (baseline).
-  stage_bg 9 "distilled student"  asr-kd distill --unlabelled $shards/unlabelled --targets $exp/targets \
+  stage_bg 12 "distilled student" asr-kd distill --unlabelled $shards/unlabelled --targets $exp/targets \
                                     --teacher $exp/teacher --labelled $shards/labelled --alignments $exp/realigned \
                                     "${training[@]}" --config $conf/distill.yaml --out $exp/student_distilled
-  stage_bg 10 "oracle student"    asr-kd train $shards/{labelled,hidden} --alignments $exp/{realigned,hidden} \
+  stage_bg 13 "oracle student"    asr-kd train $shards/{labelled,hidden} --alignments $exp/{realigned,hidden} \
                                     "${training[@]}" --config $conf/student.yaml --set epochs=14 \
                                     --out $exp/student_oracle
   join
-  stage_bg 11 "labelled-only student" asr-kd train $shards/labelled --alignments $exp/realigned "${training[@]}" \
+  stage 14 "labelled-only student" asr-kd train $shards/labelled --alignments $exp/realigned "${training[@]}" \
                                     --config $conf/student.yaml --out $exp/student_labelled_only
-fi
-stage_bg 12 "graph"               asr-kd graph $exp/manifests/labelled.jsonl --lexicon $exp/aligned/lexicon.txt \
-                                    --inventory $exp/aligned --out $exp/graph
-join
 
-# Scales are chosen on held-out labelled speakers; the test is then decoded once.
+  # Scales are chosen on held-out labelled speakers; the test is then decoded once.
+  for student in student_labelled_only student_distilled student_oracle; do
+    stage_bg 15 "tune $student"     asr-kd tune $shards/dev --model $exp/$student --graph $exp/graph --out $exp/tune/$student
+  done
+  join
+fi
+
 hypotheses=() metrics=()
 for system in "${systems[@]}"; do
-  stage_bg 13 "tune $system"        asr-kd tune $shards/dev --model $exp/$system --graph $exp/graph \
-                                      --out $exp/tune/$system
-done
-join
-for system in "${systems[@]}"; do
-  stage_bg 14 "decode $system"      asr-kd decode $shards/test --model $exp/$system --graph $exp/graph \
+  stage_bg 16 "decode $system"      asr-kd decode $shards/test --model $exp/$system --graph $exp/graph \
                                       --scales $exp/tune/$system --out $exp/decode/$system
   hypotheses+=("$system=$exp/decode/$system") metrics+=("$system=$exp/$system/metrics.jsonl")
 done
@@ -80,8 +87,8 @@ title="AN4, 20% of the speakers labelled"
 if [[ $labelled == all ]]; then
   compared=() title="AN4, all training text"
 fi
-stage 15 "scores"                 asr-kd score --ref $exp/manifests/test.jsonl --hyp "${hypotheses[@]}" --by gender \
+stage 17 "scores"                 asr-kd score --ref $exp/manifests/test.jsonl --hyp "${hypotheses[@]}" --by gender \
                                     "${compared[@]}" --out $exp/scores
-stage 16 "report"                 asr-kd report --scores $exp/scores --audio $shards/test --metrics "${metrics[@]}" \
+stage 18 "report"                 asr-kd report --scores $exp/scores --audio $shards/test --metrics "${metrics[@]}" \
                                     --config "${configs[@]}" --title "$title" \
                                     --seed "$seed" --command "$recipe_command" --started "$SECONDS_STARTED" --out $exp
