@@ -13,11 +13,13 @@ from asr_kd.frontend.fbank import FrontEndConfig
 from asr_kd.graph.build import load_graph
 from asr_kd.graph.scales import Scales
 from asr_kd.inventory.senones import Inventory
+from asr_kd.label.soft_targets import SoftTargets
 from asr_kd.models.acoustic import build_model
 from asr_kd.models.checkpoint import load_model, model_fingerprint, save_model
 from asr_kd.models.config import ModelConfig
 from asr_kd.models.inference import Inference
 from asr_kd.shards.reader import open_shard
+from asr_kd.shards.sidecar import read_description, sidecar_path
 from asr_kd.shards.writer import write_shards
 from asr_kd.train.targets import AlignmentTargets
 
@@ -188,3 +190,28 @@ def test_noise_is_no_reason_to_stop(trained, tmp_path):
     shards = write_shards([Utterance("noise", str(tmp_path / "noise.wav"), duration=2.0)], tmp_path / "shards")
     assert verb("decode", shards, trained, tmp_path / "out", "--beam", 0.5) == 0
     assert [h["id"] for h in hypotheses(tmp_path / "out")] == ["noise"]
+
+
+def frames_right(folder, shards, inventory, alignments):
+    targets = SoftTargets(folder, inventory)
+    truth = [
+        t.ids_TK[:, 0] for s in shards for t in AlignmentTargets(alignments / s.path.parent.name, inventory).load(s)
+    ]
+    found = [t.ids_TK[:, 0] for s in shards for t in targets.load(s)]
+    return np.mean(np.concatenate(truth) == np.concatenate(found))
+
+
+def test_soft_targets_through_a_graph_are_corrected_by_what_can_be_said(tone_shards, trained, tmp_path, capsys):
+    common = ["--teacher", trained / "model", "--device", "cpu", "--threads", 1]
+    assert run("label", *tone_shards, *common, "--out", tmp_path / "plain") == 0
+    graph = ["--graph", trained / "graph", "--graph-weight", 1]
+    assert run("label", *tone_shards, *common, *graph, "--out", tmp_path / "graph") == 0
+    shards, inventory = [open_shard(s) for s in tone_shards], Inventory.load(trained / "align")
+    plain = frames_right(tmp_path / "plain", shards, inventory, trained / "align")
+    corrected = frames_right(tmp_path / "graph", shards, inventory, trained / "align")
+    assert corrected > max(plain, 0.9)
+    said = read_description(sidecar_path(tmp_path / "graph", shards[0]))["lattices"]
+    assert said == {"graph": load_graph(trained / "graph").fingerprint, "acoustic": 1.0, "prior": 1.0, "weight": 1.0}
+    capsys.readouterr()
+    assert run("label", *tone_shards, *common, "--out", tmp_path / "graph") == 2
+    assert "lattices" in capsys.readouterr().err
