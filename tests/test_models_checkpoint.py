@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 from asr_kd.frontend.fbank import FrontEndConfig
 from asr_kd.inventory.senones import Inventory
 from asr_kd.models.acoustic import build_model
-from asr_kd.models.checkpoint import load_model, model_fingerprint, read_description, save_model
+from asr_kd.models.checkpoint import load_model, load_weights, model_fingerprint, read_description, save_model
 from asr_kd.models.config import ModelConfig
 
 INVENTORY = Inventory.monophone(["SIL", "A", "B"])
@@ -86,3 +86,23 @@ def test_someone_elses_safetensors_and_an_empty_folder_are_refused(tmp_path):
     save_file({"x": torch.zeros(1)}, tmp_path / "model.safetensors")
     with pytest.raises(ValueError, match=r"no model of asr_kd"):
         load_model(tmp_path)
+
+
+def test_weights_are_taken_over_only_from_a_model_made_alike(tmp_path):
+    torch.manual_seed(0)
+    inventory = Inventory.monophone(["SIL", "A", "B"])
+    config = ModelConfig(layers=1, hidden=8)
+    saved = build_model(config, inventory, FrontEndConfig())
+    saved.set_normalisation(torch.full((192,), 2.0), torch.full((192,), 3.0))
+    save_model(tmp_path, saved)
+    same = build_model(ModelConfig(layers=1, hidden=8, dropout=0.5), inventory, FrontEndConfig())
+    load_weights(same, tmp_path)
+    for name, value in saved.state_dict().items():
+        assert torch.equal(value, same.state_dict()[name]), name
+    for other in (
+        build_model(ModelConfig(layers=2, hidden=8), inventory, FrontEndConfig()),
+        build_model(config, Inventory.monophone(["SIL", "A", "C"]), FrontEndConfig()),
+        build_model(config, inventory, FrontEndConfig(low_hz=80.0)),
+    ):
+        with pytest.raises(ValueError, match="differs from this run's"):
+            load_weights(other, tmp_path)

@@ -23,7 +23,7 @@ from asr_kd.frontend.augment import AugmentConfig
 from asr_kd.frontend.fbank import FrontEndConfig
 from asr_kd.label.soft_targets import SoftTargets
 from asr_kd.models.acoustic import build_model
-from asr_kd.models.checkpoint import model_fingerprint
+from asr_kd.models.checkpoint import load_weights, model_fingerprint
 from asr_kd.models.config import model_config
 from asr_kd.shards.reader import find_shards
 from asr_kd.train.alignments import find_inventory
@@ -89,6 +89,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--k", type=int, help="use only the k likeliest stored classes, the rest joins the tail")
     parser.add_argument("--temperature", type=float, help="train.loss.temperature")
     parser.add_argument("--tail", choices=("tail", "renormalise"), help="train.loss.tail")
+    parser.add_argument("--init", type=Path, metavar="MODEL", help="begin with the weights of this model, made alike")
     parser.add_argument("--seed", type=int, help="of weights, batches, augmentation and dropout")
     parser.add_argument("--threads", type=int, help="CPU threads of one operation")
     parser.add_argument("--workers", type=int, help="processes that prepare batches")
@@ -119,11 +120,16 @@ def run(args: argparse.Namespace) -> int:
     if args.dry_run:
         return 0
     goes_on = not args.restart and (args.out / STATE_FILE).exists()
-    record = {"teacher": teacher, "hard": args.hard, "k": args.k, "schedule": to_dict(config.schedule)}
+    init = None if args.init is None else model_fingerprint(args.init)
+    record = {"teacher": teacher, "hard": args.hard, "k": args.k, "init": init, "schedule": to_dict(config.schedule)}
     if goes_on:
         _check_record(args.out, record)
     else:
-        model.set_normalisation(*feature_statistics(labelled, config.frontend, config.train.seed, config.train.workers))
+        if args.init:
+            load_weights(model, args.init)
+        else:
+            statistics = feature_statistics(labelled, config.frontend, config.train.seed, config.train.workers)
+            model.set_normalisation(*statistics)
         write_json(args.out / RECORD_FILE, record)
     result = fit(model, schedule, dev, config.train, args.out, resume=not args.restart)
     add_priors(args.out, labelled, config.train)

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -114,3 +115,23 @@ def _file(path: str | os.PathLike[str]) -> Path:
 
 def _reason(error: Exception) -> str:
     return " ".join(str(error).split())[:200].rstrip(".")
+
+
+def load_weights(model: AcousticModel, path: str | Path) -> None:
+    """Copy weights and normalisation of the model at `path` into `model`, to train on from there.
+
+    ValueError names what differs when the two are not made alike.
+    """
+    other = load_model(path)
+    alike = replace(other.config, dropout=model.config.dropout) == model.config  # dropout is a matter of training
+    for what, same in (
+        ("architecture", alike),
+        ("inventory", other.inventory == model.inventory),
+        ("front end", other.frontend == model.frontend),
+    ):
+        if not same:
+            raise ValueError(
+                f"{path}: its {what} differs from this run's ({other.config} over {other.inventory.size} classes; here "
+                f"{model.config} over {model.inventory.size}). Begin with a model made alike, or without --init."
+            )
+    model.load_state_dict(other.state_dict())

@@ -22,7 +22,7 @@ from asr_kd.frontend.augment import AugmentConfig
 from asr_kd.frontend.fbank import FrontEndConfig
 from asr_kd.inventory.senones import Inventory
 from asr_kd.models.acoustic import build_model
-from asr_kd.models.checkpoint import load_model, read_description, save_model
+from asr_kd.models.checkpoint import load_model, load_weights, read_description, save_model
 from asr_kd.models.config import model_config
 from asr_kd.shards.reader import find_shards
 from asr_kd.train.alignments import AlignmentFolders, find_inventory
@@ -78,6 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--set", nargs="+", default=[], metavar="KEY=VALUE", help="changes to the config, such as epochs=5"
     )
     parser.add_argument("--out", type=Path, required=True, help="folder for the model, the state and the metrics")
+    parser.add_argument("--init", type=Path, metavar="MODEL", help="begin with the weights of this model, made alike")
     parser.add_argument("--seed", type=int, help="of weights, batches, augmentation and dropout")
     parser.add_argument("--threads", type=int, help="CPU threads of one operation")
     parser.add_argument("--workers", type=int, help="processes that prepare batches")
@@ -107,7 +108,11 @@ def run(args: argparse.Namespace) -> int:
     if args.dry_run:
         return 0
     if args.restart or not (args.out / STATE_FILE).exists():
-        model.set_normalisation(*feature_statistics(labelled, config.frontend, config.train.seed, config.train.workers))
+        if args.init:
+            load_weights(model, args.init)
+        else:
+            statistics = feature_statistics(labelled, config.frontend, config.train.seed, config.train.workers)
+            model.set_normalisation(*statistics)
     result = fit(model, [(labelled, 1.0)] * config.epochs, dev, config.train, args.out, resume=not args.restart)
     add_priors(args.out, labelled, config.train)
     _say(summary(result, args.out))
