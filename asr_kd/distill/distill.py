@@ -23,7 +23,7 @@ from asr_kd.frontend.augment import AugmentConfig
 from asr_kd.frontend.fbank import FrontEndConfig
 from asr_kd.label.soft_targets import SoftTargets
 from asr_kd.models.acoustic import build_model
-from asr_kd.models.checkpoint import load_weights, model_fingerprint
+from asr_kd.models.checkpoint import model_fingerprint
 from asr_kd.models.config import model_config
 from asr_kd.shards.reader import find_shards
 from asr_kd.train.alignments import find_inventory
@@ -32,8 +32,7 @@ from asr_kd.train.data import Stream
 from asr_kd.train.loop import fit
 from asr_kd.train.plan import BatchPlan
 from asr_kd.train.state import STATE_FILE
-from asr_kd.train.statistics import feature_statistics
-from asr_kd.train.train import add_priors, labelled_stream, summary
+from asr_kd.train.train import add_priors, add_run_arguments, begin, labelled_stream, summary
 
 RECORD_FILE = "distill.json"
 """Beside the model: what it was distilled from."""
@@ -89,13 +88,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--k", type=int, help="use only the k likeliest stored classes, the rest joins the tail")
     parser.add_argument("--temperature", type=float, help="train.loss.temperature")
     parser.add_argument("--tail", choices=("tail", "renormalise"), help="train.loss.tail")
-    parser.add_argument("--init", type=Path, metavar="MODEL", help="begin with the weights of this model, made alike")
-    parser.add_argument("--seed", type=int, help="of weights, batches, augmentation and dropout")
-    parser.add_argument("--threads", type=int, help="CPU threads of one operation")
-    parser.add_argument("--workers", type=int, help="processes that prepare batches")
-    parser.add_argument("--device", help="auto, cpu, cuda, cuda:1, ...")
-    parser.add_argument("--restart", action="store_true", help="begin anew instead of going on from OUT/state.pt")
-    parser.add_argument("--dry-run", action="store_true", help="check and say what would be done")
+    add_run_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -125,11 +118,7 @@ def run(args: argparse.Namespace) -> int:
     if goes_on:
         _check_record(args.out, record)
     else:
-        if args.init:
-            load_weights(model, args.init)
-        else:
-            statistics = feature_statistics(labelled, config.frontend, config.train.seed, config.train.workers)
-            model.set_normalisation(*statistics)
+        begin(model, labelled, config.train, args.init)
         write_json(args.out / RECORD_FILE, record)
     result = fit(model, schedule, dev, config.train, args.out, resume=not args.restart)
     add_priors(args.out, labelled, config.train)

@@ -21,7 +21,7 @@ from asr_kd.core.runtime import device, seed_everything, set_threads
 from asr_kd.frontend.augment import AugmentConfig
 from asr_kd.frontend.fbank import FrontEndConfig
 from asr_kd.inventory.senones import Inventory
-from asr_kd.models.acoustic import build_model
+from asr_kd.models.acoustic import AcousticModel, build_model
 from asr_kd.models.checkpoint import load_model, load_weights, read_description, save_model
 from asr_kd.models.config import model_config
 from asr_kd.shards.reader import find_shards
@@ -78,6 +78,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--set", nargs="+", default=[], metavar="KEY=VALUE", help="changes to the config, such as epochs=5"
     )
     parser.add_argument("--out", type=Path, required=True, help="folder for the model, the state and the metrics")
+    add_run_arguments(parser)
+
+
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of every verb that trains."""
     parser.add_argument("--init", type=Path, metavar="MODEL", help="begin with the weights of this model, made alike")
     parser.add_argument("--seed", type=int, help="of weights, batches, augmentation and dropout")
     parser.add_argument("--threads", type=int, help="CPU threads of one operation")
@@ -108,15 +113,19 @@ def run(args: argparse.Namespace) -> int:
     if args.dry_run:
         return 0
     if args.restart or not (args.out / STATE_FILE).exists():
-        if args.init:
-            load_weights(model, args.init)
-        else:
-            statistics = feature_statistics(labelled, config.frontend, config.train.seed, config.train.workers)
-            model.set_normalisation(*statistics)
+        begin(model, labelled, config.train, args.init)
     result = fit(model, [(labelled, 1.0)] * config.epochs, dev, config.train, args.out, resume=not args.restart)
     add_priors(args.out, labelled, config.train)
     _say(summary(result, args.out))
     return 0
+
+
+def begin(model: AcousticModel, labelled: Stream, config: TrainConfig, init: Path | None) -> None:
+    """Give a new model the weights of `init`, or else the normalisation of the labelled audio."""
+    if init is not None:
+        load_weights(model, init)
+    else:
+        model.set_normalisation(*feature_statistics(labelled, model.frontend, config.seed, config.workers))
 
 
 def labelled_stream(
