@@ -14,7 +14,7 @@ stage 0 "all posteriors"          asr-kd label $shards/unlabelled --teacher $exp
 
 hypotheses=("k = 20, tail, soft, T = 1, noisy=$exp/decode/student_distilled")
 for variant in "${variants[@]}"; do
-  label=${variant%%=*} options=${variant#*=} targets=$exp/targets
+  label=${variant%%=*} options=${variant#*=} targets=$exp/targets/teacher
   [[ $label != kall ]] || targets=$out/targets_all
   # shellcheck disable=SC2086  # options are words
   stage_bg 1 "distil $label"      asr-kd distill --unlabelled $shards/unlabelled --targets $targets --teacher $exp/teacher \

@@ -7,7 +7,7 @@
 shards=$exp/shards
 training=(--dev $shards/dev --seed "$seed")
 parts=(labelled dev unlabelled hidden test)
-systems=(first_teacher teacher student_labelled_only student_distilled student_oracle)
+systems=(first_teacher second_teacher teacher student_labelled_only student_distilled student_oracle)
 if [[ $labelled == all ]]; then
   parts=(labelled dev test) systems=(teacher)
 fi
@@ -30,32 +30,37 @@ stage 4 "realignment"             asr-kd align $shards/labelled --also $shards/d
 stage 5 "graph"                   asr-kd graph $exp/manifests/labelled.jsonl --lexicon $exp/aligned/lexicon.txt \
                                     --inventory $exp/aligned --out $exp/graph
 
-# The teacher: as large as the first, taught by it on the unlabelled audio too. Soft targets go through the lattices of a
-# search, so lexicon and language model correct them.
+# The teacher: two more generations, each as large as the first and taught by the one before on the unlabelled audio
+# too. Soft targets go through the lattices of a search, so lexicon and language model correct them.
 if [[ $labelled == all ]]; then
   stage 8 "teacher"               asr-kd train $shards/labelled --alignments $exp/realigned "${training[@]}" \
                                     --config $conf/all_teacher.yaml --out $exp/teacher
-  stage 9 "tune teacher"          asr-kd tune $shards/dev --model $exp/teacher --graph $exp/graph --out $exp/tune/teacher
 else
-  stage 6 "tune first_teacher"    asr-kd tune $shards/dev --model $exp/first_teacher --graph $exp/graph \
-                                    --out $exp/tune/first_teacher
-  stage 7 "first soft targets"    asr-kd label $shards/unlabelled --teacher $exp/first_teacher --graph $exp/graph \
-                                    --scales $exp/tune/first_teacher --out $exp/first_targets
-  stage 8 "teacher"               asr-kd distill --unlabelled $shards/unlabelled --targets $exp/first_targets \
-                                    --teacher $exp/first_teacher --labelled $shards/labelled \
-                                    --alignments $exp/realigned "${training[@]}" \
-                                    --config $conf/teacher.yaml --out $exp/teacher
-  stage 9 "tune teacher"          asr-kd tune $shards/dev --model $exp/teacher --graph $exp/graph --out $exp/tune/teacher
+  labeller=first_teacher epochs=6
+  for generation in second_teacher teacher; do
+    stage 6 "tune $labeller"      asr-kd tune $shards/dev --model $exp/$labeller --graph $exp/graph \
+                                    --out $exp/tune/$labeller
+    stage 7 "label by $labeller"  asr-kd label $shards/unlabelled --teacher $exp/$labeller --graph $exp/graph \
+                                    --scales $exp/tune/$labeller --out $exp/targets/$labeller
+    stage 8 "$generation"         asr-kd distill --unlabelled $shards/unlabelled --targets $exp/targets/$labeller \
+                                    --teacher $exp/$labeller --labelled $shards/labelled \
+                                    --alignments $exp/realigned "${training[@]}" --config $conf/teacher.yaml \
+                                    --set schedule.epochs=$epochs --out $exp/$generation
+    labeller=$generation epochs=10
+  done
+fi
+stage 9 "tune teacher"            asr-kd tune $shards/dev --model $exp/teacher --graph $exp/graph --out $exp/tune/teacher
 
+if [[ $labelled != all ]]; then
   # It labels what has no text. For the oracle alone it also aligns the text that was hidden.
   stage_bg 10 "soft targets"      asr-kd label $shards/unlabelled --teacher $exp/teacher --graph $exp/graph \
-                                    --scales $exp/tune/teacher --out $exp/targets
+                                    --scales $exp/tune/teacher --out $exp/targets/teacher
   stage_bg 11 "hidden alignments" asr-kd align $shards/hidden --model $exp/teacher \
                                     --lexicon $exp/aligned/lexicon.txt --out $exp/hidden
   join
 
   # Three students of one size: distilled; with all the text (oracle); with the labelled text only (baseline).
-  stage_bg 12 "distilled student" asr-kd distill --unlabelled $shards/unlabelled --targets $exp/targets \
+  stage_bg 12 "distilled student" asr-kd distill --unlabelled $shards/unlabelled --targets $exp/targets/teacher \
                                     --teacher $exp/teacher --labelled $shards/labelled --alignments $exp/realigned \
                                     "${training[@]}" --config $conf/distill.yaml --out $exp/student_distilled
   stage_bg 13 "oracle student"    asr-kd train $shards/{labelled,hidden} --alignments $exp/{realigned,hidden} \
