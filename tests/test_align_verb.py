@@ -126,7 +126,7 @@ def test_text_that_does_not_fit_is_set_aside_and_told(tone_utterances, lexicon, 
 def test_words_that_the_lexicon_lacks_are_told_with_their_source(tone_shards, tmp_path, capsys):
     (tmp_path / "lexicon.txt").write_text("AH AH\nEE IY\n")
     assert align(tone_shards, tmp_path / "lexicon.txt", tmp_path / "out", "--set", *SMALL) == 0
-    assert f"OH: not in {tmp_path / 'lexicon.txt'}, pronounced by cmudict" in capsys.readouterr().err
+    assert "1 words pronounced by cmudict, 0 by their letters" in capsys.readouterr().err
     assert Lexicon.read(tmp_path / "out" / "lexicon.txt").pronunciations["OH"] == [("OW",)]
 
 
@@ -146,3 +146,9 @@ def test_two_shards_that_would_share_a_sidecar_are_refused(tone_utterances, lexi
 def test_other_frames_than_those_of_the_gaussians_are_refused(tone_shards, lexicon, tmp_path, capsys):
     assert align(tone_shards, lexicon, tmp_path / "out", "--set", "frontend.stack=4") == 2
     assert "frontend: 4 frames stacked, one every 40 ms; Gaussians need 3" in capsys.readouterr().err
+
+
+def test_without_a_lexicon_words_come_from_cmudict(tone_shards, tmp_path):
+    out = tmp_path / "out"
+    assert main(["align", *map(str, tone_shards), "--out", str(out), "--threads", "1", "--set", *SMALL]) == 0
+    assert Lexicon.read(out / "lexicon.txt").words == ["AH", "EE", "OH"]

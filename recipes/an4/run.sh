@@ -8,8 +8,9 @@ shards=$exp/shards
 training=(--dev $shards/dev --seed "$seed")
 parts=(labelled dev unlabelled hidden test)
 systems=(first_teacher second_teacher teacher student_labelled_only student_distilled student_oracle)
+first=()
 if [[ $labelled == all ]]; then
-  parts=(labelled dev test) systems=(teacher)
+  parts=(labelled dev test) systems=(teacher) first=(--set epochs=8)
 fi
 
 manifests=()
@@ -23,7 +24,7 @@ stage 1 "shards"                  asr-kd shard "${manifests[@]}" --out $shards
 stage 2 "senones"                 asr-kd align $shards/labelled --also $shards/dev --config $conf/align.yaml \
                                     --lexicon $exp/manifests/lexicon.txt --out $exp/aligned
 stage 3 "first teacher"           asr-kd train $shards/labelled --alignments $exp/aligned "${training[@]}" \
-                                    --config $conf/first_teacher.yaml --out $exp/first_teacher
+                                    --config $conf/first_teacher.yaml "${first[@]}" --out $exp/first_teacher
 stage 4 "realignment"             asr-kd align $shards/labelled --also $shards/dev --model $exp/first_teacher \
                                     --lexicon $exp/aligned/lexicon.txt --out $exp/realigned
 
