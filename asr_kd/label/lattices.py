@@ -16,7 +16,7 @@ from asr_kd.graph.lattice import class_posteriors, lattice_arcs
 from asr_kd.graph.scales import Scales
 from asr_kd.graph.search import SearchConfig, Searcher
 
-SEARCH = SearchConfig(beam=8.0, lattice_beam=6.0)
+SEARCH = SearchConfig(beam=9.0, lattice_beam=7.0)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Quick start: synthetic voices (espeak-ng), no download. A few minutes of labelled speech (--labelled MINUTES: others)
-# train a teacher, it labels what has no text, and a small streaming student learns from that.   20 min on 2 cores.
+# train a teacher, it labels what has no text, and a small streaming student learns from that.   9 min on 2 cores.
 # Results: exp/quickstart/report.html and results.json.
 . "$(dirname "$0")/../../tools/recipe.sh" "$@"
 
@@ -14,48 +14,39 @@ stage 1 "shards"                  asr-kd shard $exp/manifests/{labelled,dev,unla
 # Senones: flat start, tied states, alignments. The teacher learns them.
 stage 2 "senones"                 asr-kd align $shards/labelled --also $shards/dev --config $conf/align.yaml \
                                     --lexicon $exp/manifests/lexicon.txt --out $exp/aligned
-stage 3 "first teacher"           asr-kd train $shards/labelled --alignments $exp/aligned "${training[@]}" \
-                                    --config $conf/first_teacher.yaml --out $exp/first_teacher
+stage 3 "teacher"                 asr-kd train $shards/labelled --alignments $exp/aligned "${training[@]}" \
+                                    --config $conf/teacher.yaml --out $exp/teacher
 
+# The teacher labels what has no text; lexicon and language model correct it through the lattices of a search.
+# For the oracle alone it also aligns the text that was hidden.
 stage 4 "graph"                   asr-kd graph $exp/manifests/labelled.jsonl --lexicon $exp/aligned/lexicon.txt \
                                     --inventory $exp/aligned --out $exp/graph
-
-# The first teacher labels what has no text; lexicon and language model correct it through the lattices of a search. The
-# teacher goes on from it with that audio too, and labels again. For the oracle alone it also aligns the hidden text.
-stage 5 "tune first_teacher"      asr-kd tune $shards/dev --model $exp/first_teacher --graph $exp/graph \
-                                    --out $exp/tune/first_teacher
-stage 6 "first soft targets"      asr-kd label $shards/unlabelled --teacher $exp/first_teacher --graph $exp/graph \
-                                    --scales $exp/tune/first_teacher --out $exp/first_targets
-stage 7 "teacher"                 asr-kd distill --unlabelled $shards/unlabelled --targets $exp/first_targets \
-                                    --teacher $exp/first_teacher --init $exp/first_teacher \
-                                    --labelled $shards/labelled --alignments $exp/aligned "${training[@]}" \
-                                    --config $conf/teacher.yaml --out $exp/teacher
-stage 8 "tune teacher"            asr-kd tune $shards/dev --model $exp/teacher --graph $exp/graph --out $exp/tune/teacher
-stage_bg 9 "soft targets"         asr-kd label $shards/unlabelled --teacher $exp/teacher --graph $exp/graph \
+stage 5 "tune teacher"            asr-kd tune $shards/dev --model $exp/teacher --graph $exp/graph --out $exp/tune/teacher
+stage_bg 6 "soft targets"         asr-kd label $shards/unlabelled --teacher $exp/teacher --graph $exp/graph \
                                     --scales $exp/tune/teacher --out $exp/targets
-stage_bg 10 "hidden alignments"   asr-kd align $shards/hidden --model $exp/teacher \
+stage_bg 7 "hidden alignments"    asr-kd align $shards/hidden --model $exp/teacher \
                                     --lexicon $exp/aligned/lexicon.txt --out $exp/hidden
 join
 
 # Three students of one size: distilled; with all the text (oracle); with the labelled text only (baseline).
-stage_bg 11 "distilled student" asr-kd distill --unlabelled $shards/unlabelled --targets $exp/targets \
+stage_bg 8 "distilled student"    asr-kd distill --unlabelled $shards/unlabelled --targets $exp/targets \
                                     --teacher $exp/teacher --labelled $shards/labelled --alignments $exp/aligned \
                                     "${training[@]}" --config $conf/distill.yaml --out $exp/student_distilled
-stage_bg 12 "oracle student"      asr-kd train $shards/{labelled,hidden} --alignments $exp/{aligned,hidden} \
+stage_bg 9 "oracle student"       asr-kd train $shards/{labelled,hidden} --alignments $exp/{aligned,hidden} \
                                     "${training[@]}" --config $conf/student.yaml --set epochs=8 --out $exp/student_oracle
 join
-stage 13 "labelled-only student" asr-kd train $shards/labelled --alignments $exp/aligned "${training[@]}" \
+stage 10 "labelled-only student" asr-kd train $shards/labelled --alignments $exp/aligned "${training[@]}" \
                                     --config $conf/student.yaml --out $exp/student_labelled_only
 
 # Scales are chosen on held-out labelled speakers; the test is then decoded once.
 systems=(teacher student_labelled_only student_distilled student_oracle)
 for system in "${systems[@]:1}"; do
-  stage_bg 14 "tune $system"        asr-kd tune $shards/dev --model $exp/$system --graph $exp/graph \
+  stage_bg 11 "tune $system"        asr-kd tune $shards/dev --model $exp/$system --graph $exp/graph \
                                       --out $exp/tune/$system
 done
 join
 for system in "${systems[@]}"; do
-  stage_bg 15 "decode $system"      asr-kd decode $shards/test --model $exp/$system --graph $exp/graph \
+  stage_bg 12 "decode $system"      asr-kd decode $shards/test --model $exp/$system --graph $exp/graph \
                                       --scales $exp/tune/$system --out $exp/decode/$system
 done
 join
@@ -64,11 +55,10 @@ hypotheses=() metrics=()
 for system in "${systems[@]}"; do
   hypotheses+=("$system=$exp/decode/$system") metrics+=("$system=$exp/$system/metrics.jsonl")
 done
-configs=()
-for part in align first_teacher teacher student distill; do configs+=("$part=$conf/$part.yaml"); done
-stage 16 "scores"                 asr-kd score --ref $exp/manifests/test.jsonl --hyp "${hypotheses[@]}" --by snr \
+configs=(align=$conf/align.yaml teacher=$conf/teacher.yaml student=$conf/student.yaml distill=$conf/distill.yaml)
+stage 13 "scores"                 asr-kd score --ref $exp/manifests/test.jsonl --hyp "${hypotheses[@]}" --by snr \
                                     --baseline student_labelled_only --oracle student_oracle --out $exp/scores
 # WER test: not measured yet
-stage 17 "report"                 asr-kd report --scores $exp/scores --audio $shards/test --metrics "${metrics[@]}" \
+stage 14 "report"                 asr-kd report --scores $exp/scores --audio $shards/test --metrics "${metrics[@]}" \
                                     --config "${configs[@]}" --title "Quick start: synthetic voices" \
                                     --seed "$seed" --command "$recipe_command" --started "$SECONDS_STARTED" --out $exp
