@@ -1,7 +1,7 @@
 """Soft targets that have been through lexicon and language model: posteriors over the lattice of a search.
 
-A frame's own posteriors do not know that only words can be said. The states' posteriors over all paths that a search
-keeps do: on AN4's held-out speakers their arg-max was right in 80% of the frames where the teacher's own was in 73%.
+A frame's own posteriors do not know that only words can be said; the states' posteriors over all paths that a search
+keeps do.
 They are sure where they are wrong, so both are mixed.
 Source of the idea: Manohar, Hadian, Povey and Khudanpur, "Semi-supervised training of acoustic models using
 lattice-free MMI" (2018), which trains on lattices of the unlabelled speech.
