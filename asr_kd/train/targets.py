@@ -1,5 +1,6 @@
 """What a model's frames should answer: one form for hard and soft targets, and the sources that deliver them."""
 
+from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -54,7 +55,7 @@ class TargetSource(Protocol):
         ...
 
 
-class SidecarTargets:
+class SidecarTargets(ABC):
     """Targets kept in a folder of sidecars, one per shard; the last few that were asked for stay in memory.
 
     A subclass says which descriptions it accepts (`expect`) and how to read a table (`rows`).
@@ -64,13 +65,13 @@ class SidecarTargets:
         self.folder = Path(folder)
         self._open: OrderedDict[str, Sequence[FrameTargets | None]] = OrderedDict()
 
+    @abstractmethod
     def expect(self) -> dict[str, Any]:
         """The keys and values that a sidecar's description must have."""
-        raise NotImplementedError
 
+    @abstractmethod
     def rows(self, path: Path, table: Any, description: dict[str, Any]) -> Sequence[FrameTargets | None]:
         """The targets in `table`; rows are decoded when they are asked for."""
-        raise NotImplementedError
 
     def load(self, shard: Shard) -> Sequence[FrameTargets | None]:
         """The targets of `shard`. ValueError when its sidecar is missing, broken, or made of or for something else."""
