@@ -130,6 +130,18 @@ def test_a_louder_recording_has_the_same_features_once_the_window_is_full():
     torch.testing.assert_close(quiet[:, 100:], loud[:, 100:], atol=2e-3, rtol=0)
 
 
+def test_the_utterances_own_mean_is_subtracted_whatever_shares_its_batch():
+    front_end = FrontEnd(FrontEndConfig(mean="utterance"))
+    wave_BN, samples_B = padded([2 * RATE, 9000, 300])
+    raw_BTF, _ = front_end.fbank(wave_BN, samples_B)
+    x_BTF, frames_B = front_end(wave_BN, samples_B)
+    for row, frames in enumerate(frames_B.tolist()):
+        raw_TF = raw_BTF[row, : 3 * frames]
+        expected_TF = (raw_TF - raw_TF.mean(0)).reshape(frames, front_end.dim)
+        torch.testing.assert_close(x_BTF[row, :frames], expected_TF, atol=1e-3, rtol=0)
+        assert not x_BTF[row, frames:].any()
+
+
 def test_mfcc_of_a_padded_batch_equals_mfcc_alone():
     wave_BN, samples_B = padded([8000, 3000, 300, 16000])
     front_end = FrontEnd()
@@ -162,7 +174,8 @@ def test_config_survives_json_and_its_fingerprint_tells_front_ends_apart():
 
 
 @pytest.mark.parametrize(
-    "change", [{"mel_bins": 0}, {"high_hz": 9000.0}, {"stack": 0}, {"cepstra": 65}, {"mean_prior_s": 4.0}]
+    "change",
+    [{"mel_bins": 0}, {"high_hz": 9000.0}, {"stack": 0}, {"cepstra": 65}, {"mean_prior_s": 4.0}, {"mean": "global"}],
 )
 def test_an_impossible_front_end_is_refused_by_field(change):
     with pytest.raises(ValueError, match=f"frontend.*{next(iter(change))}"):

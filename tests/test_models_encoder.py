@@ -111,3 +111,10 @@ def test_a_wrong_model_config_says_what_to_change(model, message):
 def test_a_front_end_with_other_frames_than_the_inventory_is_refused():
     with pytest.raises(ValueError, match="20 ms, the inventory has 30 ms"):
         build_model(BOTH_WAYS, INVENTORY, FrontEndConfig(stack=2))
+
+
+def test_a_streaming_model_is_refused_a_front_end_that_waits_for_the_end():
+    waits = FrontEndConfig(mean="utterance")
+    build_model(BOTH_WAYS, INVENTORY, waits)
+    with pytest.raises(ValueError, match=r"frontend\.mean is utterance.*Set it to causal"):
+        build_model(PRESETS["student-tiny"], INVENTORY, waits)

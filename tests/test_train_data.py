@@ -7,7 +7,8 @@ from tones import FRONTEND, INVENTORY, align_tones
 
 from asr_kd.frontend.augment import AugmentConfig
 from asr_kd.frontend.fbank import FrontEndConfig
-from asr_kd.shards.reader import open_shard
+from asr_kd.shards.reader import Shard, open_shard
+from asr_kd.train import data
 from asr_kd.train.alignments import AlignmentFolders, find_inventory
 from asr_kd.train.data import batches, pad_targets
 from asr_kd.train.plan import BatchPlan, Stream
@@ -56,6 +57,21 @@ def test_an_epoch_brings_every_aligned_utterance_and_counts_the_others(tone_shar
     assert sorted(u for b in got for u in b.utterances) == [f"tone-{i:02d}" for i in range(12) if i != 3]
     assert [u for b in got for u in b.set_aside] == ["tone-03"]
     assert sum(b.seconds for b in got) == pytest.approx(sum(open_shard(p).seconds for p in tone_shards))
+
+
+def test_audio_that_fits_is_decoded_once_and_what_does_not_fit_gives_the_same_batches(
+    tone_shards, alignments, monkeypatch
+):
+    decoded = []
+    decode = Shard.audio
+    monkeypatch.setattr(Shard, "audio", lambda shard, row: decoded.append(row) or decode(shard, row))
+    plan = plan_of(tone_shards, alignments, LOUD)
+    epochs = 3 * len(list(plan.epoch(0)))
+    kept = take(epochs, plan, FRONTEND)
+    assert len(decoded) == 11  # tone-03 has no alignment and is never read
+    monkeypatch.setattr(data, "KEPT_SAMPLES", 40_000)
+    assert_same(take(epochs, plan, FRONTEND), kept)
+    assert 22 < len(decoded) - 11 < 33
 
 
 def test_behind_an_utterances_end_nothing_is_asked(tone_shards, alignments):

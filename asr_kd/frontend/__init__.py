@@ -1,1 +1,1 @@
-"""From waves to what models read: filter banks, causal mean, stacking, augmentation."""
+"""From waves to what models read: filter banks, mean subtraction, stacking, augmentation."""

@@ -1,7 +1,8 @@
-"""The front end: Kaldi's log mel filter banks, a causal mean, three frames stacked; all on padded batches."""
+"""The front end: Kaldi's log mel filter banks, their mean taken off, three frames stacked; all on padded batches."""
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -39,8 +40,11 @@ class FrontEndConfig:
     """Weight of the previous sample that is subtracted from each."""
     stack: int = 3
     """Frames stacked into one (and the factor by which the frame rate falls)."""
+    mean: Literal["causal", "utterance"] = "causal"
+    """What is subtracted from each frame: a mean of what was heard so far, for models that stream; or of the whole
+    utterance, which suits teachers: they hear it to its end anyway."""
     mean_window_s: float = 3.0
-    """The mean of so many seconds up to and including the present frame is subtracted from it."""
+    """`causal`: the mean of so many seconds up to and including the present frame is subtracted from it."""
     mean_prior_s: float = 0.5
     """An utterance counts as preceded by so many seconds of `mean_prior`, so that its first frames are not zeroed."""
     mean_prior: float = 13.5
@@ -54,6 +58,8 @@ class FrontEndConfig:
         for name in ("sample_rate", "mel_bins", "frame_length_s", "frame_shift_s", "stack", "mean_window_s", "cepstra"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"frontend.{name} is {getattr(self, name)}; it must be positive")
+        if self.mean not in ("causal", "utterance"):
+            raise ValueError(f"frontend.mean is {self.mean}; it is causal or utterance")
         if self.mel_bins < 4:
             raise ValueError(f"frontend.mel_bins is {self.mel_bins}; at least 4 filters are needed")
         if self.cepstra > self.mel_bins:
@@ -113,17 +119,21 @@ class FrontEnd:
 
     @torch.no_grad()
     def __call__(self, wave_BN: Tensor, samples_B: Tensor) -> tuple[Tensor, Tensor]:
-        """Log mel energies less their causal mean, stacked: (B, T // stack, mel_bins * stack), and frames (B,), int64.
+        """Log mel energies less their mean, stacked: (B, T // stack, mel_bins * stack), and frames (B,), int64.
 
-        A frame depends on nothing behind its own last sample: features of a prefix are the prefix of the features.
-        Left-over frames that do not fill a stack are dropped; frames behind the end are 0.
+        With a causal mean, a frame depends on nothing behind its own last sample: features of a prefix are the prefix
+        of the features. Left-over frames that do not fill a stack are dropped; frames behind the end are 0.
         """
         with torch.autocast(wave_BN.device.type, enabled=False):
             x_BTF, frames_B = self._log_mel(wave_BN.float(), samples_B)
             stack = self.config.stack
             frames_B = frames_B // stack
             steps = x_BTF.shape[1] // stack
-            x_BTF = self._subtract_causal_mean(x_BTF[:, : steps * stack])
+            x_BTF = x_BTF[:, : steps * stack]
+            if self.config.mean == "causal":
+                x_BTF = self._subtract_causal_mean(x_BTF)
+            else:
+                x_BTF = _subtract_mean(x_BTF, frames_B * stack)
             return x_BTF.reshape(x_BTF.shape[0], steps, self.dim) * _mask(frames_B, steps), frames_B
 
     @torch.no_grad()
@@ -140,10 +150,7 @@ class FrontEnd:
                 return x_BTF.new_zeros(x_BTF.shape[0], 0, 3 * self.config.cepstra), frames_B
             c_BTC = x_BTF @ self._on(wave_BN.device).dct_FC
             c_BTC = torch.cat([_slopes(c_BTC, frames_B, taps) for taps in _delta_taps(orders=2)], dim=2)
-            mask_BT1 = _mask(frames_B, steps)
-            c_BTC = c_BTC * mask_BT1
-            mean_B1C = c_BTC.sum(1, keepdim=True) / frames_B.clamp(min=1)[:, None, None]
-            return (c_BTC - mean_B1C) * mask_BT1, frames_B
+            return _subtract_mean(c_BTC, frames_B) * _mask(frames_B, steps), frames_B
 
     def _log_mel(self, wave_BN: Tensor, samples_B: Tensor) -> tuple[Tensor, Tensor]:
         """As `fbank`, with garbage in the frames behind the end."""
@@ -217,6 +224,12 @@ class _Constants:
             lifter_C = 1 + c.cepstral_lifter / 2 * torch.sin(math.pi * torch.arange(c.cepstra) / c.cepstral_lifter)
             dct_FC = dct_FC * lifter_C
         self.dct_FC = dct_FC.contiguous().to(device)
+
+
+def _subtract_mean(x_BTF: Tensor, frames_B: Tensor) -> Tensor:
+    """Each utterance less its mean over its frames."""
+    heard_BTF = x_BTF * _mask(frames_B, x_BTF.shape[1])
+    return x_BTF - heard_BTF.sum(1, keepdim=True) / frames_B.clamp(min=1)[:, None, None]
 
 
 def _mask(frames_B: Tensor, steps: int) -> Tensor:

@@ -54,7 +54,12 @@ class AcousticModel(nn.Module):
 
 
 def build_model(config: ModelConfig, inventory: Inventory, frontend: FrontEndConfig) -> AcousticModel:
-    """A new model with random weights. ValueError when the front end's frames are not the inventory's."""
+    """A new model with random weights. ValueError when the front end's frames are not the inventory's, or wait."""
+    if frontend.mean == "utterance" and not config.bidirectional:
+        raise ValueError(
+            "frontend.mean is utterance, which a streaming model cannot know. Set it to causal, "
+            "or model.bidirectional to true."
+        )
     shift = FrontEnd(frontend).frame_shift_s
     if abs(shift - inventory.frame_shift_s) > 1e-6:
         raise ValueError(

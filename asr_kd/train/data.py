@@ -7,6 +7,7 @@ bits, and a run that goes on at batch n sees what it would have seen.
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,8 @@ MOST_FRAMES_APART = 2
 """Frames by which targets and features of an utterance may differ (edges are cut differently); more is a mistake."""
 BATCHES_AHEAD = 4
 """Batches that each worker makes before they are asked for."""
+KEPT_SAMPLES = 1 << 26
+"""Decoded audio that a worker keeps at most (256 MiB, 70 minutes): a small corpus is decoded once, not every epoch."""
 
 
 @dataclass
@@ -98,6 +101,8 @@ class _Maker(Dataset):
         self.frontend = FrontEnd(frontend)
         self.augment = Augment(stream.augment, frontend)
         self.shards = OpenShards()
+        self.kept: dict[tuple[Path, int], np.ndarray] = {}
+        self.kept_samples = 0
 
     def __getitem__(self, spec: BatchSpec) -> Batch | ValueError | OSError:
         try:
@@ -136,11 +141,19 @@ class _Maker(Dataset):
 
     def _audio(self, shard: Shard, row: int) -> np.ndarray | None:
         """The samples, or None when they are damaged or make no frame."""
+        if (shard.path, row) in self.kept:
+            return self.kept[shard.path, row]
         try:
             wave = shard.audio(row)
         except ValueError:
             return None
-        return wave if np.isfinite(wave).all() and self.frontend.num_frames(len(wave)) else None
+        if not np.isfinite(wave).all() or not self.frontend.num_frames(len(wave)):
+            return None
+        # What fits stays, nothing is dropped for it: in a corpus that is larger, the oldest would never be asked for.
+        if self.kept_samples + len(wave) <= KEPT_SAMPLES:
+            self.kept[shard.path, row] = wave
+            self.kept_samples += len(wave)
+        return wave
 
 
 def pad_targets(

@@ -27,6 +27,8 @@ from asr_kd.train.signals import StopRequest
 from asr_kd.train.state import STATE_FILE, Position, RunState, load_state, save_state
 from asr_kd.train.statistics import DevResult, evaluate
 
+KEPT_DEV_SECONDS = 3600
+"""Held-out audio up to so much is made into batches once (90 MiB) and kept for all tests of a run."""
 PLACE_ERROR = 1e-6  # sums of fractions such as 1/3 + 1/3 + 1/3 may end a little beside 1
 
 
@@ -90,6 +92,7 @@ class _Run:
         plan_of = lambda stream, shuffle: BatchPlan(stream, config.frames_per_batch, config.seed, shift, shuffle)
         self.plans = {stream.name: plan_of(stream, True) for stream, _ in schedule}
         self.dev = plan_of(dev, False)
+        self.kept_dev: list[Batch] | None = None
         self.audio_seconds = sum(self.plans[stream.name].seconds * part for stream, part in schedule)
         self.identity = self._identity(schedule)
         self.state = RunState(positions={name: Position() for name in self.plans})
@@ -193,7 +196,7 @@ class _Run:
         """Measure the weights as they would be kept; keep them if they are the best so far."""
         state, config = self.state, self.config
         model: Any = self.model if self.average is None else self.average.module
-        result = evaluate(model, self.dev, config.loss, self.precision, config.workers)
+        result = evaluate(model, self._dev_batches(), config.loss, self.precision)
         value = -result.loss if config.best_by == "dev_loss" else result.frame_accuracy
         if state.best is None or value > state.best:
             state.best, state.best_step, state.without_gain = value, state.step, 0
@@ -202,6 +205,14 @@ class _Run:
         else:
             state.without_gain += 1
         return result
+
+    def _dev_batches(self) -> Iterable[Batch]:
+        """Held-out batches. Those that are kept are made here: memory shared by a worker keeps files open."""
+        if self.dev.seconds > KEPT_DEV_SECONDS:
+            return batches(self.dev, self.model.frontend, workers=self.config.workers, endless=False)
+        if self.kept_dev is None:
+            self.kept_dev = list(batches(self.dev, self.model.frontend, endless=False))
+        return self.kept_dev
 
     def _is_done(self, result: DevResult) -> bool:
         """Whether to stop before the schedule ends: patience has run out, or newbob's learning rate."""

@@ -1,5 +1,6 @@
 """What is measured on data without learning from it: normalisation, held-out loss, class priors."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import torch
@@ -56,12 +57,15 @@ def feature_statistics(
 
 
 @torch.inference_mode()
-def evaluate(model: AcousticModel, plan: BatchPlan, loss: LossConfig, precision: str, workers: int = 0) -> DevResult:
-    """Loss and frame accuracy over all of a plan's first epoch. The model is left in evaluation mode."""
+def evaluate(model: AcousticModel, held_out: Iterable[Batch], loss: LossConfig, precision: str) -> DevResult:
+    """Loss and frame accuracy over batches. The model is left in evaluation mode.
+
+    ValueError when not one utterance has both audio and targets.
+    """
     model.eval()
     device = model.feature_mean_F.device
     total, loss_sum, correct = 0, 0.0, 0
-    for batch in batches(plan, model.frontend, workers=workers, endless=False):
+    for batch in held_out:
         if not batch.utterances:
             continue
         batch = batch.to(device)
@@ -73,7 +77,7 @@ def evaluate(model: AcousticModel, plan: BatchPlan, loss: LossConfig, precision:
         correct += int((logits_BTC.argmax(-1) == batch.ids_BTK[..., 0])[inside_BT].sum())
         total += int(inside_BT.sum())
     if not total:
-        raise ValueError(f"{plan.stream.name}: not one held-out utterance has both audio and targets")
+        raise ValueError("dev: not one held-out utterance has both audio and targets")
     return DevResult(loss_sum / total, correct / total)
 
 

@@ -10,7 +10,8 @@ clean=(augment.noise_probability=0 augment.gain_db=[0,0] augment.spec_time_masks
 variants=(k1="--k 1" k5="--k 5" kall="" renormalised="--tail renormalise" k5_renormalised="--k 5 --tail renormalise"
   hard="--hard" T2="--temperature 2" T4="--temperature 4" clean="--set ${clean[*]}")
 
-stage 0 "all posteriors"          asr-kd label $shards/unlabelled --teacher $exp/teacher --k 255 --out $out/targets_all
+stage 0 "all posteriors"          asr-kd label $shards/unlabelled --teacher $exp/teacher --graph $exp/graph \
+                                    --scales $exp/tune/teacher --k 255 --out $out/targets_all
 
 hypotheses=("k = 20, tail, soft, T = 1, noisy=$exp/decode/student_distilled")
 for variant in "${variants[@]}"; do

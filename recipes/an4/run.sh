@@ -31,70 +31,77 @@ stage 4 "realignment"             asr-kd align $shards/labelled --also $shards/d
 stage 5 "graph"                   asr-kd graph $exp/manifests/labelled.jsonl --lexicon $exp/aligned/lexicon.txt \
                                     --inventory $exp/aligned --out $exp/graph
 
-# The teacher: two more generations, each as large as the first and taught by the one before on the unlabelled audio
-# too. Soft targets go through the lattices of a search, so lexicon and language model correct them.
 if [[ $labelled == all ]]; then
   stage 8 "teacher"               asr-kd train $shards/labelled --alignments $exp/realigned "${training[@]}" \
                                     --config $conf/all_teacher.yaml --out $exp/teacher
 else
-  labeller=first_teacher epochs=6
-  for generation in second_teacher teacher; do
-    stage 6 "tune $labeller"      asr-kd tune $shards/dev --model $exp/$labeller --graph $exp/graph \
-                                    --out $exp/tune/$labeller
-    stage 7 "label by $labeller"  asr-kd label $shards/unlabelled --teacher $exp/$labeller --graph $exp/graph \
-                                    --scales $exp/tune/$labeller --out $exp/targets/$labeller
-    stage 8 "$generation"         asr-kd distill --unlabelled $shards/unlabelled --targets $exp/targets/$labeller \
-                                    --teacher $exp/$labeller --labelled $shards/labelled \
-                                    --alignments $exp/realigned "${training[@]}" --config $conf/teacher.yaml \
-                                    --set schedule.epochs=$epochs --out $exp/$generation
-    labeller=$generation epochs=10
-  done
+  # Two more generations, the last of them large, each taught by the one before on the unlabelled audio too. Soft targets
+  # go through the lattices of a search, so lexicon and language model correct them.
+  stage 6 "tune first_teacher"    asr-kd tune $shards/dev --model $exp/first_teacher --graph $exp/graph \
+                                    --out $exp/tune/first_teacher
+  stage 7 "first soft targets"    asr-kd label $shards/unlabelled --teacher $exp/first_teacher --graph $exp/graph \
+                                    --scales $exp/tune/first_teacher --out $exp/targets/first_teacher
+  stage_bg 8 "second teacher"     asr-kd distill --unlabelled $shards/unlabelled --targets $exp/targets/first_teacher \
+                                    --teacher $exp/first_teacher --labelled $shards/labelled \
+                                    --alignments $exp/realigned "${training[@]}" \
+                                    --config $conf/second_teacher.yaml --out $exp/second_teacher
+  # Beside it the baseline: a student that is trained on the labelled text only.
+  stage_bg 9 "labelled-only student" asr-kd train $shards/labelled --alignments $exp/realigned "${training[@]}" \
+                                    --config $conf/student.yaml --out $exp/student_labelled_only
+  join
+  stage 10 "tune second_teacher"  asr-kd tune $shards/dev --model $exp/second_teacher --graph $exp/graph \
+                                    --out $exp/tune/second_teacher
+  stage 11 "second soft targets"  asr-kd label $shards/unlabelled --teacher $exp/second_teacher --graph $exp/graph \
+                                    --scales $exp/tune/second_teacher --out $exp/targets/second_teacher
+  stage 12 "teacher"              asr-kd distill --unlabelled $shards/unlabelled --targets $exp/targets/second_teacher \
+                                    --teacher $exp/second_teacher --labelled $shards/labelled \
+                                    --alignments $exp/realigned "${training[@]}" \
+                                    --config $conf/teacher.yaml --out $exp/teacher
 fi
-stage 9 "tune teacher"            asr-kd tune $shards/dev --model $exp/teacher --graph $exp/graph --out $exp/tune/teacher
+stage 13 "tune teacher"           asr-kd tune $shards/dev --model $exp/teacher --graph $exp/graph --out $exp/tune/teacher
 
 if [[ $labelled != all ]]; then
   # It labels what has no text. For the oracle alone it also aligns the text that was hidden.
-  stage_bg 10 "soft targets"      asr-kd label $shards/unlabelled --teacher $exp/teacher --graph $exp/graph \
+  stage_bg 14 "soft targets"      asr-kd label $shards/unlabelled --teacher $exp/teacher --graph $exp/graph \
                                     --scales $exp/tune/teacher --out $exp/targets/teacher
-  stage_bg 11 "hidden alignments" asr-kd align $shards/hidden --model $exp/teacher \
+  stage_bg 15 "hidden alignments" asr-kd align $shards/hidden --model $exp/teacher \
                                     --lexicon $exp/aligned/lexicon.txt --out $exp/hidden
   join
 
-  # Three students of one size: distilled; with all the text (oracle); with the labelled text only (baseline).
-  stage_bg 12 "distilled student" asr-kd distill --unlabelled $shards/unlabelled --targets $exp/targets/teacher \
+  # Two more students of the baseline's size: distilled; and with all the text (oracle).
+  stage_bg 16 "distilled student" asr-kd distill --unlabelled $shards/unlabelled --targets $exp/targets/teacher \
                                     --teacher $exp/teacher --labelled $shards/labelled --alignments $exp/realigned \
                                     "${training[@]}" --config $conf/distill.yaml --out $exp/student_distilled
-  stage_bg 13 "oracle student"    asr-kd train $shards/{labelled,hidden} --alignments $exp/{realigned,hidden} \
+  stage_bg 17 "oracle student"    asr-kd train $shards/{labelled,hidden} --alignments $exp/{realigned,hidden} \
                                     "${training[@]}" --config $conf/student.yaml --set epochs=14 \
                                     --out $exp/student_oracle
   join
-  stage 14 "labelled-only student" asr-kd train $shards/labelled --alignments $exp/realigned "${training[@]}" \
-                                    --config $conf/student.yaml --out $exp/student_labelled_only
 
   # Scales are chosen on held-out labelled speakers; the test is then decoded once.
   for student in student_labelled_only student_distilled student_oracle; do
-    stage_bg 15 "tune $student"     asr-kd tune $shards/dev --model $exp/$student --graph $exp/graph --out $exp/tune/$student
+    stage_bg 18 "tune $student"   asr-kd tune $shards/dev --model $exp/$student --graph $exp/graph --out $exp/tune/$student
   done
   join
 fi
 
 hypotheses=() metrics=()
 for system in "${systems[@]}"; do
-  stage_bg 16 "decode $system"      asr-kd decode $shards/test --model $exp/$system --graph $exp/graph \
+  stage_bg 19 "decode $system"      asr-kd decode $shards/test --model $exp/$system --graph $exp/graph \
                                       --scales $exp/tune/$system --out $exp/decode/$system
   hypotheses+=("$system=$exp/decode/$system") metrics+=("$system=$exp/$system/metrics.jsonl")
 done
 join
 
-configs=(align=$conf/align.yaml first_teacher=$conf/first_teacher.yaml teacher=$conf/teacher.yaml
+configs=(align=$conf/align.yaml first_teacher=$conf/first_teacher.yaml
+  second_teacher=$conf/second_teacher.yaml teacher=$conf/teacher.yaml
   student=$conf/student.yaml distill=$conf/distill.yaml)
 compared=(--baseline student_labelled_only --oracle student_oracle)
 title="AN4, 20% of the speakers labelled"
 if [[ $labelled == all ]]; then
   compared=() title="AN4, all training text"
 fi
-stage 17 "scores"                 asr-kd score --ref $exp/manifests/test.jsonl --hyp "${hypotheses[@]}" --by gender \
+stage 20 "scores"                 asr-kd score --ref $exp/manifests/test.jsonl --hyp "${hypotheses[@]}" --by gender \
                                     "${compared[@]}" --out $exp/scores
-stage 18 "report"                 asr-kd report --scores $exp/scores --audio $shards/test --metrics "${metrics[@]}" \
+stage 21 "report"                 asr-kd report --scores $exp/scores --audio $shards/test --metrics "${metrics[@]}" \
                                     --config "${configs[@]}" --title "$title" \
                                     --seed "$seed" --command "$recipe_command" --started "$SECONDS_STARTED" --out $exp

@@ -11,32 +11,34 @@ stage 0 "manifests"               asr-kd prepare voices --unlabelled-minutes 60 
                                     ${labelled:+--labelled-minutes "$labelled"} --out $exp/manifests
 stage 1 "shards"                  asr-kd shard $exp/manifests/{labelled,dev,unlabelled,hidden,test}.jsonl --out $shards
 
-# Senones: flat start, tied states, alignments. The teacher learns them.
+# Senones: flat start, tied states, alignments. The teacher learns them, and so does the baseline: a student that is
+# trained on the labelled text only.
 stage 2 "senones"                 asr-kd align $shards/labelled --also $shards/dev --config $conf/align.yaml \
                                     --lexicon $exp/manifests/lexicon.txt --out $exp/aligned
-stage 3 "teacher"                 asr-kd train $shards/labelled --alignments $exp/aligned "${training[@]}" \
+stage_bg 3 "teacher"              asr-kd train $shards/labelled --alignments $exp/aligned "${training[@]}" \
                                     --config $conf/teacher.yaml --out $exp/teacher
+stage_bg 4 "labelled-only student" asr-kd train $shards/labelled --alignments $exp/aligned "${training[@]}" \
+                                    --config $conf/student.yaml --out $exp/student_labelled_only
+join
 
 # The teacher labels what has no text; lexicon and language model correct it through the lattices of a search.
 # For the oracle alone it also aligns the text that was hidden.
-stage 4 "graph"                   asr-kd graph $exp/manifests/labelled.jsonl --lexicon $exp/aligned/lexicon.txt \
+stage 5 "graph"                   asr-kd graph $exp/manifests/labelled.jsonl --lexicon $exp/aligned/lexicon.txt \
                                     --inventory $exp/aligned --out $exp/graph
-stage 5 "tune teacher"            asr-kd tune $shards/dev --model $exp/teacher --graph $exp/graph --out $exp/tune/teacher
-stage_bg 6 "soft targets"         asr-kd label $shards/unlabelled --teacher $exp/teacher --graph $exp/graph \
+stage 6 "tune teacher"            asr-kd tune $shards/dev --model $exp/teacher --graph $exp/graph --out $exp/tune/teacher
+stage_bg 7 "soft targets"         asr-kd label $shards/unlabelled --teacher $exp/teacher --graph $exp/graph \
                                     --scales $exp/tune/teacher --out $exp/targets
-stage_bg 7 "hidden alignments"    asr-kd align $shards/hidden --model $exp/teacher \
+stage_bg 8 "hidden alignments"    asr-kd align $shards/hidden --model $exp/teacher \
                                     --lexicon $exp/aligned/lexicon.txt --out $exp/hidden
 join
 
-# Three students of one size: distilled; with all the text (oracle); with the labelled text only (baseline).
-stage_bg 8 "distilled student"    asr-kd distill --unlabelled $shards/unlabelled --targets $exp/targets \
+# Two more students of the baseline's size: distilled; and with all the text (oracle).
+stage_bg 9 "distilled student"    asr-kd distill --unlabelled $shards/unlabelled --targets $exp/targets \
                                     --teacher $exp/teacher --labelled $shards/labelled --alignments $exp/aligned \
                                     "${training[@]}" --config $conf/distill.yaml --out $exp/student_distilled
-stage_bg 9 "oracle student"       asr-kd train $shards/{labelled,hidden} --alignments $exp/{aligned,hidden} \
-                                    "${training[@]}" --config $conf/student.yaml --set epochs=8 --out $exp/student_oracle
+stage_bg 10 "oracle student"      asr-kd train $shards/{labelled,hidden} --alignments $exp/{aligned,hidden} \
+                                    "${training[@]}" --config $conf/student.yaml --set epochs=10 --out $exp/student_oracle
 join
-stage 10 "labelled-only student" asr-kd train $shards/labelled --alignments $exp/aligned "${training[@]}" \
-                                    --config $conf/student.yaml --out $exp/student_labelled_only
 
 # Scales are chosen on held-out labelled speakers; the test is then decoded once.
 systems=(teacher student_labelled_only student_distilled student_oracle)

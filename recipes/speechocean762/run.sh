@@ -27,35 +27,37 @@ stage 4 "realignment"             asr-kd align $shards/labelled --also $shards/d
 stage 5 "graph"                   asr-kd graph $exp/manifests/labelled.jsonl --lexicon $exp/aligned/lexicon.txt \
                                     --inventory $exp/aligned --out $exp/graph
 
-# The teacher: as large as the first, taught by it on the unlabelled audio too. Soft targets go through the lattices of a
+# The teacher: a larger one, taught by the first on the unlabelled audio too. Soft targets go through the lattices of a
 # search, so lexicon and language model correct them.
 stage 6 "tune first_teacher"    asr-kd tune $shards/dev --model $exp/first_teacher --graph $exp/graph \
                                   --out $exp/tune/first_teacher
 stage 7 "first soft targets"    asr-kd label $shards/unlabelled --teacher $exp/first_teacher --graph $exp/graph \
                                   --scales $exp/tune/first_teacher --out $exp/first_targets
-stage 8 "teacher"               asr-kd distill --unlabelled $shards/unlabelled --targets $exp/first_targets \
+stage_bg 8 "teacher"            asr-kd distill --unlabelled $shards/unlabelled --targets $exp/first_targets \
                                   --teacher $exp/first_teacher --labelled $shards/labelled \
                                   --alignments $exp/realigned "${training[@]}" \
                                   --config $conf/teacher.yaml --out $exp/teacher
-stage 9 "tune teacher"          asr-kd tune $shards/dev --model $exp/teacher --graph $exp/graph --out $exp/tune/teacher
+# Beside it the baseline: a student that is trained on the labelled text only.
+stage_bg 9 "labelled-only student" asr-kd train $shards/labelled --alignments $exp/realigned "${training[@]}" \
+                                  --config $conf/student.yaml --out $exp/student_labelled_only
+join
+stage 10 "tune teacher"          asr-kd tune $shards/dev --model $exp/teacher --graph $exp/graph --out $exp/tune/teacher
 
 # It labels what has no text. For the oracle alone it also aligns the text that was hidden.
-stage_bg 10 "soft targets"      asr-kd label $shards/unlabelled --teacher $exp/teacher --graph $exp/graph \
+stage_bg 11 "soft targets"      asr-kd label $shards/unlabelled --teacher $exp/teacher --graph $exp/graph \
                                   --scales $exp/tune/teacher --out $exp/targets
-stage_bg 11 "hidden alignments" asr-kd align $shards/hidden --model $exp/teacher \
+stage_bg 12 "hidden alignments" asr-kd align $shards/hidden --model $exp/teacher \
                                   --lexicon $exp/aligned/lexicon.txt --out $exp/hidden
 join
 
-# Three students of one size: distilled; with all the text (oracle); with the labelled text only (baseline).
-stage_bg 12 "distilled student" asr-kd distill --unlabelled $shards/unlabelled --targets $exp/targets \
+# Two more students of the baseline's size: distilled; and with all the text (oracle).
+stage_bg 13 "distilled student" asr-kd distill --unlabelled $shards/unlabelled --targets $exp/targets \
                                   --teacher $exp/teacher --labelled $shards/labelled --alignments $exp/realigned \
                                   "${training[@]}" --config $conf/distill.yaml --out $exp/student_distilled
-stage_bg 13 "oracle student"    asr-kd train $shards/{labelled,hidden} --alignments $exp/{realigned,hidden} \
+stage_bg 14 "oracle student"    asr-kd train $shards/{labelled,hidden} --alignments $exp/{realigned,hidden} \
                                   "${training[@]}" --config $conf/student.yaml --set epochs=8 \
                                   --out $exp/student_oracle
 join
-stage 14 "labelled-only student" asr-kd train $shards/labelled --alignments $exp/realigned "${training[@]}" \
-                                  --config $conf/student.yaml --out $exp/student_labelled_only
 
 # Scales are chosen on held-out labelled speakers; the test is then decoded once.
 for student in student_labelled_only student_distilled student_oracle; do
