@@ -129,7 +129,7 @@ def test_decode_uses_the_scales_that_tune_chose(tone_shards, trained, tmp_path, 
 
 
 def test_scores_are_weighed_as_the_scales_say(tone_shards, trained):
-    recogniser = Recogniser(trained / "model", trained / "graph", "cpu", "float32")
+    recogniser = Recogniser([trained / "model"], trained / "graph", "cpu", "float32")
     scored = next(recogniser.score(tone_shards))
     assert np.exp(scored.log_p_TC).sum(1) == pytest.approx(1)
     log_prior_C = load_model(trained / "model").log_prior_C.numpy()

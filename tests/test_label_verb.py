@@ -19,6 +19,7 @@ from asr_kd.label.soft_targets import SoftTargets
 from asr_kd.models.acoustic import build_model
 from asr_kd.models.checkpoint import load_model, model_fingerprint, save_model
 from asr_kd.models.config import ModelConfig
+from asr_kd.models.ensemble import models_fingerprint
 from asr_kd.models.inference import Inference
 from asr_kd.shards.reader import open_shard
 from asr_kd.shards.sidecar import read_description, sidecar_path
@@ -84,6 +85,15 @@ def test_sidecars_give_back_the_teachers_posteriors(tars, teacher, tmp_path):
             np.testing.assert_allclose(np.exp(got.log_p_TK), kept_TK, atol=0.015)
             np.testing.assert_allclose(np.exp(got.log_tail_T), 1 - kept_TK.sum(1), atol=0.015)
             np.testing.assert_allclose(np.exp(got.log_p_TK).sum(1) + np.exp(got.log_tail_T), 1, atol=1e-5)
+
+
+def test_several_teachers_label_with_their_mean(tars, teacher, tmp_path):
+    other = write_teacher(tmp_path / "other", seed=1)
+    assert main(["label", str(tars[0]), "--teacher", str(teacher), str(other), "--out", str(tmp_path / "out")]) == 0
+    targets = SoftTargets(tmp_path / "out", INVENTORY, models_fingerprint([other, teacher]))
+    for row, got in enumerate(targets.load(open_shard(tars[0]))):
+        mean_TC = (np.exp(dense(tars[0], row, teacher)) + np.exp(dense(tars[0], row, other))) / 2
+        np.testing.assert_allclose(np.exp(got.log_p_TK), np.take_along_axis(mean_TC, got.ids_TK, 1), atol=0.015)
 
 
 def test_hard_targets_are_the_arg_max_and_k_cuts_further(tars, teacher, tmp_path):

@@ -34,7 +34,7 @@ from asr_kd.graph.hclg import TextGraphs
 from asr_kd.graph.search import Searcher
 from asr_kd.inventory.lexicon import Lexicon, strip_stress
 from asr_kd.inventory.senones import Inventory
-from asr_kd.models.checkpoint import load_model, model_fingerprint
+from asr_kd.models.ensemble import load_models, models_fingerprint
 from asr_kd.models.inference import Inference, pad_waves
 from asr_kd.shards.reader import Shard, find_shards, open_shard
 from asr_kd.shards.sidecar import sidecar_path, write_sidecar
@@ -68,7 +68,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", required=True, type=Path, help="folder for inventory.json, lexicon.txt and the alignments"
     )
-    parser.add_argument("--model", type=Path, help="align with this model instead of Gaussians")
+    parser.add_argument(
+        "--model", nargs="+", type=Path, help="align with this model, or these together, instead of Gaussians"
+    )
     parser.add_argument(
         "--config", type=Path, help="YAML of AlignConfig, for instance {flat_start: {tree: {leaves: 300}}}"
     )
@@ -93,10 +95,10 @@ def run(args: argparse.Namespace) -> int:
         _say(f"{len(sources) - len(spelled)} words pronounced by cmudict, {len(spelled)} by their letters{more}")
     scorer: Callable[[list[np.ndarray]], list[np.ndarray]]
     if args.model:
-        inference = Inference(load_model(args.model), device(args.device), precision="float32")
+        inference = Inference(load_models(args.model), device(args.device), precision="float32")
         inventory, frontend = inference.model.inventory, inference.frontend
         scorer = inference.scores
-        aligner: dict[str, object] = {"model": model_fingerprint(args.model)}
+        aligner: dict[str, object] = {"model": models_fingerprint(args.model)}
     else:
         frontend = FrontEnd(config.frontend)
         if config.frontend.stack != FRAMES_PER_STEP or abs(frontend.frame_shift_s - Inventory.frame_shift_s) > 1e-6:

@@ -18,13 +18,19 @@ from asr_kd.core.runtime import set_threads
 from asr_kd.decode.recognise import Recogniser, all_shards, describe
 from asr_kd.graph.scales import Scales
 from asr_kd.graph.search import SearchConfig
-from asr_kd.models.checkpoint import model_fingerprint
+from asr_kd.models.ensemble import models_fingerprint
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `asr-kd decode`."""
     parser.add_argument("shards", nargs="+", type=Path, help="shards or folders to recognise")
-    parser.add_argument("--model", required=True, type=Path, help="model.safetensors or its folder")
+    parser.add_argument(
+        "--model",
+        nargs="+",
+        required=True,
+        type=Path,
+        help="model.safetensors or its folder; the posteriors of several are averaged",
+    )
     parser.add_argument("--graph", required=True, type=Path, help="folder written by asr-kd graph")
     parser.add_argument(
         "--scales", type=Path, help="tune.json of asr-kd tune, or its folder (default: acoustic 1, prior 1)"
@@ -66,9 +72,9 @@ def run(args: argparse.Namespace) -> int:
         args.out / "decode.json",
         {
             **describe(scales, config),
-            "model": model_fingerprint(args.model),
+            "model": models_fingerprint(args.model),
             "graph": recogniser.graph.fingerprint,
-            "params": sum(p.numel() for p in model.parameters()),
+            "params": model.parameter_count,
             "rtf": recogniser.real_time_factor,
             "utterances": len(lines),
             "audio_seconds": recogniser.audio_seconds,

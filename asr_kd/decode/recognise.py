@@ -1,7 +1,7 @@
 """Recognition of shards: the model's scores through the graph. `decode` and `tune` share it."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from asr_kd.core.runtime import device
 from asr_kd.graph.build import Graph, load_graph
 from asr_kd.graph.scales import Scales
 from asr_kd.graph.search import SearchConfig, Searcher
-from asr_kd.models.checkpoint import load_model
+from asr_kd.models.ensemble import load_models
 from asr_kd.models.inference import Inference
 from asr_kd.shards.reader import find_shards, open_shard
 
@@ -30,12 +30,12 @@ class Scored:
 
 
 class Recogniser:
-    """A model and a graph that belong together."""
+    """A model, or an ensemble of several, and a graph that belong together."""
 
-    def __init__(self, model: Path, graph: Path, device_name: str = "auto", precision: str = "auto") -> None:
+    def __init__(self, models: Sequence[Path], graph: Path, device_name: str = "auto", precision: str = "auto") -> None:
         self.graph: Graph = load_graph(graph)
-        self.inference = Inference(load_model(model), device(device_name), precision)
-        self.graph.check(self.inference.model.inventory, str(model))
+        self.inference = Inference(load_models(models), device(device_name), precision)
+        self.graph.check(self.inference.model.inventory, str(models[0]))
         self.log_prior_C = self.inference.model.log_prior_C.cpu().numpy()
         self.forward_seconds = 0.0
         self.search_seconds = 0.0

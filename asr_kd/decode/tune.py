@@ -29,7 +29,13 @@ NARROW = SearchConfig(beam=9.0, max_active=1000)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `asr-kd tune`."""
     parser.add_argument("shards", nargs="+", type=Path, help="labelled held-out shards or folders")
-    parser.add_argument("--model", required=True, type=Path, help="model.safetensors or its folder")
+    parser.add_argument(
+        "--model",
+        nargs="+",
+        required=True,
+        type=Path,
+        help="model.safetensors or its folder; the posteriors of several are averaged",
+    )
     parser.add_argument("--graph", required=True, type=Path, help="folder written by asr-kd graph")
     parser.add_argument("--out", required=True, type=Path, help="folder for the result")
     parser.add_argument("--acoustic", type=float, nargs="+", default=ACOUSTIC_SCALES, help="scales to try")

@@ -25,6 +25,7 @@ from asr_kd.label.soft_targets import SoftTargets
 from asr_kd.models.acoustic import build_model
 from asr_kd.models.checkpoint import model_fingerprint
 from asr_kd.models.config import model_config
+from asr_kd.models.ensemble import models_fingerprint
 from asr_kd.shards.reader import find_shards
 from asr_kd.train.alignments import find_inventory
 from asr_kd.train.config import TrainConfig
@@ -83,7 +84,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--set", nargs="+", default=[], metavar="KEY=VALUE", help="changes to the config, such as schedule.epochs=5"
     )
     parser.add_argument("--out", type=Path, required=True, help="folder for the model, the state and the metrics")
-    parser.add_argument("--teacher", type=Path, help="refuse soft targets that were not made by this model")
+    parser.add_argument(
+        "--teacher",
+        nargs="+",
+        type=Path,
+        metavar="MODEL",
+        help="refuse soft targets that were not made by this model, or these",
+    )
     parser.add_argument("--hard", action="store_true", help="learn the teacher's arg-max instead of its posteriors")
     parser.add_argument("--k", type=int, help="use only the k likeliest stored classes, the rest joins the tail")
     parser.add_argument("--temperature", type=float, help="train.loss.temperature")
@@ -98,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
     inventory = find_inventory(args.alignments)
     labelled = labelled_stream("labelled", args.labelled, args.alignments, inventory, config.labelled_augment)
     dev = labelled_stream("dev", args.dev, args.dev_alignments or args.alignments, inventory, AugmentConfig())
-    wanted = None if args.teacher is None else model_fingerprint(args.teacher)
+    wanted = None if args.teacher is None else models_fingerprint(args.teacher)
     targets = SoftTargets(args.targets, inventory, wanted, hard=args.hard, k=args.k)
     unlabelled = Stream("unlabelled", find_shards(*args.unlabelled), targets, config.augment)
     teacher = targets.check(unlabelled.shards)

@@ -27,7 +27,7 @@ from asr_kd.label.encoding import MOST_CLASSES, Quantiser, encode_table
 from asr_kd.label.lattices import LatticeConfig, LatticePosteriors
 from asr_kd.label.selection import SelectionConfig, select
 from asr_kd.label.sidecars import describe, is_labelled, statistics, summarise
-from asr_kd.models.checkpoint import load_model, model_fingerprint
+from asr_kd.models.ensemble import load_models, models_fingerprint
 from asr_kd.models.inference import Inference, pad_waves
 from asr_kd.shards.reader import Shard, find_shards, open_shard
 from asr_kd.shards.sidecar import sidecar_path, write_sidecar
@@ -169,7 +169,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "shards", nargs="+", type=Path, help="shards or folders of shards; their text, if any, is not looked at"
     )
-    parser.add_argument("--teacher", required=True, type=Path, help="the model: its folder or its .safetensors file")
+    parser.add_argument(
+        "--teacher",
+        nargs="+",
+        required=True,
+        type=Path,
+        metavar="MODEL",
+        help="the model: its folder or its .safetensors file; the posteriors of several are averaged",
+    )
     parser.add_argument("--out", required=True, type=Path, help="folder for the sidecars")
     parser.add_argument("--k", type=int, default=selection.k, help="most classes kept per frame (default: %(default)s)")
     parser.add_argument("--mass", type=float, help="keep the fewest classes that hold this much probability, at most k")
@@ -208,10 +215,10 @@ def run(args: argparse.Namespace) -> int:
         print(summarise(paths, args.out))
         return 0
     on = device(args.device)
-    teacher = Inference(load_model(args.teacher), on, args.precision)
+    teacher = Inference(load_models(args.teacher), on, args.precision)
     if teacher.model.inventory.size > MOST_CLASSES:
-        raise ValueError(f"{args.teacher}: has {teacher.model.inventory.size} classes; sidecars hold {MOST_CLASSES}")
-    fingerprint = model_fingerprint(args.teacher)
+        raise ValueError(f"{args.teacher[0]}: has {teacher.model.inventory.size} classes; sidecars hold {MOST_CLASSES}")
+    fingerprint = models_fingerprint(args.teacher)
     lattices = _lattices(args, teacher)
     precision = "bf16" if args.precision == "auto" and bf16_is_fast(on) else args.precision.replace("auto", "float32")
 
@@ -249,7 +256,7 @@ def _lattices(args: argparse.Namespace, teacher: Inference) -> LatticePosteriors
             raise ValueError("--scales: only used with --graph")
         return None
     graph = load_graph(args.graph)
-    graph.check(teacher.model.inventory, str(args.teacher))
+    graph.check(teacher.model.inventory, str(args.teacher[0]))
     config = LatticeConfig(Scales.load(args.scales) if args.scales else Scales(), args.graph_weight)
     return LatticePosteriors(graph, teacher.model.log_prior_C.cpu().numpy(), config)
 

@@ -9,12 +9,13 @@ from torch import Tensor
 from asr_kd.core.runtime import autocast
 from asr_kd.frontend.fbank import FrontEnd
 from asr_kd.models.acoustic import AcousticModel
+from asr_kd.models.ensemble import Ensemble
 
 
 class Inference:
-    """A model in evaluation mode with its front end on one device."""
+    """A model, or an ensemble, in evaluation mode with its front end on one device."""
 
-    def __init__(self, model: AcousticModel, device: torch.device, precision: str = "auto") -> None:
+    def __init__(self, model: AcousticModel | Ensemble, device: torch.device, precision: str = "auto") -> None:
         self.model = model.to(device).eval()
         self.frontend = FrontEnd(model.frontend)
         self.device = device

@@ -10,17 +10,17 @@ clean=(augment.noise_probability=0 augment.gain_db=[0,0] augment.spec_time_masks
 variants=(k1="--k 1" k5="--k 5" kall="" renormalised="--tail renormalise" k5_renormalised="--k 5 --tail renormalise"
   hard="--hard" T2="--temperature 2" T4="--temperature 4" clean="--set ${clean[*]}")
 
-stage 0 "all posteriors"          asr-kd label $shards/unlabelled --teacher $exp/teacher --graph $exp/graph \
-                                    --scales $exp/tune/teacher --k 255 --out $out/targets_all
+stage 0 "all posteriors"          asr-kd label $shards/unlabelled --teacher $exp/{second_teacher,teacher} \
+                                    --graph $exp/graph --scales $exp/tune/teacher --k 255 --out $out/targets_all
 
 hypotheses=("k = 20, tail, soft, T = 1, noisy=$exp/decode/student_distilled")
 for variant in "${variants[@]}"; do
   label=${variant%%=*} options=${variant#*=} targets=$exp/targets/teacher
   [[ $label != kall ]] || targets=$out/targets_all
   # shellcheck disable=SC2086  # options are words
-  stage_bg 1 "distil $label"      asr-kd distill --unlabelled $shards/unlabelled --targets $targets --teacher $exp/teacher \
-                                    --labelled $shards/labelled --alignments $exp/realigned --dev $shards/dev \
-                                    --seed "$seed" --config $conf/distill.yaml $options --out $out/$label
+  stage_bg 1 "distil $label"      asr-kd distill --unlabelled $shards/unlabelled --targets $targets \
+                                    --teacher $exp/{second_teacher,teacher} --labelled $shards/labelled \
+                                    --alignments $exp/realigned --dev $shards/dev --seed "$seed" --config $conf/distill.yaml $options --out $out/$label
   hypotheses+=("$label=$out/decode/$label")
 done
 join

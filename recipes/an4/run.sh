@@ -7,10 +7,10 @@
 shards=$exp/shards
 training=(--dev $shards/dev --seed "$seed")
 parts=(labelled dev unlabelled hidden test)
-systems=(first_teacher second_teacher teacher student_labelled_only student_distilled student_oracle)
-first=()
+systems=(first_teachers second_teacher teacher student_labelled_only student_distilled student_oracle)
+numbers=(0 1 2) first=()
 if [[ $labelled == all ]]; then
-  parts=(labelled dev test) systems=(teacher) first=(--set epochs=8)
+  parts=(labelled dev test) systems=(teacher) numbers=(0) first=(--set epochs=10)
 fi
 
 manifests=()
@@ -20,12 +20,19 @@ stage 0 "manifests"               asr-kd prepare an4 "$(corpus_root AN4_ROOT an4
                                     ${labelled:+--labelled "$labelled"} --out $exp/manifests
 stage 1 "shards"                  asr-kd shard "${manifests[@]}" --out $shards
 
-# Senones: flat start, tied states, alignments. A first teacher learns them and aligns anew.
+# Senones: flat start, tied states, alignments. The first teachers learn them: small ones, whose mean is right more
+# often than any of them. Together they align anew.
 stage 2 "senones"                 asr-kd align $shards/labelled --also $shards/dev --config $conf/align.yaml \
                                     --lexicon $exp/manifests/lexicon.txt --out $exp/aligned
-stage 3 "first teacher"           asr-kd train $shards/labelled --alignments $exp/aligned "${training[@]}" \
-                                    --config $conf/first_teacher.yaml "${first[@]}" --out $exp/first_teacher
-stage 4 "realignment"             asr-kd align $shards/labelled --also $shards/dev --model $exp/first_teacher \
+first_teachers=()
+for number in "${numbers[@]}"; do
+  first_teachers+=("$exp/first_teacher_$number")
+  stage_bg 3 "first teacher $number" asr-kd train $shards/labelled --alignments $exp/aligned --dev $shards/dev \
+                                    --seed "$((10 * seed + number))" --config $conf/first_teacher.yaml "${first[@]}" \
+                                    --out "$exp/first_teacher_$number"
+done
+join
+stage 4 "realignment"             asr-kd align $shards/labelled --also $shards/dev --model "${first_teachers[@]}" \
                                     --lexicon $exp/aligned/lexicon.txt --out $exp/realigned
 
 stage 5 "graph"                   asr-kd graph $exp/manifests/labelled.jsonl --lexicon $exp/aligned/lexicon.txt \
@@ -37,12 +44,13 @@ if [[ $labelled == all ]]; then
 else
   # Two more generations, the last of them large, each taught by the one before on the unlabelled audio too. Soft targets
   # go through the lattices of a search, so lexicon and language model correct them.
-  stage 6 "tune first_teacher"    asr-kd tune $shards/dev --model $exp/first_teacher --graph $exp/graph \
-                                    --out $exp/tune/first_teacher
-  stage 7 "first soft targets"    asr-kd label $shards/unlabelled --teacher $exp/first_teacher --graph $exp/graph \
-                                    --scales $exp/tune/first_teacher --out $exp/targets/first_teacher
-  stage_bg 8 "second teacher"     asr-kd distill --unlabelled $shards/unlabelled --targets $exp/targets/first_teacher \
-                                    --teacher $exp/first_teacher --labelled $shards/labelled \
+  stage 6 "tune first_teachers"   asr-kd tune $shards/dev --model "${first_teachers[@]}" --graph $exp/graph \
+                                    --out $exp/tune/first_teachers
+  stage 7 "first soft targets"    asr-kd label $shards/unlabelled --teacher "${first_teachers[@]}" \
+                                    --graph $exp/graph --scales $exp/tune/first_teachers \
+                                    --out $exp/targets/first_teachers
+  stage_bg 8 "second teacher"     asr-kd distill --unlabelled $shards/unlabelled --targets $exp/targets/first_teachers \
+                                    --teacher "${first_teachers[@]}" --labelled $shards/labelled \
                                     --alignments $exp/realigned "${training[@]}" \
                                     --config $conf/second_teacher.yaml --out $exp/second_teacher
   # Beside it the baseline: a student that is trained on the labelled text only.
@@ -61,19 +69,20 @@ fi
 stage 13 "tune teacher"           asr-kd tune $shards/dev --model $exp/teacher --graph $exp/graph --out $exp/tune/teacher
 
 if [[ $labelled != all ]]; then
-  # It labels what has no text. For the oracle alone it also aligns the text that was hidden.
-  stage_bg 14 "soft targets"      asr-kd label $shards/unlabelled --teacher $exp/teacher --graph $exp/graph \
-                                    --scales $exp/tune/teacher --out $exp/targets/teacher
+  # With the second it labels what has no text. For the oracle alone it also aligns the text that was hidden.
+  stage_bg 14 "soft targets"      asr-kd label $shards/unlabelled --teacher $exp/{second_teacher,teacher} \
+                                    --graph $exp/graph --scales $exp/tune/teacher --out $exp/targets/teacher
   stage_bg 15 "hidden alignments" asr-kd align $shards/hidden --model $exp/teacher \
                                     --lexicon $exp/aligned/lexicon.txt --out $exp/hidden
   join
 
   # Two more students of the baseline's size: distilled; and with all the text (oracle).
   stage_bg 16 "distilled student" asr-kd distill --unlabelled $shards/unlabelled --targets $exp/targets/teacher \
-                                    --teacher $exp/teacher --labelled $shards/labelled --alignments $exp/realigned \
-                                    "${training[@]}" --config $conf/distill.yaml --out $exp/student_distilled
+                                    --teacher $exp/{second_teacher,teacher} --labelled $shards/labelled \
+                                    --alignments $exp/realigned "${training[@]}" --config $conf/distill.yaml \
+                                    --out $exp/student_distilled
   stage_bg 17 "oracle student"    asr-kd train $shards/{labelled,hidden} --alignments $exp/{realigned,hidden} \
-                                    "${training[@]}" --config $conf/student.yaml --set epochs=14 \
+                                    "${training[@]}" --config $conf/student.yaml --set epochs=16 \
                                     --out $exp/student_oracle
   join
 
@@ -84,11 +93,14 @@ if [[ $labelled != all ]]; then
   join
 fi
 
-hypotheses=() metrics=()
+hypotheses=() metrics=("first_teacher=$exp/first_teacher_0/metrics.jsonl")
 for system in "${systems[@]}"; do
-  stage_bg 19 "decode $system"      asr-kd decode $shards/test --model $exp/$system --graph $exp/graph \
+  models=("$exp/$system")
+  if [[ $system == first_teachers ]]; then models=("${first_teachers[@]}"); fi
+  stage_bg 19 "decode $system"      asr-kd decode $shards/test --model "${models[@]}" --graph $exp/graph \
                                       --scales $exp/tune/$system --out $exp/decode/$system
-  hypotheses+=("$system=$exp/decode/$system") metrics+=("$system=$exp/$system/metrics.jsonl")
+  hypotheses+=("$system=$exp/decode/$system")
+  [[ $system == first_teachers ]] || metrics+=("$system=$exp/$system/metrics.jsonl")
 done
 join
 

@@ -1,0 +1,63 @@
+"""Several models that answer as one: the mean of their posteriors, which is right more often than any of them."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from asr_kd.core.files import fingerprint
+from asr_kd.models.acoustic import AcousticModel
+from asr_kd.models.checkpoint import load_model, model_fingerprint
+
+
+class Ensemble(nn.Module):
+    """Models of one inventory and front end. Serves wherever a model is only asked: labelling, tuning, decoding.
+
+    What the members' mistakes do not share is averaged out: with little labelled speech, that is much of them.
+    Source: Hinton et al., "Distilling the knowledge in a neural network" (arXiv 1503.02531), sections 3 and 5.
+    """
+
+    log_prior_C: Tensor
+
+    def __init__(self, members: Sequence[AcousticModel]) -> None:
+        """ValueError when the members differ in inventory or front end."""
+        super().__init__()
+        first = members[0]
+        for number, member in enumerate(members[1:], 2):
+            for what in ("inventory", "frontend"):
+                ours, theirs = getattr(first, what).fingerprint, getattr(member, what).fingerprint
+                if ours != theirs:
+                    raise ValueError(
+                        f"model {number} of {len(members)}: its {what} is {theirs[:8]}, that of the first is "
+                        f"{ours[:8]}. Posteriors can only be averaged over one inventory and one front end."
+                    )
+        self.members = nn.ModuleList(members)
+        self.inventory, self.frontend = first.inventory, first.frontend
+        self.register_buffer("log_prior_C", _log_mean([m.log_prior_C for m in members]))
+
+    def forward(self, x_BTF: Tensor, frames_B: Tensor) -> Tensor:
+        """Log of the members' mean posteriors, (B, T, C); frames behind an utterance's end are undefined."""
+        return _log_mean([member(x_BTF, frames_B).float().log_softmax(-1) for member in self.members])
+
+    @property
+    def parameter_count(self) -> int:
+        """Trained values of all members."""
+        return sum(p.numel() for p in self.parameters())
+
+
+def load_models(paths: Sequence[Path]) -> AcousticModel | Ensemble:
+    """The model at the only path, or the ensemble of all. ValueError as for `load_model` and `Ensemble`."""
+    models = [load_model(path) for path in paths]
+    return models[0] if len(models) == 1 else Ensemble(models).eval()
+
+
+def models_fingerprint(paths: Sequence[Path]) -> str:
+    """Digest of the only model, or of all in whatever order."""
+    digests = sorted(model_fingerprint(path) for path in paths)
+    return digests[0] if len(digests) == 1 else fingerprint(digests)
+
+
+def _log_mean(logs: list[Tensor]) -> Tensor:
+    return torch.stack(logs).logsumexp(0) - math.log(len(logs))
