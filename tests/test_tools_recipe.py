@@ -1,6 +1,7 @@
 """A recipe skips what is done, runs again what changed, and says where to look when a stage fails."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -184,6 +185,31 @@ def test_help_shows_the_purpose_the_options_and_the_stages(toy: Toy) -> None:
     assert "Toy: words are sorted, then counted." in text
     assert "--stop-stage M" in text
     assert "1  sort words" in text
+
+
+def test_help_also_shows_the_stages_of_what_a_recipe_sources(toy: Toy) -> None:
+    (toy.root / "recipes/shared.sh").write_text('for x in a b; do\n  $run 2 "rest of $x" true\ndone\n')
+    toy.write(RECIPE[: RECIPE.index("stage 2")] + "run=stage\n. recipes/shared.sh\n")
+    text = toy.run("--help").stdout
+    assert text.index("1  sort words") < text.index("2  rest of $x")
+    assert "stage 2  rest of b: done" in toy.run().stdout
+
+
+@pytest.mark.parametrize("name", ["quickstart", "an4", "speechocean762"])
+def test_in_the_recipes_only_the_oracle_reads_hidden_text_and_only_decoding_the_test(name: str, tmp_path: Path) -> None:
+    command = ["bash", str(TOOLS.parent / f"recipes/{name}/run.sh"), "--dry-run", "--exp", str(tmp_path)]
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+    stages = re.findall(r"^stage \d+  (.*)\n +(asr-kd .*)$", shown, flags=re.M)
+    assert len(stages) > 20
+    reads = lambda part: {title for title, line in stages if re.search(rf"\b{part}\b", line)}
+    oracle = "decode student_oracle", "tune student_oracle"
+    assert reads("hidden") - {*oracle} == {"shards", "hidden alignments", "oracle student"}
+    assert {title.split()[0] for title in reads("test") | reads("test.jsonl")} == {
+        "shards",
+        "decode",
+        "scores",
+        "report",
+    }
 
 
 @pytest.mark.parametrize("options", [["--stge", "2"], ["--stage"], ["--stage", "two"]])
