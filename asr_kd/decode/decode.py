@@ -15,7 +15,7 @@ from asr_kd.core.config import load_config
 from asr_kd.core.files import atomic_path, write_json
 from asr_kd.core.progress import Progress
 from asr_kd.core.runtime import set_threads
-from asr_kd.decode.recognise import Recogniser, all_shards, describe
+from asr_kd.decode.recognise import Recogniser, add_recogniser_arguments, all_shards, describe
 from asr_kd.graph.scales import Scales
 from asr_kd.graph.search import SearchConfig
 from asr_kd.models.ensemble import models_fingerprint
@@ -24,23 +24,13 @@ from asr_kd.models.ensemble import models_fingerprint
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `asr-kd decode`."""
     parser.add_argument("shards", nargs="+", type=Path, help="shards or folders to recognise")
-    parser.add_argument(
-        "--model",
-        nargs="+",
-        required=True,
-        type=Path,
-        help="model.safetensors or its folder; the posteriors of several are averaged",
-    )
-    parser.add_argument("--graph", required=True, type=Path, help="folder written by asr-kd graph")
+    add_recogniser_arguments(parser)
     parser.add_argument(
         "--scales", type=Path, help="tune.json of asr-kd tune, or its folder (default: acoustic 1, prior 1)"
     )
     parser.add_argument("--nbest", type=int, default=1, help="also write that many hypotheses an utterance, as `nbest`")
     parser.add_argument("--beam", type=float, default=SearchConfig.beam, help="width of the search (default 11)")
-    parser.add_argument("--out", required=True, type=Path, help="folder for the result")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ... (default auto)")
     parser.add_argument("--precision", default="auto", help="auto, bf16 or float32")
-    parser.add_argument("--threads", type=int, help="CPU threads of one operation")
 
 
 def run(args: argparse.Namespace) -> int:

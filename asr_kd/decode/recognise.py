@@ -1,5 +1,6 @@
 """Recognition of shards: the model's scores through the graph. `decode` and `tune` share it."""
 
+import argparse
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -29,6 +30,21 @@ class Scored:
     log_p_TC: np.ndarray
 
 
+def add_recogniser_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of all verbs that recognise."""
+    parser.add_argument(
+        "--model",
+        nargs="+",
+        required=True,
+        type=Path,
+        help="model.safetensors or its folder; the posteriors of several are averaged",
+    )
+    parser.add_argument("--graph", required=True, type=Path, help="folder written by asr-kd graph")
+    parser.add_argument("--out", required=True, type=Path, help="folder for the result")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ... (default auto)")
+    parser.add_argument("--threads", type=int, help="CPU threads of one operation")
+
+
 class Recogniser:
     """A model, or an ensemble of several, and a graph that belong together."""
 
@@ -41,11 +57,14 @@ class Recogniser:
         self.search_seconds = 0.0
         self.audio_seconds = 0.0
 
-    def score(self, shards: list[Path], progress: Progress | None = None) -> Iterator[Scored]:
-        """Log-posteriors of every utterance, shard by shard, short utterances first within a shard."""
+    def score(self, shards: list[Path], progress: Progress | None = None, every: int = 1) -> Iterator[Scored]:
+        """Log-posteriors of every utterance, shard by shard, short utterances first within a shard.
+
+        every: 2 leaves out every other utterance of a shard in this order, 3 two of three, ...
+        """
         for path in shards:
             shard = open_shard(path)
-            rows = sorted(range(len(shard.entries)), key=lambda r: shard.entries[r].seconds)
+            rows = sorted(range(len(shard.entries)), key=lambda r: shard.entries[r].seconds)[every // 2 :: every]
             for start in range(0, len(rows), UTTERANCES_PER_BATCH):
                 batch = rows[start : start + UTTERANCES_PER_BATCH]
                 waves = [shard.audio(r) for r in batch]

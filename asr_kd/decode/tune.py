@@ -14,9 +14,10 @@ import jiwer
 from asr_kd.core.files import write_json
 from asr_kd.core.runtime import set_threads
 from asr_kd.corpora.text import normalise
-from asr_kd.decode.recognise import Recogniser, all_shards
+from asr_kd.decode.recognise import Recogniser, add_recogniser_arguments, all_shards
 from asr_kd.graph.scales import Scales
 from asr_kd.graph.search import SearchConfig
+from asr_kd.models.ensemble import models_fingerprint
 
 ACOUSTIC_SCALES = (0.4, 0.55, 0.75, 1.0, 1.3, 1.7)
 PRIOR_SCALES = (0.3, 0.6, 1.0)
@@ -29,34 +30,19 @@ NARROW = SearchConfig(beam=9.0, max_active=1000)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `asr-kd tune`."""
     parser.add_argument("shards", nargs="+", type=Path, help="labelled held-out shards or folders")
-    parser.add_argument(
-        "--model",
-        nargs="+",
-        required=True,
-        type=Path,
-        help="model.safetensors or its folder; the posteriors of several are averaged",
-    )
-    parser.add_argument("--graph", required=True, type=Path, help="folder written by asr-kd graph")
-    parser.add_argument("--out", required=True, type=Path, help="folder for the result")
+    add_recogniser_arguments(parser)
     parser.add_argument("--acoustic", type=float, nargs="+", default=ACOUSTIC_SCALES, help="scales to try")
     parser.add_argument("--prior", type=float, nargs="+", default=PRIOR_SCALES, help="shares of the log-priors to try")
-    parser.add_argument("--max-minutes", type=float, default=20.0, help="use at most so much held-out speech")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ... (default auto)")
-    parser.add_argument("--threads", type=int, help="CPU threads of one operation")
+    parser.add_argument("--max-minutes", type=float, default=20.0, help="use so much at most (%(default)g)")
 
 
 def run(args: argparse.Namespace) -> int:
     """The verb."""
     set_threads(args.threads)
     recogniser = Recogniser(args.model, args.graph, args.device)
-    shards, _ = all_shards(args.shards)
-    scored, seconds = [], 0.0
-    for item in recogniser.score(shards):
-        if item.text and normalise(item.text):
-            scored.append(item)
-            seconds += item.seconds
-        if seconds > 60 * args.max_minutes:
-            break
+    shards, seconds = all_shards(args.shards)
+    every = max(1, math.ceil(seconds / 60 / args.max_minutes))
+    scored = [item for item in recogniser.score(shards, every=every) if normalise(item.text or "")]
     if not scored:
         raise ValueError(f"{args.shards[0]}: no utterance has text. Scales are tuned on labelled held-out data.")
     searcher = recogniser.searcher(NARROW)
@@ -68,7 +54,8 @@ def run(args: argparse.Namespace) -> int:
             hypotheses = [normalise(" ".join(recogniser.search(searcher, s.log_p_TC, scales))) for s in scored]
             trials.append({"acoustic": acoustic, "prior": prior, "wer": jiwer.wer(references, hypotheses)})
     best = choose(trials, words=sum(len(r.split()) for r in references))
-    write_json(args.out / "tune.json", {**best, "utterances": len(scored), "trials": trials})
+    made = {"model": models_fingerprint(args.model), "graph": recogniser.graph.fingerprint, "utterances": len(scored)}
+    write_json(args.out / "tune.json", {**best, **made, "trials": trials})
     print(
         f"acoustic scale {best['acoustic']}, prior share {best['prior']}: WER {best['wer']:.1%} on "
         f"{len(scored)} held-out utterances",
