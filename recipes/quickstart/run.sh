@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # Quick start: synthetic voices (espeak-ng), no download. A few minutes of labelled speech (--labelled MINUTES: others)
-# train teachers, they label what has no text, and a small streaming student learns from that.   9 min on 2 cores.
+# train a teacher, it labels what has no text, and a small streaming student learns from that.   9 min on 2 cores.
 # Results: exp/quickstart/report.html and results.json.
 . "$(dirname "$0")/../../tools/recipe.sh" "$@"
 
 shards=$exp/shards
-first_teachers=1 generations=(teacher) oracle_epochs=9 by=snr title="Quick start: synthetic voices"
+first_teachers=1 generations=() oracle_epochs=12 by=snr title="Quick start: synthetic voices"
 
-stage 0 "manifests"               asr-kd prepare voices --unlabelled-minutes 50 \
+stage 0 "manifests"               asr-kd prepare voices --unlabelled-minutes 60 \
                                     ${labelled:+--labelled-minutes "$labelled"} --out $exp/manifests
 stage 1 "shards"                  asr-kd shard $exp/manifests/{labelled,dev,unlabelled,hidden,test}.jsonl --out $shards
 
