@@ -172,6 +172,13 @@ def test_patience_ends_a_run_that_no_longer_gains(streams, tmp_path):
     assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 3
 
 
+def test_the_last_weights_are_kept_when_held_out_data_cannot_judge(streams, tmp_path):
+    labelled, _, dev = streams
+    still = replace(CONFIG, optim=OptimConfig(lr=1e-9), ema_decay=0.0, patience=2, best_by="last")
+    result = fit(new_model(), [(labelled, 1.0)] * 4, dev, still, tmp_path)
+    assert not result.stopped_early and result.best_step == result.steps
+
+
 def test_newbob_halves_the_rate_until_its_floor(streams, tmp_path):
     labelled, _, dev = streams
     optim = OptimConfig(lr=1e-9, decay="newbob", floor=0.2, warmup=0)

@@ -49,8 +49,9 @@ class TrainConfig:
     loss: LossConfig = field(default_factory=LossConfig)
     ema_decay: float = 0.99
     """Weights are averaged over about 1 / (1 - ema_decay) steps for held-out tests and the final model; 0 is off."""
-    best_by: Literal["dev_loss", "dev_frame_accuracy"] = "dev_loss"
-    """What decides which weights are kept."""
+    best_by: Literal["dev_loss", "dev_frame_accuracy", "last"] = "dev_loss"
+    """What decides which weights are kept; `last` keeps those at the end of the run, where held-out alignments are too
+    bad to judge by."""
     patience: int | None = 10
     """Training stops after so many sub-epochs without improvement; null goes on to the end of the schedule."""
     save_minutes: float = 5.0

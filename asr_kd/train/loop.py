@@ -197,7 +197,8 @@ class _Run:
         state, config = self.state, self.config
         model: Any = self.model if self.average is None else self.average.module
         result = evaluate(model, self._dev_batches(), config.loss, self.precision)
-        value = -result.loss if config.best_by == "dev_loss" else result.frame_accuracy
+        values = {"dev_loss": -result.loss, "dev_frame_accuracy": result.frame_accuracy, "last": state.step}
+        value = values[config.best_by]
         if state.best is None or value > state.best:
             state.best, state.best_step, state.without_gain = value, state.step, 0
             state.best_dev_loss, state.best_dev_frame_accuracy = result.loss, result.frame_accuracy
