@@ -2,6 +2,7 @@
 # AN4: 20% of the speakers labelled (--labelled FILE: others), the rest without text.   20 min on 2 cores.
 # --labelled all: the teacher alone, trained on all text (give it an --exp of its own).
 # Results: exp/an4/report.html and results.json.
+# WER test: teacher 28.3, labelled only 34.4, distilled 28.6, oracle 19.3 (seed 0)
 . "$(dirname "$0")/../../tools/recipe.sh" "$@"
 
 shards=$exp/shards
