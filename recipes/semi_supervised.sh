@@ -54,7 +54,7 @@ if ((${all_text:-0})); then
   stage 8 "teacher"               asr-kd train $shards/labelled "${training[@]}" \
                                     --config $conf/teacher_on_labels.yaml --out $exp/teacher
   stage 9 "tune teacher"          asr-kd tune $shards/dev --model $exp/teacher --graph $exp/graph --out $exp/tune/teacher
-  systems+=(teacher) students=() compared=()
+  systems+=(teacher) students=() compared=() shown=(--student teacher)
 else
   # The generations together label for the student. For the oracle alone the last also aligns the text that was hidden.
   teachers=("${first[@]}")
@@ -75,7 +75,7 @@ else
                                     --set epochs=$oracle_epochs --out $exp/student_oracle
   join
   students=(student_labelled_only student_distilled student_oracle)
-  compared=(--baseline student_labelled_only --oracle student_oracle)
+  compared=(--baseline student_labelled_only --oracle student_oracle) shown=()
 fi
 
 # Scales are chosen on held-out labelled speakers; the test is then decoded once.
@@ -102,4 +102,5 @@ stage 17 "scores"                 asr-kd score --ref $exp/manifests/test.jsonl -
                                     ${compared[@]+"${compared[@]}"} --out $exp/scores
 stage 18 "report"                 asr-kd report --scores $exp/scores --audio $shards/test --metrics "${metrics[@]}" \
                                     --config "${configs[@]}" --title "$title" \
+                                    ${shown[@]+"${shown[@]}"} \
                                     --seed "$seed" --command "$recipe_command" --started "$SECONDS_STARTED" --out $exp
