@@ -12,7 +12,7 @@
 dev=(--dev $shards/dev)
 
 # Flat start, tied states, alignments. First teachers learn them and align anew. Where there are several they differ in
-# their seeds, and their mean is right more often than any of them.
+# their seeds, and their mean is usually right more often than one of them.
 stage 2 "senones"                 asr-kd align $shards/labelled --also $shards/dev --config $conf/align.yaml \
                                     --lexicon $exp/manifests/lexicon.txt --out $exp/aligned
 systems=(first_teacher)

@@ -137,6 +137,12 @@ def test_scores_are_weighed_as_the_scales_say(tone_shards, trained):
     np.testing.assert_allclose(recogniser.scaled(scored.log_p_TC, Scales(0.5, 0.25)), expected_TC, rtol=1e-5)
 
 
+def test_a_part_of_the_utterances_is_taken_evenly_from_all_shards(tone_shards, trained):
+    recogniser = Recogniser([trained / "model"], trained / "graph", "cpu", "float32")
+    ids = [scored.id for scored in recogniser.score(tone_shards)]
+    assert [scored.id for scored in recogniser.score(tone_shards, every=5)] == ids[::5]
+
+
 def test_scales_come_from_a_file_or_its_folder_and_nothing_else(tmp_path):
     file = tmp_path / "tune.json"
     file.write_text(json.dumps({"acoustic": 0.5, "prior": 0.25, "wer": 0.1}))

@@ -188,8 +188,8 @@ def test_help_shows_the_purpose_the_options_and_the_stages(toy: Toy) -> None:
 
 
 def test_help_also_shows_the_stages_of_what_a_recipe_sources(toy: Toy) -> None:
-    (toy.root / "recipes/shared.sh").write_text('for x in a b; do\n  $run 2 "rest of $x" true\ndone\n')
-    toy.write(RECIPE[: RECIPE.index("stage 2")] + "run=stage\n. recipes/shared.sh\n")
+    (toy.root / "recipes/shared.sh").write_text('for x in a b; do\n  stage 2 "rest of $x" true\ndone\n')
+    toy.write(RECIPE[: RECIPE.index("stage 2")] + ". recipes/shared.sh\n")
     text = toy.run("--help").stdout
     assert text.index("1  sort words") < text.index("2  rest of $x")
     assert "stage 2  rest of b: done" in toy.run().stdout
@@ -223,6 +223,8 @@ def test_a_wrong_option_is_refused_before_anything_runs(toy: Toy, options: list[
 def test_seeds_have_folders_of_their_own_and_exp_is_relative_to_the_caller(toy: Toy, tmp_path: Path) -> None:
     toy.run("--seed", "3")
     assert (toy.root / "exp/toy-seed3/count.txt").exists()
+    toy.run("--labelled", "all")
+    assert (toy.root / "exp/toy-all/count.txt").exists()
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     assert toy.run("--exp", "mine", cwd=elsewhere).returncode == 0

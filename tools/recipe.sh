@@ -31,7 +31,7 @@ Options:
   --stage N         run from stage N on, again what is done (what was interrupted goes on)
   --stop-stage M    stop after stage M
   --seed S          seed of training (default 0); results in exp/$name-seedS unless it is 0
-  --labelled X      how much is labelled (see above; not all recipes have it)
+  --labelled X      how much is labelled (see above; not all recipes have it); "all" has results in exp/$name-all
   --exp DIR         where all results go (default exp/$name)
   --threads N       threads of one operation (default: one a core)
   --dry-run         print the commands of the stages, run nothing
@@ -42,7 +42,7 @@ HELP
   local sourced # what the recipe sources after this file has stages too
   sourced=$(sed -nE 's/^\. (recipes\/[^ ]+)$/\1/p' "$recipe_file")
   # shellcheck disable=SC2086  # none or one
-  cat "$recipe_file" $sourced | sed -nE 's/^ *(stage|stage_bg|\$[a-z_]+) +([0-9]+) +"([^"]*)".*/  \2  \3/p' | sort -n -s -k 1,1 | uniq
+  cat "$recipe_file" $sourced | sed -nE 's/^ *stage(_bg)? +([0-9]+) +"([^"]*)".*/  \2  \3/p' | sort -n -s -k 1,1 | uniq
 }
 
 option_value() { # OPTION COUNT [VALUE]
@@ -80,6 +80,7 @@ while (($#)); do
 done
 if [[ -z $exp ]]; then
   exp=exp/$name
+  [[ $labelled != all ]] || exp+=-all
   [[ $seed == 0 ]] || exp+=-seed$seed
 fi
 if [[ $exp == *[[:space:]]* ]]; then

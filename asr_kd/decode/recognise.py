@@ -60,11 +60,13 @@ class Recogniser:
     def score(self, shards: list[Path], progress: Progress | None = None, every: int = 1) -> Iterator[Scored]:
         """Log-posteriors of every utterance, shard by shard, short utterances first within a shard.
 
-        every: 2 leaves out every other utterance of a shard in this order, 3 two of three, ...
+        every: 2 leaves out every other utterance in this order, 3 two of three, ...
         """
+        seen = 0
         for path in shards:
             shard = open_shard(path)
-            rows = sorted(range(len(shard.entries)), key=lambda r: shard.entries[r].seconds)[every // 2 :: every]
+            rows = sorted(range(len(shard.entries)), key=lambda r: shard.entries[r].seconds)
+            seen, rows = seen + len(rows), rows[-seen % every :: every]
             for start in range(0, len(rows), UTTERANCES_PER_BATCH):
                 batch = rows[start : start + UTTERANCES_PER_BATCH]
                 waves = [shard.audio(r) for r in batch]

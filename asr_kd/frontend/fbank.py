@@ -58,8 +58,6 @@ class FrontEndConfig:
         for name in ("sample_rate", "mel_bins", "frame_length_s", "frame_shift_s", "stack", "mean_window_s", "cepstra"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"frontend.{name} is {getattr(self, name)}; it must be positive")
-        if self.mean not in ("causal", "utterance"):
-            raise ValueError(f"frontend.mean is {self.mean}; it is causal or utterance")
         if self.mel_bins < 4:
             raise ValueError(f"frontend.mel_bins is {self.mel_bins}; at least 4 filters are needed")
         if self.cepstra > self.mel_bins:

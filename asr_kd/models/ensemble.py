@@ -1,4 +1,4 @@
-"""Several models that answer as one: the mean of their posteriors, which is right more often than any of them."""
+"""Several models that answer as one: the mean of their posteriors, usually right more often than one of them."""
 
 import math
 from collections.abc import Sequence
