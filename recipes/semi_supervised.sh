@@ -6,6 +6,7 @@
 #                       `teacher`; may be empty: then the first teachers are the teacher
 #   all_text=1          nothing is hidden: the teacher learns labels alone (conf/teacher_on_labels.yaml), no students
 #   oracle_epochs=N     passes over all audio of the student that is given all text
+#   lm_options=(...)    of the language model; may be empty
 #   by=FIELD            conditions of the test whose WER is shown apart
 #   title=TEXT          of the report
 
@@ -30,7 +31,7 @@ join
 stage 4 "realignment"             asr-kd align $shards/labelled --also $shards/dev --model "${first[@]}" \
                                     --lexicon $exp/aligned/lexicon.txt --out $exp/realigned
 stage 5 "graph"                   asr-kd graph $exp/manifests/labelled.jsonl --lexicon $exp/aligned/lexicon.txt \
-                                    --inventory $exp/aligned --out $exp/graph
+                                    --inventory $exp/aligned ${lm_options[@]+"${lm_options[@]}"} --out $exp/graph
 training=(--alignments $exp/realigned "${dev[@]}" --seed "$seed")
 
 # Each generation labels what has no text for the next. Soft targets go through the lattices of a search, so lexicon and

@@ -3,11 +3,13 @@
 import itertools
 import math
 import random
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from asr_kd.graph.classes import read_classes, with_classes
 from asr_kd.graph.ngram import BOS, EOS, perplexity, read_arpa, train_ngram
 
 WORDS = ["A", "B", "C", "D", "E"]
@@ -174,3 +176,53 @@ def grammar_cost(grammar, words: list[int], backoff: int) -> float:
 def test_a_vocabulary_that_cannot_be_recognised_is_refused(vocabulary):
     with pytest.raises(ValueError, match="language model"):
         train_ngram(["A"], vocabulary)
+
+
+CLASSES = {"FIRST": ("A", "B"), "LAST": ("D", "E")}
+
+
+@settings(max_examples=60, deadline=None)
+@given(sentences_of_few_words, st.integers(1, 3), st.integers(1, 3), st.sampled_from([0.0, 0.5, 0.9]))
+def test_a_model_with_classes_is_a_distribution_and_survives_its_file(sentences, order, class_order, weight):
+    model = with_classes(train_ngram(sentences, WORDS, order), sentences, CLASSES, weight, class_order)
+    assert model.vocabulary == {*WORDS, EOS}
+    for history in ([], [BOS], ["A"], [BOS, "A"], ["A", "B"], ["B", "UNKNOWN"], ["A", "B", "C"], [BOS, "D", "D"]):
+        assert total_probability(model, history) == pytest.approx(1, abs=1e-6)
+        assert all(model.log10_prob(w, history) > -20 for w in model.vocabulary)
+
+
+def test_words_of_a_class_are_expected_where_others_of_it_were_seen():
+    text = ["A D", "B E", "A E C"] * 3
+    plain = train_ngram(text, WORDS)
+    model = with_classes(plain, text, CLASSES)
+    assert model.log10_prob("D", ["B"]) > plain.log10_prob("D", ["B"])  # never seen, but A D, A E and B E were
+    p_word, p_class = (
+        10 ** plain.log10_prob("D", [BOS, "A"]),
+        10
+        ** train_ngram(
+            [s.replace("A", "X").replace("B", "X").replace("D", "Y").replace("E", "Y") for s in text],
+            ["C", "X", "Y"],
+            2,
+        ).log10_prob("Y", ["X"]),
+    )
+    assert 10 ** model.log10_prob("D", [BOS, "A"]) == pytest.approx(0.5 * p_word + 0.5 * p_class * (3 + 1) / (9 + 2))
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("ONE A B\nTWO C A\n", r"classes.txt:2: A is in class ONE already"),
+        ("ONE A B\nONE C D\n", r"classes.txt:2: class ONE is declared twice"),
+        ("ONE A\n", r"classes.txt:1: class ONE needs at least two words"),
+        ("# none\nONE X Y\n", r"none of its words is in the lexicon"),
+    ],
+)
+def test_word_classes_that_cannot_be_are_refused_by_line(tmp_path, text, message):
+    (tmp_path / "classes.txt").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        read_classes(tmp_path / "classes.txt", WORDS)
+
+
+def test_classes_of_a_corpus_name_words_of_its_dictionary(tmp_path):
+    file = Path(__file__).parent.parent / "manifests" / "an4_classes.txt"
+    assert read_classes(file, ["A", "B", "MAY", "C"]) == {"LETTER": ("A", "B", "C"), "MONTH": ("MAY",)}

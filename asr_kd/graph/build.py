@@ -3,7 +3,9 @@ HCLG = senones o context o lexicon o grammar:
 
   asr-kd graph exp/manifests/labelled.jsonl --lexicon exp/align/lexicon.txt --inventory exp/align --out exp/graph
 
-Every word of the lexicon can be recognised, also those that the text lacks. --arpa takes a language model of your own.
+Every word of the lexicon can be recognised, also those that the text lacks. Where text is little, --classes FILE
+helps: a line for each kind of word (`LETTER A B C ...`, `MONTH MAY JUNE ...`), whose words then share their places in
+sentences. --arpa takes a language model of your own.
 """
 
 import argparse
@@ -17,6 +19,7 @@ import kaldifst
 from asr_kd.core.files import atomic_path, fingerprint, read_json, sha256_file, write_json
 from asr_kd.corpora.manifest import read_manifest
 from asr_kd.corpora.text import normalise
+from asr_kd.graph.classes import read_classes, with_classes
 from asr_kd.graph.hclg import decoding_graph
 from asr_kd.graph.ngram import BOS, EOS, read_arpa, train_ngram
 from asr_kd.inventory.lexicon import Lexicon
@@ -65,6 +68,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--inventory", required=True, type=Path, help="inventory.json or the folder that holds it")
     parser.add_argument("--out", required=True, type=Path, help="folder for HCLG.fst, graph.json and lm.arpa")
     parser.add_argument("--order", type=int, default=3, help="n of the n-gram model (default 3)")
+    parser.add_argument("--classes", type=Path, help="word classes, `NAME word word ...` a line")
+    parser.add_argument(
+        "--class-weight", type=float, default=0.5, help="share of the class model in the language model (default 0.5)"
+    )
     parser.add_argument("--arpa", type=Path, help="use this language model instead of training one")
 
 
@@ -72,6 +79,8 @@ def run(args: argparse.Namespace) -> int:
     """The verb."""
     if bool(args.text) == bool(args.arpa):
         raise ValueError("give either labelled text to train a language model on, or --arpa FILE")
+    if args.arpa and args.classes:
+        raise ValueError("--classes goes with text to train on: an --arpa model is taken as it is")
     inventory = Inventory.load(args.inventory)
     lexicon = Lexicon.read(args.lexicon)
     arpa = args.arpa
@@ -83,7 +92,10 @@ def run(args: argparse.Namespace) -> int:
         if not sentences:
             raise ValueError(f"{args.text[0]}: holds no text to train a language model on")
         arpa = args.out / "lm.arpa"
-        train_ngram(sentences, lexicon.words, args.order).write_arpa(arpa)
+        model = train_ngram(sentences, lexicon.words, args.order)
+        if args.classes:
+            model = with_classes(model, sentences, read_classes(args.classes, lexicon.words), args.class_weight)
+        model.write_arpa(arpa)
     else:
         _check_arpa(arpa, lexicon)
     fst, words = decoding_graph(inventory, lexicon, arpa)

@@ -122,7 +122,7 @@ def perplexity(model: NgramModel, sentences: Iterable[Sentence]) -> Perplexity:
     """Perplexity over normalised sentences (text or lists of words). ValueError when there are none."""
     log10_sum, tokens, unknown = 0.0, 0, 0
     for sentence in sentences:
-        words = [BOS, *_words(sentence), EOS]
+        words = [BOS, *sentence_words(sentence), EOS]
         for position in range(1, len(words)):
             log_p = model.log10_prob(words[position], words[max(0, position - model.order + 1) : position])
             if log_p == -math.inf:
@@ -178,7 +178,8 @@ def train_ngram(
     return NgramModel(grams)
 
 
-def _words(sentence: Sentence) -> Sequence[str]:
+def sentence_words(sentence: Sentence) -> Sequence[str]:
+    """Words of a sentence given as text or as words."""
     return sentence.split() if isinstance(sentence, str) else sentence
 
 
@@ -189,7 +190,7 @@ def _count(sentences: Iterable[Sentence], vocabulary: frozenset[str], order: int
     """
     raw: list[Counter[Gram]] = [Counter() for _ in range(order)]
     for sentence in sentences:
-        tokens = [BOS, *(w if w in vocabulary else _OOV for w in _words(sentence)), EOS]
+        tokens = [BOS, *(w if w in vocabulary else _OOV for w in sentence_words(sentence)), EOS]
         for end in range(1, len(tokens)):
             if tokens[end] == _OOV:
                 continue
