@@ -7,6 +7,7 @@
 #   all_text=1          nothing is hidden: the teacher learns labels alone (conf/teacher_on_labels.yaml), no students
 #   oracle_epochs=N     passes over all audio of the student that is given all text
 #   lm_options=(...)    of the language model; may be empty
+#   transcripts=1       the language model also learns what each teacher hears in the unlabelled audio
 #   by=FIELD            conditions of the test whose WER is shown apart
 #   title=TEXT          of the report
 
@@ -36,31 +37,39 @@ training=(--alignments $exp/realigned "${dev[@]}" --seed "$seed")
 
 # Each generation labels what has no text for the next. Soft targets go through the lattices of a search, so lexicon and
 # language model correct them.
-labeller=${systems[0]}
-stage 6 "tune $labeller"          asr-kd tune $shards/dev --model "${first[@]}" --graph $exp/graph \
-                                    --out "$exp/tune/$labeller"
+graph=$exp/graph labeller=${systems[0]}
 for generation in ${generations[@]+"${generations[@]}"}; do
+  scales=$exp/targets/scales/$labeller
+  if ((${transcripts:-0})); then
+    stage 6 "tune $labeller for transcripts" asr-kd tune $shards/dev --model $(models_of "$labeller") --graph $graph \
+                                    --out "$exp/transcripts/scales/$labeller"
+    stage 6 "transcripts by $labeller" asr-kd decode $shards/unlabelled --model $(models_of "$labeller") --graph $graph \
+                                    --scales "$exp/transcripts/scales/$labeller" --out "$exp/transcripts/$labeller"
+    stage 6 "graph after $labeller" asr-kd graph $exp/manifests/labelled.jsonl "$exp/transcripts/$labeller/hyp.jsonl" \
+                                    --lexicon $exp/aligned/lexicon.txt --inventory $exp/aligned \
+                                    ${lm_options[@]+"${lm_options[@]}"} --out "$exp/transcripts/graph/$labeller"
+    graph=$exp/transcripts/graph/$labeller
+  fi
+  stage 6 "tune $labeller"        asr-kd tune $shards/dev --model $(models_of "$labeller") --graph $graph --out "$scales"
   stage 7 "targets by $labeller"  asr-kd label $shards/unlabelled --teacher $(models_of "$labeller") \
-                                    --graph $exp/graph --scales "$exp/tune/$labeller" --out "$exp/targets/$labeller"
+                                    --graph $graph --scales "$scales" --out "$exp/targets/$labeller"
   stage 8 "$generation"           asr-kd distill --unlabelled $shards/unlabelled --targets "$exp/targets/$labeller" \
                                     --teacher $(models_of "$labeller") --labelled $shards/labelled "${training[@]}" \
                                     --config "$conf/$generation.yaml" --out "$exp/$generation"
   labeller=$generation
   systems+=("$labeller")
-  stage 9 "tune $labeller"        asr-kd tune $shards/dev --model "$exp/$labeller" --graph $exp/graph \
-                                    --out "$exp/tune/$labeller"
 done
 
 if ((${all_text:-0})); then
   stage 8 "teacher"               asr-kd train $shards/labelled "${training[@]}" \
                                     --config $conf/teacher_on_labels.yaml --out $exp/teacher
-  stage 9 "tune teacher"          asr-kd tune $shards/dev --model $exp/teacher --graph $exp/graph --out $exp/tune/teacher
   systems+=(teacher) students=() compared=() shown=(--student teacher)
 else
   # The generations together label for the student. For the oracle alone the last also aligns the text that was hidden.
+  stage 9 "tune teacher"          asr-kd tune $shards/dev --model $(models_of teacher) --graph $graph --out $exp/tune/teacher
   teachers=("${first[@]}")
   if ((${#generations[@]})); then teachers=("${generations[@]/#/$exp/}"); fi
-  stage_bg 10 "targets"           asr-kd label $shards/unlabelled --teacher "${teachers[@]}" --graph $exp/graph \
+  stage_bg 10 "targets"           asr-kd label $shards/unlabelled --teacher "${teachers[@]}" --graph $graph \
                                     --scales $exp/tune/teacher --out $exp/targets/teacher
   # Three students of one size: with the labelled text only (baseline); distilled; with all the text (oracle).
   stage_bg 11 "labelled-only student" asr-kd train $shards/labelled "${training[@]}" --config $conf/student.yaml \
@@ -79,16 +88,17 @@ else
   compared=(--baseline student_labelled_only --oracle student_oracle) shown=()
 fi
 
-# Scales are chosen on held-out labelled speakers; the test is then decoded once.
-for student in ${students[@]+"${students[@]}"}; do
-  stage_bg 15 "tune $student"     asr-kd tune $shards/dev --model "$exp/$student" --graph $exp/graph \
-                                    --out "$exp/tune/$student"
-  systems+=("$student")
+# Scales are chosen on held-out labelled speakers; the test is then decoded once. All systems have the same graph.
+systems+=(${students[@]+"${students[@]}"})
+for system in "${systems[@]}"; do
+  [[ $system == teacher && -z ${all_text:-} ]] ||
+    stage_bg 15 "tune $system"    asr-kd tune $shards/dev --model $(models_of "$system") --graph $graph \
+                                    --out "$exp/tune/$system"
 done
 join
 hypotheses=() metrics=("${systems[0]}=${first[0]}/metrics.jsonl")
 for system in "${systems[@]}"; do
-  stage_bg 16 "decode $system"    asr-kd decode $shards/test --model $(models_of "$system") --graph $exp/graph \
+  stage_bg 16 "decode $system"    asr-kd decode $shards/test --model $(models_of "$system") --graph $graph \
                                     --scales "$exp/tune/$system" --out "$exp/decode/$system"
   hypotheses+=("$system=$exp/decode/$system")
   [[ $system == "${systems[0]}" ]] || metrics+=("$system=$exp/$system/metrics.jsonl")

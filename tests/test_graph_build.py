@@ -5,7 +5,7 @@ import pytest
 
 from asr_kd.cli import main
 from asr_kd.graph.build import load_graph
-from asr_kd.graph.ngram import read_arpa
+from asr_kd.graph.ngram import read_arpa, train_ngram
 from asr_kd.graph.search import SearchConfig, Searcher
 from asr_kd.inventory.senones import NO_PHONE, Inventory
 
@@ -141,3 +141,23 @@ def test_a_damaged_graph_is_refused_by_name(parts, name, damage, message):
     file.unlink() if damage is None else file.write_bytes(damage(file.read_bytes()))
     with pytest.raises(ValueError, match=message):
         load_graph(parts / "graph")
+
+
+def test_hypotheses_are_text_to_learn_from_and_a_broken_line_is_named(parts, capsys):
+    hypotheses = parts / "hyp.jsonl"
+    hypotheses.write_text('{"id": "a", "text": "a bee"}\n{"id": "b", "text": ""}\n{"id": "c", "text": null}\n')
+    assert graph(parts, hypotheses) == 0
+    assert read_arpa(parts / "graph" / "lm.arpa").log10_prob("BEE", ["A"]) > -0.5
+    for line, told in (("not JSON", "line 1: not a JSON object"), ('{"text": 7}', "line 1: text is 7; text or null")):
+        hypotheses.write_text(line + "\n")
+        assert graph(parts, hypotheses, out="other") == 2
+        assert f"{hypotheses}: {told}" in capsys.readouterr().err
+
+
+def test_classes_are_refused_beside_a_language_model_of_ones_own(parts, capsys):
+    (parts / "classes.txt").write_text("INSECT BEE A\n")
+    assert graph(parts, parts / "text.txt", "--classes", parts / "classes.txt") == 0
+    plain = train_ngram(["see a bee"], ["A", "BEE", "SEA", "SEE"])
+    assert read_arpa(parts / "graph" / "lm.arpa").log10_prob("A", ["A"]) > plain.log10_prob("A", ["A"])
+    assert graph(parts, "--arpa", parts / "graph" / "lm.arpa", "--classes", parts / "classes.txt") == 2
+    assert "an --arpa model is taken as it is" in capsys.readouterr().err

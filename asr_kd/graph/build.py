@@ -1,4 +1,4 @@
-"""Trains an n-gram language model from the text of the given labelled manifests or text files and compiles
+"""Trains an n-gram language model from the text of the given manifests, hypotheses or text files and compiles
 HCLG = senones o context o lexicon o grammar:
 
   asr-kd graph exp/manifests/labelled.jsonl --lexicon exp/align/lexicon.txt --inventory exp/align --out exp/graph
@@ -9,6 +9,7 @@ sentences. --arpa takes a language model of your own.
 """
 
 import argparse
+import json
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +18,6 @@ from pathlib import Path
 import kaldifst
 
 from asr_kd.core.files import atomic_path, fingerprint, read_json, sha256_file, write_json
-from asr_kd.corpora.manifest import read_manifest
 from asr_kd.corpora.text import normalise
 from asr_kd.graph.classes import read_classes, with_classes
 from asr_kd.graph.hclg import decoding_graph
@@ -62,7 +62,10 @@ def load_graph(folder: str | Path) -> Graph:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `asr-kd graph`."""
     parser.add_argument(
-        "text", nargs="*", type=Path, help="labelled manifests (.jsonl) or plain text, one sentence a line"
+        "text",
+        nargs="*",
+        type=Path,
+        help="labelled manifests or hypotheses (.jsonl), or plain text, one sentence a line",
     )
     parser.add_argument("--lexicon", required=True, type=Path, help="words to be recognised and their pronunciations")
     parser.add_argument("--inventory", required=True, type=Path, help="inventory.json or the folder that holds it")
@@ -134,15 +137,22 @@ def _check_arpa(arpa: Path, lexicon: Lexicon) -> None:
 
 
 def read_sentences(path: Path) -> Iterator[list[str]]:
-    """Normalised sentences of a manifest or of a text file, empty ones left out. ValueError names the file."""
-    if path.suffix == ".jsonl":
-        lines: Iterator[str] = (u.text or "" for u in read_manifest(path))
-    else:
-        try:
-            lines = iter(path.read_text(encoding="utf-8").splitlines())
-        except (OSError, UnicodeDecodeError) as e:
-            raise ValueError(f"{path}: not readable as text ({e}). Give a manifest or a text file.") from None
-    for line in lines:
+    """Normalised sentences of a text file, a manifest or hypotheses (`text` of each line), empty ones left out.
+
+    ValueError names the file, and the line that is not JSON.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as e:
+        raise ValueError(f"{path}: not readable as text ({e}). Give a manifest or a text file.") from None
+    for number, line in enumerate(lines, 1):
+        if path.suffix == ".jsonl" and line.strip():
+            try:
+                line = json.loads(line).get("text") or ""
+            except (json.JSONDecodeError, AttributeError):
+                raise ValueError(f"{path}: line {number}: not a JSON object. Give a manifest or a text file.") from None
+            if not isinstance(line, str):
+                raise ValueError(f"{path}: line {number}: text is {line!r}; text or null is needed")
         words = normalise(line).split()
         if words:
             yield words

@@ -3,7 +3,7 @@
 # are kept, their tail, temperature, hard labels, clean input. Needs recipes/an4/run.sh first (the same --exp and --seed).
 . "$(dirname "$0")/../../tools/recipe.sh" "$@"
 
-shards=$exp/shards out=$exp/ablation
+shards=$exp/shards out=$exp/ablation graph=$exp/transcripts/graph/second_teacher
 clean=(augment.noise_probability=0 augment.gain_db=[0,0] augment.spec_time_masks=0 augment.spec_mel_masks=0)
 
 # name=options of asr-kd distill
@@ -11,7 +11,7 @@ variants=(k1="--k 1" k5="--k 5" kall="" renormalised="--tail renormalise" k5_ren
   hard="--hard" T2="--temperature 2" T4="--temperature 4" clean="--set ${clean[*]}")
 
 stage 0 "all posteriors"          asr-kd label $shards/unlabelled --teacher $exp/{second_teacher,teacher} \
-                                    --graph $exp/graph --scales $exp/tune/teacher --k 255 --out $out/targets_all
+                                    --graph $graph --scales $exp/tune/teacher --k 255 --out $out/targets_all
 
 hypotheses=("k = 20, tail, soft, T = 1, noisy=$exp/decode/student_distilled")
 for variant in "${variants[@]}"; do
@@ -26,12 +26,12 @@ done
 join
 for variant in "${variants[@]}"; do
   label=${variant%%=*}
-  stage_bg 2 "tune $label"        asr-kd tune $shards/dev --model $out/$label --graph $exp/graph --out $out/tune/$label
+  stage_bg 2 "tune $label"        asr-kd tune $shards/dev --model $out/$label --graph $graph --out $out/tune/$label
 done
 join
 for variant in "${variants[@]}"; do
   label=${variant%%=*}
-  stage_bg 3 "decode $label"      asr-kd decode $shards/test --model $out/$label --graph $exp/graph \
+  stage_bg 3 "decode $label"      asr-kd decode $shards/test --model $out/$label --graph $graph \
                                     --scales $out/tune/$label --out $out/decode/$label
 done
 join
