@@ -4,7 +4,8 @@
 #   first_options=(...) of their training; may be empty
 #   generations=(...)   the teachers after them, each taught by the one before with conf/GENERATION.yaml, the last called
 #                       `teacher`; may be empty: then the first teachers are the teacher
-#   all_text=1          nothing is hidden: the teacher learns labels alone (conf/teacher_on_labels.yaml), no students
+#   all_text=1          nothing is hidden: two teachers learn labels alone (conf/teacher_on_labels.yaml) and answer as
+#                       one, no students
 #   oracle_epochs=N     passes over all audio of the student that is given all text
 #   lm_options=(...)    of the language model; may be empty
 #   transcripts=1       the language model also learns what each teacher hears in the unlabelled audio
@@ -21,7 +22,11 @@ systems=(first_teacher)
 ((${#generations[@]} || ${all_text:-0})) || systems=(teacher)
 first=("$exp/${systems[0]}")
 ((first_teachers == 1)) || for ((n = 0; n < first_teachers; n++)); do first[n]=$exp/${systems[0]}_$n; done
-models_of() { if [[ $1 == "${systems[0]}" ]]; then echo "${first[@]}"; else echo "$exp/$1"; fi; }
+models_of() {
+  if [[ $1 == "${systems[0]}" ]]; then echo "${first[@]}"
+  elif [[ $1 == teacher ]] && ((${all_text:-0})); then echo "$exp"/teacher_{0,1}
+  else echo "$exp/$1"; fi
+}
 
 for ((n = 0; n < first_teachers; n++)); do
   stage_bg 3 "${systems[0]} $n"   asr-kd train $shards/labelled --alignments $exp/aligned "${dev[@]}" \
@@ -61,8 +66,11 @@ for generation in ${generations[@]+"${generations[@]}"}; do
 done
 
 if ((${all_text:-0})); then
-  stage 8 "teacher"               asr-kd train $shards/labelled "${training[@]}" \
-                                    --config $conf/teacher_on_labels.yaml --out $exp/teacher
+  for n in 0 1; do
+    stage_bg 8 "teacher $n"       asr-kd train $shards/labelled --alignments $exp/realigned "${dev[@]}" \
+                                    --config $conf/teacher_on_labels.yaml --seed $((10 * seed + n)) --out $exp/teacher_$n
+  done
+  join
   systems+=(teacher) students=() compared=() shown=(--student teacher)
 else
   # The generations together label for the student. For the oracle alone the last also aligns the text that was hidden.
@@ -101,7 +109,8 @@ for system in "${systems[@]}"; do
   stage_bg 16 "decode $system"    asr-kd decode $shards/test --model $(models_of "$system") --graph $graph \
                                     --scales "$exp/tune/$system" --out "$exp/decode/$system"
   hypotheses+=("$system=$exp/decode/$system")
-  [[ $system == "${systems[0]}" ]] || metrics+=("$system=$exp/$system/metrics.jsonl")
+  models=($(models_of "$system"))
+  [[ $system == "${systems[0]}" ]] || metrics+=("$system=${models[0]}/metrics.jsonl")
 done
 join
 
