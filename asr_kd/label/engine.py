@@ -49,7 +49,7 @@ def run_shards(
             else:
                 pool.submit(shard, alone=count[shard] > 0)
                 at_work.add(shard)
-        for outcome in pool.outcomes(POLL_S) if at_work else ():
+        for outcome in pool.outcomes(POLL_S) if at_work or waiting else ():
             on_outcome(outcome)
             if outcome.kind == "audio" or outcome.shard not in at_work:
                 continue

@@ -36,10 +36,12 @@ class _Actor:
         else:
             threading.Thread(target=worker.run, args=(self._inbox.get,), daemon=True).start()
 
+    def ready(self) -> Outcome:
+        """Answers when the actor has a place in the cluster and its teacher."""
+        return Outcome("", "ready") if self._broken is None else Outcome("", "broken", reason=self._broken)
+
     def label(self, shard: str) -> Outcome:
         """Label a shard."""
-        if self._broken is not None:
-            return Outcome(shard, "broken", reason=self._broken)
         answer = self._outcomes.setdefault(shard, queue.Queue())
         self._inbox.put(shard)
         outcome = answer.get()
@@ -56,6 +58,9 @@ class _Handle:
 
     def __init__(self, actor: Any) -> None:
         self.actor = actor
+        self.starting: Any | None = actor.ready.remote()
+        """None when it is ready. A cluster that lost a node may have no place for it: then it never is, and others do
+        the work."""
         self.shards: dict[Any, str] = {}
         self.alone = False
 
@@ -77,11 +82,11 @@ class RayPool:
 
     def room(self, alone: bool = False) -> bool:
         """As `Pool` says."""
-        return freest(self._workers, alone) is not None
+        return freest(self._ready(), alone) is not None
 
     def submit(self, shard: str, alone: bool = False) -> None:
         """As `Pool` says."""
-        worker = freest(self._workers, alone)
+        worker = freest(self._ready(), alone)
         assert worker is not None, "submit without room"
         worker.shards[worker.actor.label.remote(shard)] = shard
         worker.alone = alone
@@ -89,6 +94,7 @@ class RayPool:
     def outcomes(self, timeout_s: float) -> Iterator[Outcome]:
         """As `Pool` says."""
         owners = {ref: worker for worker in self._workers for ref in worker.shards}
+        owners |= {worker.starting: worker for worker in self._workers if worker.starting is not None}
         ready, _ = ray.wait(list(owners), num_returns=1, timeout=timeout_s)
         for ref in ready:
             worker = owners[ref]
@@ -97,10 +103,13 @@ class RayPool:
             except ray.exceptions.RayActorError as e:
                 yield from self._replace(worker, e)
                 continue
-            shard = worker.shards.pop(ref)
-            worker.alone = worker.alone and bool(worker.shards)
             if outcome.kind == "broken":
                 raise ValueError(outcome.reason)
+            if outcome.kind == "ready":
+                worker.starting = None
+                continue
+            shard = worker.shards.pop(ref)
+            worker.alone = worker.alone and bool(worker.shards)
             self._losses = 0
             if outcome.kind == "done":
                 yield Outcome(shard, "audio", outcome.seconds)
@@ -111,6 +120,9 @@ class RayPool:
         for worker in self._workers:
             ray.kill(worker.actor)
         ray.shutdown()
+
+    def _ready(self) -> list[_Handle]:
+        return [worker for worker in self._workers if worker.starting is None]
 
     def _replace(self, worker: _Handle, error: Exception) -> Iterator[Outcome]:
         self._losses += 1
