@@ -1,0 +1,147 @@
+"""Who works on which shard of a folder, so that machines that share it seldom do the same work twice.
+
+Claims only save work. What makes a shard count once is the rename of its sidecar, and a shard gives the same bytes
+whoever labels it: when a claim is lost or taken over too early, a sidecar is written again as it was.
+"""
+
+import json
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from asr_kd.core.files import atomic_path
+
+LEASE_S = 120.0
+"""A claim whose file has not been touched for so long is nobody's."""
+
+
+class Claims:
+    """The claims of one run in a folder that others may share; a thread keeps them fresh.
+
+    Clocks of machines need not agree: a claim is stale when this run has seen its file unchanged for a lease. One of a
+    process of this machine that has ended is stale at once.
+    """
+
+    def __init__(self, folder: Path, lease_s: float = LEASE_S) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self.lease_s = folder, lease_s
+        self._me = {"machine": _machine(), "host": socket.gethostname(), "pid": os.getpid()}
+        self._me |= {"started": _started(os.getpid()), "run": uuid.uuid4().hex}
+        self._held: set[str] = set()
+        self._seen: dict[str, tuple[Any, float]] = {}
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._keep_fresh, daemon=True)
+
+    def __enter__(self) -> "Claims":
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._stop.set()
+        self._thread.join()
+        for name in list(self._held):
+            self.drop(name)
+
+    def take(self, name: str) -> bool:
+        """Claim a shard. False while another run, alive as far as can be told, has it."""
+        path = self._path(name)
+        try:
+            with open(path, "x", encoding="utf-8") as f:
+                json.dump(self._me, f)
+        except FileExistsError:
+            if not self._is_stale(path):
+                return False
+            with atomic_path(path) as temporary:
+                temporary.write_text(json.dumps(self._me), encoding="utf-8")
+            if _read(path) != self._me:  # another took it over at the same moment
+                return False
+        self._held.add(name)
+        return True
+
+    def drop(self, name: str) -> None:
+        """Give a claim back; one that was taken over stays with its new holder."""
+        self._held.discard(name)
+        path = self._path(name)
+        if _read(path) == self._me:
+            path.unlink(missing_ok=True)
+
+    def running(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Shards that are claimed and by whom (`host`, `pid`), those of dead processes of this machine left out."""
+        for path in sorted(self.folder.glob("*.json")):
+            holder = _read(path)
+            if holder is not None and not _is_dead(holder):
+                yield path.stem, holder
+
+    def _path(self, name: str) -> Path:
+        return self.folder / f"{name}.json"
+
+    def _is_stale(self, path: Path) -> bool:
+        holder = _read(path)
+        if holder is not None and _is_dead(holder):
+            return True
+        try:
+            state = (path.stat().st_mtime_ns, holder)
+        except FileNotFoundError:
+            return True
+        before, since = self._seen.get(path.name, (None, 0.0))
+        if before != state:
+            self._seen[path.name] = (state, time.monotonic())
+            return False
+        return time.monotonic() - since > self.lease_s
+
+    def _keep_fresh(self) -> None:
+        while not self._stop.wait(self.lease_s / 4):
+            for name in list(self._held):
+                with suppress(FileNotFoundError):
+                    os.utime(self._path(name))
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """What a claim says; None when it is gone or was cut off in the making."""
+    try:
+        holder = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return holder if isinstance(holder, dict) else None
+
+
+def _is_dead(holder: dict[str, Any]) -> bool:
+    """Whether the holder is a process of this machine that has ended; False where that cannot be told."""
+    if holder.get("machine") != _machine():
+        return False
+    return _started(int(holder.get("pid", 0))) != holder.get("started")
+
+
+def _machine() -> str:
+    """Tells machines apart, and containers with process numbers of their own."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot}/{os.stat('/proc/self/ns/pid').st_ino}"
+    except OSError:
+        return socket.gethostname()
+
+
+def _started(pid: int) -> str | None:
+    """When a process of this machine started, in the kernel's ticks; None when it does not run."""
+    try:
+        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None if Path("/proc/self/stat").exists() or not _answers(pid) else "running"
+    return None if state in "ZX" else fields[18]  # field 22 of the line: numbers are given anew, ticks are not
+
+
+def _answers(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

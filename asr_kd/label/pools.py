@@ -1,0 +1,190 @@
+"""Workers of a labelling job: what a pool of them promises, and the pool of processes on this machine.
+
+Workers are processes of their own even when there is only one: a recording that brings down a decoder ends a worker,
+not the job.
+"""
+
+import ctypes
+import multiprocessing
+import os
+import signal
+from collections import deque
+from collections.abc import Iterator, Sequence, Sized
+from contextlib import suppress
+from dataclasses import replace
+from multiprocessing.connection import Connection, wait
+from typing import Protocol, TypeVar
+
+import torch
+
+from asr_kd.core.runtime import handle_signals_on_their_own_stack
+from asr_kd.label.job import LabelJob, Labeller, Outcome, Worker
+
+SHARDS_AHEAD = 2
+"""Shards that a worker has at most: one at the teacher, one being read."""
+PR_SET_PDEATHSIG = 1
+MOST_STARTS = 3
+"""Times that a worker process may end before it is ready to work."""
+
+
+class Pool(Protocol):
+    """Workers that label shards, each a few at a time."""
+
+    def room(self, alone: bool = False) -> bool:
+        """Whether some worker can take a shard more; alone: whether some worker has none."""
+
+    def submit(self, shard: str, alone: bool = False) -> None:
+        """Give a shard to the worker with the fewest. alone: that worker gets no other until it is done."""
+
+    def outcomes(self, timeout_s: float) -> Iterator[Outcome]:
+        """What came in; waits for the first up to `timeout_s`. ValueError when workers cannot be made ready."""
+
+    def close(self) -> None:
+        """End all workers at once; shards in work are dropped."""
+
+
+class HasShards(Protocol):
+    """A worker as far as handing out shards goes."""
+
+    alone: bool
+    """Whether it may get no other shard until it has none."""
+
+    @property
+    def shards(self) -> Sized:
+        """The shards that it has."""
+
+
+W = TypeVar("W", bound=HasShards)
+
+
+def freest(workers: Sequence[W], alone: bool) -> W | None:
+    """The worker with the fewest shards among those that may get one more; alone: among those that have none."""
+    most = 1 if alone else SHARDS_AHEAD
+    return min((w for w in workers if len(w.shards) < most and not w.alone), key=lambda w: len(w.shards), default=None)
+
+
+class _Process:
+    """One worker process and the shards that it has."""
+
+    def __init__(self, job: LabelJob) -> None:
+        self.job = job
+        self.shards: deque[str] = deque()
+        self.alone = False
+        self.starts = 0
+        """Since it was last ready."""
+        self._start()
+
+    def _start(self) -> None:
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload([__name__])
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=_work, args=(self.job, theirs), daemon=True)
+        self.process.start()
+        self.starts += 1
+        theirs.close()
+
+    def restart(self) -> tuple[list[str], str]:
+        """Start anew after the process ended; returns the shards that it had and how it ended."""
+        self.process.join()
+        code = self.process.exitcode or 0
+        ended = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        lost = list(self.shards)
+        self.shards.clear()
+        self.alone = False
+        self.pipe.close()
+        if self.starts == MOST_STARTS:
+            raise ValueError(f"worker processes end with {ended} before they are ready. Is there enough memory?")
+        self._start()
+        return lost, f"the worker process ended with {ended}"
+
+
+class ProcessPool:
+    """Worker processes on this machine; on GPUs they take turns over those that are there."""
+
+    def __init__(self, job: LabelJob, workers: int) -> None:
+        gpus = torch.cuda.device_count() if job.device in ("auto", "cuda") else 0
+        jobs = [replace(job, device=f"cuda:{n % gpus}") if gpus else job for n in range(workers)]
+        self._workers = [_Process(j) for j in jobs]
+
+    def room(self, alone: bool = False) -> bool:
+        """As `Pool` says."""
+        return freest(self._workers, alone) is not None
+
+    def submit(self, shard: str, alone: bool = False) -> None:
+        """As `Pool` says."""
+        worker = freest(self._workers, alone)
+        assert worker is not None, "submit without room"
+        worker.shards.append(shard)
+        worker.alone = alone
+        with suppress(BrokenPipeError):  # that it ended is seen in `outcomes`
+            worker.pipe.send(shard)
+
+    def outcomes(self, timeout_s: float) -> Iterator[Outcome]:
+        """As `Pool` says."""
+        by_pipe = {w.pipe: w for w in self._workers}
+        for ready in wait(list(by_pipe), timeout_s):
+            assert isinstance(ready, Connection)
+            yield from self._messages(by_pipe[ready])
+
+    def close(self) -> None:
+        """As `Pool` says."""
+        for worker in self._workers:
+            worker.process.kill()
+        for worker in self._workers:
+            worker.process.join()
+            worker.pipe.close()
+
+    def _messages(self, worker: _Process) -> Iterator[Outcome]:
+        try:
+            while worker.pipe.poll():
+                outcome = worker.pipe.recv()
+                if outcome.kind == "broken":
+                    raise ValueError(outcome.reason)
+                if outcome.kind == "ready":
+                    worker.starts = 0
+                    continue
+                if outcome.kind != "audio" and outcome.shard in worker.shards:
+                    worker.shards.remove(outcome.shard)
+                    worker.alone = worker.alone and bool(worker.shards)
+                yield outcome
+        except (EOFError, ConnectionResetError):
+            lost, reason = worker.restart()
+            yield from (Outcome(shard, "failed", reason=reason) for shard in lost)
+
+
+def workers_here(device: str) -> int:
+    """How many workers this machine's devices suggest: one a GPU, or one that has all cores."""
+    return max(1, torch.cuda.device_count()) if device in ("auto", "cuda") else 1
+
+
+def _work(job: LabelJob, pipe: Connection) -> None:
+    """The life of a worker process."""
+    _end_with_parent()
+    handle_signals_on_their_own_stack()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends us
+
+    def tell(outcome: Outcome) -> None:
+        try:
+            pipe.send(outcome)
+        except (BrokenPipeError, ConnectionResetError):  # nobody is left to work for
+            os._exit(1)
+
+    def receive() -> str | None:
+        try:
+            return pipe.recv()
+        except (EOFError, ConnectionResetError):
+            os._exit(1)
+
+    try:
+        labeller = Labeller(job)
+    except Exception as e:
+        tell(Outcome("", "broken", reason=str(e)))
+        return
+    tell(Outcome("", "ready"))
+    Worker(labeller, tell).run(receive)
+
+
+def _end_with_parent() -> None:
+    """Let the kernel end this process with its parent (Linux); elsewhere the closed pipe does, after the next batch."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # the parent is the fork server, which ends with ours

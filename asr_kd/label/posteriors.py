@@ -1,0 +1,137 @@
+"""One shard on its way from audio to soft targets: read in batches, through the teacher, selected, as a table.
+
+Batches depend on the shard and the config alone, so labelling a shard again, anywhere, gives the same table.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from asr_kd.label.encoding import Quantiser, encode_table
+from asr_kd.label.lattices import LatticePosteriors
+from asr_kd.label.selection import SelectionConfig, select
+from asr_kd.models.inference import Inference, pad_waves
+from asr_kd.shards.reader import Shard
+from asr_kd.train.targets import FrameTargets
+
+SELECT_BLOCK_FRAMES = 4096
+"""Frames that posteriors are selected from at a time; bounds the copies of (frames, classes)."""
+
+
+@dataclass(frozen=True)
+class LabelConfig:
+    """How shards are labelled."""
+
+    selection: SelectionConfig = field(default_factory=SelectionConfig)
+    quantiser: Quantiser = field(default_factory=Quantiser)
+    frames_per_batch: int = 8000
+    """Frames of a batch at the model's frame shift, padding included (8000 of 30 ms: 4 minutes)."""
+
+    def __post_init__(self) -> None:
+        if self.frames_per_batch < 1:
+            raise ValueError(f"--frames-per-batch {self.frames_per_batch}: at least one frame is needed")
+
+
+@dataclass
+class Features:
+    """A batch on the way to the teacher."""
+
+    rows: list[int]
+    x_BTF: Tensor
+    frames_B: Tensor
+    seconds: float
+    """Of audio, that of rows set aside included."""
+
+
+class ShardLabels:
+    """The labels of one shard in the making. `read` may run ahead of `label` in another thread."""
+
+    def __init__(
+        self, shard: Shard, teacher: Inference, config: LabelConfig, lattices: LatticePosteriors | None = None
+    ) -> None:
+        """lattices: what posteriors are put through first."""
+        self.shard, self.teacher, self.config, self.lattices = shard, teacher, config, lattices
+        self._results: list[FrameTargets | str] = ["not labelled"] * len(shard.entries)
+
+    def batches(self) -> list[list[int]]:
+        """Rows of each batch, longest first: of like length, at most `frames_per_batch` with padding (or one row)."""
+        seconds = [e.seconds for e in self.shard.entries]
+        most = self.config.frames_per_batch * self.teacher.frontend.frame_shift_s
+        batches: list[list[int]] = []
+        for row in sorted(range(len(seconds)), key=lambda r: (-seconds[r], r)):
+            longest = seconds[batches[-1][0]] if batches else seconds[row]
+            if batches and (len(batches[-1]) + 1) * longest <= most:
+                batches[-1].append(row)
+            else:
+                batches.append([row])
+        return batches
+
+    def read(self, rows: list[int]) -> Features:
+        """Audio and features of a batch; what cannot be used is left out and set aside with its reason."""
+        good, waves = [], []
+        for row in rows:
+            try:
+                wave = self.shard.audio(row)
+            except ValueError as e:
+                self._results[row] = str(e)
+                continue
+            if not np.isfinite(wave).all():
+                self._results[row] = "the audio holds samples that are not finite"
+            elif not self.teacher.frontend.num_frames(len(wave)):
+                self._results[row] = f"{len(wave)} samples are too short for one frame"
+            else:
+                good.append(row)
+                waves.append(wave)
+        seconds = sum(self.shard.entries[row].seconds for row in rows)
+        if not good:
+            return Features([], torch.empty(0), torch.empty(0), seconds)
+        wave_BN, samples_B = pad_waves(waves)
+        x_BTF, frames_B = self.teacher.frontend(wave_BN.to(self.teacher.device), samples_B)
+        return Features(good, x_BTF, frames_B.cpu(), seconds)
+
+    def label(self, batch: Features) -> None:
+        """Put a batch through the teacher and keep its targets."""
+        if batch.rows:
+            for row, result in zip(batch.rows, self._targets(batch), strict=True):
+                self._results[row] = result
+
+    def table(self) -> pa.Table:
+        """The sidecar table, one row per utterance in the shard's order, when all batches are labelled."""
+        return encode_table([e.id for e in self.shard.entries], self._results, self.config.quantiser)
+
+    def _targets(self, batch: Features) -> Iterator[FrameTargets | str]:
+        """Of each utterance of the batch its targets, or why there are none."""
+        log_p_BTC = self.teacher.log_posteriors(batch.x_BTF, batch.frames_B)
+        frames = batch.frames_B.tolist()
+        log_p_NC = torch.cat([log_p_TC[:n] for log_p_TC, n in zip(log_p_BTC, frames, strict=True)])
+        del log_p_BTC
+        finite_N = (~torch.isnan(log_p_NC).any(-1)).cpu().numpy()
+        if self.lattices is not None and finite_N.all():
+            mixed = [self.lattices(log_p_TC.cpu().numpy()) for log_p_TC in log_p_NC.split(frames)]
+            log_p_NC = torch.from_numpy(np.concatenate(mixed))
+        blocks = [select(block_TC, self.config.selection) for block_TC in log_p_NC.split(SELECT_BLOCK_FRAMES)]
+        ids_NK = np.concatenate([b.ids_TK for b in blocks])
+        log_p_NK = np.concatenate([b.log_p_TK for b in blocks])
+        log_tail_N = np.concatenate([b.log_tail_T for b in blocks])
+        start = 0
+        for n in frames:
+            span = slice(start, start + n)
+            start += n
+            if finite_N[span].all():
+                yield FrameTargets(ids_NK[span], log_p_NK[span], log_tail_N[span])
+            else:
+                yield "the teacher's posteriors are not finite"
+
+
+def label_shard(
+    shard: Shard, teacher: Inference, config: LabelConfig, lattices: LatticePosteriors | None = None
+) -> pa.Table:
+    """The sidecar table of a shard, step after step in one thread. Nothing is written."""
+    labels = ShardLabels(shard, teacher, config, lattices)
+    for rows in labels.batches():
+        labels.label(labels.read(rows))
+    return labels.table()
