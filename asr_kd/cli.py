@@ -21,6 +21,8 @@ VERBS = {
     "score": ("asr_kd.score.score", "hypotheses + references -> WER with intervals"),
     "report": ("asr_kd.report.report", "scores -> results.json and report.html"),
     "results": ("asr_kd.report.results", "runs of several seeds -> RESULTS.md"),
+    "bench": ("asr_kd.bench.bench", "rates of this machine, measured"),
+    "plan": ("asr_kd.bench.plan", "hours + a rate -> time, machines, bytes and cost of labelling"),
 }
 
 

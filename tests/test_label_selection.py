@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr_kd.label.selection import SelectionConfig, select
+from asr_kd.label.selection import CPU_BLOCK_FRAMES, SelectionConfig, select, select_batch
 
 
 def posteriors(seed, frames=5, classes=12, spread=3.0):
@@ -54,3 +54,27 @@ def test_keeping_all_classes_leaves_nothing_over():
 def test_wrong_settings_are_refused_by_name(wrong):
     with pytest.raises(ValueError, match=rf"selection\.{next(iter(wrong))}"):
         SelectionConfig(**wrong)
+
+
+def test_frames_are_selected_one_by_one_however_many_there_are():
+    log_p_TC = posteriors(0, frames=2 * CPU_BLOCK_FRAMES + 3)
+    config = SelectionConfig(k=4, mass=0.8)
+    kept = select(log_p_TC, config)
+    for t in (0, CPU_BLOCK_FRAMES - 1, CPU_BLOCK_FRAMES, 2 * CPU_BLOCK_FRAMES + 2):
+        alone = select(log_p_TC[t : t + 1], config)
+        np.testing.assert_array_equal(kept.ids_TK[t], alone.ids_TK[0])
+        np.testing.assert_array_equal(kept.log_p_TK[t], alone.log_p_TK[0])
+        assert kept.log_tail_T[t] == alone.log_tail_T[0]
+
+
+def test_a_batch_is_selected_without_its_padding_and_what_is_not_finite_is_named():
+    log_p_BTC = torch.stack([posteriors(seed, frames=6) for seed in range(3)])
+    log_p_BTC[0, 4:] = torch.nan  # padding
+    log_p_BTC[2, 1] = torch.nan
+    first, second, third = select_batch(log_p_BTC, torch.tensor([4, 6, 6]), SelectionConfig(k=3))
+    for got, log_p_TC in ((first, log_p_BTC[0, :4]), (second, log_p_BTC[1])):
+        expected = select(log_p_TC, SelectionConfig(k=3))
+        np.testing.assert_array_equal(got.ids_TK, expected.ids_TK)
+        np.testing.assert_array_equal(got.log_p_TK, expected.log_p_TK)
+        np.testing.assert_array_equal(got.log_tail_T, expected.log_tail_T)
+    assert third is None

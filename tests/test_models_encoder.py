@@ -8,7 +8,7 @@ from asr_kd.frontend.fbank import FrontEndConfig
 from asr_kd.inventory.senones import Inventory
 from asr_kd.models.acoustic import build_model
 from asr_kd.models.config import PRESETS, ModelConfig, model_config
-from asr_kd.models.encoder import LstmEncoder
+from asr_kd.models.encoder import LEAST_STEPS, LstmEncoder, stretches
 
 INVENTORY = Inventory.monophone(["SIL", "A", "B"])
 BOTH_WAYS = ModelConfig(layers=2, hidden=6, bidirectional=True)
@@ -31,6 +31,36 @@ def test_an_utterances_scores_do_not_depend_on_its_neighbours(config, lengths):
     for x_TF, logits_TC, n in zip(x_BTF, batch_BTC, lengths, strict=True):
         alone_1TC = model(x_TF[None, :n], torch.tensor([n]))
         torch.testing.assert_close(logits_TC[:n], alone_1TC[0], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("config", [BOTH_WAYS, ONE_WAY], ids=["bidirectional", "lookahead"])
+@given(lengths=st.lists(st.integers(1, 30), min_size=2, max_size=8))
+def test_a_model_that_is_only_asked_leaves_padding_out_and_answers_the_same(config, lengths):
+    model = model_of(config)
+    x_BTF, frames_B = torch.randn(len(lengths), max(lengths) + 2, 192), torch.tensor(lengths)
+    whole_BTC = model(x_BTF, frames_B)
+    with torch.inference_mode():
+        trimmed_BTC = model(x_BTF, frames_B)
+    assert trimmed_BTC.shape == whole_BTC.shape
+    for trimmed_TC, whole_TC, n in zip(trimmed_BTC, whole_BTC, lengths, strict=True):
+        torch.testing.assert_close(trimmed_TC[:n], whole_TC[:n], atol=1e-5, rtol=1e-5)
+
+
+@given(lengths=st.lists(st.integers(0, 300), min_size=1, max_size=60))
+def test_stretches_hold_every_frame_once_and_little_else(lengths):
+    frames = sorted(lengths, reverse=True)
+    cut = stretches(frames)
+    assert [start for start, _, _ in cut] == [0, *(stop for _, stop, _ in cut[:-1])]
+    assert cut[-1][1] == max(1, frames[0])
+    assert all(active >= sum(n > start for n in frames) for start, _, active in cut)
+    assert all(stop - start >= LEAST_STEPS for start, stop, _ in cut[:-1])
+    assert sum((stop - start) * active for start, stop, active in cut) <= max(1, frames[0]) * len(frames)
+
+
+def test_a_batch_of_very_different_lengths_is_hardly_padded():
+    frames = list(range(200, 0, -2))
+    computed = sum((stop - start) * active for start, stop, active in stretches(frames))
+    assert computed < 1.12 * sum(frames) < len(frames) * frames[0]
 
 
 def test_the_bidirectional_encoder_is_pytorchs_packed_lstm():

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -9,6 +10,8 @@ from asr_kd.train.targets import FrameTargets
 
 MOST_CLASSES_PER_FRAME = 255
 """The number kept in a frame is stored as one byte."""
+CPU_BLOCK_FRAMES = 256
+"""Frames selected from at a time: their copies of (frames, classes) stay in cache, and none is fetched anew."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,27 @@ def select(log_p_TC: Tensor, config: SelectionConfig) -> FrameTargets:
     log_p_TC: log-posteriors (natural log, each frame sums to 1) on any device; the result lies in main memory.
     With fewer than k classes all are kept and the tail is empty (-inf).
     """
+    if log_p_TC.device.type != "cpu":
+        return _select(log_p_TC, config)
+    return _join([_select(block_TC, config) for block_TC in log_p_TC.split(CPU_BLOCK_FRAMES)])
+
+
+def select_batch(log_p_BTC: Tensor, frames_B: Tensor, config: SelectionConfig) -> list[FrameTargets | None]:
+    """`select` for each utterance of a padded batch, without a copy of the batch; None where one is not finite.
+
+    log_p_BTC: log-posteriors; what lies behind an utterance's frames is not read.  frames_B: frames of each.
+    """
+    frames = frames_B.tolist()
+    if log_p_BTC.device.type == "cpu":
+        chosen = [select(log_p_TC[:n], config) for log_p_TC, n in zip(log_p_BTC, frames, strict=True)]
+    else:  # one transfer for all
+        inside_BT = torch.arange(log_p_BTC.shape[1], device=log_p_BTC.device) < frames_B.to(log_p_BTC.device)[:, None]
+        chosen = _split(select(log_p_BTC[inside_BT], config), frames)
+    # A frame's posteriors are normalised: one NaN among its logits makes all of them NaN, the likeliest too.
+    return [None if np.isnan(targets.log_p_TK).any() else targets for targets in chosen]
+
+
+def _select(log_p_TC: Tensor, config: SelectionConfig) -> FrameTargets:
     classes = log_p_TC.shape[1]
     log_p_TK, ids_TK = log_p_TC.topk(min(config.k, classes), dim=-1)
     # Summed over what is left: 1 - sum(p) would have no digits to spare where the teacher is sure.
@@ -48,3 +72,21 @@ def select(log_p_TC: Tensor, config: SelectionConfig) -> FrameTargets:
     return FrameTargets(
         ids_TK.int().cpu().numpy(), log_p_TK.float().cpu().numpy(), log_tail_T.float().clamp(max=0).cpu().numpy()
     )
+
+
+def _join(parts: list[FrameTargets]) -> FrameTargets:
+    """Targets of consecutive frames as one."""
+    if len(parts) == 1:
+        return parts[0]
+    return FrameTargets(
+        np.concatenate([p.ids_TK for p in parts]),
+        np.concatenate([p.log_p_TK for p in parts]),
+        np.concatenate([p.log_tail_T for p in parts]),
+    )
+
+
+def _split(targets: FrameTargets, frames: list[int]) -> list[FrameTargets]:
+    """Targets of consecutive frames as those of utterances of so many frames each."""
+    ends = np.cumsum(frames)[:-1]
+    columns = (targets.ids_TK, targets.log_p_TK, targets.log_tail_T)
+    return [FrameTargets(*parts) for parts in zip(*(np.split(c, ends) for c in columns), strict=True)]

@@ -4,8 +4,13 @@ Each direction is an `nn.LSTM` of its own over padded, time-major input; the bac
 reversed within its own length. That equals packed sequences and is faster: packing leaves oneDNN's LSTM kernels.
 Measured on 2 cores of an AVX512 Xeon, torch 2.11, 2 bidirectional layers, forward and backward, milliseconds
 (packed / two directions): 128 cells, 32 x 200 frames 2345 / 279; 256 cells, 16 x 200 frames 1515 / 267.
+
+A model that is only asked computes little padding: utterances that have ended leave the batch in a few steps
+(`stretches`). Measured with 5 x 768 cells on a batch of speechocean762's longest utterances, 22 of 3 to 11 s, 49% of it
+padding: 17.7 s of one core's time before, 12.9 s so.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -13,6 +18,14 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from asr_kd.models.config import ModelConfig
+
+ACTIVE_SHARE = 0.9
+"""A new stretch begins where so many of the last one's utterances are left, or fewer."""
+LEAST_STEPS = 4
+"""Steps of the shortest stretch: oneDNN orders the weights anew for each, which costs about three steps."""
+
+Stretch = tuple[int, int, int]
+"""First time step, the one behind the last, and how many utterances go through them."""
 
 
 class LstmEncoder(nn.Module):
@@ -37,12 +50,21 @@ class LstmEncoder(nn.Module):
 
         Output t has seen inputs up to t + lookahead; behind the end of an utterance it sees zeros.
         """
+        frames_B = frames_B.to(x_BTF.device)
+        if torch.is_grad_enabled() or x_BTF.device.type != "cpu" or len(x_BTF) == 1:
+            return self._forward(x_BTF, frames_B, None)
+        falling_B, order_B = frames_B.sort(descending=True, stable=True)
+        trimmed = stretches(falling_B.tolist())
+        if torch.equal(falling_B, frames_B):
+            return self._forward(x_BTF, frames_B, trimmed)
+        return self._forward(x_BTF[order_B], falling_B, trimmed)[order_B.argsort()]
+
+    def _forward(self, x_BTF: Tensor, frames_B: Tensor, trimmed: list[Stretch] | None) -> Tensor:
         x_TBF = x_BTF.transpose(0, 1).contiguous()
-        frames_B = frames_B.to(x_TBF.device)
         reversal_TB = reversal(frames_B, x_TBF.shape[0])
         heard_TB1 = (torch.arange(x_TBF.shape[0], device=x_TBF.device)[:, None] < frames_B).unsqueeze(-1)
         for layer, lookahead in zip(self.layers, self.lookaheads, strict=True):
-            x_TBF = layer(x_TBF, reversal_TB)
+            x_TBF = layer(x_TBF, reversal_TB, trimmed)
             if isinstance(lookahead, LookAhead):
                 x_TBF = lookahead(x_TBF * heard_TB1)
             x_TBF = self.dropout(x_TBF)
@@ -81,13 +103,46 @@ class LstmLayer(nn.Module):
         self.projection = nn.Linear(cells, config.projection, bias=False) if config.projection else None
         self.width = config.projection or cells
 
-    def forward(self, x_TBF: Tensor, reversal_TB: Tensor) -> Tensor:
-        """(T, B, width). reversal_TB: see `reversal`; only read when there is a backward direction."""
-        h_TBH, _ = self.forwards(x_TBF)
+    def forward(self, x_TBF: Tensor, reversal_TB: Tensor, trimmed: list[Stretch] | None = None) -> Tensor:
+        """(T, B, width). reversal_TB: see `reversal`; only read when there is a backward direction.
+
+        trimmed: `stretches` of the batch, longest utterance first; None computes all of its padding.
+        """
+        h_TBH = _run(self.forwards, x_TBF, trimmed)
         if self.backwards is not None:
-            back_TBH, _ = self.backwards(_Reverse.apply(x_TBF, reversal_TB))
+            back_TBH = _run(self.backwards, _Reverse.apply(x_TBF, reversal_TB), trimmed)
             h_TBH = torch.cat([h_TBH, _Reverse.apply(back_TBH, reversal_TB)], dim=-1)
         return h_TBH if self.projection is None else self.projection(h_TBH)
+
+
+def stretches(frames: Sequence[int]) -> list[Stretch]:
+    """Stretches of time in which about the same utterances are heard. frames: of each utterance, falling."""
+    cut: list[Stretch] = []
+    start, active = 0, len(frames)
+    last = max(1, frames[0])
+    for left in range(len(frames) - 1, 0, -1):
+        end = frames[left]  # behind it, the first `left` utterances go on
+        if left <= ACTIVE_SHARE * active and end - start >= LEAST_STEPS and end < last:
+            cut.append((start, end, active))
+            start, active = end, left
+    return [*cut, (start, last, active)]
+
+
+def _run(lstm: nn.LSTM, x_TBF: Tensor, trimmed: list[Stretch] | None) -> Tensor:
+    """The LSTM's output (T, B, H); zeros where `trimmed` leaves frames out."""
+    if trimmed is None or len(trimmed) == 1:
+        return lstm(x_TBF)[0]
+    out_TBH = None
+    state: tuple[Tensor, Tensor] | None = None
+    for start, stop, active in trimmed:
+        if state is not None:
+            state = (state[0][:, :active].contiguous(), state[1][:, :active].contiguous())
+        h_TBH, state = lstm(x_TBF[start:stop, :active].contiguous(), state)
+        if out_TBH is None:  # only now is its type known: autocast may have changed it
+            out_TBH = h_TBH.new_zeros(*x_TBF.shape[:2], h_TBH.shape[-1])
+        out_TBH[start:stop, :active] = h_TBH
+    assert out_TBH is not None
+    return out_TBH
 
 
 def reversal(frames_B: Tensor, steps: int) -> Tensor:

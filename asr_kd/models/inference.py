@@ -11,6 +11,11 @@ from asr_kd.frontend.fbank import FrontEnd
 from asr_kd.models.acoustic import AcousticModel
 from asr_kd.models.ensemble import Ensemble
 
+CPU_BLOCK_FRAMES = 256
+"""Frames whose posteriors are normalised at a time: a few megabytes with thousands of classes, which stay in cache."""
+NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "_ALLOC_FAILED")
+"""What PyTorch, cuDNN and cuBLAS say then."""
+
 
 class Inference:
     """A model, or an ensemble, in evaluation mode with its front end on one device."""
@@ -28,12 +33,38 @@ class Inference:
 
     @torch.inference_mode()
     def log_posteriors(self, x_BTF: Tensor, frames_B: Tensor) -> Tensor:
-        """Natural-log posteriors (B, T, C) in float32 on the model's device."""
+        """Natural-log posteriors (B, T, C) in float32 on the model's device; frames behind the end are undefined.
+
+        A batch that does not fit into memory is asked in halves, down to single utterances, and the answer lies in main
+        memory then. Raises what PyTorch raised when one utterance does not fit.
+        """
         if not x_BTF.shape[1]:  # a batch of utterances shorter than one frame, which an LSTM refuses
             return torch.zeros(len(x_BTF), 0, self.model.inventory.size, device=self.device)
+        try:
+            return self._log_posteriors(x_BTF, frames_B)
+        except (RuntimeError, MemoryError) as e:  # torch.OutOfMemoryError is a RuntimeError
+            if len(x_BTF) == 1 or not is_out_of_memory(e):
+                raise
+        # Out here, the error no longer holds on to what had been computed.
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        log_p_BTC = torch.zeros(*x_BTF.shape[:2], self.model.inventory.size)
+        middle = len(x_BTF) // 2
+        for half in (slice(middle), slice(middle, None)):
+            steps = int(frames_B[half].max())
+            log_p_BTC[half, :steps] = self.log_posteriors(x_BTF[half, :steps], frames_B[half]).cpu()
+        return log_p_BTC
+
+    def _log_posteriors(self, x_BTF: Tensor, frames_B: Tensor) -> Tensor:
         with autocast(self.device, self.precision):
-            logits_BTC = self.model(x_BTF.to(self.device), frames_B.to(self.device))
-        return logits_BTC.float().log_softmax(-1)
+            logits_BTC = self.model(x_BTF.to(self.device), frames_B.to(self.device)).float()
+        if self.device.type != "cpu":
+            return logits_BTC.log_softmax(-1)
+        # In place: to fetch another (B, T, C) from the system costs more than the arithmetic.
+        logits_BTC = logits_BTC.contiguous()
+        for block_NC in logits_BTC.flatten(0, 1).split(CPU_BLOCK_FRAMES):
+            block_NC.copy_(block_NC.log_softmax(-1))
+        return logits_BTC
 
     def scores(self, waves: Sequence[np.ndarray], prior_scale: float = 1.0) -> list[np.ndarray]:
         """Log-posteriors less `prior_scale` times the log-priors, (T, C) for each waveform: scaled likelihoods."""
@@ -41,6 +72,11 @@ class Inference:
         log_p_BTC = self.log_posteriors(x_BTF, frames_B)
         score_BTC = (log_p_BTC - prior_scale * self.model.log_prior_C.to(self.device)).cpu().numpy()
         return [score_BTC[i, : int(n)] for i, n in enumerate(frames_B)]
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether PyTorch could not get memory, on whatever device."""
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(t in str(error) for t in NO_MEMORY)
 
 
 def pad_waves(waves: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,305 @@
+"""In one run and on the same audio, hours of audio per second of
+
+  ceiling  the teacher's bare forward pass: features in memory, the best batch size and precision of those tried;
+  job      `asr-kd label` as users run it: tar, FLAC, features, forward pass, selection, encoding, sidecars;
+  plain    one utterance after the other in float32: decode, features, forward pass, top k.
+
+They take turns, round after round, and the ratios are medians over the rounds, since machines are noisy. What the job
+needs before its first batch is measured on one utterance a worker and taken off: real jobs run for hours.
+Without shards, audio is made up; without --teacher, so are the weights. That serves for speed; bytes per hour and the
+kept mass only mean something with a trained teacher on real speech.
+
+  asr-kd bench label --preset teacher-paper --minutes 10 --rounds 5
+  asr-kd bench label exp/shards/unlabelled --teacher exp/teacher --out bench.json
+"""
+
+import argparse
+import contextlib
+import io
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from asr_kd import __version__
+from asr_kd.bench import forward
+from asr_kd.bench.material import PAPER_CLASSES, one_utterance_each, random_teacher, synthetic_shards
+from asr_kd.bench.peak import device_name, flops_per_frame, peak_flops
+from asr_kd.core.files import write_json
+from asr_kd.core.progress import SECONDS_PER_HOUR
+from asr_kd.core.runtime import bf16_is_fast, device
+from asr_kd.label import label
+from asr_kd.label.soft_targets import SoftTargets
+from asr_kd.models.checkpoint import load_model, save_model
+from asr_kd.models.inference import Inference
+from asr_kd.shards.reader import Shard, find_shards, open_shard
+from asr_kd.shards.sidecar import sidecar_path
+
+MOST_START_UP = 0.5
+"""Where start-up is a larger share of the job than this, too little audio was given to take it off."""
+IMPORTS = "import asr_kd.label.label"
+
+
+@dataclass(frozen=True)
+class Round:
+    """Hours of audio per second of each, measured one after the other."""
+
+    ceiling: float
+    job: float
+    plain: float
+    start_up_s: float
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `asr-kd bench label`."""
+    add = parser.add_argument
+    add("shards", nargs="*", type=Path, help="shards or folders of shards; without any, audio is made up")
+    add("--teacher", type=Path, metavar="MODEL", help="a model: its folder or its .safetensors file")
+    add("--preset", default="teacher-paper", help="without --teacher: a model of this preset (default: %(default)s)")
+    add("--classes", type=int, default=PAPER_CLASSES, help="with --preset: its senones (default: %(default)s)")
+    add("--minutes", type=float, default=10.0, help="audio: made up, or at most of the shards (default: %(default)g)")
+    add("--rounds", type=int, default=3, help="times that all three are measured (default: %(default)s)")
+    add("--workers", type=int, default=1, help="processes of the labelling job (default: %(default)s)")
+    add("--threads", type=int, help="CPU threads of each worker (default: the cores, shared among the workers)")
+    add("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
+    add("--precision", default="auto", choices=("auto", "bf16", "float32"), help="of job and ceiling; auto tries both")
+    add("--frames-per-batch", type=int, help="of the job (default: that of `asr-kd label`)")
+    add("--try", dest="tried", nargs="+", type=int, metavar="FRAMES", help="batch sizes tried for the ceiling")
+    add("--out", type=Path, metavar="FILE", help="write the JSON there too; `asr-kd plan --bench FILE` reads it")
+    add("--json", action="store_true", help="only the line of JSON on stdout")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure and report."""
+    for name, least in (("rounds", 1), ("workers", 1)):
+        if getattr(args, name) < least:
+            raise ValueError(f"--{name} {getattr(args, name)}: at least {least} is needed")
+    if not args.minutes > 0:
+        raise ValueError(f"--minutes {args.minutes:g}: it must be above 0")
+    if args.threads is not None and args.threads < 1:
+        raise ValueError(f"--threads {args.threads}: at least one thread is needed")
+    with tempfile.TemporaryDirectory(prefix="asr-kd-bench-") as folder:
+        result = measure(args, Path(folder))
+    if not args.json:
+        print("\n".join(describe(result)))
+    if args.out is not None:
+        write_json(args.out, result)
+    print(json.dumps(result))
+    return 0
+
+
+def measure(args: argparse.Namespace, folder: Path) -> dict:
+    """Everything that is reported. folder: an empty one for teacher, audio and sidecars."""
+    on = device(args.device)
+    threads = args.threads or max(1, (os.cpu_count() or 1) // args.workers)
+    path, teacher_name = args.teacher, str(args.teacher)
+    if path is None:
+        path, teacher_name = folder / "teacher", args.preset
+        save_model(path, random_teacher(args.preset, args.classes), {"weights": "random"})
+    teacher = Inference(load_model(path), on, "float32")
+    shards = _some(args.shards, args.minutes) if args.shards else synthetic_shards(folder, args.minutes)
+    opened = [open_shard(tar) for tar in shards]
+    seconds = sum(shard.seconds for shard in opened)
+    job = _Job(args, path, opened, folder, threads)
+    features = forward.read_features(opened, teacher)
+    if not features:
+        raise ValueError(f"{shards[0]}: holds no audio that can be read. Give other shards.")
+
+    sizes = args.tried or (forward.TRIED_FRAMES_GPU if on.type == "cuda" else forward.TRIED_FRAMES)
+    precisions = forward.tried_precisions(args.precision, on)
+    best, tried = forward.find_best(teacher, features, sizes, precisions, threads, args.workers)
+    batches = forward.padded(features, best.frames_per_batch, on)
+    frames = sum(len(x_TF) for x_TF in features)
+    process_start_s = _seconds_of([sys.executable, "-c", IMPORTS])
+    rounds = []
+    for number in range(args.rounds):
+        ceiling_s = forward.forward_seconds(teacher, batches, best.precision, threads, args.workers)
+        start_up_s, whole_s, spared_s = job.run(number)
+        plain_s = forward.plain_seconds(opened, teacher, job.k, threads * args.workers)
+        hours = seconds / SECONDS_PER_HOUR
+        job_hours = (seconds - spared_s) / SECONDS_PER_HOUR
+        rounds.append(Round(hours / ceiling_s, job_hours / whole_s, hours / plain_s, start_up_s))
+        _say(f"round {number + 1} of {args.rounds}: job / ceiling {rounds[-1].job / rounds[-1].ceiling:.3f}")
+    return {
+        **summarise(rounds),
+        **_sidecars(job.out, opened, teacher),
+        "audio_hours": seconds / SECONDS_PER_HOUR,
+        "utterances": sum(len(shard.entries) for shard in opened),
+        "audio": "given" if args.shards else "made up",
+        "teacher": teacher_name,
+        "weights": "given" if args.teacher else "random",
+        "parameters": teacher.model.parameter_count,
+        "classes": teacher.model.inventory.size,
+        "threads": threads,
+        "workers": args.workers,
+        "device": on.type,
+        "device_name": device_name(on),
+        "precision": job.precision,
+        "frames_per_batch": job.frames_per_batch,
+        "ceiling_frames_per_batch": best.frames_per_batch,
+        "ceiling_precision": best.precision,
+        "tried": tried,
+        "process_start_s": process_start_s,
+        "start_up_taken_off": job.start_up_taken_off,
+        **_arithmetic(teacher, on, best, frames / seconds, rounds),
+        "library": f"asr_kd {__version__}",
+    }
+
+
+class _Job:
+    """`asr-kd label` on all shards, and on one utterance a worker."""
+
+    def __init__(
+        self, args: argparse.Namespace, teacher: Path, shards: list[Shard], folder: Path, threads: int
+    ) -> None:
+        self.folder, self.out = folder, folder / "targets-0"
+        self._shards = [str(shard.path) for shard in shards]
+        probe = one_utterance_each(shards, folder / "probe", args.workers)
+        self._probe = [str(tar) for tar in probe]
+        self._probe_s = sum(open_shard(tar).seconds for tar in probe)
+        self._options = ["--teacher", str(teacher), "--device", args.device, "--precision", args.precision]
+        self._options += ["--threads", str(threads)]
+        if args.workers > 1:
+            self._options += ["--workers", str(args.workers)]
+        if args.frames_per_batch is not None:
+            self._options += ["--frames-per-batch", str(args.frames_per_batch)]
+        parsed = self._parse(self._shards, self.out)
+        self.k, self.frames_per_batch = parsed.k, parsed.frames_per_batch
+        fast = args.precision == "auto" and bf16_is_fast(device(args.device))
+        self.precision = "bf16" if fast else args.precision.replace("auto", "float32")
+        self.start_up_taken_off = True
+
+    def run(self, number: int) -> tuple[float, float, float]:
+        """Seconds of start-up, seconds of the job without it, and the seconds of audio that are not counted.
+
+        The sidecars of round 0 stay in `out`.
+        """
+        start_up_s = self._seconds(self._probe, self.folder / f"probe-{number}")
+        whole_s = self._seconds(self._shards, self.folder / f"targets-{number}")
+        if start_up_s > MOST_START_UP * whole_s:
+            if self.start_up_taken_off:
+                _say("start-up is most of the job and is not taken off: give more --minutes to measure the rate")
+            self.start_up_taken_off = False
+            return start_up_s, whole_s, 0.0
+        return start_up_s, whole_s - start_up_s, self._probe_s
+
+    def _seconds(self, shards: list[str], out: Path) -> float:
+        args = self._parse(shards, out)
+        said = io.StringIO()
+        start = time.perf_counter()
+        with contextlib.redirect_stderr(said):
+            code = label.run(args)
+        seconds = time.perf_counter() - start
+        if code:
+            raise ValueError(f"asr-kd label ended with {code}: {said.getvalue().strip()[-500:]}")
+        return seconds
+
+    def _parse(self, shards: list[str], out: Path) -> argparse.Namespace:
+        parser = argparse.ArgumentParser(prog="asr-kd label")
+        label.add_arguments(parser)
+        parsed, unknown = parser.parse_known_args([*shards, "--out", str(out), *self._options])
+        if unknown:
+            raise ValueError(f"{unknown[0]}: this version of asr-kd label does not have it. Leave it out.")
+        return parsed
+
+
+def summarise(rounds: list[Round]) -> dict:
+    """Medians over the rounds. Ratios are taken within each round: what slows the machine slows both sides of them."""
+    ratio = [r.job / r.ceiling for r in rounds]
+    ratio_plain = [r.job / r.plain for r in rounds]
+    rate = statistics.median(r.job for r in rounds)
+    return {
+        "ratio": statistics.median(ratio),
+        "ratio_spread": [min(ratio), max(ratio)],
+        "ratio_plain": statistics.median(ratio_plain),
+        "ratio_plain_spread": [min(ratio_plain), max(ratio_plain)],
+        "hours_per_second": rate,
+        "real_time_factor": 1 / (rate * SECONDS_PER_HOUR),
+        "ceiling_hours_per_second": statistics.median(r.ceiling for r in rounds),
+        "plain_hours_per_second": statistics.median(r.plain for r in rounds),
+        "start_up_s": statistics.median(r.start_up_s for r in rounds),
+        "rounds": len(rounds),
+        "measured": [asdict(r) for r in rounds],
+    }
+
+
+def describe(result: dict) -> list[str]:
+    """The result for a reader."""
+    lines = [
+        f"{result['teacher']} ({result['weights']} weights, {result['parameters'] / 1e6:.1f}M, {result['classes']} "
+        f"classes) on {result['device_name']}, {result['workers']} x {result['threads']} threads",
+        f"{result['audio_hours']:.3f} h of audio ({result['audio']}), "
+        f"{result['utterances']} utterances, {result['rounds']} rounds",
+    ]
+    for name, key, how in (
+        ("ceiling", "ceiling_", f"{result['ceiling_frames_per_batch']} frames, {result['ceiling_precision']}"),
+        ("job", "", f"{result['frames_per_batch']} frames, {result['precision']}"),
+        ("plain", "plain_", "1 utterance, float32"),
+    ):
+        rate = result[f"{key}hours_per_second"]
+        lines.append(f"  {name:8} {rate:10.5f} h/s {rate * SECONDS_PER_HOUR:10.1f} x real time   {how}")
+    for name, key in (("job / ceiling", "ratio"), ("job / plain", "ratio_plain")):
+        low, high = result[f"{key}_spread"]
+        lines.append(f"  {name:14} {result[key]:.3f}  ({low:.3f} to {high:.3f})")
+    lines.append(f"  sidecars       {result['mb_per_hour']:.3f} MB per hour, {result['mass']:.4f} of the mass kept")
+    lines.append(
+        f"  start-up       {result['start_up_s']:.2f} s, after {result['process_start_s']:.2f} s of imports"
+        + (" (both apart)" if result["start_up_taken_off"] else " (the first is in the job's rate: too little audio)")
+    )
+    if result["peak_share"] is not None:
+        lines.append(
+            f"  ceiling at {result['peak_share']:.1%} of the GPU's peak, job at {result['job_peak_share']:.1%}"
+        )
+    return lines
+
+
+def _some(paths: list[Path], minutes: float) -> list[Path]:
+    """The first shards that hold so many minutes together; at least one."""
+    tars: list[Path] = []
+    held_s = 0.0
+    for tar in find_shards(*paths):
+        if held_s >= minutes * 60:
+            break
+        tars.append(tar)
+        held_s += open_shard(tar).seconds
+    return tars
+
+
+def _sidecars(out: Path, shards: list[Shard], teacher: Inference) -> dict:
+    """Megabytes per hour of audio, and the mean probability of what is kept of a frame."""
+    targets = SoftTargets(out, teacher.model.inventory)
+    kept = [1 - np.exp(row.log_tail_T) for shard in shards for row in targets.load(shard) if row is not None]
+    size = sum(sidecar_path(out, shard).stat().st_size for shard in shards)
+    hours = sum(shard.seconds for shard in shards) / SECONDS_PER_HOUR
+    return {"mb_per_hour": size / 1e6 / hours, "mass": float(np.concatenate(kept).mean())}
+
+
+def _arithmetic(
+    teacher: Inference, on: torch.device, best: forward.Setting, frames_per_second: float, rounds: list[Round]
+) -> dict:
+    """Shares of the GPU's peak; None for processors and for GPUs whose peak is not known."""
+    flops = flops_per_frame(teacher.model)
+    peak = peak_flops(device_name(on), best.precision) if on.type == "cuda" else None
+    shares = [
+        None if peak is None else rate * SECONDS_PER_HOUR * frames_per_second * flops / peak
+        for rate in (statistics.median(r.ceiling for r in rounds), statistics.median(r.job for r in rounds))
+    ]
+    return {"flops_per_frame": flops, "peak_flops": peak, "peak_share": shares[0], "job_peak_share": shares[1]}
+
+
+def _seconds_of(command: list[str]) -> float:
+    start = time.perf_counter()
+    subprocess.run(command, check=True, capture_output=True)
+    return time.perf_counter() - start
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

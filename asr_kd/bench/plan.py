@@ -1,0 +1,237 @@
+"""What labelling so many hours takes: time, machines, bytes and money, with the source of every number beside it.
+
+The rate is one that `asr-kd bench label --out bench.json` measured, or one that you give: hours of audio per second of
+one device, which is a GPU where machines have some (--gpus-per-machine), else the whole machine.
+
+  asr-kd plan --hours 1000000 --bench bench.json --machines 8 --gpus-per-machine 8 --price-per-hour 20
+  asr-kd plan --hours 1000000 --rate 0.8 --gpus-per-machine 8 --deadline 7
+"""
+
+import argparse
+import json
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from asr_kd.bench.material import PAPER_CLASSES, random_teacher
+from asr_kd.bench.peak import flops_per_frame
+from asr_kd.bench.published import PUBLISHED
+from asr_kd.core.files import read_json
+from asr_kd.core.progress import SECONDS_PER_HOUR
+from asr_kd.frontend.fbank import FrontEnd
+from asr_kd.models.acoustic import AcousticModel
+from asr_kd.models.checkpoint import load_model
+from asr_kd.models.config import PRESETS
+
+SECONDS_PER_DAY = 86_400
+KBIT_PER_HOUR_IN_MB = 1000 * SECONDS_PER_HOUR / 8 / 1e6
+"""1 kbit/s for an hour, in MB."""
+PCM_KBPS = 16 * 16
+FLAC_KBPS = 140.0
+"""Of speechocean762's shards here: 16 kHz, 16 bit, tar and JSON members included."""
+OPUS_KBPS = 24.0
+UTILISATION = 0.9
+BAR_MB_PER_HOUR = 0.75
+
+
+@dataclass(frozen=True)
+class Input:
+    """A number that the plan rests on."""
+
+    name: str
+    value: float
+    unit: str
+    source: str
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `asr-kd plan`."""
+    add = parser.add_argument
+    add("--hours", type=float, required=True, help="hours of audio to label")
+    add("--teacher", metavar="PRESET|MODEL", help="counts its arithmetic, and must be what --bench measured")
+    add("--machines", type=int, help="machines that work at the same time (default: 1)")
+    add("--deadline", type=float, metavar="DAYS", help="instead of --machines: how many are needed to be done by then")
+    add("--gpus-per-machine", type=int, default=0, help="GPUs of each; 0: the machine is the device (default: 0)")
+    rate = parser.add_mutually_exclusive_group(required=True)
+    rate.add_argument("--rate", type=float, metavar="H_PER_SECOND", help="hours of audio per second of one device")
+    rate.add_argument("--bench", type=Path, metavar="FILE", help="take rate and sidecar size from that measurement")
+    add("--utilisation", type=float, default=UTILISATION, help="share of the time at work (default: %(default)s)")
+    add("--price-per-hour", type=float, metavar="PRICE", help="of one machine, in any currency")
+    add("--sidecar-mb-per-hour", type=float, metavar="MB", help="of audio (default: the measurement's, else the bar's)")
+    add("--audio-kbps", type=float, help="bit rate of the audio as it is stored, beside FLAC's and Opus'")
+    add("--json", action="store_true", help="one line of JSON instead of the text")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the plan."""
+    plan = make_plan(args)
+    print(json.dumps(plan) if args.json else "\n".join(describe(plan)))
+    return 0
+
+
+def make_plan(args: argparse.Namespace) -> dict:
+    """All numbers of the plan. ValueError names an option that cannot be."""
+    for name in ("hours", "rate", "deadline", "price_per_hour", "sidecar_mb_per_hour", "audio_kbps"):
+        value = getattr(args, name)
+        if value is not None and not 0 < value < math.inf:
+            raise ValueError(f"--{name.replace('_', '-')} {value:g}: it must be above 0")
+    if not 0 < args.utilisation <= 1:
+        raise ValueError(f"--utilisation {args.utilisation:g}: it must lie in (0, 1]")
+    if args.gpus_per_machine < 0:
+        raise ValueError(f"--gpus-per-machine {args.gpus_per_machine}: 0 or more is needed")
+    if args.machines is not None and args.deadline is not None:
+        raise ValueError("--machines and --deadline: give one, the plan says the other")
+    if args.machines is not None and args.machines < 1:
+        raise ValueError(f"--machines {args.machines}: at least one machine is needed")
+    bench = None if args.bench is None else _read_bench(args.bench, args.teacher)
+    if bench is not None and bench["device"] == "cuda" and not args.gpus_per_machine:
+        raise ValueError(f"{args.bench}: measured on a GPU. Say how many a machine has: --gpus-per-machine.")
+    inputs = _inputs(args, bench)
+    value = {i.name: i.value for i in inputs}
+
+    devices_per_machine = max(1, args.gpus_per_machine)
+    machine_rate = value["rate"] * devices_per_machine * value["utilisation"]
+    machine_seconds = args.hours / machine_rate
+    if args.deadline is None:
+        machines = args.machines or 1
+    else:
+        machines = math.ceil(round(machine_seconds / (args.deadline * SECONDS_PER_DAY), 9))
+    days = machine_seconds / machines / SECONDS_PER_DAY
+    machine_hours = machine_seconds / SECONDS_PER_HOUR
+    audio = {name: value[f"{name}_kbps"] for name in ("flac", "opus", "audio") if f"{name}_kbps" in value}
+    devices = machines * devices_per_machine
+    return {
+        "hours": args.hours,
+        "machines": machines,
+        "devices": devices,
+        "days": days,
+        "machine_hours": machine_hours,
+        "hours_per_second": machine_rate * machines,
+        "cost": None if args.price_per_hour is None else machine_hours * args.price_per_hour,
+        "audio_tb": {name: args.hours * kbps * KBIT_PER_HOUR_IN_MB / 1e6 for name, kbps in audio.items()},
+        "sidecar_tb": args.hours * value["sidecar_mb_per_hour"] / 1e6,
+        "arithmetic": _arithmetic(args),
+        "inputs": [asdict(i) for i in inputs],
+        "published": [
+            asdict(p)
+            | {"days": None if p.hours_per_second is None else _days(args.hours, p.hours_per_second * devices)}
+            for p in PUBLISHED
+        ],
+    }
+
+
+def describe(plan: dict) -> list[str]:
+    """The plan for a reader."""
+    lines = [
+        f"{plan['hours']:,.0f} hours of audio on {plan['machines']:,} machines, {plan['devices']:,} devices in all:",
+        f"  time      {_span(plan['days'])} at {plan['hours_per_second']:,.4g} h/s; "
+        f"{plan['machine_hours']:,.1f} machine hours",
+        "  cost      " + ("--price-per-hour says it" if plan["cost"] is None else f"{plan['cost']:,.2f}"),
+        "  audio     " + ", ".join(f"{_bytes(tb)} {_NAMES[name]}" for name, tb in plan["audio_tb"].items()),
+        f"  sidecars  {_bytes(plan['sidecar_tb'])}",
+    ]
+    if plan["arithmetic"] is not None:
+        a = plan["arithmetic"]
+        lines.append(
+            f"  arithmetic {a['flops'] / 1e18:,.4g} EFLOP: {a['teacher']}, {a['parameters'] / 1e6:.1f}M values, "
+            f"{a['classes']} classes, padding not counted"
+        )
+    lines.append("This rests on")
+    for i in plan["inputs"]:
+        lines.append(f"  {i['name']:20} {i['value']:>12,.6g} {i['unit']:16} {i['source']}")
+    lines.append(f"Published by others, for as many hours on {plan['devices']:,} of their devices (never idle)")
+    for p in plan["published"]:
+        time = "not published" if p["days"] is None else _span(p["days"])
+        lines.append(f"  {p['name']:36} {time:>14}   {p['device']}")
+        lines.append(f"    {p['said']} ({p['source']})")
+    return lines
+
+
+_NAMES = {"flac": "as FLAC", "opus": "as Opus", "audio": "at the bit rate given"}
+
+
+def _read_bench(path: Path, teacher: str | None) -> dict:
+    bench = read_json(path)
+    needed = {"hours_per_second": float, "mb_per_hour": float, "device": str, "device_name": str, "teacher": str}
+    if not isinstance(bench, dict) or not all(isinstance(bench.get(key), kind) for key, kind in needed.items()):
+        raise ValueError(f"{path}: not what `asr-kd bench label --out` writes. Measure again.")
+    if not (0 < bench["hours_per_second"] < math.inf and 0 < bench["mb_per_hour"] < math.inf):
+        raise ValueError(f"{path}: its rate or its bytes are not above 0. Measure again.")
+    if teacher is not None and teacher != bench["teacher"]:
+        raise ValueError(
+            f"{path}: measured with teacher {bench['teacher']}, the plan is for {teacher}. "
+            "Measure that one, or leave --teacher out."
+        )
+    return bench
+
+
+def _inputs(args: argparse.Namespace, bench: dict | None) -> list[Input]:
+    if bench is None:
+        rate = Input("rate", args.rate, "h/s per device", "given: --rate")
+    else:
+        rate = Input(
+            "rate",
+            bench["hours_per_second"],
+            "h/s per device",
+            f"measured: {args.bench}, {bench['teacher']} on {bench['device_name']}, {bench.get('precision')}",
+        )
+    if args.sidecar_mb_per_hour is not None:
+        sidecar = (args.sidecar_mb_per_hour, "given: --sidecar-mb-per-hour")
+    elif bench is not None and bench.get("weights") == "given":
+        sidecar = (bench["mb_per_hour"], f"measured: {args.bench}")
+    else:
+        why = "" if bench is None else "; that of random weights says nothing"
+        sidecar = (BAR_MB_PER_HOUR, f"default: the bar that asr_kd sets itself, not measured{why}")
+    inputs = [
+        rate,
+        Input("utilisation", args.utilisation, "", _given(args.utilisation, UTILISATION, "stragglers and restarts")),
+        Input("sidecar_mb_per_hour", sidecar[0], "MB/h", sidecar[1]),
+        Input("flac_kbps", FLAC_KBPS, "kbit/s", f"default: speechocean762's shards (16 kHz, PCM is {PCM_KBPS})"),
+        Input("opus_kbps", OPUS_KBPS, "kbit/s", "default: assumed, usual for wideband mono speech"),
+    ]
+    if args.audio_kbps is not None:
+        inputs.append(Input("audio_kbps", args.audio_kbps, "kbit/s", "given: --audio-kbps"))
+    if args.price_per_hour is not None:
+        inputs.append(Input("price_per_hour", args.price_per_hour, "per machine hour", "given: --price-per-hour"))
+    return inputs
+
+
+def _given(value: float, default: float, why: str) -> str:
+    return f"default: assumed, for {why}" if value == default else "given"
+
+
+def _arithmetic(args: argparse.Namespace) -> dict | None:
+    """Of the teacher's forward pass over all hours; None when no teacher is named."""
+    if args.teacher is None:
+        return None
+    model = _teacher(args.teacher)
+    frames = args.hours * SECONDS_PER_HOUR / FrontEnd(model.frontend).frame_shift_s
+    return {
+        "teacher": args.teacher,
+        "parameters": model.parameter_count,
+        "classes": model.inventory.size,
+        "flops_per_frame": flops_per_frame(model),
+        "flops": frames * flops_per_frame(model),
+    }
+
+
+def _teacher(name: str) -> AcousticModel:
+    if name in PRESETS:
+        return random_teacher(name, PAPER_CLASSES)
+    if not Path(name).exists():
+        raise ValueError(f"--teacher {name}: no model there and no preset ({', '.join(PRESETS)})")
+    return load_model(name)
+
+
+def _days(hours: float, rate: float) -> float:
+    return hours / rate / SECONDS_PER_DAY
+
+
+def _span(days: float) -> str:
+    if days >= 2:
+        return f"{days:,.1f} days"
+    return f"{days * 24:.1f} hours" if days * 24 >= 2 else f"{days * 24 * 60:.1f} minutes"
+
+
+def _bytes(tb: float) -> str:
+    return f"{tb:,.2f} TB" if tb >= 1 else f"{tb * 1000:,.2f} GB"
