@@ -13,13 +13,10 @@ from torch import Tensor
 
 from asr_kd.label.encoding import Quantiser, encode_table
 from asr_kd.label.lattices import LatticePosteriors
-from asr_kd.label.selection import SelectionConfig, select
+from asr_kd.label.selection import SelectionConfig, select_batch
 from asr_kd.models.inference import Inference, pad_waves
 from asr_kd.shards.reader import Shard
 from asr_kd.train.targets import FrameTargets
-
-SELECT_BLOCK_FRAMES = 4096
-"""Frames that posteriors are selected from at a time; bounds the copies of (frames, classes)."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +90,7 @@ class ShardLabels:
         x_BTF, frames_B = self.teacher.frontend(wave_BN.to(self.teacher.device), samples_B)
         return Features(good, x_BTF, frames_B.cpu(), seconds)
 
+    @torch.inference_mode()
     def label(self, batch: Features) -> None:
         """Put a batch through the teacher and keep its targets."""
         if batch.rows:
@@ -105,26 +103,14 @@ class ShardLabels:
 
     def _targets(self, batch: Features) -> Iterator[FrameTargets | str]:
         """Of each utterance of the batch its targets, or why there are none."""
+        selection = self.config.selection
         log_p_BTC = self.teacher.log_posteriors(batch.x_BTF, batch.frames_B)
-        frames = batch.frames_B.tolist()
-        log_p_NC = torch.cat([log_p_TC[:n] for log_p_TC, n in zip(log_p_BTC, frames, strict=True)])
-        del log_p_BTC
-        finite_N = (~torch.isnan(log_p_NC).any(-1)).cpu().numpy()
-        if self.lattices is not None and finite_N.all():
-            mixed = [self.lattices(log_p_TC.cpu().numpy()) for log_p_TC in log_p_NC.split(frames)]
-            log_p_NC = torch.from_numpy(np.concatenate(mixed))
-        blocks = [select(block_TC, self.config.selection) for block_TC in log_p_NC.split(SELECT_BLOCK_FRAMES)]
-        ids_NK = np.concatenate([b.ids_TK for b in blocks])
-        log_p_NK = np.concatenate([b.log_p_TK for b in blocks])
-        log_tail_N = np.concatenate([b.log_tail_T for b in blocks])
-        start = 0
-        for n in frames:
-            span = slice(start, start + n)
-            start += n
-            if finite_N[span].all():
-                yield FrameTargets(ids_NK[span], log_p_NK[span], log_tail_N[span])
-            else:
-                yield "the teacher's posteriors are not finite"
+        if self.lattices is not None:
+            for log_p_TC, n in zip(log_p_BTC, batch.frames_B.tolist(), strict=True):
+                if not torch.isnan(log_p_TC[:n]).any():
+                    log_p_TC[:n] = torch.from_numpy(self.lattices(log_p_TC[:n].cpu().numpy()))
+        for targets in select_batch(log_p_BTC, batch.frames_B, selection):
+            yield "the teacher's posteriors are not finite" if targets is None else targets
 
 
 def label_shard(
