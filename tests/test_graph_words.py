@@ -1,7 +1,4 @@
-import itertools
-
 import kaldi_hmm_gmm  # noqa: F401  isort: skip  before kaldifst, see asr_kd.graph
-import kaldifst
 import numpy as np
 import pytest
 from graphs import word_loop
@@ -11,9 +8,6 @@ from hypothesis import strategies as st
 from asr_kd.graph.lattice import LatticeArcs, class_posteriors, lattice_arcs, passage
 from asr_kd.graph.search import SearchConfig, Searcher
 from asr_kd.graph.word_posteriors import best_path
-from asr_kd.graph.word_times import WordTimes
-from asr_kd.inventory.lexicon import Lexicon
-from asr_kd.inventory.senones import Inventory
 
 COSTS = [0.3, 1.0, 2.0]
 EVERYTHING = SearchConfig(beam=200.0, lattice_beam=100.0)
@@ -62,7 +56,9 @@ def by_enumeration(lattice):
     said = [(spans(lattice, arcs), p) for arcs, p in paths]
     confidences = []
     for word, start, end in spans(lattice, best):
-        sums = [sum(p * sum(w == word and s <= t < e for w, s, e in path) for path, p in said) for t in range(start, end)]
+        sums = [
+            sum(p * sum(w == word and s <= t < e for w, s, e in path) for path, p in said) for t in range(start, end)
+        ]
         confidences.append(min(max(sums), 1.0))
     return [w for w, _, _ in spans(lattice, best)], confidences
 

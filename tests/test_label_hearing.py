@@ -8,7 +8,7 @@ from asr_kd.graph.scales import Scales
 from asr_kd.graph.search import Searcher
 from asr_kd.inventory.senones import NO_PHONE, Inventory
 from asr_kd.inventory.tree import Node, Tree
-from asr_kd.label.hearing import mean_entropy
+from asr_kd.label.hearing import entropies
 from asr_kd.label.lattices import SEARCH, LatticeConfig, LatticePosteriors
 
 INVENTORY = Inventory.monophone(["SIL", "A", "B", "C", "D"])
@@ -51,7 +51,17 @@ def test_words_are_found_where_they_were_said(graph):
     assert [(w.word, w.start_frame, w.end_frame) for w in heard.words] == TIMES
     assert (heard.phones, heard.frames) == (7, 33)
     assert heard.agreement == 1
-    assert 0.9 < heard.confidence <= 1
+
+
+def test_a_words_confidence_is_the_mean_of_lattice_model_and_clarity(graph):
+    _, heard = listener(graph).hear(spoken(*SENTENCE))
+    entropy = -(0.9 * np.log(0.9) + 0.1 * np.log(0.1 / (INVENTORY.size - 1)))
+    for word in heard.words:
+        assert word.posterior > 0.999
+        assert word.acoustic == pytest.approx(0.9) and word.clarity == pytest.approx(np.exp(-entropy))
+        assert word.confidence == pytest.approx((0.9 * np.exp(-entropy) * word.posterior) ** (1 / 3))
+    assert heard.entropy == pytest.approx(entropy)
+    assert heard.confidence == pytest.approx(np.prod([w.confidence for w in heard.words]) ** (1 / 3))
 
 
 def test_what_is_heard_less_clearly_is_trusted_less(graph):
@@ -67,8 +77,9 @@ def test_a_word_that_might_be_another_is_trusted_less_than_its_neighbours(graph)
     log_p_TC[9:14] = spoken(("D", 5))  # ABC, or AB D: C and D alike
     log_p_TC[9:14] = np.logaddexp(log_p_TC[9:14], spoken(*SENTENCE)[9:14]) - np.log(2)
     _, heard = listener(graph).hear(log_p_TC)
-    assert min(heard.words, key=lambda w: w.confidence).word in ("AB", "ABC")
-    assert heard.words[-1].word == "DEE" and heard.words[-1].confidence > 0.99
+    assert heard.words[0].word in ("AB", "ABC") and heard.words[0].posterior < 0.95
+    assert heard.words[0].confidence < heard.words[-1].confidence
+    assert heard.words[-1].word == "DEE" and heard.words[-1].posterior > 0.99
 
 
 def test_disagreement_counts_frames_that_the_language_model_overruled(graph):
@@ -108,9 +119,8 @@ def test_a_graph_without_its_lexicon_is_refused_for_hearing_and_fine_for_targets
 
 
 def test_entropy_of_certainty_is_0():
-    assert mean_entropy(np.log(np.array([[1.0, 1e-45], [1.0, 1e-45]], dtype=np.float32))) == pytest.approx(0, abs=1e-6)
     with np.errstate(divide="ignore"):
-        assert mean_entropy(np.log(np.array([[1.0, 0.0]]))) == 0
+        assert entropies(np.log(np.array([[1.0, 0.0], [0.5, 0.5]]))) == pytest.approx([0, np.log(2)])
 
 
 def test_classes_know_the_phones_that_share_them():

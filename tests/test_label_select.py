@@ -6,7 +6,7 @@ from asr_kd.cli import main
 from asr_kd.corpora.manifest import read_manifest
 from asr_kd.graph.build import read_sentences
 from asr_kd.label.hearing import Heard, HeardWord
-from asr_kd.label.transcripts import read_transcripts, transcripts_path, write_transcripts
+from asr_kd.label.transcripts import NO_PATH, is_transcribed, read_transcripts, transcripts_path, write_transcripts
 from asr_kd.score.hypotheses import read_hypotheses
 from asr_kd.shards.reader import Entry, Shard
 
@@ -14,7 +14,7 @@ SHIFT_S = 0.03
 
 
 def heard(confidence, *words, agreement=0.9, entropy=0.5, phones=10):
-    said = [HeardWord(word, 10 * i, 10 * i + 10, c) for i, (word, c) in enumerate(words)]
+    said = [HeardWord(word, 10 * i, 10 * i + 10, c, c, c) for i, (word, c) in enumerate(words)]
     return Heard(said, confidence, agreement, entropy, phones, 100)
 
 
@@ -69,6 +69,17 @@ def test_a_line_says_what_was_heard_when_and_how_surely(folder):
     assert aside["reason"] == "too short" and "text" not in aside
 
 
+def test_a_shard_is_transcribed_once_its_file_is_there(tmp_path):
+    shard, other = shard_of(tmp_path, "s0", ("a", 1.0)), shard_of(tmp_path, "s1", ("a", 1.0))
+    assert not is_transcribed(tmp_path, shard)
+    path = write_transcripts(tmp_path, shard, [None], SHIFT_S)
+    assert is_transcribed(tmp_path, shard)
+    assert [line["reason"] for line in read_transcripts(path)] == [NO_PATH]
+    path.rename(transcripts_path(tmp_path, other))
+    with pytest.raises(ValueError, match=r"s1.hyp.jsonl: is there already, of another tar than .*s1.tar"):
+        is_transcribed(tmp_path, other)
+
+
 def test_the_same_hearing_gives_the_same_bytes_and_reads_back(folder, tmp_path):
     shard = shard_of(tmp_path, "s2", ("x", 2.0))
     once = write_transcripts(tmp_path / "1", shard, [heard(1 / 3, ("A", 1 / 3))], SHIFT_S)
@@ -80,7 +91,7 @@ def test_the_same_hearing_gives_the_same_bytes_and_reads_back(folder, tmp_path):
 
 def test_other_stations_read_transcripts_as_manifest_text_and_hypotheses(folder):
     manifest = list(read_manifest(folder / "s0.hyp.jsonl"))
-    assert [(u.id, u.text, u.duration, u.speaker) for u in manifest][0] == ("a", "HELLO THERE", 3600.0, "anna")
+    assert next((u.id, u.text, u.duration, u.speaker) for u in manifest) == ("a", "HELLO THERE", 3600.0, "anna")
     assert list(read_sentences(folder / "s1.hyp.jsonl")) == [["NO"]]
     kept(folder)
     assert read_hypotheses(folder / "list.jsonl")["b"] == "GO ON"

@@ -1,7 +1,7 @@
 """How well do the signals of pseudo-transcripts tell right from wrong? Measured where the truth is known after all:
 
-  python tools/confidence.py exp/an4/shards/unlabelled --ref exp/an4/manifests/hidden.jsonl --scales exp/an4/tune/teacher \\
-      --teacher exp/an4/second_teacher exp/an4/teacher --graph exp/an4/graph
+  python tools/confidence.py exp/an4/shards/unlabelled --ref exp/an4/manifests/hidden.jsonl \\
+      --teacher exp/an4/second_teacher exp/an4/teacher --scales exp/an4/tune/teacher --graph exp/an4/graph
 
 For each signal: Spearman's correlation with the utterance's word error rate, the area under the ROC curve for "has an
 error" (0.5 is chance), both with 95% bootstrap intervals, and the WER of the half of the audio that it trusts most.
@@ -28,6 +28,7 @@ from asr_kd.graph.scales import Scales
 from asr_kd.graph.search import Searcher
 from asr_kd.inventory.lexicon import SILENCE, Lexicon
 from asr_kd.inventory.senones import Inventory
+from asr_kd.label.hearing import HeardWord, geometric_mean
 from asr_kd.label.lattices import SEARCH, LatticeConfig, LatticePosteriors
 from asr_kd.score.hypotheses import read_references
 from asr_kd.score.wer import UtteranceErrors, utterance_errors
@@ -41,26 +42,28 @@ class Measured:
 
     seconds: float
     errors: UtteranceErrors
+    words: list[HeardWord]
     signals: dict[str, float]
 
 
-def signals_of(recogniser: Recogniser, lattices: LatticePosteriors, log_p_TC: np.ndarray) -> tuple[str, dict] | None:
-    """The hypothesis and the signals that come with it; None where no path ends."""
+def signals_of(lattices: LatticePosteriors, log_p_TC: np.ndarray) -> tuple[list[HeardWord], dict[str, float]] | None:
+    """The words and the signals that come with it; None where no path ends."""
     _, heard = lattices.hear(log_p_TC)
     if heard is None:
         return None
-    p = np.array([w.confidence for w in heard.words] or [heard.confidence])
-    return " ".join(w.word for w in heard.words), {
-        "words' posteriors: geometric mean (confidence)": heard.confidence,
-        "words' posteriors: mean": p.mean(),
-        "words' posteriors: product": p.prod(),
-        "words' posteriors: least": p.min(),
-        "frames' phones, path and arg-max (agreement)": heard.agreement,
-        "entropy of the teacher, mean (entropy)": -heard.entropy,
-        "likeliest posterior of the teacher, mean": log_p_TC.max(1).mean(),
-        "confidence + agreement": heard.confidence + heard.agreement,
-        "confidence - entropy": heard.confidence - heard.entropy,
+    words = heard.words
+    each = {
+        "words: lattice posterior": [w.posterior for w in words],
+        "words: model's posterior of the path": [w.acoustic for w in words],
+        "words: clarity (inverse perplexity)": [w.clarity for w in words],
     }
+    signals = {"confidence: geometric mean of all three": heard.confidence}
+    signals["confidence of the least sure word"] = min((w.confidence for w in words), default=heard.confidence)
+    for name, values in each.items():
+        signals[name] = geometric_mean(values) if words else heard.confidence
+    signals["agreement: frames' phones, path and arg-max"] = heard.agreement
+    signals["entropy: mean over all frames"] = -heard.entropy
+    return words, signals
 
 
 def flat_searcher(inventory: Inventory, lexicon: Lexicon) -> tuple[Searcher, list[str]]:
@@ -79,6 +82,7 @@ def auc(score_N: np.ndarray, bad_N: np.ndarray) -> float:
 
 
 def interval(values: Sequence[float]) -> str:
+    """The middle 95% of the values."""
     low, high = np.percentile(values, [2.5, 97.5])
     return f"[{low:5.3f}, {high:5.3f}]"
 
@@ -107,6 +111,20 @@ def table(measured: Sequence[Measured]) -> str:
         lines.append(
             f"{name:<50} {correlation:8.3f} {interval(again)} {auc(score_N, bad_N):6.3f} {interval(aucs)} {rates}"
         )
+    return "\n".join(lines)
+
+
+def word_table(measured: Sequence[Measured]) -> str:
+    """Of each number of a word, the area under the ROC curve for "is wrong" (substituted or inserted)."""
+    pairs = [
+        (word, symbol != "=")
+        for m in measured
+        for word, symbol in zip(m.words, m.errors.path.replace("D", ""), strict=True)
+    ]
+    wrong_N = np.array([wrong for _, wrong in pairs])
+    lines = [f"{len(pairs)} words, {wrong_N.mean():.1%} wrong; AUC for that a word is wrong"]
+    for name in ("confidence", "posterior", "acoustic", "clarity"):
+        lines.append(f"{name:<50} {auc(np.array([getattr(word, name) for word, _ in pairs]), wrong_N):.3f}")
     return "\n".join(lines)
 
 
@@ -139,26 +157,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     measured, lost = [], 0
     with Progress("confidence", seconds / args.every) as progress:
         for scored in recogniser.score(shards, progress, args.every):
-            found = signals_of(recogniser, lattices, scored.log_p_TC)
+            found = signals_of(lattices, scored.log_p_TC)
             if found is None:
                 lost += 1
                 continue
-            text, signals = found
+            words, signals = found
+            text = " ".join(w.word for w in words)
             if args.loop:
                 score_TC = recogniser.scaled(scored.log_p_TC, scales)
                 paths = [searcher.best(score_TC) for searcher in (with_lm, no_lm, loop)]
                 assert all(paths), "the beam lost all paths"
                 alone = " ".join(no_lm_words[w] for w in paths[1].words)
                 edits = utterance_errors([alone], [text])[0]
-                signals["words, with and without LM (2nd search)"] = -edits.errors / max(len(text.split()), 1)
+                signals["words with and without LM (2nd search)"] = -edits.errors / max(len(text.split()), 1)
                 mine_T, theirs_T = paths[0].classes, paths[2].classes
                 speech_T = ~(np.isin(mine_T, silence) & np.isin(theirs_T, silence))
                 same_T = (phones_CP[mine_T] & phones_CP[theirs_T]).any(1)
                 signals["frames' phones, path and phone loop (2nd search)"] = same_T[speech_T].mean()
-            measured.append(Measured(scored.seconds, utterance_errors([references[scored.id]], [text])[0], signals))
+            errors = utterance_errors([references[scored.id]], [text])[0]
+            measured.append(Measured(scored.seconds, errors, words, signals))
     if lost:
         print(f"{lost} utterances without a whole path are left out", file=sys.stderr)
     print(table(measured))
+    print(word_table(measured))
     return 0
 
 

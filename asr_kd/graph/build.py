@@ -82,7 +82,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--lexicon", required=True, type=Path, help="words to be recognised and their pronunciations")
     parser.add_argument("--inventory", required=True, type=Path, help="inventory.json or the folder that holds it")
-    parser.add_argument("--out", required=True, type=Path, help="folder for HCLG.fst, graph.json, lexicon.txt and lm.arpa")
+    parser.add_argument(
+        "--out", required=True, type=Path, help="folder for HCLG.fst, graph.json, lexicon.txt and lm.arpa"
+    )
     parser.add_argument("--order", type=int, default=3, help="n of the n-gram model (default 3)")
     parser.add_argument("--classes", type=Path, help="word classes, `NAME word word ...` a line")
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""Posteriors of arcs and classes over all paths of a lattice: what is heard once lexicon and language model had their say."""
+"""Posteriors over all paths of a lattice: what is heard once lexicon and language model had their say."""
 
 import math
 from dataclasses import dataclass
@@ -102,9 +102,7 @@ def passage(lattice: LatticeArcs) -> Passage:
     return Passage(np.exp(log_share_A), np.array(frame, dtype=np.int64))
 
 
-def class_posteriors(
-    lattice: LatticeArcs, frames: int, classes: int, passed: Passage | None = None
-) -> np.ndarray:
+def class_posteriors(lattice: LatticeArcs, frames: int, classes: int, passed: Passage | None = None) -> np.ndarray:
     """Posterior of each class at each frame by the forward-backward algorithm: (T, C) float32, frames sum to 1.
 
     The lattice's paths have `frames` frames each.  Costs are taken as they are: scale likelihoods before the search.

@@ -6,6 +6,7 @@ the pronunciations only one way remains to share the phones out among the words.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -26,8 +27,7 @@ class WordTimes:
     def phones(self, classes_T: np.ndarray, cuts: Sequence[int]) -> list[tuple[int, int]]:
         """First frame and frame behind the last of each phone that is not silence."""
         silence = self.inventory.silence_classes
-        spans = zip(cuts, cuts[1:], strict=False)
-        return [(start, end) for start, end in spans if classes_T[start] not in silence]
+        return [(start, end) for start, end in pairwise(cuts) if classes_T[start] not in silence]
 
     def __call__(self, words: Sequence[str], classes_T: np.ndarray, cuts: Sequence[int]) -> list[tuple[int, int]]:
         """First frame and frame behind the last of each word.

@@ -55,6 +55,11 @@ class LatticePosteriors:
         self._searcher = Searcher(graph.fst, SEARCH)
         self._listener = None if inventory is None else Listener(graph, inventory)
 
+    @property
+    def hears(self) -> bool:
+        """Whether `hear` may be asked."""
+        return self._listener is not None
+
     def __call__(self, log_p_TC: np.ndarray) -> np.ndarray:
         """Mixed log-posteriors (T, C); the model's own where the search ends in no word."""
         return self._search(log_p_TC, None)[0]

@@ -16,7 +16,6 @@ the same posteriors give the same bytes.  `asr-kd graph` learns from the text, `
 """
 
 import json
-import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from asr_kd.label.hearing import Heard
 from asr_kd.shards.reader import Entry, Shard
 
 ENDING = ".hyp.jsonl"
+NO_PATH = "the search found no path that ends where sentences end"
 NUMBERS = ("confidence", "agreement", "entropy", "phones", "frames")
 """Fields of a line with text, besides its words."""
 SHARES = ("confidence", "agreement")
@@ -43,15 +43,15 @@ def transcripts_path(folder: str | Path, shard: Shard) -> Path:
     return Path(folder) / (shard.path.stem + ENDING)
 
 
-def transcript(entry: Entry, shard: str, heard: Heard | str, frame_shift_s: float) -> dict[str, Any]:
-    """The line of an utterance.  shard: digest of its tar.  heard: why there is nothing, where it is text."""
+def transcript(entry: Entry, shard: str, heard: Heard | str | None, frame_shift_s: float) -> dict[str, Any]:
+    """The line of an utterance.  shard: digest of its tar.  heard: why it was set aside, or None: there was no path."""
     line: dict[str, Any] = {
         "id": entry.id,
         "audio_filepath": f"{entry.id}.flac",
         "duration": round(entry.seconds, TIME_DIGITS),
     }
-    if isinstance(heard, str):
-        line["reason"] = heard
+    if heard is None or isinstance(heard, str):
+        line["reason"] = NO_PATH if heard is None else heard
     else:
         line["text"] = " ".join(w.word for w in heard.words)
         line |= {name: _rounded(getattr(heard, name)) for name in NUMBERS}
@@ -69,13 +69,28 @@ def transcript(entry: Entry, shard: str, heard: Heard | str, frame_shift_s: floa
     return line | {"shard": shard}
 
 
-def write_transcripts(folder: str | Path, shard: Shard, heard: Sequence[Heard | str], frame_shift_s: float) -> Path:
-    """Write a shard's transcripts, whole or not at all: `heard` of each row, or why it was set aside."""
+def write_transcripts(
+    folder: str | Path, shard: Shard, heard: Sequence[Heard | str | None], frame_shift_s: float
+) -> Path:
+    """Write a shard's transcripts, whole or not at all: of each row what was heard, as `transcript` takes it."""
     path = transcripts_path(folder, shard)
     lines = [transcript(e, shard.digest, h, frame_shift_s) for e, h in zip(shard.entries, heard, strict=True)]
     with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8") as f:
         f.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
     return path
+
+
+def is_transcribed(folder: str | Path, shard: Shard) -> bool:
+    """Whether a shard's transcripts are there. ValueError when they are of another tar of that name."""
+    path = transcripts_path(folder, shard)
+    if not path.exists():
+        return False
+    found = {line.get("shard") for line in read_transcripts(path)}
+    if found - {shard.digest}:
+        raise ValueError(
+            f"{path}: is there already, of another tar than {shard.path}. Choose another --out, or remove that file."
+        )
+    return True
 
 
 def find_transcripts(*paths: str | Path) -> list[Path]:
