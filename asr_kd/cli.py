@@ -14,6 +14,7 @@ VERBS = {
     "align": ("asr_kd.align.align", "labelled shards -> senones and frame alignments"),
     "train": ("asr_kd.train.train", "labelled shards + alignments -> teacher (or a labelled-only student)"),
     "label": ("asr_kd.label.label", "unlabelled shards + teacher -> soft-target sidecars"),
+    "select": ("asr_kd.label.select", "hypotheses -> list of the utterances to learn from"),
     "distill": ("asr_kd.distill.distill", "shards + sidecars -> student"),
     "graph": ("asr_kd.graph.build", "lexicon + text + senones -> decoding graph"),
     "tune": ("asr_kd.decode.tune", "labelled held-out shards + model + graph -> acoustic scale"),

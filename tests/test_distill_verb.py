@@ -15,6 +15,7 @@ from asr_kd.models.config import ModelConfig
 from asr_kd.models.inference import Inference
 from asr_kd.shards.reader import open_shard
 from asr_kd.shards.sidecar import sidecar_path, write_sidecar
+from asr_kd.train import data, loop
 
 INVENTORY = Inventory.monophone(["SIL", "AH", "EE", "OH"])
 SETTINGS = [
@@ -139,3 +140,77 @@ def test_a_run_does_not_go_on_with_other_targets(given, tone_shards, tmp_path, c
 def test_checking_the_targets_says_which_teacher_made_them(given, tone_shards):
     targets = SoftTargets(given / "targets", INVENTORY)
     assert targets.check(tone_shards[:2]) == model_fingerprint(given / "teacher")
+
+
+def write_list(path, ids):
+    path.write_text("".join(json.dumps({"id": i, "text": "NOT LOOKED AT"}) + "\n" for i in ids))
+    return ["--only", str(path)]
+
+
+def weights(out):
+    return (out / "model.safetensors").read_bytes()
+
+
+def test_only_the_listed_utterances_are_learned_from(given, tone_shards, tmp_path, monkeypatch, capsys):
+    ids = [e.id for tar in tone_shards[:2] for e in open_shard(tar).entries]
+    listed = ids[1::3]
+    seen = []
+    make = data._Maker._make  # looks on, changes nothing
+
+    def looking_on(self, spec):
+        batch = make(self, spec)
+        seen.extend((batch.stream, i) for i in batch.utterances)
+        return batch
+
+    monkeypatch.setattr(data._Maker, "_make", looking_on)
+    assert distill(given, tone_shards, tmp_path / "out", *write_list(tmp_path / "list.jsonl", listed)) == 0
+    assert {i for stream, i in seen if stream == "unlabelled"} == set(listed)
+    assert sum(stream == "unlabelled" for stream, _ in seen) == 4 * len(listed)  # epochs
+    assert f"in {len(listed)} utterances unlabelled" in capsys.readouterr().err
+
+
+def test_a_run_with_a_list_resumes_exactly_and_refuses_another_list(given, tone_shards, tmp_path, capsys):
+    ids = [e.id for tar in tone_shards[:2] for e in open_shard(tar).entries]
+    only = write_list(tmp_path / "list.jsonl", ids[::2])
+    assert distill(given, tone_shards, tmp_path / "whole", *only) == 0
+    save, stopped = loop._Run._save, []
+
+    def save_and_stop(run):
+        save(run)
+        if run.state.sub_epoch == 3:
+            stopped.append(run.state.step)
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(loop._Run, "_save", save_and_stop)
+        assert distill(given, tone_shards, tmp_path / "cut", *only) == 130
+    assert stopped
+    other = write_list(tmp_path / "other.jsonl", ids[1::2])
+    capsys.readouterr()
+    assert distill(given, tone_shards, tmp_path / "cut", *other) == 2
+    assert "this run was begun with only = " in capsys.readouterr().err
+    assert distill(given, tone_shards, tmp_path / "cut") == 2
+    shuffled = write_list(tmp_path / "shuffled.jsonl", reversed(ids[::2]))  # the same utterances
+    assert distill(given, tone_shards, tmp_path / "cut", *shuffled) == 0
+    assert weights(tmp_path / "cut") == weights(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"id": "nobody"}\n{"id": "noone"}\n', "nobody and 1 more of 2 listed utterances: in no unlabelled shard"),
+        ("", "lists no utterance"),
+        ('{"id": "a"}\n{"id": "a"}\n', "list.jsonl:2: a is also in line 1"),
+        ('{"id": 5}\n', 'list.jsonl:1: no text field "id"'),
+        ("nonsense\n", "list.jsonl:1: not valid JSON"),
+        (None, "list.jsonl: no such list"),
+    ],
+)
+def test_a_list_that_cannot_be_right_is_refused_in_a_line(given, tone_shards, tmp_path, capsys, text, message):
+    if text is not None:
+        (tmp_path / "list.jsonl").write_text(text)
+    capsys.readouterr()
+    assert distill(given, tone_shards, tmp_path / "out", "--only", str(tmp_path / "list.jsonl")) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+    assert not (tmp_path / "out").exists()

@@ -18,6 +18,7 @@ from asr_kd.core.config import load_config, to_dict
 from asr_kd.core.files import read_json, write_json
 from asr_kd.core.progress import SECONDS_PER_HOUR
 from asr_kd.core.runtime import device, seed_everything, set_threads
+from asr_kd.distill.only import OnlyList
 from asr_kd.distill.schedule import ScheduleConfig, sub_epochs
 from asr_kd.frontend.augment import AugmentConfig
 from asr_kd.frontend.fbank import FrontEndConfig
@@ -69,6 +70,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--targets", type=Path, required=True, metavar="DIR", help="their soft targets, by `asr-kd label`"
     )
+    parser.add_argument(
+        "--only", type=Path, metavar="LIST", help="learn from these unlabelled utterances, by `asr-kd select`"
+    )
     parser.add_argument("--labelled", **shards, help="labelled shards")
     parser.add_argument(
         "--alignments", nargs="+", type=Path, required=True, metavar="DIR", help="their alignments, by `asr-kd align`"
@@ -107,14 +111,19 @@ def run(args: argparse.Namespace) -> int:
     dev = labelled_stream("dev", args.dev, args.dev_alignments or args.alignments, inventory, AugmentConfig())
     wanted = None if args.teacher is None else models_fingerprint(args.teacher)
     targets = SoftTargets(args.targets, inventory, wanted, hard=args.hard, k=args.k)
-    unlabelled = Stream("unlabelled", find_shards(*args.unlabelled), targets, config.augment)
+    only = None if args.only is None else OnlyList.read(args.only)
+    unlabelled = Stream("unlabelled", find_shards(*args.unlabelled), targets, config.augment, only and only.ids)
     teacher = targets.check(unlabelled.shards)
     schedule = list(sub_epochs(config.schedule, unlabelled, labelled))
+    plan = BatchPlan(unlabelled, config.train.frames_per_batch, config.train.seed)
+    if only:
+        only.check(plan.missing)
     seed_everything(config.train.seed)
     model = build_model(model_config(config.model), inventory, config.frontend)
     _say(
         f"{model.parameter_count / 1e6:.2f}M parameters, {inventory.size} classes; "
-        f"{_hours(unlabelled, config)} unlabelled, {_hours(labelled, config)} labelled, "
+        f"{_hours(plan)} unlabelled, "
+        f"{_hours(BatchPlan(labelled, config.train.frames_per_batch, config.train.seed))} labelled, "
         f"{len(schedule)} sub-epochs on {device(config.train.device).type}"
     )
     if args.dry_run:
@@ -122,6 +131,7 @@ def run(args: argparse.Namespace) -> int:
     goes_on = not args.restart and (args.out / STATE_FILE).exists()
     init = None if args.init is None else model_fingerprint(args.init)
     record = {"teacher": teacher, "hard": args.hard, "k": args.k, "init": init, "schedule": to_dict(config.schedule)}
+    record["only"] = only and only.digest
     if goes_on:
         _check_record(args.out, record)
     else:
@@ -141,8 +151,7 @@ def _config(args: argparse.Namespace) -> DistillConfig:
     return replace(config, train=replace(config.train, loss=replace(config.train.loss, **loss), **train))
 
 
-def _hours(stream: Stream, config: DistillConfig) -> str:
-    plan = BatchPlan(stream, config.train.frames_per_batch, config.train.seed)
+def _hours(plan: BatchPlan) -> str:
     return f"{plan.seconds / SECONDS_PER_HOUR:.2f} h in {plan.utterances} utterances"
 
 

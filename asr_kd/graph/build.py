@@ -25,6 +25,9 @@ from asr_kd.graph.ngram import BOS, EOS, read_arpa, train_ngram
 from asr_kd.inventory.lexicon import Lexicon
 from asr_kd.inventory.senones import Inventory
 
+LEXICON_FILE = "lexicon.txt"
+"""Beside the graph: the pronunciations it was built from."""
+
 
 @dataclass(frozen=True)
 class Graph:
@@ -36,6 +39,8 @@ class Graph:
     inventory: str
     """Fingerprint of the inventory whose classes its input labels are."""
     fingerprint: str
+    lexicon: Lexicon | None = None
+    """How its words are pronounced; None for graphs of versions that did not keep it."""
 
     def check(self, inventory: Inventory, model: str) -> None:
         """ValueError when a model's classes are not those of this graph."""
@@ -56,7 +61,15 @@ def load_graph(folder: str | Path) -> Graph:
     if not fst_file.is_file() or sha256_file(fst_file) != description["sha256"]:
         raise ValueError(f"{fst_file}: missing, or not the file that graph.json describes. Run `asr-kd graph` again.")
     fst = kaldifst.StdVectorFst.read(str(fst_file))
-    return Graph(fst, description["words"], description["inventory"], fingerprint(description))
+    lexicon = None
+    if "lexicon" in description:
+        lexicon_file = folder / LEXICON_FILE
+        if not lexicon_file.is_file() or sha256_file(lexicon_file) != description["lexicon"]:
+            raise ValueError(
+                f"{lexicon_file}: missing, or not the file that graph.json describes. Run `asr-kd graph` again."
+            )
+        lexicon = Lexicon.read(lexicon_file)
+    return Graph(fst, description["words"], description["inventory"], fingerprint(description), lexicon)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -69,7 +82,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--lexicon", required=True, type=Path, help="words to be recognised and their pronunciations")
     parser.add_argument("--inventory", required=True, type=Path, help="inventory.json or the folder that holds it")
-    parser.add_argument("--out", required=True, type=Path, help="folder for HCLG.fst, graph.json and lm.arpa")
+    parser.add_argument(
+        "--out", required=True, type=Path, help="folder for HCLG.fst, graph.json, lexicon.txt and lm.arpa"
+    )
     parser.add_argument("--order", type=int, default=3, help="n of the n-gram model (default 3)")
     parser.add_argument("--classes", type=Path, help="word classes, `NAME word word ...` a line")
     parser.add_argument(
@@ -104,12 +119,14 @@ def run(args: argparse.Namespace) -> int:
     fst, words = decoding_graph(inventory, lexicon, arpa)
     with atomic_path(args.out / "HCLG.fst") as temporary:
         fst.write(str(temporary))
+    lexicon.write(args.out / LEXICON_FILE)
     description = {
         "kind": "graph",
         "version": 1,
         "inventory": inventory.fingerprint,
         "sha256": sha256_file(args.out / "HCLG.fst"),
         "arpa": sha256_file(arpa),
+        "lexicon": sha256_file(args.out / LEXICON_FILE),
         "order": args.order,
         "states": fst.num_states,
         "words": words,

@@ -6,6 +6,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from asr_kd.core.files import fingerprint, read_json, write_json
 from asr_kd.inventory.lexicon import SILENCE
 from asr_kd.inventory.tree import NO_PHONE, Tree, phone_tree
@@ -76,6 +78,16 @@ class Inventory:
         if phone == 0:
             return tuple(range(self.silence_states))
         return tuple(self.silence_states + tree.leaf((left, phone, right)) for tree in self._trees)
+
+    @cached_property
+    def phones_of_class_CP(self) -> np.ndarray:
+        """Which phones a class can be a state of, (C, P) bool: several, where the tree never asked which it is."""
+        possible_CP = np.zeros((self.size, len(self.phones)), dtype=bool)
+        possible_CP[: self.silence_states, 0] = True
+        for tree in self._trees:
+            for leaf, centres in tree.centres(range(1, len(self.phones))).items():
+                possible_CP[self.silence_states + leaf, list(centres)] = True
+        return possible_CP
 
     @property
     def silence_classes(self) -> range:

@@ -5,7 +5,7 @@ questions found by clustering the phones, as Kaldi does. `kaldi-hmm-gmm` binds t
 """
 
 import heapq
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,6 +68,21 @@ class Tree:
             node = self.nodes[i]
             i = node.yes if window[node.context + 1] in self._sets[i] else node.no
         return self.nodes[i].leaf
+
+    def centres(self, phones: Iterable[int]) -> dict[int, frozenset[int]]:
+        """Of each leaf the phones, of those given, that reach it in one context or another."""
+        reached: dict[int, frozenset[int]] = {}
+        open_ = [(0, frozenset(phones))]
+        while open_:
+            i, here = open_.pop()
+            node, asked = self.nodes[i], self._sets[i]
+            if node.leaf >= 0:
+                reached[node.leaf] = reached.get(node.leaf, frozenset()) | here
+            elif node.context == 0:
+                open_ += [(node.yes, here & asked), (node.no, here - asked)]
+            else:
+                open_ += [(node.yes, here), (node.no, here)]
+        return reached
 
     @property
     def leaves(self) -> int:

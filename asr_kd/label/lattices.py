@@ -12,9 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from asr_kd.graph.build import Graph
-from asr_kd.graph.lattice import class_posteriors, lattice_arcs
+from asr_kd.graph.lattice import class_posteriors, lattice_arcs, passage
 from asr_kd.graph.scales import Scales
 from asr_kd.graph.search import SearchConfig, Searcher
+from asr_kd.inventory.senones import Inventory
+from asr_kd.label.hearing import Heard, Listener
 
 SEARCH = SearchConfig(beam=9.0, lattice_beam=7.0)
 
@@ -25,17 +27,23 @@ class LatticeConfig:
 
     scales: Scales
     weight: float = 0.7
-    """Share of the lattice posteriors; the rest is the model's own."""
+    """Share of the lattice posteriors; the rest is the model's own. 0 leaves the targets alone: for hypotheses only."""
 
     def __post_init__(self) -> None:
-        if not 0 < self.weight <= 1:
-            raise ValueError(f"--graph-weight {self.weight}: it must lie in (0, 1]")
+        if not 0 <= self.weight <= 1:
+            raise ValueError(f"--graph-weight {self.weight}: it must lie in [0, 1]")
 
 
 class LatticePosteriors:
-    """Mixes a model's posteriors with those over the lattice of its search through a graph."""
+    """Mixes a model's posteriors with those over the lattice of its search through a graph.
 
-    def __init__(self, graph: Graph, log_prior_C: np.ndarray, config: LatticeConfig) -> None:
+    inventory: the model's, where what the search hears is asked for as well (`hear`).
+    """
+
+    def __init__(
+        self, graph: Graph, log_prior_C: np.ndarray, config: LatticeConfig, inventory: Inventory | None = None
+    ) -> None:
+        """ValueError when words are asked for and the graph does not have their pronunciations."""
         self.config = config
         self.log_prior_C = log_prior_C
         self.description = {
@@ -45,12 +53,31 @@ class LatticePosteriors:
             "weight": config.weight,
         }
         self._searcher = Searcher(graph.fst, SEARCH)
+        self._listener = None if inventory is None else Listener(graph, inventory)
+
+    @property
+    def hears(self) -> bool:
+        """Whether `hear` may be asked."""
+        return self._listener is not None
 
     def __call__(self, log_p_TC: np.ndarray) -> np.ndarray:
         """Mixed log-posteriors (T, C); the model's own where the search ends in no word."""
-        lattice, complete = self._searcher.lattice(self.config.scales.apply(log_p_TC, self.log_prior_C))
-        if lattice is None or not complete:
-            return log_p_TC
-        lattice_TC = class_posteriors(lattice_arcs(lattice), *log_p_TC.shape)
+        return self._search(log_p_TC, None)[0]
+
+    def hear(self, log_p_TC: np.ndarray) -> tuple[np.ndarray, Heard | None]:
+        """The same, and what was heard: of the same lattice, nothing is searched twice. None where no path ends."""
+        assert self._listener is not None, "give LatticePosteriors an inventory to hear words"
+        return self._search(log_p_TC, self._listener)
+
+    def _search(self, log_p_TC: np.ndarray, listener: Listener | None) -> tuple[np.ndarray, Heard | None]:
+        found, complete = self._searcher.lattice(self.config.scales.apply(log_p_TC, self.log_prior_C))
+        if found is None or not complete:
+            return log_p_TC, None
+        lattice = lattice_arcs(found)
+        passed = passage(lattice)
+        heard = listener(lattice, passed, log_p_TC) if listener else None
+        if not self.config.weight:
+            return log_p_TC, heard
+        lattice_TC = class_posteriors(lattice, *log_p_TC.shape, passed)
         mixed_TC = self.config.weight * lattice_TC + (1 - self.config.weight) * np.exp(log_p_TC)
-        return np.log(np.maximum(mixed_TC, np.finfo(np.float32).tiny))
+        return np.log(np.maximum(mixed_TC, np.finfo(np.float32).tiny)), heard

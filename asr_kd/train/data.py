@@ -73,7 +73,7 @@ def batches(
     ValueError when shards or targets are missing, broken, or do not belong together.
     """
     loader = DataLoader(
-        _Maker(plan.stream, frontend),
+        _Maker(replace(plan.stream, only=None), frontend),  # rows are planned: no worker needs a list of ids
         batch_size=None,
         sampler=plan.epochs(epoch, start_batch) if endless else plan.epoch(epoch),  # type: ignore[arg-type]
         num_workers=workers,

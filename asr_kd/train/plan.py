@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from asr_kd.frontend.augment import AugmentConfig
-from asr_kd.shards.reader import Shard, open_shard
+from asr_kd.shards.reader import Entry, Shard, open_shard
 from asr_kd.train.targets import SHARDS_KEPT_OPEN, TargetSource
 
 LENGTH_JITTER = 0.1
@@ -25,6 +25,8 @@ class Stream:
     shards: list[Path]
     targets: TargetSource
     augment: AugmentConfig = field(default_factory=AugmentConfig)
+    only: frozenset[str] | None = None
+    """Ids of the utterances that belong to it; None takes all of the shards."""
 
 
 @dataclass(frozen=True)
@@ -62,11 +64,20 @@ class BatchPlan:
         self.seconds = 0.0
         """Audio in an epoch."""
         self.utterances = 0
+        found: set[str] = set()
         for path in stream.shards:
-            shard = self._shards(path)
-            self.seconds += shard.seconds
-            self.utterances += len(shard.entries)
-        if not self.utterances:
+            if stream.only is None:
+                shard = self._shards(path)
+                self.seconds += shard.seconds
+                self.utterances += len(shard.entries)
+                continue
+            for _, entry in self._rows(path):
+                self.seconds += entry.seconds
+                self.utterances += 1
+                found.add(entry.id)
+        self.missing = (stream.only or frozenset()) - found
+        """Ids of `stream.only` that no shard holds: the caller's to judge."""
+        if not self.utterances and not self.missing:
             raise ValueError(f"{stream.name}: its {len(stream.shards)} shards hold no utterance")
 
     def epoch(self, epoch: int) -> Iterator[BatchSpec]:
@@ -101,7 +112,7 @@ class BatchPlan:
             window = [
                 (path, row, entry.seconds)
                 for path in paths[start : start + SHARDS_KEPT_OPEN]
-                for row, entry in enumerate(self._shards(path).entries)
+                for row, entry in self._rows(path)
             ]
             seconds_N = np.array([seconds for _, _, seconds in window])
             jitter = LENGTH_JITTER if self.shuffle else 0.0
@@ -111,6 +122,11 @@ class BatchPlan:
                 rng.shuffle(batches)  # type: ignore[arg-type]
             for batch in batches:
                 yield [window[i][:2] for i in batch], float(seconds_N[batch].sum())
+
+    def _rows(self, path: Path) -> Iterator[tuple[int, Entry]]:
+        """Number and entry of each row of a shard that belongs to the stream."""
+        only = self.stream.only
+        return ((row, e) for row, e in enumerate(self._shards(path).entries) if only is None or e.id in only)
 
     def _cut(self, order_N: np.ndarray, seconds_N: np.ndarray) -> Iterator[list[int]]:
         """Consecutive items, as many as fit when all are padded to the longest."""

@@ -1,0 +1,57 @@
+"""The list of utterances that a student learns from: what `asr-kd select` kept, or any JSON lines with an `id`."""
+
+import json
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from asr_kd.core.files import fingerprint
+
+
+@dataclass(frozen=True)
+class OnlyList:
+    """Ids and where they came from."""
+
+    path: Path
+    ids: frozenset[str]
+    digest: str
+    """Of the ids, whatever their order and whatever else the lines say: what training depends on."""
+    ordered: tuple[str, ...]
+    """The ids as they are listed."""
+
+    @classmethod
+    def read(cls, path: Path) -> "OnlyList":
+        """ValueError names file and line that has no id or repeats one; an empty list is an error too."""
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except FileNotFoundError:
+            raise ValueError(f"{path}: no such list. `asr-kd select --out` writes one.") from None
+        except (OSError, UnicodeDecodeError) as e:
+            raise ValueError(f"{path}: not readable as text ({e}). Give a list of `asr-kd select`.") from None
+        ids: dict[str, int] = {}
+        for number, text in enumerate(lines, 1):
+            if not text.strip():
+                continue
+            try:
+                line = json.loads(text)
+            except (ValueError, RecursionError) as e:
+                raise ValueError(f"{path}:{number}: not valid JSON ({e})") from None
+            name = line.get("id") if isinstance(line, dict) else None
+            if not isinstance(name, str) or not name:
+                raise ValueError(f'{path}:{number}: no text field "id". Give a list of `asr-kd select`.')
+            if name in ids:
+                raise ValueError(f"{path}:{number}: {name} is also in line {ids[name]}; each utterance is listed once")
+            ids[name] = number
+        if not ids:
+            raise ValueError(f"{path}: lists no utterance; there would be nothing to learn from")
+        return cls(path, frozenset(ids), fingerprint(sorted(ids)), tuple(ids))
+
+    def check(self, missing: Collection[str]) -> None:
+        """ValueError naming the first listed utterance that is `missing`, and how many are."""
+        if missing:
+            first = next(i for i in self.ordered if i in missing)
+            more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+            raise ValueError(
+                f"{self.path}: {first}{more} of {len(self.ids)} listed utterances: in no unlabelled shard. "
+                "Give all shards that the list was selected from, or select again."
+            )

@@ -1,0 +1,173 @@
+"""Manifests of pseudo-transcripts: what a teacher heard in unlabelled speech, and how far to trust it.
+
+One file a shard, `OUT/<tar stem>.hyp.jsonl`, one line an utterance in the shard's order. Each is a manifest line: `id`,
+`audio_filepath` (the member of the tar, as in tarred NeMo manifests), `duration`, `text`, `speaker` where known, and
+
+  confidence  of the utterance, in [0, 1]; see label/hearing.py for this and the next three
+  agreement   with the teacher alone, without lexicon and language model, in [0, 1]
+  entropy     of the teacher's posteriors, nats per frame
+  phones      said, silence left out
+  frames      of the teacher
+  words       [word, start_s, end_s, confidence] of each word
+  shard       digest of the tar
+
+An utterance that was set aside has `reason` instead of text and all that follows from it.  Numbers are rounded, so that
+the same posteriors give the same bytes.  `asr-kd graph` learns from the text, `asr-kd score --hyp` reads a file.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from asr_kd.core.files import atomic_path
+from asr_kd.label.hearing import Heard
+from asr_kd.shards.reader import Entry, Shard
+
+ENDING = ".hyp.jsonl"
+NO_PATH = "the search found no path that ends where sentences end"
+NUMBERS = ("confidence", "agreement", "entropy", "phones", "frames")
+"""Fields of a line with text, besides its words."""
+SHARES = ("confidence", "agreement")
+"""Those of them that lie in [0, 1]."""
+MOST = 1e9
+"""No number of a line is larger."""
+DIGITS = 4
+"""Decimals of confidences and the like."""
+TIME_DIGITS = 3
+"""Decimals of seconds."""
+
+
+def transcripts_path(folder: str | Path, shard: Shard) -> Path:
+    """`folder/<tar stem>.hyp.jsonl`."""
+    return Path(folder) / (shard.path.stem + ENDING)
+
+
+def transcript(entry: Entry, shard: str, heard: Heard | str | None, frame_shift_s: float) -> dict[str, Any]:
+    """The line of an utterance.  shard: digest of its tar.  heard: why it was set aside, or None: there was no path."""
+    line: dict[str, Any] = {
+        "id": entry.id,
+        "audio_filepath": f"{entry.id}.flac",
+        "duration": round(entry.seconds, TIME_DIGITS),
+    }
+    if heard is None or isinstance(heard, str):
+        line["reason"] = NO_PATH if heard is None else heard
+    else:
+        line["text"] = " ".join(w.word for w in heard.words)
+        line |= {name: _rounded(getattr(heard, name)) for name in NUMBERS}
+        line["words"] = [
+            [
+                w.word,
+                round(w.start_frame * frame_shift_s, TIME_DIGITS),
+                round(w.end_frame * frame_shift_s, TIME_DIGITS),
+                _rounded(w.confidence),
+            ]
+            for w in heard.words
+        ]
+    if entry.speaker is not None:
+        line["speaker"] = entry.speaker
+    return line | {"shard": shard}
+
+
+def write_transcripts(
+    folder: str | Path, shard: Shard, heard: Sequence[Heard | str | None], frame_shift_s: float
+) -> Path:
+    """Write a shard's transcripts, whole or not at all: of each row what was heard, as `transcript` takes it."""
+    path = transcripts_path(folder, shard)
+    lines = [transcript(e, shard.digest, h, frame_shift_s) for e, h in zip(shard.entries, heard, strict=True)]
+    with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8") as f:
+        f.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    return path
+
+
+def is_transcribed(folder: str | Path, shard: Shard) -> bool:
+    """Whether a shard's transcripts are there. ValueError when they are of another tar of that name."""
+    path = transcripts_path(folder, shard)
+    if not path.exists():
+        return False
+    found = {line.get("shard") for line in read_transcripts(path)}
+    if found - {shard.digest}:
+        raise ValueError(
+            f"{path}: is there already, of another tar than {shard.path}. Choose another --out, or remove that file."
+        )
+    return True
+
+
+def find_transcripts(*paths: str | Path) -> list[Path]:
+    """The files among `paths` and the `*.hyp.jsonl` directly inside the folders among them, sorted, each once.
+
+    ValueError when one is missing or a folder holds none.
+    """
+    found: set[Path] = set()
+    for path in map(Path, paths):
+        if path.is_dir():
+            inside = list(path.glob("*" + ENDING))
+            if not inside:
+                raise ValueError(f"{path}: holds no transcripts (*{ENDING}). `asr-kd label --decode` writes some.")
+            found.update(inside)
+        elif path.is_file():
+            found.add(path)
+        else:
+            raise ValueError(f"{path}: no such file or folder. `asr-kd label --decode` writes transcripts.")
+    return sorted(found)
+
+
+def read_transcripts(*paths: str | Path) -> Iterator[dict[str, Any]]:
+    """The lines of files, or of all files in folders, in order; those that were set aside have no `text`.
+
+    ValueError names file, line and what is wrong: no JSON, a field missing or of the wrong kind, an id twice.
+    """
+    places: dict[str, str] = {}
+    for path in find_transcripts(*paths):
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except UnicodeDecodeError as e:
+            raise ValueError(f"{path}: not UTF-8 ({e})") from None
+        for number, text in enumerate(lines, 1):
+            if not text.strip():
+                continue
+            place = f"{path}:{number}"
+            line = _parse(place, text)
+            if line["id"] in places:
+                raise ValueError(f"{place}: {line['id']} is also at {places[line['id']]}. Give each shard's file once.")
+            places[line["id"]] = place
+            yield line
+
+
+def _parse(place: str, text: str) -> dict[str, Any]:
+    try:
+        line = json.loads(text)
+    except (ValueError, RecursionError) as e:  # ValueError also for numbers of thousands of digits
+        raise ValueError(f"{place}: not valid JSON ({e})") from None
+    if not isinstance(line, dict):
+        raise ValueError(f"{place}: holds a JSON {type(line).__name__}; one object a line is needed")
+    if not isinstance(line.get("id"), str) or not line["id"]:
+        raise ValueError(f"{place}: id is {line.get('id')!r}; text is needed. Give files of `asr-kd label --decode`.")
+    _check(place, line, "duration", line.get("duration"))
+    if isinstance(line.get("reason"), str):
+        return line
+    if not isinstance(line.get("text"), str):
+        raise ValueError(f"{place}: neither text nor a reason for having none. Give files of `asr-kd label --decode`.")
+    for name in NUMBERS:
+        _check(place, line, name, line.get(name))
+    words = line.get("words")
+    if not isinstance(words, list) or not all(isinstance(w, list) and len(w) == 4 for w in words):
+        raise ValueError(f"{place}: words is not a list of [word, start, end, confidence]")
+    for word, *numbers in words:
+        for value in numbers:
+            _check(place, line, f"a number of word {word}", value)
+    return line
+
+
+def _check(place: str, line: dict[str, Any], name: str, value: Any) -> None:
+    """ValueError when `value` is no number from 0 to what it can be at most."""
+    most = 1.0 if name in SHARES else MOST
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= most:  # NaN is not either
+        raise ValueError(
+            f"{place}: {line['id']}: {name} is {repr(value)[:40]}; a number from 0 to {most:g} is needed. "
+            "Give files of `asr-kd label --decode`."
+        )
+
+
+def _rounded(value: float) -> float | int:
+    return value if isinstance(value, int) else round(float(value), DIGITS)

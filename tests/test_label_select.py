@@ -1,0 +1,192 @@
+import json
+
+import pytest
+
+from asr_kd.cli import main
+from asr_kd.corpora.manifest import read_manifest
+from asr_kd.graph.build import read_sentences
+from asr_kd.label.hearing import Heard, HeardWord
+from asr_kd.label.transcripts import NO_PATH, is_transcribed, read_transcripts, transcripts_path, write_transcripts
+from asr_kd.score.hypotheses import read_hypotheses
+from asr_kd.shards.reader import Entry, Shard
+
+SHIFT_S = 0.03
+
+
+def heard(confidence, *words, agreement=0.9, entropy=0.5, phones=10):
+    said = [HeardWord(word, 10 * i, 10 * i + 10, c, c, c) for i, (word, c) in enumerate(words)]
+    return Heard(said, confidence, agreement, entropy, phones, 100)
+
+
+def shard_of(folder, name, *entries):
+    return Shard(folder / f"{name}.tar", f"{name:0>64}", sum(s for _, s in entries), [
+        Entry(i, seconds, "anna" if i == "a" else None, None, {}, 0, 0) for i, seconds in entries
+    ])  # fmt: skip
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two shards' transcripts: six utterances, one of them set aside."""
+    first = shard_of(tmp_path, "s0", ("a", 3600.0), ("b", 1800.0), ("c", 720.0))
+    second = shard_of(tmp_path, "s1", ("d", 360.0), ("e", 36.0), ("f", 3.6))
+    a = heard(0.912345678, ("HELLO", 0.95), ("THERE", 0.8761))
+    b = heard(0.5, ("GO", 0.9), ("ON", 0.3), agreement=0.4)
+    c = heard(0.97, ("STOP", 0.97), phones=4)
+    d = heard(0.2, ("NO", 0.2), entropy=2.5)
+    f = heard(0.99, phones=0)
+    write_transcripts(tmp_path / "hyp", first, [a, b, c], SHIFT_S)
+    write_transcripts(tmp_path / "hyp", second, [d, "too short", f], SHIFT_S)
+    return tmp_path / "hyp"
+
+
+def select(folder, *options):
+    return main(["select", str(folder), *map(str, options)])
+
+
+def kept(folder, *options):
+    out = folder / "list.jsonl"
+    assert select(folder, "--out", out, *options) == 0
+    return "".join(json.loads(line)["id"] for line in out.read_text().splitlines())
+
+
+def test_a_line_says_what_was_heard_when_and_how_surely(folder):
+    lines = (folder / "s0.hyp.jsonl").read_text().splitlines()
+    assert json.loads(lines[0]) == {
+        "id": "a",
+        "audio_filepath": "a.flac",
+        "duration": 3600.0,
+        "text": "HELLO THERE",
+        "confidence": 0.9123,
+        "agreement": 0.9,
+        "entropy": 0.5,
+        "phones": 10,
+        "frames": 100,
+        "words": [["HELLO", 0.0, 0.3, 0.95], ["THERE", 0.3, 0.6, 0.8761]],
+        "speaker": "anna",
+        "shard": f"{'s0':0>64}",
+    }
+    aside = json.loads((folder / "s1.hyp.jsonl").read_text().splitlines()[1])
+    assert aside["reason"] == "too short" and "text" not in aside
+
+
+def test_a_shard_is_transcribed_once_its_file_is_there(tmp_path):
+    shard, other = shard_of(tmp_path, "s0", ("a", 1.0)), shard_of(tmp_path, "s1", ("a", 1.0))
+    assert not is_transcribed(tmp_path, shard)
+    path = write_transcripts(tmp_path, shard, [None], SHIFT_S)
+    assert is_transcribed(tmp_path, shard)
+    assert [line["reason"] for line in read_transcripts(path)] == [NO_PATH]
+    path.rename(transcripts_path(tmp_path, other))
+    with pytest.raises(ValueError, match=r"s1.hyp.jsonl: is there already, of another tar than .*s1.tar"):
+        is_transcribed(tmp_path, other)
+
+
+def test_the_same_hearing_gives_the_same_bytes_and_reads_back(folder, tmp_path):
+    shard = shard_of(tmp_path, "s2", ("x", 2.0))
+    once = write_transcripts(tmp_path / "1", shard, [heard(1 / 3, ("A", 1 / 3))], SHIFT_S)
+    again = write_transcripts(tmp_path / "2", shard, [heard(1 / 3 + 1e-9, ("A", 1 / 3 - 1e-9))], SHIFT_S)
+    assert once == transcripts_path(tmp_path / "1", shard) and once.read_bytes() == again.read_bytes()
+    assert [line["id"] for line in read_transcripts(folder)] == list("abcdef")
+    assert [line["id"] for line in read_transcripts(folder / "s1.hyp.jsonl")] == list("def")
+
+
+def test_other_stations_read_transcripts_as_manifest_text_and_hypotheses(folder):
+    manifest = list(read_manifest(folder / "s0.hyp.jsonl"))
+    assert next((u.id, u.text, u.duration, u.speaker) for u in manifest) == ("a", "HELLO THERE", 3600.0, "anna")
+    assert list(read_sentences(folder / "s1.hyp.jsonl")) == [["NO"]]
+    kept(folder)
+    assert read_hypotheses(folder / "list.jsonl")["b"] == "GO ON"
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ([], "abcdf"),
+        (["--min-confidence", 0.5], "abcf"),
+        (["--min-confidence", 0.51], "acf"),
+        (["--min-word-confidence", 0.5], "acf"),
+        (["--min-seconds", 360], "abcd"),
+        (["--max-seconds", 720], "cdf"),
+        (["--min-rate", 14], "abd"),  # a: 10 phones in 0.6 s; c: 4 in 0.3 s; f: no word, no rate
+        (["--max-rate", 17], "abcf"),
+        (["--min-agreement", 0.5], "acdf"),
+        (["--max-entropy", 1], "abcf"),
+        (["--keep-hours", 1.3], "acf"),
+        (["--keep-hours", 0.3, "--max-seconds", 3000], "cf"),
+        (["--min-confidence", 0.5, "--max-seconds", 3000], "bcf"),
+    ],
+)
+def test_each_criterion_keeps_what_it_says(folder, options, expected):
+    assert kept(folder, *options) == expected
+
+
+def test_the_kept_lines_are_the_read_lines(folder):
+    kept(folder, "--min-confidence", 0.95)
+    lines = [line for path in sorted(folder.glob("*.hyp.jsonl")) for line in path.read_text().splitlines()]
+    assert (folder / "list.jsonl").read_text().splitlines() == [lines[2], lines[5]]
+
+
+def test_the_table_says_what_each_threshold_would_keep_and_each_criterion_drops(folder, capsys):
+    assert select(folder, "--dry-run", "--max-seconds", 1800, "--min-confidence", 0.5) == 0
+    shown = capsys.readouterr().out
+    rows = [line.split() for line in shown.splitlines()]
+    assert ["0.5", "3", "0.701", "87.5%"] in rows and ["0.99", "1", "0.001", "0.1%"] in rows
+    assert ["0", "4", "0.801", "100.0%"] in rows
+    assert "set aside by labelling: dropped 1 utterances, 0.010 h" in shown
+    assert "--max-seconds 1800: dropped 1 utterances, 1.000 h" in shown
+    assert "--min-confidence 0.5: dropped 1 utterances, 0.100 h" in shown
+    assert "kept 3 of 6 utterances, 0.701 h" in shown
+    assert not (folder / "list.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--dry-run", "--min-confidence", "nan"], "--min-confidence nan: it must be in [0, 1]"),
+        (["--dry-run", "--min-agreement", "1.5"], "--min-agreement 1.5"),
+        (["--dry-run", "--keep-hours", "inf"], "--keep-hours inf"),
+        (["--dry-run", "--min-seconds", "-1"], "--min-seconds -1.0"),
+        (["--dry-run", "--min-seconds", "9999"], "nothing is kept of 6 utterances; most went by: --min-seconds 9999"),
+        ([], "give --out"),
+    ],
+)
+def test_a_mistake_is_told_in_one_line(folder, capsys, options, message):
+    assert select(folder, *options) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"confidence": float("nan")}, "a: confidence is nan"),
+        ({"confidence": 1.5}, "a: confidence is 1.5; a number from 0 to 1"),
+        ({"agreement": None}, "a: agreement is None"),
+        ({"entropy": "low"}, "a: entropy is 'low'"),
+        ({"duration": True}, "a: duration is True"),
+        ({"phones": int("9" * 400)}, "a: phones is 99"),
+        ({"words": "GO"}, "words is not a list"),
+        ({"words": [["GO", 0, float("inf"), 1]]}, "word GO is inf"),
+        ({"text": None}, "neither text nor a reason"),
+        ({"id": 3}, "id is 3"),
+    ],
+)
+def test_a_broken_line_is_named(folder, capsys, change, message):
+    file = folder / "s0.hyp.jsonl"
+    first, *others = file.read_text().splitlines()
+    file.write_text("\n".join([json.dumps(json.loads(first) | change), *others]))
+    assert select(folder, "--dry-run") == 2
+    error = capsys.readouterr().err
+    assert f"{file}:1: " in error and message in error and error.count("\n") == 1
+
+
+def test_broken_files_are_named(folder, tmp_path, capsys):
+    (folder / "s0.hyp.jsonl").write_text('{"id": "a"')
+    assert select(folder, "--dry-run") == 2
+    assert "s0.hyp.jsonl:1: not valid JSON" in capsys.readouterr().err
+    (folder / "s0.hyp.jsonl").write_bytes((folder / "s1.hyp.jsonl").read_bytes())
+    assert select(folder, "--dry-run") == 2
+    assert "s1.hyp.jsonl:1: d is also at " in capsys.readouterr().err
+    assert select(tmp_path / "nowhere", "--dry-run") == 2
+    assert "nowhere: no such file or folder" in capsys.readouterr().err
+    assert select(tmp_path, "--dry-run") == 2
+    assert "holds no transcripts" in capsys.readouterr().err
