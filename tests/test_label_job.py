@@ -16,6 +16,8 @@ import pytest
 from asr_kd.cli import main
 from asr_kd.label.claims import Claims
 from asr_kd.label.records import Records, status
+from asr_kd.label.transcripts import read_transcripts
+from asr_kd.shards.reader import open_shard
 
 SCRIPT = Path(__file__).resolve().parent.parent / "tools/exactly_once.py"
 spec = importlib.util.spec_from_file_location("exactly_once", SCRIPT)
@@ -169,3 +171,28 @@ def test_a_wrong_teacher_is_told_before_any_worker_starts(given, tmp_path, capsy
     assert "nowhere" in capsys.readouterr().err and not (tmp_path / "out").exists()
     assert label(tars, tmp_path / "nowhere", tmp_path / "out", "--address", "auto") == 2
     assert "--address: only used with --engine ray" in capsys.readouterr().err
+
+
+def test_what_was_heard_stands_beside_the_targets_and_can_be_selected_from(given, tmp_path, capsys):
+    tars, teacher, _ = given
+    exactly_once.INVENTORY.save(tmp_path / "inventory.json")
+    (tmp_path / "lexicon.txt").write_text("".join(f"{a}{b} {a} {b}\n" for a in "ABCDE" for b in "FGHIJ"))
+    (tmp_path / "text.txt").write_text("AF BG CH\nDI EJ\n")
+    options = ["--lexicon", tmp_path / "lexicon.txt", "--inventory", tmp_path, "--out", tmp_path / "graph"]
+    assert main(["graph", str(tmp_path / "text.txt"), *map(str, options)]) == 0
+    search = ["--graph", str(tmp_path / "graph"), "--decode"]
+    assert label(tars, teacher, tmp_path / "one", *search) == 0
+    assert label(tars, teacher, tmp_path / "three", *search, "--workers", "3") == 0
+    for folder in ("one", "three"):
+        assert len(list((tmp_path / folder).glob("*.hyp.jsonl"))) == len(tars)
+    for path in [*(tmp_path / "one").glob("*.parquet"), *(tmp_path / "one").glob("*.hyp.jsonl")]:
+        assert path.read_bytes() == (tmp_path / "three" / path.name).read_bytes()
+    given_ids = [entry.id for tar in tars for entry in open_shard(tar).entries]
+    lines = list(read_transcripts(tmp_path / "one"))
+    assert [line["id"] for line in lines] == given_ids and any(line.get("text") for line in lines)
+    kept = tmp_path / "kept.jsonl"
+    assert main(["select", str(tmp_path / "one"), "--min-seconds", "2", "--out", str(kept)]) == 0
+    ids = {json.loads(line)["id"] for line in kept.read_text().splitlines()}
+    assert ids == {line["id"] for line in lines if line["duration"] >= 2 and "text" in line}
+    assert label(tars, teacher, tmp_path / "other", "--decode") == 2
+    assert "--decode: only used with --graph" in capsys.readouterr().err

@@ -6,7 +6,7 @@ from asr_kd.cli import main
 from asr_kd.corpora.manifest import read_manifest
 from asr_kd.graph.build import read_sentences
 from asr_kd.label.hearing import Heard, HeardWord
-from asr_kd.label.transcripts import NO_PATH, is_transcribed, read_transcripts, transcripts_path, write_transcripts
+from asr_kd.label.transcripts import NO_PATH, read_transcripts, transcripts_path, write_transcripts
 from asr_kd.score.hypotheses import read_hypotheses
 from asr_kd.shards.reader import Entry, Shard
 
@@ -69,15 +69,9 @@ def test_a_line_says_what_was_heard_when_and_how_surely(folder):
     assert aside["reason"] == "too short" and "text" not in aside
 
 
-def test_a_shard_is_transcribed_once_its_file_is_there(tmp_path):
-    shard, other = shard_of(tmp_path, "s0", ("a", 1.0)), shard_of(tmp_path, "s1", ("a", 1.0))
-    assert not is_transcribed(tmp_path, shard)
-    path = write_transcripts(tmp_path, shard, [None], SHIFT_S)
-    assert is_transcribed(tmp_path, shard)
+def test_an_utterance_without_a_path_says_so(tmp_path):
+    path = write_transcripts(tmp_path, shard_of(tmp_path, "s0", ("a", 1.0)), [None], SHIFT_S)
     assert [line["reason"] for line in read_transcripts(path)] == [NO_PATH]
-    path.rename(transcripts_path(tmp_path, other))
-    with pytest.raises(ValueError, match=r"s1.hyp.jsonl: is there already, of another tar than .*s1.tar"):
-        is_transcribed(tmp_path, other)
 
 
 def test_the_same_hearing_gives_the_same_bytes_and_reads_back(folder, tmp_path):

@@ -48,7 +48,7 @@ class Measured:
 
 def signals_of(lattices: LatticePosteriors, log_p_TC: np.ndarray) -> tuple[list[HeardWord], dict[str, float]] | None:
     """The words and the signals that come with it; None where no path ends."""
-    _, heard = lattices.hear(log_p_TC)
+    _, heard = lattices.search(log_p_TC)
     if heard is None:
         return None
     words = heard.words

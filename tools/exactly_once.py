@@ -39,6 +39,7 @@ from asr_kd.shards.reader import open_shard
 from asr_kd.shards.writer import write_shards
 
 SAMPLE_RATE = 16000
+INVENTORY = Inventory.monophone(["SIL", *"ABCDEFGHIJ"])
 VICTIMS = ("job", "worker", "one of two jobs")
 
 
@@ -54,8 +55,7 @@ def make_input(
         utterances.append(Utterance(id=f"u{n}", audio_filepath=str(folder / f"{n}.wav"), duration=seconds))
     tars = write_shards(utterances, folder / "shards", shard_seconds=seconds_per_shard)
     torch.manual_seed(seed)
-    inventory = Inventory.monophone(["SIL", *"ABCDEFGHIJ"])
-    model = build_model(ModelConfig(layers=2, hidden=hidden, bidirectional=True), inventory, FrontEndConfig())
+    model = build_model(ModelConfig(layers=2, hidden=hidden, bidirectional=True), INVENTORY, FrontEndConfig())
     model.output.weight.data.mul_(20)
     save_model(folder / "teacher", model)
     return tars, folder / "teacher"

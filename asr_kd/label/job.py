@@ -19,6 +19,7 @@ from asr_kd.label.encoding import MOST_CLASSES
 from asr_kd.label.lattices import LatticeConfig, LatticePosteriors
 from asr_kd.label.posteriors import Features, LabelConfig, ShardLabels
 from asr_kd.label.sidecars import describe, statistics
+from asr_kd.label.transcripts import write_transcripts
 from asr_kd.models.ensemble import load_models, models_fingerprint
 from asr_kd.models.inference import Inference
 from asr_kd.shards.reader import Shard, open_shard
@@ -42,6 +43,8 @@ class LabelJob:
     scales: str | None = None
     """What `asr-kd tune` wrote for that graph."""
     graph_weight: float = LatticeConfig.weight
+    decode: bool = False
+    """Also write what the search heard."""
     device: str = "auto"
     precision: str = "auto"
     threads: int | None = None
@@ -82,9 +85,10 @@ class Labeller:
             graph.check(inventory, str(models[0]))
             scales = Scales.load(Path(job.scales)) if job.scales else Scales()
             config = LatticeConfig(scales, job.graph_weight)
-            self.lattices = LatticePosteriors(graph, self.teacher.model.log_prior_C.cpu().numpy(), config)
-        elif job.scales is not None:
-            raise ValueError("--scales: only used with --graph")
+            log_prior_C = self.teacher.model.log_prior_C.cpu().numpy()
+            self.lattices = LatticePosteriors(graph, log_prior_C, config, inventory if job.decode else None)
+        elif job.scales is not None or job.decode:
+            raise ValueError(f"{'--decode' if job.decode else '--scales'}: only used with --graph")
         fast = job.precision == "auto" and bf16_is_fast(on)
         self.precision = "bf16" if fast else job.precision.replace("auto", "float32")
         self.settings = describe(
@@ -94,7 +98,7 @@ class Labeller:
             job.config.quantiser,
             self.teacher.frontend.frame_shift_s,
             self.precision,
-            None if self.lattices is None else self.lattices.description,
+            None if self.lattices is None else self.lattices.description | {"decoded": job.decode},
         )
 
     def labels(self, shard: Shard) -> ShardLabels:
@@ -102,8 +106,10 @@ class Labeller:
         return ShardLabels(shard, self.teacher, self.job.config, self.lattices)
 
     def write(self, labels: ShardLabels) -> dict[str, Any]:
-        """Write the sidecar of finished labels; returns what it holds, in numbers."""
+        """Write the sidecar of finished labels, what was heard before it; returns what it holds, in numbers."""
         table, shard = labels.table(), labels.shard
+        if self.job.decode:
+            write_transcripts(self.job.out, shard, labels.heard(), self.teacher.frontend.frame_shift_s)
         path = sidecar_path(self.job.out, shard)
         numbers = statistics(table, shard)
         write_sidecar(path, table, self.settings | {"shard": shard.digest} | numbers)

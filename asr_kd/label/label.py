@@ -7,6 +7,7 @@ cannot be labelled is tried again, then reported, and the others go on.
 
   asr-kd label exp/shards/unlabelled --teacher exp/teacher --out exp/targets
   asr-kd label exp/shards/unlabelled --teacher exp/teacher --out exp/targets --status
+  asr-kd label exp/shards/unlabelled --teacher exp/teacher --graph exp/graph --decode --out exp/targets
 """
 
 import argparse
@@ -61,6 +62,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=LatticeConfig.weight,
         help="with --graph: share of the lattice's posteriors, the rest is the model's own (default: %(default)s)",
     )
+    parser.add_argument(
+        "--decode",
+        action="store_true",
+        help="with --graph: also write OUT/SHARD.hyp.jsonl, what the search heard and how sure it is of each word",
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
     parser.add_argument(
         "--precision",
@@ -103,6 +109,7 @@ def run(args: argparse.Namespace) -> int:
         graph=None if args.graph is None else str(args.graph),
         scales=None if args.scales is None else str(args.scales),
         graph_weight=args.graph_weight,
+        decode=args.decode,
         device=args.device,
         precision=args.precision,
         threads=args.threads,

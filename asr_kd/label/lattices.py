@@ -37,7 +37,7 @@ class LatticeConfig:
 class LatticePosteriors:
     """Mixes a model's posteriors with those over the lattice of its search through a graph.
 
-    inventory: the model's, where what the search hears is asked for as well (`hear`).
+    inventory: the model's, where what the search hears is asked for as well.
     """
 
     def __init__(
@@ -55,27 +55,14 @@ class LatticePosteriors:
         self._searcher = Searcher(graph.fst, SEARCH)
         self._listener = None if inventory is None else Listener(graph, inventory)
 
-    @property
-    def hears(self) -> bool:
-        """Whether `hear` may be asked."""
-        return self._listener is not None
-
-    def __call__(self, log_p_TC: np.ndarray) -> np.ndarray:
-        """Mixed log-posteriors (T, C); the model's own where the search ends in no word."""
-        return self._search(log_p_TC, None)[0]
-
-    def hear(self, log_p_TC: np.ndarray) -> tuple[np.ndarray, Heard | None]:
-        """The same, and what was heard: of the same lattice, nothing is searched twice. None where no path ends."""
-        assert self._listener is not None, "give LatticePosteriors an inventory to hear words"
-        return self._search(log_p_TC, self._listener)
-
-    def _search(self, log_p_TC: np.ndarray, listener: Listener | None) -> tuple[np.ndarray, Heard | None]:
+    def search(self, log_p_TC: np.ndarray) -> tuple[np.ndarray, Heard | None]:
+        """Mixed log-posteriors (T, C) and what was heard, of one lattice; without a path, the model's own and None."""
         found, complete = self._searcher.lattice(self.config.scales.apply(log_p_TC, self.log_prior_C))
         if found is None or not complete:
             return log_p_TC, None
         lattice = lattice_arcs(found)
         passed = passage(lattice)
-        heard = listener(lattice, passed, log_p_TC) if listener else None
+        heard = self._listener(lattice, passed, log_p_TC) if self._listener else None
         if not self.config.weight:
             return log_p_TC, heard
         lattice_TC = class_posteriors(lattice, *log_p_TC.shape, passed)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from asr_kd.label.encoding import Quantiser, encode_table
+from asr_kd.label.hearing import Heard
 from asr_kd.label.lattices import LatticePosteriors
 from asr_kd.label.selection import SelectionConfig, select_batch
 from asr_kd.models.inference import Inference, pad_waves
@@ -53,6 +54,7 @@ class ShardLabels:
         """lattices: what posteriors are put through first."""
         self.shard, self.teacher, self.config, self.lattices = shard, teacher, config, lattices
         self._results: list[FrameTargets | str] = ["not labelled"] * len(shard.entries)
+        self._heard: list[Heard | None] = [None] * len(shard.entries)
 
     def batches(self) -> list[list[int]]:
         """Rows of each batch, longest first: of like length, at most `frames_per_batch` with padding (or one row)."""
@@ -94,23 +96,30 @@ class ShardLabels:
     def label(self, batch: Features) -> None:
         """Put a batch through the teacher and keep its targets."""
         if batch.rows:
-            for row, result in zip(batch.rows, self._targets(batch), strict=True):
-                self._results[row] = result
+            for row, (result, heard) in zip(batch.rows, self._targets(batch), strict=True):
+                self._results[row], self._heard[row] = result, heard
 
     def table(self) -> pa.Table:
         """The sidecar table, one row per utterance in the shard's order, when all batches are labelled."""
         return encode_table([e.id for e in self.shard.entries], self._results, self.config.quantiser)
 
-    def _targets(self, batch: Features) -> Iterator[FrameTargets | str]:
-        """Of each utterance of the batch its targets, or why there are none."""
+    def heard(self) -> list[Heard | str | None]:
+        """What the search heard in each row; text: why the row was set aside, None: the search found nothing."""
+        return [r if isinstance(r, str) else h for r, h in zip(self._results, self._heard, strict=True)]
+
+    def _targets(self, batch: Features) -> Iterator[tuple[FrameTargets | str, Heard | None]]:
+        """Of each utterance of the batch its targets, or why there are none, and what was heard."""
         selection = self.config.selection
         log_p_BTC = self.teacher.log_posteriors(batch.x_BTF, batch.frames_B)
+        heard: list[Heard | None] = [None] * len(batch.rows)
         if self.lattices is not None:
-            for log_p_TC, n in zip(log_p_BTC, batch.frames_B.tolist(), strict=True):
-                if not torch.isnan(log_p_TC[:n]).any():
-                    log_p_TC[:n] = torch.from_numpy(self.lattices(log_p_TC[:n].cpu().numpy()))
-        for targets in select_batch(log_p_BTC, batch.frames_B, selection):
-            yield "the teacher's posteriors are not finite" if targets is None else targets
+            for row, n in enumerate(batch.frames_B.tolist()):
+                log_p_TC = log_p_BTC[row, :n]
+                if not torch.isnan(log_p_TC).any():
+                    mixed_TC, heard[row] = self.lattices.search(log_p_TC.cpu().numpy())
+                    log_p_TC.copy_(torch.from_numpy(mixed_TC))
+        for targets, found in zip(select_batch(log_p_BTC, batch.frames_B, selection), heard, strict=True):
+            yield "the teacher's posteriors are not finite" if targets is None else targets, found
 
 
 def label_shard(

@@ -80,19 +80,6 @@ def write_transcripts(
     return path
 
 
-def is_transcribed(folder: str | Path, shard: Shard) -> bool:
-    """Whether a shard's transcripts are there. ValueError when they are of another tar of that name."""
-    path = transcripts_path(folder, shard)
-    if not path.exists():
-        return False
-    found = {line.get("shard") for line in read_transcripts(path)}
-    if found - {shard.digest}:
-        raise ValueError(
-            f"{path}: is there already, of another tar than {shard.path}. Choose another --out, or remove that file."
-        )
-    return True
-
-
 def find_transcripts(*paths: str | Path) -> list[Path]:
     """The files among `paths` and the `*.hyp.jsonl` directly inside the folders among them, sorted, each once.
 
