@@ -123,7 +123,7 @@ def test_the_table_says_what_each_threshold_would_keep_and_each_criterion_drops(
     assert select(folder, "--dry-run", "--max-seconds", 1800, "--min-confidence", 0.5) == 0
     shown = capsys.readouterr().out
     rows = [line.split() for line in shown.splitlines()]
-    assert ["0.5", "3", "0.701", "87.5%"] in rows and ["0.99", "1", "0.001", "0.1%"] in rows
+    assert ["0.5", "3", "0.701", "87.5%"] in rows and ["0.95", "2", "0.201", "25.1%"] in rows
     assert ["0", "4", "0.801", "100.0%"] in rows
     assert "set aside by labelling: dropped 1 utterances, 0.010 h" in shown
     assert "--max-seconds 1800: dropped 1 utterances, 1.000 h" in shown

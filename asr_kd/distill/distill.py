@@ -112,7 +112,9 @@ def run(args: argparse.Namespace) -> int:
     wanted = None if args.teacher is None else models_fingerprint(args.teacher)
     targets = SoftTargets(args.targets, inventory, wanted, hard=args.hard, k=args.k)
     only = None if args.only is None else OnlyList.read(args.only)
-    unlabelled = Stream("unlabelled", find_shards(*args.unlabelled), targets, config.augment, only and only.ids)
+    unlabelled = Stream(
+        "unlabelled", find_shards(*args.unlabelled), targets, config.augment, only.ids if only else None
+    )
     teacher = targets.check(unlabelled.shards)
     schedule = list(sub_epochs(config.schedule, unlabelled, labelled))
     plan = BatchPlan(unlabelled, config.train.frames_per_batch, config.train.seed)

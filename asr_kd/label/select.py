@@ -22,7 +22,7 @@ from asr_kd.core.files import atomic_path
 from asr_kd.core.progress import SECONDS_PER_HOUR
 from asr_kd.label.transcripts import read_transcripts
 
-THRESHOLDS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
+THRESHOLDS = tuple(round(0.05 * i, 2) for i in range(20))
 """Of the table that is printed."""
 
 Line = dict[str, Any]
