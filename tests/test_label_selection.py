@@ -78,3 +78,11 @@ def test_a_batch_is_selected_without_its_padding_and_what_is_not_finite_is_named
         np.testing.assert_array_equal(got.log_p_TK, expected.log_p_TK)
         np.testing.assert_array_equal(got.log_tail_T, expected.log_tail_T)
     assert third is None
+
+
+def test_classes_that_cannot_be_leave_nothing_over():
+    log_p = torch.tensor([[0.0, -torch.inf, -torch.inf, -torch.inf], [-0.7, -0.7, -20.0, -torch.inf]]).log_softmax(-1)
+    kept = select(log_p, SelectionConfig(k=2))
+    assert np.isneginf(kept.log_tail_T[0]) and kept.log_tail_T[1] == pytest.approx(
+        -20 - np.log(2 * np.exp(-0.7)), abs=1e-3
+    )

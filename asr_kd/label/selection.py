@@ -10,7 +10,7 @@ from asr_kd.train.targets import FrameTargets
 
 MOST_CLASSES_PER_FRAME = 255
 """The number kept in a frame is stored as one byte."""
-CPU_BLOCK_FRAMES = 256
+CPU_BLOCK_FRAMES = 128
 """Frames selected from at a time: their copies of (frames, classes) stay in cache, and none is fetched anew."""
 
 
@@ -59,8 +59,11 @@ def select_batch(log_p_BTC: Tensor, frames_B: Tensor, config: SelectionConfig) -
 def _select(log_p_TC: Tensor, config: SelectionConfig) -> FrameTargets:
     classes = log_p_TC.shape[1]
     log_p_TK, ids_TK = log_p_TC.topk(min(config.k, classes), dim=-1)
-    # Summed over what is left: 1 - sum(p) would have no digits to spare where the teacher is sure.
-    log_tail_T = log_p_TC.scatter(-1, ids_TK, -torch.inf).logsumexp(-1)
+    # Summed over what is left: 1 - sum(p) would have no digits to spare where the teacher is sure. Nothing left is
+    # likelier than the last that is kept, so that one serves as logsumexp's maximum, and its passes are spared.
+    last_T1 = log_p_TK[:, -1:].clamp(min=torch.finfo(log_p_TK.dtype).min)
+    left_TC = (log_p_TC - last_T1).exp_().scatter_(-1, ids_TK, 0.0)
+    log_tail_T = left_TC.sum(-1).log_() + last_T1[:, 0]
     if config.mass is not None:
         p_TK = log_p_TK.exp()
         dropped_TK = p_TK.cumsum(-1) - p_TK >= config.mass  # the mass is reached before this one
