@@ -9,7 +9,7 @@ or whose posteriors are not finite are set aside with their reason; the others g
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,7 @@ from torch import Tensor
 
 from asr_kd.core.progress import SECONDS_PER_HOUR, Progress
 from asr_kd.core.runtime import bf16_is_fast, device, set_threads
+from asr_kd.core.storage import Location, location, output_location, stem
 from asr_kd.graph.build import load_graph
 from asr_kd.graph.scales import Scales
 from asr_kd.label.encoding import MOST_CLASSES, Quantiser, encode_table
@@ -29,7 +30,7 @@ from asr_kd.label.selection import SelectionConfig, select
 from asr_kd.label.sidecars import describe, is_labelled, statistics, summarise
 from asr_kd.models.ensemble import load_models, models_fingerprint
 from asr_kd.models.inference import Inference, pad_waves
-from asr_kd.shards.reader import Shard, find_shards, open_shard
+from asr_kd.shards.reader import Shard, find_shards, open_shard, stream_shards
 from asr_kd.shards.sidecar import sidecar_path, write_sidecar
 from asr_kd.train.targets import FrameTargets
 
@@ -167,7 +168,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `asr-kd label`."""
     selection, config = SelectionConfig(), LabelConfig()
     parser.add_argument(
-        "shards", nargs="+", type=Path, help="shards or folders of shards; their text, if any, is not looked at"
+        "shards", nargs="+", type=location, help="shards or folders of shards; their text, if any, is not looked at"
     )
     parser.add_argument(
         "--teacher",
@@ -177,7 +178,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="MODEL",
         help="the model: its folder or its .safetensors file; the posteriors of several are averaged",
     )
-    parser.add_argument("--out", required=True, type=Path, help="folder for the sidecars")
+    parser.add_argument("--out", required=True, type=output_location, help="folder for the sidecars")
     parser.add_argument("--k", type=int, default=selection.k, help="most classes kept per frame (default: %(default)s)")
     parser.add_argument("--mass", type=float, help="keep the fewest classes that hold this much probability, at most k")
     parser.add_argument(
@@ -242,8 +243,7 @@ def run(args: argparse.Namespace) -> int:
     if args.dry_run:
         return 0
     with Progress("label", seconds) as progress:
-        for path in todo:
-            shard = open_shard(path)
+        for shard in stream_shards(todo):
             table = label_shard(shard, teacher, config, progress.update, lattices)
             write_sidecar(sidecar_path(args.out, shard), table, description(shard) | statistics(table, shard))
     _say(summarise(paths, args.out))
@@ -261,11 +261,11 @@ def _lattices(args: argparse.Namespace, teacher: Inference) -> LatticePosteriors
     return LatticePosteriors(graph, teacher.model.log_prior_C.cpu().numpy(), config)
 
 
-def _check_names(paths: list[Path]) -> None:
+def _check_names(paths: Sequence[Location]) -> None:
     """ValueError when two shards would share a sidecar."""
-    first: dict[str, Path] = {}
+    first: dict[str, Location] = {}
     for path in paths:
-        other = first.setdefault(path.stem, path)
+        other = first.setdefault(stem(path), path)
         if other != path:
             raise ValueError(
                 f"{path}: has the name of {other}, their sidecars would collide. Label them to two --out folders."

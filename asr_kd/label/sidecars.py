@@ -10,11 +10,12 @@ import pyarrow.compute as pc
 
 from asr_kd.core.config import to_dict
 from asr_kd.core.progress import SECONDS_PER_HOUR
+from asr_kd.core.storage import Location, concurrently, file_sizes, location
 from asr_kd.inventory.senones import Inventory
 from asr_kd.label.encoding import Quantiser
 from asr_kd.label.selection import SelectionConfig
 from asr_kd.shards.reader import Shard
-from asr_kd.shards.sidecar import read_description, sidecar_path
+from asr_kd.shards.sidecar import find_description, read_description, sidecar_path
 
 KIND = "posteriors"
 
@@ -41,7 +42,7 @@ def describe(
     }
 
 
-def check_teacher(path: Path, description: dict[str, Any], teacher: str) -> None:
+def check_teacher(path: Location, description: dict[str, Any], teacher: str) -> None:
     """ValueError when the sidecar at `path` was made by another teacher."""
     made_by = str(description.get("teacher"))
     if made_by != teacher:
@@ -51,15 +52,15 @@ def check_teacher(path: Path, description: dict[str, Any], teacher: str) -> None
         )
 
 
-def is_labelled(path: Path, wanted: dict[str, Any]) -> bool:
+def is_labelled(path: str | Path, wanted: dict[str, Any]) -> bool:
     """Whether a sidecar with the description `wanted` is there already.
 
     A finished sidecar is always whole (its rename is the commit), so its description is all that is read.
     ValueError when there is one of another teacher, tar, selection or kind: nothing is overwritten.
     """
-    if not path.exists():
+    found = find_description(path)
+    if found is None:
         return False
-    found = read_description(path)
     for key in ("kind", "teacher", "inventory", "selection", "lattices", "shard"):
         if found.get(key) != wanted.get(key):
             raise ValueError(
@@ -85,20 +86,21 @@ def statistics(table: pa.Table, shard: Shard) -> dict[str, Any]:
     }
 
 
-def summarise(shards: Sequence[Path], folder: Path) -> str:
+def summarise(shards: Sequence[str | Path], folder: str | Path) -> str:
     """In a line or two: how many of the shards have a sidecar, their hours and bytes, and what was set aside."""
     totals: Counter[str] = Counter()
     reason = None
-    for path in (sidecar_path(folder, tar) for tar in shards):
-        if path.exists():
-            description = read_description(path)
-            if description["kind"] != KIND:
-                raise ValueError(
-                    f"{path}: holds {description['kind']}, not {KIND}. Give the folder of `asr-kd label --out`."
-                )
-            totals.update({key: description[key] for key in ("seconds", "frames", "classes_kept", "set_aside")})
-            totals.update(shards=1, bytes=path.stat().st_size)
-            reason = reason or description["first_reason"]
+    sizes = file_sizes(folder, ".parquet")
+    done = [path for path in (sidecar_path(folder, tar) for tar in shards) if path in sizes]
+    remote = isinstance(location(folder), str)
+    for path, description in zip(done, concurrently(read_description, done, remote), strict=True):
+        if description["kind"] != KIND:
+            raise ValueError(
+                f"{path}: holds {description['kind']}, not {KIND}. Give the folder of `asr-kd label --out`."
+            )
+        totals.update({key: description[key] for key in ("seconds", "frames", "classes_kept", "set_aside")})
+        totals.update(shards=1, bytes=sizes[path])
+        reason = reason or description["first_reason"]
     hours, frames = totals["seconds"] / SECONDS_PER_HOUR, totals["frames"]
     text = f"{totals['shards']} of {len(shards)} shards labelled in {folder}: {hours:.2f} h of audio"
     if frames:

@@ -5,10 +5,10 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import count
-from pathlib import Path
 
 import numpy as np
 
+from asr_kd.core.storage import Location
 from asr_kd.frontend.augment import AugmentConfig
 from asr_kd.shards.reader import Shard, open_shard
 from asr_kd.train.targets import SHARDS_KEPT_OPEN, TargetSource
@@ -22,7 +22,7 @@ class Stream:
     """Shards with their targets, that are trained (or tested) on as one body of data."""
 
     name: str
-    shards: list[Path]
+    shards: list[Location]
     targets: TargetSource
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 
@@ -34,7 +34,7 @@ class BatchSpec:
     epoch: int
     index: int
     """Number of the batch within its epoch."""
-    rows: tuple[tuple[Path, int], ...]
+    rows: tuple[tuple[Location, int], ...]
     """Shard and row of each utterance."""
     seconds: float
     """Audio in it."""
@@ -88,10 +88,10 @@ class BatchPlan:
                 if number > epoch or spec.index >= start_batch:
                     yield spec
 
-    def _spec(self, epoch: int, index: int, rows: list[tuple[Path, int]], seconds: float, done: float) -> BatchSpec:
+    def _spec(self, epoch: int, index: int, rows: list[tuple[Location, int]], seconds: float, done: float) -> BatchSpec:
         return BatchSpec(epoch, index, tuple(rows), seconds, done, (*self.seed, epoch, index))
 
-    def _batches(self, epoch: int) -> Iterator[tuple[list[tuple[Path, int]], float]]:
+    def _batches(self, epoch: int) -> Iterator[tuple[list[tuple[Location, int]], float]]:
         """Rows and seconds of each batch."""
         rng = np.random.default_rng((*self.seed, epoch))
         paths = list(self.stream.shards)
@@ -132,9 +132,9 @@ class OpenShards:
 
     def __init__(self, most: int = SHARDS_KEPT_OPEN) -> None:
         self._most = most
-        self._open: OrderedDict[Path, Shard] = OrderedDict()
+        self._open: OrderedDict[Location, Shard] = OrderedDict()
 
-    def __call__(self, path: Path) -> Shard:
+    def __call__(self, path: Location) -> Shard:
         if path in self._open:
             self._open.move_to_end(path)
         else:
