@@ -24,7 +24,7 @@ class Retries:
 
 
 RETRIES = Retries()
-"""15 to 8 s of pauses in all."""
+"""8 to 15.5 s of pauses in all."""
 
 
 class StorageError(OSError):
