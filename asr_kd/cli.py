@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     handle_signals_on_their_own_stack()
     try:
         return args.run(args) or 0
-    except (ValueError, FileNotFoundError, PermissionError) as e:
+    except (ValueError, OSError) as e:
         print(f"asr-kd {args.verb}: {e}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

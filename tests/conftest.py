@@ -1,6 +1,9 @@
-"""What many tests need: the real corpora where they are at hand, and small shards of tones."""
+"""What many tests need: the real corpora where they are at hand, small shards of tones, a store that speaks S3."""
 
 import os
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: the cores belong to pytest's processes
 
@@ -10,7 +13,9 @@ import numpy as np
 import pytest
 import soundfile
 from hypothesis import settings
+from stores import CREDENTIALS, faulty, s3_server
 
+from asr_kd.core.retries import Retries
 from asr_kd.corpora.manifest import Utterance
 from asr_kd.shards.writer import write_shards
 
@@ -78,3 +83,41 @@ def _tone(hertz: float, rng: np.random.Generator) -> np.ndarray:
     n = int(16000 * rng.uniform(0.25, 0.35))
     phase_N = 2 * np.pi * hertz * np.arange(n) / 16000
     return 0.3 * np.hanning(n) * np.sin(phase_N) + 0.001 * rng.standard_normal(n)
+
+
+@pytest.fixture(scope="module")
+def s3_endpoint() -> Iterator[str]:
+    """A server that speaks S3, and in the environment what leads there."""
+    with s3_server() as endpoint, pytest.MonkeyPatch.context() as patch:
+        for name, value in {**CREDENTIALS, "AWS_ENDPOINT_URL": endpoint}.items():
+            patch.setenv(name, value)
+        patch.setattr("asr_kd.core.retries.RETRIES", Retries(first_wait_s=0.001))
+        yield endpoint
+
+
+@pytest.fixture
+def bucket(s3_endpoint: str) -> str:
+    """The URL of an empty bucket."""
+    import boto3  # most tests have no use for it
+
+    name = f"bucket-{uuid.uuid4().hex}"
+    boto3.client("s3", endpoint_url=s3_endpoint).create_bucket(Bucket=name)
+    return f"s3://{name}"
+
+
+@pytest.fixture
+def on_the_way(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., list[str]]]:
+    """Call it with `fault(method, path)`: from then on requests take a way where that goes wrong. Gives their log."""
+    with ExitStack() as stack:
+
+        def take(fault: Callable[[str, str], str | None] = lambda method, path: None) -> list[str]:
+            log: list[str] = []
+
+            def logged(method: str, path: str) -> str | None:
+                log.append(f"{method} {path}")
+                return fault(method, path)
+
+            monkeypatch.setenv("AWS_ENDPOINT_URL", stack.enter_context(faulty(s3_endpoint, logged)))
+            return log
+
+        yield take

@@ -28,6 +28,7 @@ from asr_kd.align.gaussians import FRAMES_PER_STEP
 from asr_kd.core.config import load_config, to_dict
 from asr_kd.core.progress import Progress
 from asr_kd.core.runtime import device, set_threads
+from asr_kd.core.storage import name_of, parent
 from asr_kd.corpora.text import normalise
 from asr_kd.frontend.fbank import FrontEnd, FrontEndConfig
 from asr_kd.graph.hclg import TextGraphs
@@ -134,7 +135,7 @@ def run(args: argparse.Namespace) -> int:
                 "library": __version__,
                 **aligner,
             }
-            write_sidecar(sidecar_path(args.out / shard.path.parent.name, shard), table, description)
+            write_sidecar(sidecar_path(args.out / name_of(parent(shard.path)), shard), table, description)
             failed += [e.id for e, s in zip(shard.entries, states, strict=True) if s is None]
             done += len(states)
             progress.update(shard.seconds)

@@ -18,6 +18,7 @@ from asr_kd.core.config import load_config, to_dict
 from asr_kd.core.files import read_json, write_json
 from asr_kd.core.progress import SECONDS_PER_HOUR
 from asr_kd.core.runtime import device, seed_everything, set_threads
+from asr_kd.core.storage import location
 from asr_kd.distill.only import OnlyList
 from asr_kd.distill.schedule import ScheduleConfig, sub_epochs
 from asr_kd.frontend.augment import AugmentConfig
@@ -65,10 +66,10 @@ class DistillConfig:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `asr-kd distill`."""
-    shards: dict[str, Any] = {"nargs": "+", "type": Path, "required": True, "metavar": "SHARDS"}
+    shards: dict[str, Any] = {"nargs": "+", "type": location, "required": True, "metavar": "SHARDS"}
     parser.add_argument("--unlabelled", **shards, help="shards that the teacher labelled")
     parser.add_argument(
-        "--targets", type=Path, required=True, metavar="DIR", help="their soft targets, by `asr-kd label`"
+        "--targets", type=location, required=True, metavar="DIR", help="their soft targets, by `asr-kd label`"
     )
     parser.add_argument(
         "--only", type=Path, metavar="LIST", help="learn from these unlabelled utterances, by `asr-kd select`"

@@ -29,8 +29,10 @@ class Claims:
     process of this machine that has ended is stale at once.
     """
 
-    def __init__(self, folder: Path, lease_s: float = LEASE_S) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+    def __init__(self, folder: Path | None, lease_s: float = LEASE_S) -> None:
+        """folder: None claims nothing and gives everything: for places where claims cannot be made."""
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.lease_s = folder, lease_s
         self._me = {"machine": _machine(), "host": socket.gethostname(), "pid": os.getpid()}
         self._me |= {"started": _started(os.getpid()), "run": uuid.uuid4().hex}
@@ -51,6 +53,8 @@ class Claims:
 
     def take(self, name: str) -> bool:
         """Claim a shard. False while another run, alive as far as can be told, has it."""
+        if self.folder is None:
+            return True
         path = self._path(name)
         try:
             with open(path, "x", encoding="utf-8") as f:
@@ -67,6 +71,8 @@ class Claims:
 
     def drop(self, name: str) -> None:
         """Give a claim back; one that was taken over stays with its new holder."""
+        if name not in self._held:
+            return
         self._held.discard(name)
         path = self._path(name)
         if _read(path) == self._me:
@@ -74,12 +80,13 @@ class Claims:
 
     def running(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Shards that are claimed and by whom (`host`, `pid`), those of dead processes of this machine left out."""
-        for path in sorted(self.folder.glob("*.json")):
+        for path in sorted(self.folder.glob("*.json")) if self.folder else ():
             holder = _read(path)
             if holder is not None and not _is_dead(holder):
                 yield path.stem, holder
 
     def _path(self, name: str) -> Path:
+        assert self.folder is not None
         return self.folder / f"{name}.json"
 
     def _is_stale(self, path: Path) -> bool:

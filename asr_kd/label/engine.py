@@ -6,8 +6,8 @@ Any number of runs on any number of machines may work on one folder.
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
+from asr_kd.core.storage import Location, exists, stem
 from asr_kd.label.claims import Claims
 from asr_kd.label.job import Outcome
 from asr_kd.label.pools import Pool
@@ -19,7 +19,7 @@ POLL_S = 2.0
 
 
 def run_shards(
-    shards: Iterable[Path],
+    shards: Iterable[Location],
     pool: Pool,
     claims: Claims,
     records: Records,
@@ -42,10 +42,10 @@ def run_shards(
             shard = waiting.popleft()
             if _is_done(shard, records):
                 continue
-            if not claims.take(Path(shard).stem):
+            if not claims.take(stem(shard)):
                 elsewhere.append(shard)
             elif _is_done(shard, records):  # finished by the run that had it until now
-                claims.drop(Path(shard).stem)
+                claims.drop(stem(shard))
             else:
                 pool.submit(shard, alone=count[shard] > 0)
                 at_work.add(shard)
@@ -63,7 +63,7 @@ def run_shards(
                     records.failed(outcome.shard, outcome.reason, count[outcome.shard])
                 else:
                     waiting.append(outcome.shard)
-            claims.drop(Path(outcome.shard).stem)
+            claims.drop(stem(outcome.shard))
         if not at_work and not waiting and elsewhere:
             time.sleep(POLL_S)
         if elsewhere and time.monotonic() - looked > POLL_S:
@@ -74,4 +74,4 @@ def run_shards(
 
 
 def _is_done(shard: str, records: Records) -> bool:
-    return Path(sidecar_path(records.out, Path(shard))).exists()
+    return exists(sidecar_path(records.out, shard))

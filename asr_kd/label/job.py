@@ -6,13 +6,13 @@ read, also those of the next shard, and what is finished is encoded and written.
 
 import queue
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from asr_kd.core.runtime import bf16_is_fast, device, set_threads
+from asr_kd.core.storage import location, size
 from asr_kd.graph.build import load_graph
 from asr_kd.graph.scales import Scales
 from asr_kd.label.encoding import MOST_CLASSES
@@ -23,6 +23,7 @@ from asr_kd.label.transcripts import write_transcripts
 from asr_kd.models.ensemble import load_models, models_fingerprint
 from asr_kd.models.inference import Inference
 from asr_kd.shards.reader import Shard, open_shard
+from asr_kd.shards.remote import cache_folder
 from asr_kd.shards.sidecar import sidecar_path, write_sidecar
 
 BATCHES_AHEAD = 2
@@ -109,25 +110,25 @@ class Labeller:
         """Write the sidecar of finished labels, what was heard before it; returns what it holds, in numbers."""
         table, shard = labels.table(), labels.shard
         if self.job.decode:
-            write_transcripts(self.job.out, shard, labels.heard(), self.teacher.frontend.frame_shift_s)
-        path = sidecar_path(self.job.out, shard)
+            write_transcripts(location(self.job.out), shard, labels.heard(), self.teacher.frontend.frame_shift_s)
+        path = sidecar_path(location(self.job.out), shard)
         numbers = statistics(table, shard)
         write_sidecar(path, table, self.settings | {"shard": shard.digest} | numbers)
-        return numbers | {"bytes": path.stat().st_size}
+        return numbers | {"bytes": size(path)}
 
 
 @dataclass
 class _Step:
-    """Passed from thread to thread: a batch of a shard, or (batch None) the end of one, or (labels None) of all."""
+    """Passed from thread to thread: a batch of a shard, or (batch None) its end, or (error) that it failed."""
 
-    shard: str
+    path: str
     labels: ShardLabels | None = None
     batch: Features | None = None
     error: Exception | None = None
 
 
 class Worker:
-    """Labels one shard after the other, reading and writing beside the teacher's work."""
+    """Labels one shard after the other; fetching, reading and writing go on beside the teacher's work."""
 
     def __init__(self, labeller: Labeller, tell: Callable[[Outcome], None]) -> None:
         """tell: called with every outcome, from any thread, one at a time."""
@@ -136,30 +137,33 @@ class Worker:
         self._lock = threading.Lock()
 
     def run(self, receive: Callable[[], str | None]) -> None:
-        """Label what `receive` gives until it gives None. It is called from the reading thread and may wait.
+        """Label what `receive` gives until it gives None. It is called from a thread of its own and may wait.
 
         A shard that fails is told as such and does not stop the others.
         """
+        fetched: queue.Queue[_Step | None] = queue.Queue(1)
         read: queue.Queue[_Step | None] = queue.Queue(BATCHES_AHEAD)
         written: queue.Queue[_Step | None] = queue.Queue(1)
         threads = [
-            threading.Thread(target=self._read, args=(receive, read), daemon=True),
+            threading.Thread(target=self._fetch, args=(receive, fetched), daemon=True),
+            threading.Thread(target=self._read, args=(fetched, read), daemon=True),
             threading.Thread(target=self._write, args=(written,), daemon=True),
         ]
         for thread in threads:
             thread.start()
         failed: ShardLabels | None = None
         while (step := read.get()) is not None:
-            if step.batch is None:
-                if step.labels is None or step.labels is not failed:
-                    written.put(step)
-            elif step.labels is not None and step.labels is not failed:
+            if step.labels is not None and step.labels is failed:
+                continue
+            if step.batch is not None:
+                assert step.labels is not None
                 try:
                     step.labels.label(step.batch)
-                    self.tell(Outcome(step.shard, "audio", step.batch.seconds))
+                    self.tell(Outcome(step.path, "audio", step.batch.seconds))
+                    continue
                 except Exception as e:  # whatever happens in a shard is that shard's
-                    failed = step.labels
-                    written.put(_Step(step.shard, error=e))
+                    failed, step = step.labels, _Step(step.path, step.labels, error=e)
+            written.put(step)
         written.put(None)
         for thread in threads:
             thread.join()
@@ -169,30 +173,41 @@ class Worker:
         with self._lock:
             self._tell(outcome)
 
-    def _read(self, receive: Callable[[], str | None], read: "queue.Queue[_Step | None]") -> None:
+    def _fetch(self, receive: Callable[[], str | None], fetched: "queue.Queue[_Step | None]") -> None:
+        """Open shards; remote tars are fetched into a folder that holds no copies which others keep."""
         while (path := receive()) is not None:
             try:
-                labels = self.labeller.labels(open_shard(path))
-                for rows in labels.batches():
-                    read.put(_Step(path, labels, labels.read(rows)))
-                read.put(_Step(path, labels))
+                shard = open_shard(path, cache_folder() / "streamed").local()
+                fetched.put(_Step(path, self.labeller.labels(shard)))
             except Exception as e:
-                read.put(_Step(path, error=e))
+                fetched.put(_Step(path, error=e))
+        fetched.put(None)
+
+    def _read(self, fetched: "queue.Queue[_Step | None]", read: "queue.Queue[_Step | None]") -> None:
+        while (step := fetched.get()) is not None:
+            try:
+                for rows in step.labels.batches() if step.labels is not None else ():
+                    assert step.labels is not None
+                    read.put(_Step(step.path, step.labels, step.labels.read(rows)))
+            except Exception as e:
+                step.error = e
+            read.put(step)
         read.put(None)
 
     def _write(self, written: "queue.Queue[_Step | None]") -> None:
         while (step := written.get()) is not None:
-            started = time.monotonic()
             try:
                 if step.error is not None:
                     raise step.error
                 assert step.labels is not None
                 numbers = self.labeller.write(step.labels)
             except Exception as e:
-                self.tell(failure(step.shard, e))
+                outcome = failure(step.path, e)
             else:
-                numbers["write_s"] = time.monotonic() - started
-                self.tell(Outcome(step.shard, "done", numbers["seconds"], statistics=numbers))
+                outcome = Outcome(step.path, "done", numbers["seconds"], statistics=numbers)
+            if step.labels is not None:
+                step.labels.shard.discard()
+            self.tell(outcome)
 
 
 def failure(shard: str, error: BaseException) -> Outcome:

@@ -11,19 +11,22 @@ cannot be labelled is tried again, then reported, and the others go on.
 """
 
 import argparse
+import random
 import sys
+import uuid
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from asr_kd.core.progress import SECONDS_PER_HOUR, Progress
+from asr_kd.core.storage import Location, list_files, location, output_location, stem
 from asr_kd.label.claims import Claims
 from asr_kd.label.engine import run_shards
 from asr_kd.label.job import LabelJob, Labeller, Outcome
 from asr_kd.label.lattices import LatticeConfig
 from asr_kd.label.pools import Pool, ProcessPool, workers_here
 from asr_kd.label.posteriors import LabelConfig
-from asr_kd.label.records import Records, Status, check_settings, status
+from asr_kd.label.records import Records, Status, check_settings, status, tar_sizes
 from asr_kd.label.selection import SelectionConfig
 from asr_kd.shards.reader import find_shards, open_shard
 from asr_kd.shards.sidecar import read_description, read_sidecar, sidecar_path
@@ -36,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `asr-kd label`."""
     selection, config = SelectionConfig(), LabelConfig()
     parser.add_argument(
-        "shards", nargs="+", type=Path, help="shards or folders of shards; their text, if any, is not looked at"
+        "shards", nargs="+", type=location, help="shards or folders of shards; their text, if any, is not looked at"
     )
     parser.add_argument(
         "--teacher",
@@ -46,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="MODEL",
         help="the model: its folder or its .safetensors file; the posteriors of several are averaged",
     )
-    parser.add_argument("--out", required=True, type=Path, help="folder for the sidecars")
+    parser.add_argument("--out", required=True, type=output_location, help="folder for the sidecars")
     parser.add_argument("--k", type=int, default=selection.k, help="most classes kept per frame (default: %(default)s)")
     parser.add_argument("--mass", type=float, help="keep the fewest classes that hold this much probability, at most k")
     parser.add_argument(
@@ -132,13 +135,15 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _label(
-    job: LabelJob, todo: Sequence[Path], settings: dict, seconds: float, args: argparse.Namespace
+    job: LabelJob, todo: Sequence[Location], settings: dict, seconds: float, args: argparse.Namespace
 ) -> dict[str, str]:
     records = Records(args.out)
     records.agree(settings)
     records.tidy()
     if not todo:
         return {}
+    if records.claims_folder is None:  # machines that cannot tell each other what they work on begin at other places
+        todo = random.Random(uuid.uuid4().int).sample(todo, len(todo))
     workers = min(args.workers or workers_here(args.device), len(todo))
     pool = _pool(job, workers, args)
     try:
@@ -163,34 +168,39 @@ def _pool(job: LabelJob, workers: int, args: argparse.Namespace) -> Pool:
     return ProcessPool(job, workers)
 
 
-def _undone(paths: Sequence[Path], out: Path, settings: dict, verify: bool) -> list[Path]:
+def _undone(paths: Sequence[Location], out: Location, settings: dict, verify: bool) -> list[Location]:
     """Shards without a sidecar. ValueError when there are sidecars made in another way or of other tars.
 
     That a sidecar is whole is known from its name. Opened are the first, those whose tar is newer, with `verify` all.
     """
-    undone = [path for path in paths if not sidecar_path(out, path).exists()]
-    missing = set(undone)
-    done = [path for path in paths if path not in missing]
+    there = {stem(path) for path in list_files(out, ".parquet")}
+    done = [path for path in paths if stem(path) in there]
     for number, path in enumerate(done):
         sidecar = sidecar_path(out, path)
         if verify:
             check_settings(sidecar, read_sidecar(sidecar, open_shard(path))[1], settings)
-        elif not number or path.stat().st_mtime > sidecar.stat().st_mtime:
+        elif not number or _is_newer(path, sidecar):
             check_settings(sidecar, read_description(sidecar), settings | {"shard": open_shard(path).digest})
-    return undone
+    return [path for path in paths if stem(path) not in there]
 
 
-def _seconds(paths: Sequence[Path]) -> float:
+def _is_newer(path: Location, other: Location) -> bool:
+    """Whether one local file was changed after another; stores do not tell."""
+    return isinstance(path, Path) and isinstance(other, Path) and path.stat().st_mtime > other.stat().st_mtime
+
+
+def _seconds(paths: Sequence[Location]) -> float:
     """Audio in shards; of many, judged from evenly spaced ones by the bytes of the tars."""
+    sizes = tar_sizes(paths)
     seconds = tar_bytes = 0.0
     for path in paths[:: max(1, len(paths) // SAMPLED_SHARDS)]:
-        with suppress(ValueError):  # its worker will report it
+        with suppress(ValueError, OSError):  # its worker will report it
             seconds += open_shard(path).seconds
-            tar_bytes += path.stat().st_size
-    return seconds / tar_bytes * sum(path.stat().st_size for path in paths) if tar_bytes else 0.0
+            tar_bytes += sizes[path]
+    return seconds / tar_bytes * sum(sizes.values()) if tar_bytes else 0.0
 
 
-def describe_status(now: Status, out: Path) -> str:
+def describe_status(now: Status, out: Location) -> str:
     """A few lines for people."""
     text = f"{now.done} of {now.shards} shards labelled in {out}: {now.hours:.2f} h of audio"
     if now.classes_per_frame is not None and now.mb_per_hour is not None:
@@ -211,11 +221,11 @@ def describe_status(now: Status, out: Path) -> str:
     return text
 
 
-def _check_names(paths: Sequence[Path]) -> None:
+def _check_names(paths: Sequence[Location]) -> None:
     """ValueError when two shards would share a sidecar."""
-    first: dict[str, Path] = {}
+    first: dict[str, Location] = {}
     for path in paths:
-        other = first.setdefault(path.stem, path)
+        other = first.setdefault(stem(path), path)
         if other != path:
             raise ValueError(
                 f"{path}: has the name of {other}, their sidecars would collide. Label them to two --out folders."

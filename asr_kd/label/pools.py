@@ -20,8 +20,8 @@ import torch
 from asr_kd.core.runtime import handle_signals_on_their_own_stack
 from asr_kd.label.job import LabelJob, Labeller, Outcome, Worker
 
-SHARDS_AHEAD = 2
-"""Shards that a worker has at most: one at the teacher, one being read."""
+SHARDS_AHEAD = 3
+"""Shards that a worker has at most: at the teacher, being read, and being fetched."""
 PR_SET_PDEATHSIG = 1
 MOST_STARTS = 3
 """Times that a worker process may end before it is ready to work."""
@@ -78,7 +78,7 @@ class _Process:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([__name__])
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_work, args=(self.job, theirs), daemon=True)
+        self.process = context.Process(target=_work, args=(self.job, theirs, dict(os.environ)), daemon=True)
         self.process.start()
         self.starts += 1
         theirs.close()
@@ -157,9 +157,11 @@ def workers_here(device: str) -> int:
     return max(1, torch.cuda.device_count()) if device in ("auto", "cuda") else 1
 
 
-def _work(job: LabelJob, pipe: Connection) -> None:
-    """The life of a worker process."""
+def _work(job: LabelJob, pipe: Connection, environment: dict[str, str]) -> None:
+    """The life of a worker process. environment: of the one who started it; the fork server may have an older one."""
     _end_with_parent()
+    os.environ.clear()
+    os.environ.update(environment)
     handle_signals_on_their_own_stack()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends us
 

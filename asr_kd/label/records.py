@@ -8,17 +8,30 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from asr_kd.core.files import read_json, write_json
 from asr_kd.core.progress import SECONDS_PER_HOUR
+from asr_kd.core.storage import (
+    Location,
+    child,
+    concurrently,
+    delete,
+    exists,
+    file_sizes,
+    list_files,
+    location,
+    parent,
+    read_bytes,
+    stem,
+    write_bytes,
+)
 from asr_kd.label.claims import Claims
 from asr_kd.label.sidecars import KIND
-from asr_kd.shards.sidecar import read_description
+from asr_kd.shards.sidecar import read_description, sidecar_path
 
 RATE_WINDOW_S = 900.0
 """The rate of labelling is that of so much time past."""
@@ -27,64 +40,78 @@ LOGGED = ("seconds", "frames", "classes_kept", "set_aside", "first_reason", "byt
 
 
 class Records:
-    """The folder `.work` in a folder of sidecars."""
+    """The folder `.work` in a folder of sidecars, which may lie in an object store."""
 
-    def __init__(self, out: Path) -> None:
-        self.out = out
-        self.folder = out / ".work"
-        self.claims_folder = self.folder / "claims"
-        self._failures = self.folder / "failed"
-        self._log = self.folder / "log" / f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.jsonl"
+    def __init__(self, out: Location) -> None:
+        self.out = location(out)
+        self.folder = child(self.out, ".work")
+        self._failures = child(self.folder, "failed")
+        self._log = child(self.folder, "log")
+        self._run = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+
+    @property
+    def claims_folder(self) -> Path | None:
+        """Where claims lie; None in an object store, which has no files that only one of two can make."""
+        folder = child(self.folder, "claims")
+        return folder if isinstance(folder, Path) else None
 
     def agree(self, settings: dict[str, Any]) -> None:
         """Make sure that all runs in this folder label alike. ValueError names what differs from the first run's."""
-        path = self.out / "label.json"
-        if not path.exists():
-            ours = self.folder / f"label-{uuid.uuid4().hex}.json"
-            write_json(ours, settings)
-            with suppress(FileExistsError):
-                os.link(ours, path)  # unlike a rename it tells the second of two runs that start at once
-            ours.unlink()
-        check_settings(path, read_json(path), settings)
+        path = child(self.out, "label.json")
+        if not exists(path):
+            text = (json.dumps(settings, indent=1) + "\n").encode()
+            if isinstance(path, Path):
+                ours = child(self.folder, f"label-{self._run}.json")
+                write_bytes(ours, text)
+                with suppress(FileExistsError):
+                    os.link(ours, path)  # unlike a rename it tells the second of two runs that start at once
+                delete(ours)
+            else:
+                write_bytes(path, text)
+        try:
+            found = json.loads(read_bytes(path))
+        except ValueError as e:
+            raise ValueError(f"{path}: not valid JSON ({e}). Remove it if the sidecars are to be made anew.") from None
+        check_settings(path, found, settings)
 
     def tidy(self) -> None:
         """Remove what killed runs were writing; a sidecar takes seconds, so what is an hour old is nobody's."""
-        for path in self.out.glob(".*.tmp"):
+        for path in self.out.glob(".*.tmp") if isinstance(self.out, Path) else ():
             with suppress(FileNotFoundError):
                 if path.stat().st_mtime < time.time() - ABANDONED_S:
                     path.unlink()
 
     def failed(self, shard: str, reason: str, tries: int) -> None:
         """Note that a shard could not be labelled."""
-        self._failures.mkdir(parents=True, exist_ok=True)
         note = {"shard": shard, "reason": reason, "tries": tries, "host": socket.gethostname(), "at": time.time()}
-        write_json(self._failures / f"{Path(shard).stem}.json", note)
+        write_bytes(child(self._failures, f"{stem(shard)}.json"), json.dumps(note).encode())
 
     def done(self, shard: str, numbers: dict[str, Any]) -> None:
         """Note that a shard's sidecar is there, and forget its failures."""
-        (self._failures / f"{Path(shard).stem}.json").unlink(missing_ok=True)
-        self._log.parent.mkdir(parents=True, exist_ok=True)
-        line = {"shard": Path(shard).stem, "at": time.time(), **{key: numbers[key] for key in LOGGED}}
-        with open(self._log, "a", encoding="utf-8") as f:
-            f.write(json.dumps(line) + "\n")
+        delete(child(self._failures, f"{stem(shard)}.json"))
+        if isinstance(self._log, Path):  # objects cannot be appended to: there, the sidecars tell
+            self._log.mkdir(parents=True, exist_ok=True)
+            line = {"shard": stem(shard), "at": time.time(), **{key: numbers[key] for key in LOGGED}}
+            with open(self._log / f"{self._run}.jsonl", "a", encoding="utf-8") as f:
+                f.write(json.dumps(line) + "\n")
 
     def failures(self) -> dict[str, dict[str, Any]]:
         """Shards that could not be labelled, and why."""
         notes: dict[str, dict[str, Any]] = {}
-        for path in sorted(self._failures.glob("*.json")):
-            with suppress(ValueError):
-                notes[path.stem] = read_json(path)
+        for path in list_files(self._failures, ".json"):
+            with suppress(ValueError, FileNotFoundError):
+                notes[stem(path)] = json.loads(read_bytes(path))
         return notes
 
     def log(self) -> Iterator[dict[str, Any]]:
         """What all runs noted of finished shards."""
-        for path in sorted(self._log.parent.glob("*.jsonl")):
+        for path in sorted(self._log.glob("*.jsonl")) if isinstance(self._log, Path) else ():
             for line in path.read_text(encoding="utf-8").splitlines():
                 with suppress(ValueError):  # the last line of a killed run
                     yield json.loads(line)
 
 
-def check_settings(path: Path, found: Any, wanted: dict[str, Any]) -> None:
+def check_settings(path: Location, found: Any, wanted: dict[str, Any]) -> None:
     """ValueError when what is at `path` was made with other settings: nothing is overwritten."""
     for key, value in wanted.items():
         there = found.get(key) if isinstance(found, dict) else None
@@ -123,32 +150,34 @@ class Status:
         return json.dumps(asdict(self))
 
 
-def status(shards: Iterable[Path], out: Path) -> Status:
+def status(shards: Sequence[Location], out: Location) -> Status:
     """Look at sidecars, claims, failures and logs. ValueError when a sidecar holds something else."""
-    tars = {path.stem: path for path in shards}
-    there = {name.removesuffix(".parquet") for name in os.listdir(out)} & tars.keys() if out.is_dir() else set()
+    tars = {stem(path): path for path in shards}
+    sidecars = {stem(path): n for path, n in file_sizes(out, ".parquet").items()}
+    there = sidecars.keys() & tars.keys()
     records = Records(out)
     numbers = {line["shard"]: line for line in records.log() if line["shard"] in there}
-    for name in sorted(there - numbers.keys()):  # by an older version, or its run was killed before it wrote the line
-        path = out / f"{name}.parquet"
-        description = read_description(path)
+    unlogged = sorted(there - numbers.keys())  # in a store, or their run was killed before it wrote the line
+    paths = [sidecar_path(out, tars[name]) for name in unlogged]
+    remote = isinstance(records.out, str)
+    for name, path, description in zip(unlogged, paths, concurrently(read_description, paths, remote), strict=True):
         if description["kind"] != KIND:
             raise ValueError(
                 f"{path}: holds {description['kind']}, not {KIND}. Give the folder of `asr-kd label --out`."
             )
-        numbers[name] = {**description, "bytes": path.stat().st_size, "at": path.stat().st_mtime}
+        at = path.stat().st_mtime if isinstance(path, Path) else 0.0
+        numbers[name] = {**description, "bytes": sidecars[name], "at": at}
     total = {key: sum(line[key] for line in numbers.values()) for key in ("seconds", "frames", "classes_kept")}
     aside, written = sum(n["set_aside"] for n in numbers.values()), sum(n["bytes"] for n in numbers.values())
     hours = total["seconds"] / SECONDS_PER_HOUR
-    tar_bytes = {name: path.stat().st_size for name, path in tars.items()}
-    bytes_done = sum(tar_bytes[name] for name in there)
-    left = hours / bytes_done * (sum(tar_bytes.values()) - bytes_done) if bytes_done else None
+    bytes_of = {stem(path): n for path, n in tar_sizes(shards).items()}
+    bytes_done = sum(bytes_of.get(name, 0) for name in there)
+    left = hours / bytes_done * (sum(bytes_of.values()) - bytes_done) if bytes_done else None
     rate = _rate(list(numbers.values()))
-    failures = {
-        name: str(note.get("reason")) for name, note in records.failures().items() if name in tars.keys() - there
-    }
-    claims = Claims(records.claims_folder).running() if records.claims_folder.is_dir() else ()
-    running = sum(name in tars and name not in there for name, _ in claims)
+    undone = tars.keys() - there
+    failures = {name: str(note.get("reason")) for name, note in records.failures().items() if name in undone}
+    claims = records.claims_folder
+    running = sum(name in undone for name, _ in Claims(claims).running()) if claims and claims.is_dir() else 0
     return Status(
         shards=len(tars),
         done=len(there),
@@ -164,6 +193,19 @@ def status(shards: Iterable[Path], out: Path) -> Status:
         first_reason=next((n["first_reason"] for _, n in sorted(numbers.items()) if n["first_reason"]), None),
         failures=failures,
     )
+
+
+def tar_sizes(shards: Iterable[Location]) -> dict[Location, int]:
+    """Bytes of each tar; of remote ones by one listing of each folder."""
+    sizes: dict[Location, int] = {}
+    listed: set[Location] = set()
+    for path in shards:
+        if isinstance(path, Path):
+            sizes[path] = path.stat().st_size
+        elif path not in sizes and parent(path) not in listed:
+            listed.add(parent(path))
+            sizes |= file_sizes(parent(path), ".tar")
+    return {path: sizes[path] for path in shards if path in sizes}
 
 
 def _rate(lines: list[dict[str, Any]]) -> float | None:

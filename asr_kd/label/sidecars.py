@@ -37,7 +37,7 @@ def describe(
     }
 
 
-def check_teacher(path: Path, description: dict[str, Any], teacher: str) -> None:
+def check_teacher(path: str | Path, description: dict[str, Any], teacher: str) -> None:
     """ValueError when the sidecar at `path` was made by another teacher."""
     made_by = str(description.get("teacher"))
     if made_by != teacher:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from scipy.special import logsumexp
 
+from asr_kd.core.storage import Location, concurrently
 from asr_kd.inventory.senones import Inventory
 from asr_kd.label.encoding import EncodedRows, Quantiser
 from asr_kd.label.sidecars import KIND, check_teacher
@@ -39,23 +40,23 @@ class SoftTargets(SidecarTargets):
         """Posteriors over the same inventory."""
         return {"kind": KIND, "inventory": self.inventory.fingerprint}
 
-    def check(self, shards: Sequence[Path]) -> str:
+    def check(self, shards: Sequence[Location]) -> str:
         """Check the descriptions of all shards' sidecars before work begins; no rows are read.
 
         Returns the fingerprint of the teacher that made them. ValueError names both sides when one was made of or for
         something else, or by another teacher than the others.
         """
         teacher = self.teacher
-        for tar in shards:
-            path = sidecar_path(self.folder, tar)
-            description = read_description(path)
+        paths = [sidecar_path(self.folder, tar) for tar in shards]
+        descriptions = concurrently(read_description, paths, isinstance(self.folder, str))
+        for tar, path, description in zip(shards, paths, descriptions, strict=True):
             self._check_belongs(path, description, tar)
             self._check_made(path, description, teacher)
             teacher = description["teacher"]
         assert teacher is not None
         return teacher
 
-    def _check_belongs(self, path: Path, description: dict[str, Any], tar: Path) -> None:
+    def _check_belongs(self, path: Location, description: dict[str, Any], tar: Location) -> None:
         if description["kind"] != KIND:
             raise ValueError(
                 f"{path}: holds {description['kind']}, not {KIND}. Give the folder of `asr-kd label --out`."
@@ -73,7 +74,7 @@ class SoftTargets(SidecarTargets):
                 "Label that tar again, or give the shards that were labelled."
             )
 
-    def _check_made(self, path: Path, description: dict[str, Any], teacher: str | None) -> None:
+    def _check_made(self, path: Location, description: dict[str, Any], teacher: str | None) -> None:
         if teacher is not None:
             check_teacher(path, description, teacher)
         stored = description["selection"]["k"]
@@ -83,7 +84,7 @@ class SoftTargets(SidecarTargets):
                 f"Lower k, or label again with `asr-kd label --k {self.k}`."
             )
 
-    def rows(self, path: Path, table: Any, description: dict[str, Any]) -> "SoftRows":
+    def rows(self, path: Location, table: Any, description: dict[str, Any]) -> "SoftRows":
         """Check the teacher and the selection. ValueError when they are not what this run distils from."""
         self._check_made(path, description, self.teacher)
         return SoftRows(EncodedRows(table, Quantiser.of(description)), self.hard, self.k)

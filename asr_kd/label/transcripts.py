@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from asr_kd.core.files import atomic_path
+from asr_kd.core.storage import Location, child, exists, list_files, location, read_bytes, stem, write_bytes
 from asr_kd.label.hearing import Heard
 from asr_kd.shards.reader import Entry, Shard
 
@@ -38,9 +38,9 @@ TIME_DIGITS = 3
 """Decimals of seconds."""
 
 
-def transcripts_path(folder: str | Path, shard: Shard) -> Path:
+def transcripts_path(folder: Location, shard: Shard) -> Location:
     """`folder/<tar stem>.hyp.jsonl`."""
-    return Path(folder) / (shard.path.stem + ENDING)
+    return child(folder, stem(shard.path) + ENDING)
 
 
 def transcript(entry: Entry, shard: str, heard: Heard | str | None, frame_shift_s: float) -> dict[str, Any]:
@@ -70,44 +70,43 @@ def transcript(entry: Entry, shard: str, heard: Heard | str | None, frame_shift_
 
 
 def write_transcripts(
-    folder: str | Path, shard: Shard, heard: Sequence[Heard | str | None], frame_shift_s: float
-) -> Path:
+    folder: Location, shard: Shard, heard: Sequence[Heard | str | None], frame_shift_s: float
+) -> Location:
     """Write a shard's transcripts, whole or not at all: of each row what was heard, as `transcript` takes it."""
     path = transcripts_path(folder, shard)
     lines = [transcript(e, shard.digest, h, frame_shift_s) for e, h in zip(shard.entries, heard, strict=True)]
-    with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8") as f:
-        f.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    write_bytes(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode())
     return path
 
 
-def find_transcripts(*paths: str | Path) -> list[Path]:
-    """The files among `paths` and the `*.hyp.jsonl` directly inside the folders among them, sorted, each once.
+def find_transcripts(*places: Location) -> list[Location]:
+    """The files among `places` and the `*.hyp.jsonl` directly inside the folders among them, sorted, each once.
 
     ValueError when one is missing or a folder holds none.
     """
-    found: set[Path] = set()
-    for path in map(Path, paths):
-        if path.is_dir():
-            inside = list(path.glob("*" + ENDING))
-            if not inside:
-                raise ValueError(f"{path}: holds no transcripts (*{ENDING}). `asr-kd label --decode` writes some.")
+    found: set[Location] = set()
+    for place in map(location, places):
+        inside = list_files(place, ENDING)
+        if inside:
             found.update(inside)
-        elif path.is_file():
-            found.add(path)
+        elif isinstance(place, Path) and place.is_dir():
+            raise ValueError(f"{place}: holds no transcripts (*{ENDING}). `asr-kd label --decode` writes some.")
+        elif exists(place):
+            found.add(place)
         else:
-            raise ValueError(f"{path}: no such file or folder. `asr-kd label --decode` writes transcripts.")
-    return sorted(found)
+            raise ValueError(f"{place}: no such file or folder. `asr-kd label --decode` writes transcripts.")
+    return sorted(found, key=str)
 
 
-def read_transcripts(*paths: str | Path) -> Iterator[dict[str, Any]]:
+def read_transcripts(*places: Location) -> Iterator[dict[str, Any]]:
     """The lines of files, or of all files in folders, in order; those that were set aside have no `text`.
 
     ValueError names file, line and what is wrong: no JSON, a field missing or of the wrong kind, an id twice.
     """
-    places: dict[str, str] = {}
-    for path in find_transcripts(*paths):
+    lines_of_ids: dict[str, str] = {}
+    for path in find_transcripts(*places):
         try:
-            lines = path.read_text(encoding="utf-8").splitlines()
+            lines = read_bytes(path).decode().splitlines()
         except UnicodeDecodeError as e:
             raise ValueError(f"{path}: not UTF-8 ({e})") from None
         for number, text in enumerate(lines, 1):
@@ -115,9 +114,10 @@ def read_transcripts(*paths: str | Path) -> Iterator[dict[str, Any]]:
                 continue
             place = f"{path}:{number}"
             line = _parse(place, text)
-            if line["id"] in places:
-                raise ValueError(f"{place}: {line['id']} is also at {places[line['id']]}. Give each shard's file once.")
-            places[line["id"]] = place
+            if line["id"] in lines_of_ids:
+                first = lines_of_ids[line["id"]]
+                raise ValueError(f"{place}: {line['id']} is also at {first}. Give each shard's file once.")
+            lines_of_ids[line["id"]] = place
             yield line
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import soundfile
 
 from asr_kd.core.files import read_json, sha256_file, write_json
+from asr_kd.core.locations import Location, stem
 
 INDEX_VERSION = 1
 AUDIO_EXTENSIONS = ("flac", "wav", "ogg", "opus", "mp3")
@@ -57,7 +58,12 @@ class Index:
 
 def index_path(tar: Path) -> Path:
     """`shard-000000.tar` to `shard-000000.index.json`."""
-    return tar.with_name(tar.stem + ".index.json")
+    return tar.with_name(index_name(tar))
+
+
+def index_name(tar: Location) -> str:
+    """The name of a tar's index."""
+    return f"{stem(tar)}.index.json"
 
 
 def build_index(tar: Path, plan: str | None = None, set_aside: list[dict[str, str]] | None = None) -> Index:
@@ -102,7 +108,18 @@ def write_index(tar: Path, index: Index) -> None:
 def read_index(tar: Path) -> Index:
     """The index of a tar, checked against the tar's size. ValueError names the index and the way out."""
     path = index_path(tar)
-    data = read_json(path)
+    index = parse_index(read_json(path), path)
+    size = tar.stat().st_size
+    if size != index.bytes:
+        raise ValueError(
+            f"{tar}: {size} bytes, its index was made for {index.bytes}. "
+            f"Restore the tar, or delete {path.name} if it changed on purpose."
+        )
+    return index
+
+
+def parse_index(data: Any, path: Location) -> Index:
+    """The index in the JSON that was read from `path`. ValueError names it, what is wrong, and the way out."""
     version = data.get("version") if isinstance(data, dict) else None
     if version != INDEX_VERSION:
         raise ValueError(
@@ -116,12 +133,6 @@ def read_index(tar: Path) -> Index:
         raise ValueError(f"{path}: damaged index ({e}). Delete it to make it anew.") from None
     if not fits:
         raise ValueError(f"{path}: damaged index (its entries do not fit its tar). Delete it to make it anew.")
-    size = tar.stat().st_size
-    if size != index.bytes:
-        raise ValueError(
-            f"{tar}: {size} bytes, its index was made for {index.bytes}. "
-            f"Restore the tar, or delete {path.name} if it changed on purpose."
-        )
     return index
 
 

@@ -1,22 +1,23 @@
 """Say what a file is and what it holds: manifest (.jsonl), shard (.tar), sidecar (.parquet), checkpoint (.safetensors),
-or a folder of shards or sidecars."""
+or a folder of shards or sidecars; shards and sidecars also in an object store (s3://, gs://, https://)."""
 
 import argparse
 import json
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet
 from safetensors import SafetensorError, safe_open
 
 from asr_kd.core.files import sha256_file
 from asr_kd.core.progress import SECONDS_PER_HOUR
+from asr_kd.core.storage import Location, concurrently, file_sizes, list_files, location, size
 from asr_kd.corpora.corpus import SET_ASIDE
 from asr_kd.corpora.manifest import Utterance, read_manifest
 from asr_kd.shards.index import Entry
-from asr_kd.shards.reader import find_shards, open_shard
-from asr_kd.shards.sidecar import read_description, read_sidecar
+from asr_kd.shards.reader import find_shards, open_shard, stream_shards
+from asr_kd.shards.sidecar import count_rows, read_sidecar
 
 CHECKPOINT_KEY = "asr_kd"
 """Key of the JSON description in a checkpoint's header."""
@@ -28,7 +29,7 @@ MAX_VALUE = 100
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `asr-kd inspect`."""
     parser.add_argument(
-        "paths", nargs="+", type=Path, metavar="PATH", help="files or folders, told apart by their endings"
+        "paths", nargs="+", type=location, metavar="PATH", help="files or folders, told apart by their endings"
     )
     parser.add_argument("--rows", type=int, default=3, metavar="N", help="first rows shown (default: %(default)s)")
     parser.add_argument("--verify", action="store_true", help="shards: read every tar and compare its digest")
@@ -43,11 +44,14 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def inspect(path: Path, rows: int = 3, verify: bool = False) -> dict[str, Any]:
+def inspect(path: Location, rows: int = 3, verify: bool = False) -> dict[str, Any]:
     """What a path holds, as JSON values: `kind`, counts, hours, description, first rows.
 
     verify: compare the digest of every shard with its index. ValueError when the path is none of ours, or damaged.
     """
+    path = location(path)
+    if isinstance(path, str):
+        return _remote(path, rows, verify)
     if not path.exists():
         raise ValueError(f"{path}: no such file or folder")
     if path.is_dir():
@@ -63,15 +67,23 @@ def inspect(path: Path, rows: int = 3, verify: bool = False) -> dict[str, Any]:
     raise ValueError(f"{path}: not a manifest (.jsonl), shard (.tar), sidecar (.parquet) or checkpoint (.safetensors)")
 
 
-def _folder(path: Path, rows: int, verify: bool) -> dict[str, Any]:
-    if (path / CHECKPOINT_NAME).is_file():
+def _remote(url: str, rows: int, verify: bool) -> dict[str, Any]:
+    if url.endswith((".jsonl", ".safetensors")):
+        raise ValueError(f"{url}: only shards and sidecars are read from a store. Copy it to this machine first.")
+    if url.endswith(".parquet"):
+        return _sidecar(url, rows)
+    return _shards([url], rows, verify) if url.endswith(".tar") else _folder(url, rows, verify)
+
+
+def _folder(path: Location, rows: int, verify: bool) -> dict[str, Any]:
+    if isinstance(path, Path) and (path / CHECKPOINT_NAME).is_file():
         return _checkpoint(path / CHECKPOINT_NAME, rows)
-    sidecars = sorted(path.glob("*.parquet"))
+    sidecars = list_files(path, ".parquet")
     if sidecars:
         found = _sidecar(sidecars[0], rows)
-        counts = [pyarrow.parquet.read_metadata(sidecar).num_rows for sidecar in sidecars if read_description(sidecar)]
-        sizes = sum(sidecar.stat().st_size for sidecar in sidecars)
-        return {**found, "kind": "sidecars", "files": len(sidecars), "count": sum(counts), "bytes": sizes}
+        count = sum(concurrently(count_rows, sidecars, isinstance(path, str)))
+        sizes = sum(file_sizes(path, ".parquet").values())
+        return {**found, "kind": "sidecars", "files": len(sidecars), "count": count, "bytes": sizes}
     return _shards(find_shards(path), rows, verify)
 
 
@@ -80,13 +92,14 @@ def _manifest(path: Path, rows: int) -> dict[str, Any]:
     return {"kind": "manifest", **_speech(utterances), "rows": [json.loads(u.to_json()) for u in utterances[:rows]]}
 
 
-def _shards(tars: list[Path], rows: int, verify: bool) -> dict[str, Any]:
+def _shards(tars: Sequence[Location], rows: int, verify: bool) -> dict[str, Any]:
     entries: list[Entry] = []
-    for tar in tars:
-        shard = open_shard(tar)
+    for shard in stream_shards(tars) if verify else map(open_shard, tars):  # streaming fetches what is remote
         entries += shard.entries
-        if verify and sha256_file(tar) != shard.digest:
-            raise ValueError(f"{tar}: its bytes are not those its index was made for. Write or fetch the tar again.")
+        if verify and sha256_file(shard.file()) != shard.digest:
+            raise ValueError(
+                f"{shard.path}: its bytes are not those its index was made for. Write or fetch the tar again."
+            )
     places = ("audio_offset", "audio_size", "json_offset", "json_size")
     first = [{k: v for k, v in vars(entry).items() if k not in places} for entry in entries[:rows]]
     found = {"kind": "shard" if len(tars) == 1 else "shards", "files": len(tars), **_speech(entries)}
@@ -105,12 +118,12 @@ def _speech(items: list[Utterance] | list[Entry]) -> dict[str, Any]:
     }
 
 
-def _sidecar(path: Path, rows: int) -> dict[str, Any]:
+def _sidecar(path: Location, rows: int) -> dict[str, Any]:
     table, description = read_sidecar(path)
     return {
         "kind": f"sidecar of {description['kind']}",
         "count": table.num_rows,
-        "bytes": path.stat().st_size,
+        "bytes": size(path),
         "columns": {column.name: str(column.type) for column in table.schema},
         "description": description,
         "rows": [{k: _brief(v) for k, v in row.items()} for row in table.slice(0, rows).to_pylist()],

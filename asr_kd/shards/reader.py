@@ -1,34 +1,45 @@
-"""Shards for reading: any row, in any order, without unpacking the tar."""
+"""Shards for reading: any row, in any order, without unpacking the tar; on this machine or in an object store."""
 
 import io
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 import soundfile
 
+from asr_kd.core.storage import Location, list_files, location, name_of, parent
 from asr_kd.corpora.audio import to_16k_mono
 from asr_kd.shards.index import Entry, index_of
+from asr_kd.shards.remote import cache_folder, discard_copy, fetch_copy, remote_index
 
-__all__ = ["Entry", "Shard", "find_shards", "open_shard"]
+__all__ = ["Entry", "Shard", "find_shards", "open_shard", "stream_shards"]
 
 
 @dataclass(frozen=True)
 class Shard:
     """One tar of utterances. Cheap to pickle: it holds no open file."""
 
-    path: Path
+    path: Location
+    """The tar: a local path or a URL."""
     digest: str
     """SHA-256 of the tar."""
     seconds: float
     """Audio in all rows."""
     entries: list[Entry]
+    cache: Path | None = None
+    """The folder that a remote tar is fetched to when its audio is first asked for; None for a local tar."""
 
     def audio(self, row: int) -> np.ndarray:
-        """The samples of a row: (N,) float32 in [-1, 1), 16 kHz mono. ValueError names tar and utterance."""
+        """The samples of a row: (N,) float32 in [-1, 1), 16 kHz mono. ValueError names tar and utterance.
+
+        OSError when the tar cannot be read or fetched at all.
+        """
         entry = self.entries[row]
         name = f"{self.path}: {entry.id}"
-        with open(self.path, "rb") as f:
+        with open(self.file(), "rb") as f:
             f.seek(entry.audio_offset)
             data = f.read(entry.audio_size)
         try:
@@ -38,25 +49,83 @@ class Shard:
             raise ValueError(f"{name}: damaged audio ({reason}). Write or fetch the tar again.") from None
         return to_16k_mono(wave_NC, rate, name)
 
+    def file(self) -> Path:
+        """The tar on this machine; a remote one is fetched first unless it is there, and its digest checked."""
+        if isinstance(self.path, Path):
+            return self.path
+        return fetch_copy(self.path, self.digest, self.cache or cache_folder())
 
-def open_shard(path: str | Path) -> Shard:
+    def local(self, folder: Path | None = None) -> "Shard":
+        """The same shard, its tar on this machine: a remote one is fetched into `folder` (default: its cache).
+
+        `path` remains the URL, so sidecars and messages are the same wherever the copy lies.
+        """
+        shard = self if isinstance(self.path, Path) or folder is None else replace(self, cache=folder)
+        shard.file()
+        return shard
+
+    def discard(self) -> None:
+        """Delete the fetched copy of a remote tar. Local shards are never touched."""
+        if isinstance(self.path, str):
+            discard_copy(self.path, self.digest, self.cache or cache_folder())
+
+
+def open_shard(path: str | Path, cache: Path | None = None) -> Shard:
     """A shard by its tar. Reads the index beside it; a foreign WebDataset tar without one is walked and given one.
 
+    Of a remote tar no audio is fetched here, unless it has no index. cache: where it is fetched to when its audio is
+    asked for (default: $ASR_KD_CACHE, else ~/.cache/asr_kd).
     ValueError when tar or index is missing, cut off, damaged, or they do not belong together.
     """
-    path = Path(path)
-    index = index_of(path)
-    return Shard(path, index.sha256, index.seconds, index.entries)
+    where = location(path)
+    if isinstance(where, Path):
+        index = index_of(where)
+        return Shard(where, index.sha256, index.seconds, index.entries)
+    cache = cache or cache_folder()
+    try:
+        index = remote_index(where, cache)
+    except FileNotFoundError:
+        raise ValueError(f"{where}: no such shard. `asr-kd shard` writes shards.") from None
+    return Shard(where, index.sha256, index.seconds, index.entries, cache)
 
 
-def find_shards(*paths: str | Path) -> list[Path]:
+def stream_shards(paths: Sequence[str | Path], cache: Path | None = None) -> Iterator[Shard]:
+    """The shards, opened in order. A remote tar is fetched while the one before is worked on, and deleted after it.
+
+    At most two tars lie in the cache at a time, in a folder of its own: what others fetched to keep stays.
+    """
+    folder = (cache or cache_folder()) / "streamed"
+    with ThreadPoolExecutor(1) as pool:
+        coming = (pool.submit(lambda p: open_shard(p, folder).local(), path) for path in paths)  # begun when drawn
+        following = next(coming, None)
+        try:
+            while following is not None:
+                shard = following.result()
+                following = next(coming, None)
+                try:
+                    yield shard
+                finally:
+                    shard.discard()
+        finally:
+            if following is not None and following.exception() is None:
+                following.result().discard()
+
+
+@overload
+def find_shards(*paths: Path) -> list[Path]: ...
+@overload
+def find_shards(*paths: str | Path) -> list[Location]: ...
+def find_shards(*paths: str | Path) -> list[Location] | list[Path]:
     """The tars among `paths` and directly inside the folders among them, sorted, each once.
 
+    Remote: a URL that ends in `.tar` is a tar, any other a folder, whose tars are listed.
     ValueError when a path is missing or a folder holds no tar: parts of a corpus are never mixed by looking deeper.
     """
-    found: set[Path] = set()
-    for path in map(Path, paths):
-        if path.is_dir():
+    found: set[Location] = set()
+    for path in map(location, paths):
+        if isinstance(path, str):
+            found.update([path] if path.endswith(".tar") else _remote_tars(path))
+        elif path.is_dir():
             tars = sorted(path.glob("*.tar"))
             if not tars:
                 inside = sorted({tar.parent.name for tar in path.glob("*/*.tar")})
@@ -70,4 +139,17 @@ def find_shards(*paths: str | Path) -> list[Path]:
             raise ValueError(f"{path}: {wrong}. `asr-kd shard` writes shards.")
     if not found:
         raise ValueError("no shards given. Give a folder of shards or tars.")
-    return sorted(found)
+    return sorted(found, key=_order)
+
+
+def _remote_tars(folder: str) -> list[Location]:
+    tars = list_files(folder, ".tar")
+    if not tars:
+        hint = " A folder of shards over https must be listed as HTML." if folder.startswith("http") else ""
+        raise ValueError(f"{folder}: holds no shards (*.tar), or there is no such folder.{hint}")
+    return tars
+
+
+def _order(tar: Location) -> tuple[tuple[str, ...], str]:
+    """Local tars in the order of their paths (part by part), remote ones after those of the same folder."""
+    return (tar.parts if isinstance(tar, Path) else (str(parent(tar)),)), name_of(tar)

@@ -1,21 +1,26 @@
 """Sidecars: what is known frame by frame about a shard, one Parquet file per tar, rows in the shard's order.
 
 The file describes itself: its schema metadata holds JSON under the key `asr_kd`. DuckDB, pandas and pyarrow read it.
+They lie in a local folder or an object store alike.
 """
 
+import io
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import pyarrow
 import pyarrow.parquet
 
 from asr_kd import __version__
 from asr_kd.core.files import atomic_path
+from asr_kd.core.storage import Location, child, location, read_bytes, stem, write_bytes
 from asr_kd.shards.reader import Shard
 
 SIDECAR_VERSION = 1
 _KEY = b"asr_kd"
+_TAIL_BYTES = 64 << 10
+"""What is read of a remote sidecar for its description alone; a footer is a few kilobytes."""
 _WAY_OUT = {
     "inventory": "Give the inventory it was made with, or align (label) again with this one.",
     "teacher": "Label again with this teacher, or point to the folder of its own targets.",
@@ -24,14 +29,19 @@ _WAY_OUT = {
 }
 
 
-def sidecar_path(folder: str | Path, shard: Shard | str | Path) -> Path:
+@overload
+def sidecar_path(folder: Path, shard: Shard | str | Path) -> Path: ...
+@overload
+def sidecar_path(folder: str | Path, shard: Shard | str | Path) -> Location: ...
+def sidecar_path(folder: str | Path, shard: Shard | str | Path) -> Location:
     """Where the sidecar of a shard lies in a folder of sidecars: `folder/<tar stem>.parquet`."""
-    tar = shard.path if isinstance(shard, Shard) else Path(shard)
-    return Path(folder) / f"{tar.stem}.parquet"
+    return child(folder, f"{stem(shard.path if isinstance(shard, Shard) else shard)}.parquet")
 
 
 def write_sidecar(path: str | Path, table: pyarrow.Table, description: dict[str, Any]) -> None:
-    """Write a sidecar; the rename of the finished file is the commit. The same table gives the same bytes.
+    """Write a sidecar; the rename of the finished file is the commit, in a store the end of its one upload.
+
+    The same table gives the same bytes.
 
     table: has a string column `id`, one row per row of the shard, in its order.
     description: JSON values; needs `kind` and `shard` (the tar's digest); `version` and `library` are added.
@@ -41,19 +51,59 @@ def write_sidecar(path: str | Path, table: pyarrow.Table, description: dict[str,
     assert "id" in table.column_names, f"{path}: the table lacks the column id"
     full = {**description, "version": SIDECAR_VERSION, "library": f"asr_kd {__version__}"}
     metadata = {**(table.schema.metadata or {}), _KEY: json.dumps(full, sort_keys=True).encode()}
-    with atomic_path(path) as temporary:
-        pyarrow.parquet.write_table(table.replace_schema_metadata(metadata), temporary, compression="zstd")
+    full_table, where = table.replace_schema_metadata(metadata), location(path)
+    if isinstance(where, Path):
+        with atomic_path(where) as temporary:
+            pyarrow.parquet.write_table(full_table, temporary, compression="zstd")
+    else:
+        buffer = io.BytesIO()  # about 1 MB an hour of speech
+        pyarrow.parquet.write_table(full_table, buffer, compression="zstd")
+        write_bytes(where, buffer.getvalue())
+
+
+def find_description(path: str | Path) -> dict[str, Any] | None:
+    """`read_description`, or None when there is no such file; of a remote sidecar one request."""
+    try:
+        return _description(path, _footer(path, _tail(location(path))))
+    except FileNotFoundError:
+        return None
 
 
 def read_description(path: str | Path) -> dict[str, Any]:
     """The description alone, from the file's footer. ValueError when the file is no sidecar or of a newer version."""
-    path = Path(path)
-    if not path.is_file():
+    description = find_description(path)
+    if description is None:
         raise ValueError(f"{path}: no such sidecar. Was this shard labelled (or aligned)?")
+    return description
+
+
+def count_rows(path: str | Path) -> int:
+    """Rows of a sidecar, from the file's footer. ValueError when the file is no sidecar."""
+    footer = _footer(path, _tail(location(path)))
+    _description(path, footer)
+    return footer.num_rows
+
+
+def _tail(where: Location) -> Any:
+    """What pyarrow reads a footer from; of a remote file its end, which holds the footer and suffices for it."""
+    if isinstance(where, Path):
+        return where
+    tail = read_bytes(where, start=-_TAIL_BYTES)
+    footer = int.from_bytes(tail[-8:-4], "little") + 8
+    return pyarrow.BufferReader(tail if footer <= len(tail) else read_bytes(where, start=-footer))
+
+
+def _footer(path: str | Path, source: Any) -> pyarrow.parquet.FileMetaData:
     try:
-        metadata = pyarrow.parquet.read_schema(path).metadata or {}
+        return pyarrow.parquet.read_metadata(source)
+    except FileNotFoundError:
+        raise
     except (pyarrow.ArrowException, OSError) as e:
         raise ValueError(f"{path}: not a readable Parquet file ({_reason(e)}). Delete it and make it again.") from None
+
+
+def _description(path: str | Path, footer: pyarrow.parquet.FileMetaData) -> dict[str, Any]:
+    metadata = footer.schema.to_arrow_schema().metadata or {}
     try:
         description = json.loads(metadata[_KEY])
     except (KeyError, ValueError):
@@ -76,7 +126,12 @@ def read_sidecar(
     expect: keys the description must hold with exactly these values, for instance {"inventory": fingerprint}.
     ValueError names the file, both sides of what differs, and the way out.
     """
-    description = read_description(path)
+    where = location(path)
+    try:
+        source = where if isinstance(where, Path) else pyarrow.BufferReader(read_bytes(where))
+        description = _description(path, _footer(path, source))
+    except FileNotFoundError:
+        raise ValueError(f"{path}: no such sidecar. Was this shard labelled (or aligned)?") from None
     expected = dict(expect or {})
     if shard is not None:
         expected["shard"] = shard.digest
@@ -86,7 +141,7 @@ def read_sidecar(
             way_out = _WAY_OUT.get(key, "Make it again with the same settings.")
             raise ValueError(f"{path}: {key} is {_short(found)}, here {_short(wanted)} is expected. {way_out}")
     try:
-        table = pyarrow.parquet.read_table(path)
+        table = pyarrow.parquet.read_table(source)
     except (pyarrow.ArrowException, OSError) as e:
         raise ValueError(f"{path}: damaged ({_reason(e)}). Delete it and make it again.") from None
     if shard is not None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from asr_kd.core.storage import Location, name_of, parent
 from asr_kd.inventory.senones import Inventory
 from asr_kd.shards.reader import Shard, open_shard
 from asr_kd.shards.sidecar import read_description, sidecar_path
@@ -21,7 +22,7 @@ class AlignmentFolders:
         self.folders, self.inventory = list(folders), inventory
         self._targets: dict[Path, AlignmentTargets] = {}
 
-    def check(self, paths: Sequence[Path]) -> None:
+    def check(self, paths: Sequence[Location]) -> None:
         """ValueError when the alignment of a shard is missing or over another inventory."""
         for path in paths:
             shard = open_shard(path)
@@ -43,7 +44,7 @@ class AlignmentFolders:
 
     def _folder(self, shard: Shard) -> Path:
         stale = None
-        for folder in (f for given in self.folders for f in (given, given / shard.path.parent.name)):
+        for folder in (f for given in self.folders for f in (given, given / name_of(parent(shard.path)))):
             path = sidecar_path(folder, shard)
             if path.is_file():
                 if read_description(path)["shard"] == shard.digest:

@@ -7,7 +7,6 @@ bits, and a run that goes on at batch n sees what it would have seen.
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from asr_kd.core.storage import Location
 from asr_kd.frontend.augment import Augment
 from asr_kd.frontend.fbank import FrontEnd, FrontEndConfig
 from asr_kd.models.inference import pad_waves
@@ -101,7 +101,7 @@ class _Maker(Dataset):
         self.frontend = FrontEnd(frontend)
         self.augment = Augment(stream.augment, frontend)
         self.shards = OpenShards()
-        self.kept: dict[tuple[Path, int], np.ndarray] = {}
+        self.kept: dict[tuple[Location, int], np.ndarray] = {}
         self.kept_samples = 0
 
     def __getitem__(self, spec: BatchSpec) -> Batch | ValueError | OSError:

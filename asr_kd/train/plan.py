@@ -5,10 +5,10 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import count
-from pathlib import Path
 
 import numpy as np
 
+from asr_kd.core.storage import Location
 from asr_kd.frontend.augment import AugmentConfig
 from asr_kd.shards.reader import Entry, Shard, open_shard
 from asr_kd.train.targets import SHARDS_KEPT_OPEN, TargetSource
@@ -22,7 +22,7 @@ class Stream:
     """Shards with their targets, that are trained (or tested) on as one body of data."""
 
     name: str
-    shards: list[Path]
+    shards: list[Location]
     targets: TargetSource
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     only: frozenset[str] | None = None
@@ -36,7 +36,7 @@ class BatchSpec:
     epoch: int
     index: int
     """Number of the batch within its epoch."""
-    rows: tuple[tuple[Path, int], ...]
+    rows: tuple[tuple[Location, int], ...]
     """Shard and row of each utterance."""
     seconds: float
     """Audio in it."""
@@ -99,10 +99,10 @@ class BatchPlan:
                 if number > epoch or spec.index >= start_batch:
                     yield spec
 
-    def _spec(self, epoch: int, index: int, rows: list[tuple[Path, int]], seconds: float, done: float) -> BatchSpec:
+    def _spec(self, epoch: int, index: int, rows: list[tuple[Location, int]], seconds: float, done: float) -> BatchSpec:
         return BatchSpec(epoch, index, tuple(rows), seconds, done, (*self.seed, epoch, index))
 
-    def _batches(self, epoch: int) -> Iterator[tuple[list[tuple[Path, int]], float]]:
+    def _batches(self, epoch: int) -> Iterator[tuple[list[tuple[Location, int]], float]]:
         """Rows and seconds of each batch."""
         rng = np.random.default_rng((*self.seed, epoch))
         paths = list(self.stream.shards)
@@ -123,7 +123,7 @@ class BatchPlan:
             for batch in batches:
                 yield [window[i][:2] for i in batch], float(seconds_N[batch].sum())
 
-    def _rows(self, path: Path) -> Iterator[tuple[int, Entry]]:
+    def _rows(self, path: Location) -> Iterator[tuple[int, Entry]]:
         """Number and entry of each row of a shard that belongs to the stream."""
         only = self.stream.only
         return ((row, e) for row, e in enumerate(self._shards(path).entries) if only is None or e.id in only)
@@ -148,9 +148,9 @@ class OpenShards:
 
     def __init__(self, most: int = SHARDS_KEPT_OPEN) -> None:
         self._most = most
-        self._open: OrderedDict[Path, Shard] = OrderedDict()
+        self._open: OrderedDict[Location, Shard] = OrderedDict()
 
-    def __call__(self, path: Path) -> Shard:
+    def __call__(self, path: Location) -> Shard:
         if path in self._open:
             self._open.move_to_end(path)
         else:

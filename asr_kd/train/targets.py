@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from asr_kd.core.storage import Location, location
 from asr_kd.inventory.senones import Inventory
 from asr_kd.shards.reader import Shard
 from asr_kd.shards.sidecar import read_sidecar, sidecar_path
@@ -62,7 +63,7 @@ class SidecarTargets(ABC):
     """
 
     def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
+        self.folder = location(folder)
         self._open: OrderedDict[str, Sequence[FrameTargets | None]] = OrderedDict()
 
     @abstractmethod
@@ -70,7 +71,7 @@ class SidecarTargets(ABC):
         """The keys and values that a sidecar's description must have."""
 
     @abstractmethod
-    def rows(self, path: Path, table: Any, description: dict[str, Any]) -> Sequence[FrameTargets | None]:
+    def rows(self, path: Location, table: Any, description: dict[str, Any]) -> Sequence[FrameTargets | None]:
         """The targets in `table`; rows are decoded when they are asked for."""
 
     def load(self, shard: Shard) -> Sequence[FrameTargets | None]:
@@ -98,7 +99,7 @@ class AlignmentTargets(SidecarTargets):
         """Alignments over the same inventory."""
         return {"kind": ALIGNMENT_KIND, "inventory": self.inventory.fingerprint}
 
-    def rows(self, path: Path, table: Any, description: dict[str, Any]) -> "AlignedRows":
+    def rows(self, path: Location, table: Any, description: dict[str, Any]) -> "AlignedRows":
         """Check that every state is a class of the inventory. ValueError when one is not."""
         states = table.column("states").combine_chunks()
         values = states.flatten().to_numpy(zero_copy_only=False)  # flatten() leaves out what null rows hide

@@ -18,6 +18,7 @@ from typing import Any
 from asr_kd.core.config import load_config
 from asr_kd.core.progress import SECONDS_PER_HOUR
 from asr_kd.core.runtime import device, seed_everything, set_threads
+from asr_kd.core.storage import Location
 from asr_kd.frontend.augment import AugmentConfig
 from asr_kd.frontend.fbank import FrontEndConfig
 from asr_kd.inventory.senones import Inventory
@@ -129,7 +130,7 @@ def begin(model: AcousticModel, labelled: Stream, config: TrainConfig, init: Pat
 
 
 def labelled_stream(
-    name: str, shards: Sequence[Path], folders: Sequence[Path], inventory: Inventory, augment: AugmentConfig
+    name: str, shards: Sequence[Location], folders: Sequence[Path], inventory: Inventory, augment: AugmentConfig
 ) -> Stream:
     """Shards with their alignments as a stream; every shard's alignment is checked to be there. ValueError if not."""
     paths = find_shards(*shards)

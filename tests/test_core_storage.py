@@ -1,0 +1,269 @@
+"""Storage: the same functions for disk and store; what passes is tried again, what is unsafe is refused."""
+
+import argparse
+import hashlib
+import itertools
+import os
+import socket
+import sys
+from pathlib import Path
+
+import boto3
+import pytest
+from stores import plain_server
+
+from asr_kd.core import storage
+from asr_kd.core.retries import RETRIES
+from asr_kd.core.storage import MissingError, StorageError, location
+
+
+def one_line(error) -> str:
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("pipe:cat shard.tar", "commands are not run"),
+        ("pipe:s3cmd get s3://bucket/shard.tar -", "commands are not run"),
+        ("gunzip -c shard.tar.gz |", "commands are not run"),
+        ("| tee out.parquet", "commands are not run"),
+        ("memory://x/a.tar", "'memory:' is not a storage"),
+        ("file:///etc/passwd", "'file:' is not a storage"),
+        ("ssh://host/a.tar", "'ssh:' is not a storage"),
+        ("github://user:repo@main/a.tar", "credentials"),
+        ("s3:bucket/a.tar", "'s3:' is not a storage"),
+        ("simplecache::s3://bucket/a.tar", "chains"),
+        ("zip://a.tar::s3://bucket/a.zip", "chains"),
+        ("s3://bucket/a::b.tar", "chains"),
+        ("http://example.org/a.tar", "not encrypted"),
+        ("http://localhost.example.org/a.tar", "not encrypted"),
+        ("https:///a.tar", "names no host"),
+        ("s3://", "names no bucket"),
+        ("s3://bucket/../other/a.tar", "must not hold . or .."),
+        ("https://host/a/%2e%2e/b.tar", "must not hold . or .."),
+        ("s3://bucket/*.tar", "wildcard"),
+        ("s3://bucket/a|b.tar", "wildcard or a character"),
+        ("s3://bucket/a\nb.tar", "not allowed"),
+        ("https://host/a.tar?X-Amz-Signature=SECRET", "no query"),
+        ("https://user:SECRET@host/a.tar", "no credentials"),
+        ("s3://KEY:SECRET@bucket/a.tar", "no credentials"),
+        ("", "empty name"),
+    ],
+)
+def test_what_is_no_file_or_object_is_refused_and_secrets_are_not_repeated(text, complaint):
+    with pytest.raises(ValueError, match=complaint) as error:
+        location(text)
+    assert "SECRET" not in one_line(error)
+
+
+def test_a_verb_shows_the_whole_reason(capsys):
+    parser = argparse.ArgumentParser()
+    parser.add_argument("shards", type=location)
+    with pytest.raises(SystemExit):
+        parser.parse_args(["pipe:cat x"])
+    assert "argument shards: pipe:cat x: commands are not run. Give a path" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "stem", "parent"),
+    [
+        ("s3://bucket/a/shard-000001.tar", "shard-000001.tar", "shard-000001", "s3://bucket/a"),
+        ("gs://bucket/a.b.tar", "a.b.tar", "a.b", "gs://bucket"),
+        ("https://[::1]:80/x/y/", "y", "y", "https://[::1]:80/x"),
+        ("http://localhost:9000/x/y", "y", "y", "http://localhost:9000/x"),
+    ],
+)
+def test_urls_stay_text_and_are_taken_apart(text, name, stem, parent):
+    where = location(text)
+    assert where == text.rstrip("/")
+    assert (storage.name_of(where), storage.stem(where), storage.parent(where)) == (name, stem, parent)
+    assert storage.child(storage.parent(where), name) == where
+    root = "/".join(where.split("/")[:3])
+    assert storage.parent(root) == root
+
+
+def test_all_else_is_a_local_path():
+    for text in ("exp/shards", "/a/b.tar", "./run:3", "~x", "a b.tar"):
+        assert location(text) == Path(text)
+    assert storage.child(Path("a"), "b.tar") == Path("a/b.tar") == location(Path("a/b.tar"))
+
+
+def test_a_url_that_an_option_for_local_paths_has_swallowed_is_told():
+    with pytest.raises(ValueError, match=r"s3:/bucket/a\.tar: only local paths are taken here"):
+        location(Path("s3://bucket/a.tar"))
+
+
+def test_https_is_for_reading(tmp_path):
+    for write in (lambda u: storage.write_bytes(u, b""), lambda u: storage.put(__file__, u), storage.output_location):
+        with pytest.raises(ValueError, match="https is for reading"):
+            write("https://host/a.parquet")
+    assert storage.output_location(str(tmp_path)) == tmp_path
+
+
+@pytest.fixture(params=["disk", "store"])
+def folder(request, tmp_path):
+    return tmp_path / "new" / "folder" if request.param == "disk" else request.getfixturevalue("bucket") + "/a"
+
+
+def test_disk_and_store_answer_alike(folder, tmp_path):
+    assert storage.list_files(folder, ".tar") == []
+    names = ["b.tar", "a.tar", "c.json"]
+    for name in names:
+        storage.write_bytes(storage.child(folder, name), name.encode() * 2)
+    storage.write_bytes(storage.child(storage.child(folder, "deeper"), "d.tar"), b"not seen from above")
+    (tmp_path / "local").write_bytes(b"0123456789")
+    a, b, c = (storage.child(folder, name) for name in sorted(names))
+    storage.put(tmp_path / "local", a)
+    assert storage.list_files(folder, ".tar") == [a, b]
+    assert storage.file_sizes(folder, "") == {a: 10, b: 10, c: 12}
+    assert storage.size(a) == 10 and storage.exists(a)
+    assert storage.read_bytes(a) == b"0123456789"
+    assert storage.read_bytes(a, 2, 3) == b"234"
+    assert storage.read_bytes(a, 8, 100) == b"89"
+    assert storage.read_bytes(a, 3, 0) == b""
+    assert storage.read_bytes(a, 7) == storage.read_bytes(a, -3) == b"789"
+    assert storage.read_bytes(a, -100) == b"0123456789"
+    before = storage.version(a)
+    assert storage.version(a) == before
+    storage.write_bytes(a, b"9876543210")
+    assert storage.version(a) != before
+    for _ in range(2):
+        storage.delete(a)
+    assert not storage.exists(a)
+    for missing in (storage.size, storage.read_bytes):
+        with pytest.raises(FileNotFoundError):
+            missing(a)
+
+
+def test_a_local_file_is_fetched_by_leaving_it_where_it_is(tmp_path):
+    (tmp_path / "a.tar").write_bytes(b"x")
+    assert storage.fetch(tmp_path / "a.tar", tmp_path / "copies") == tmp_path / "a.tar"
+    assert not (tmp_path / "copies").exists()
+
+
+@pytest.fixture
+def payload(bucket, monkeypatch):
+    """An object of several pieces, its bytes and its digest."""
+    monkeypatch.setattr(storage, "PIECE_BYTES", 1000)
+    data = os.urandom(4321)
+    storage.write_bytes(f"{bucket}/a.tar", data)
+    return f"{bucket}/a.tar", data, hashlib.sha256(data).hexdigest()
+
+
+def test_a_fetch_comes_in_pieces_and_is_checked(payload, tmp_path, on_the_way):
+    url, data, digest = payload
+    log = on_the_way()
+    assert storage.fetch(url, tmp_path / "to", digest).read_bytes() == data
+    assert len(log) == 6  # its size, five pieces
+    with pytest.raises(StorageError, match="0000… was expected"):
+        storage.fetch(url, tmp_path / "other", "0" * 64)
+    assert os.listdir(tmp_path / "to") == ["a.tar"]
+    assert os.listdir(tmp_path / "other") == []
+
+
+@pytest.mark.parametrize("kind", ["503", "drop"])
+def test_requests_that_fail_in_passing_are_made_again(payload, tmp_path, on_the_way, kind):
+    url, data, digest = payload
+    odd = itertools.cycle([kind, kind, None])
+    log = on_the_way(lambda method, path: None if kind == "drop" and method == "HEAD" else next(odd))
+    assert storage.fetch(url, tmp_path, digest).read_bytes() == data
+    storage.write_bytes(url, data[::-1])
+    assert storage.read_bytes(url) == data[::-1]
+    assert sum(line.startswith("GET") for line in log) >= 3 * 5 + 2
+
+
+def test_a_store_that_stays_down_is_given_up_in_one_line(payload, tmp_path, on_the_way):
+    log = on_the_way(lambda method, path: "503")
+    with pytest.raises(OSError, match=r"a\.tar: .*503.*6 times in a row\. Is the store reachable") as error:
+        storage.fetch(payload[0], tmp_path)
+    assert not isinstance(error.value, ValueError)
+    assert one_line(error).startswith(payload[0])
+    assert len(log) == RETRIES.tries and os.listdir(tmp_path) == []
+
+
+def test_what_is_forbidden_is_not_tried_again(payload, on_the_way):
+    log = on_the_way(lambda method, path: "403")
+    with pytest.raises(StorageError, match=r"access denied .* Set credentials") as error:
+        storage.read_bytes(payload[0])
+    one_line(error)
+    assert len(log) == 1
+
+
+def test_no_server_at_all_is_told_in_one_line(payload, monkeypatch):
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))  # taken, and nobody listens
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{s.getsockname()[1]}")
+        with pytest.raises(StorageError, match="AWS_ENDPOINT_URL") as error:
+            storage.exists(payload[0])
+    one_line(error)
+
+
+def test_missing_is_told_apart_from_failing(bucket):
+    for url in (f"{bucket}/none", "s3://no-such-bucket-anywhere/none"):
+        with pytest.raises(MissingError, match="no such object"):
+            storage.read_bytes(url)
+        assert not storage.exists(url)
+
+
+def in_bucket(bucket, endpoint):
+    """Objects and unfinished uploads."""
+    client, name = boto3.client("s3", endpoint_url=endpoint), bucket.removeprefix("s3://")
+    objects = client.list_objects_v2(Bucket=name).get("Contents", [])
+    return [o["Key"] for o in objects], client.list_multipart_uploads(Bucket=name).get("Uploads", [])
+
+
+def test_an_upload_that_fails_leaves_nothing_behind(bucket, s3_endpoint, on_the_way, tmp_path, monkeypatch):
+    on_the_way(lambda method, path: "503" if method == "PUT" else None)
+    with pytest.raises(StorageError):
+        storage.write_bytes(f"{bucket}/a.parquet", b"data")
+    monkeypatch.setattr(storage, "PIECE_BYTES", 5 << 20)
+    (tmp_path / "large").write_bytes(bytes(11 << 20))
+    on_the_way(lambda method, path: "403" if "partNumber=2" in path else None)
+    with pytest.raises(StorageError, match="access denied"):
+        storage.put(tmp_path / "large", f"{bucket}/large")
+    assert in_bucket(bucket, s3_endpoint) == ([], [])
+
+
+def test_an_upload_in_pieces_goes_on_after_a_piece_failed(bucket, s3_endpoint, on_the_way, tmp_path, monkeypatch):
+    monkeypatch.setattr(storage, "PIECE_BYTES", 5 << 20)
+    data = os.urandom(1 << 10) * (11 << 10)
+    (tmp_path / "large").write_bytes(data)
+    faults = iter(["503", "503"])
+    log = on_the_way(lambda method, path: next(faults, None) if "partNumber=2" in path else None)
+    storage.put(tmp_path / "large", f"{bucket}/large")
+    assert storage.read_bytes(f"{bucket}/large") == data
+    assert in_bucket(bucket, s3_endpoint) == (["large"], [])
+    assert sum("partNumber=" in line for line in log) >= 5
+
+
+def test_folders_over_http_are_read_from_a_server_without_ranges(tmp_path, monkeypatch):
+    monkeypatch.setattr(storage, "PIECE_BYTES", 1000)
+    data = os.urandom(4321)
+    for name in ("b.tar", "a.tar", "a.index.json"):
+        (tmp_path / name).write_bytes(data)
+    (tmp_path / "deeper").mkdir()
+    with plain_server(str(tmp_path)) as url:
+        assert storage.list_files(url, ".tar") == [f"{url}/a.tar", f"{url}/b.tar"]
+        assert storage.file_sizes(url, ".json") == {f"{url}/a.index.json": 4321}
+        assert storage.list_files(f"{url}/none", ".tar") == []
+        assert storage.exists(f"{url}/a.tar") and not storage.exists(f"{url}/none.tar")
+        assert storage.read_bytes(f"{url}/a.tar", 10, 5) == data[10:15]
+        assert storage.read_bytes(f"{url}/a.tar", -5) == data[-5:]
+        assert storage.fetch(f"{url}/a.tar", tmp_path / "to").read_bytes() == data
+        with pytest.raises(MissingError):
+            storage.read_bytes(f"{url}/none.tar")
+
+
+def test_a_missing_package_is_named_with_the_way_to_install_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "gcsfs", None)
+    monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "a-connection-of-its-own")
+    with pytest.raises(ValueError, match=r"gs:// needs the package gcsfs.*pip install 'asr_kd\[gs\]'") as error:
+        storage.read_bytes("gs://bucket/a.tar")
+    one_line(error)
+
+
+def test_items_come_back_in_order_also_when_several_are_asked_for_at_once():
+    for remote in (False, True):
+        assert list(storage.concurrently(lambda n: n * n, range(50), remote)) == [n * n for n in range(50)]
