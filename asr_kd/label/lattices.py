@@ -78,6 +78,6 @@ class LatticePosteriors:
         heard = listener(lattice, passed, log_p_TC) if listener else None
         if not self.config.weight:
             return log_p_TC, heard
-        lattice_TC = class_posteriors(lattice, *log_p_TC.shape, passed=passed)
+        lattice_TC = class_posteriors(lattice, len(log_p_TC), log_p_TC.shape[1], passed)
         mixed_TC = self.config.weight * lattice_TC + (1 - self.config.weight) * np.exp(log_p_TC)
         return np.log(np.maximum(mixed_TC, np.finfo(np.float32).tiny)), heard
