@@ -23,7 +23,7 @@ PUBLISHED: tuple[Published, ...] = (
         name="Parthasarathi & Strom 2019",
         hours_per_second=None,
         device="GPUs, number not published for labelling",
-        said="1,000,000 h labelled by a 5 x 768 BLSTM, the highest of its outputs stored; neither time nor bytes given",
+        said="1,000,000 h labelled by a 5 x 768 BLSTM, the highest of its outputs stored; the abstract says no more",
         source="arXiv 1904.01624",
     ),
     Published(
