@@ -18,6 +18,7 @@ from asr_kd.core.storage import StorageError
 from asr_kd.corpora.manifest import Utterance
 from asr_kd.frontend.fbank import FrontEndConfig
 from asr_kd.inventory.senones import Inventory
+from asr_kd.label.job import LabelJob, Labeller, Worker
 from asr_kd.label.soft_targets import SoftTargets
 from asr_kd.models.acoustic import build_model
 from asr_kd.models.checkpoint import save_model
@@ -203,7 +204,7 @@ def label(shards, teacher, out, *more):
 
 
 def sidecars(folder) -> dict[str, bytes]:
-    return {storage.name_of(p): storage.read_bytes(p) for p in storage.list_files(folder, "")}
+    return {storage.name_of(p): storage.read_bytes(p) for p in storage.list_files(folder, ".parquet")}
 
 
 def test_labelling_from_store_to_store_gives_the_bytes_of_a_local_run(
@@ -229,10 +230,13 @@ def test_labelling_from_store_to_store_gives_the_bytes_of_a_local_run(
     assert files(cache) == []
 
 
-def test_a_store_that_fails_sets_no_utterance_aside(audio, teacher, bucket, on_the_way, capsys):
+def test_a_store_that_fails_sets_no_utterance_aside(audio, teacher, bucket, on_the_way):
     on_the_way(lambda method, path: "503" if path.endswith(".tar") else None)
-    assert label([audio], teacher, f"{bucket}/targets") == 2
-    assert "Run the same command again to go on." in capsys.readouterr().err.splitlines()[-1]
+    job, outcomes = LabelJob(teacher=(str(teacher),), out=f"{bucket}/targets"), []
+    given = iter([*map(str, find_shards(audio)), None])
+    Worker(Labeller(job), outcomes.append).run(lambda: next(given))
+    assert [o.kind for o in outcomes] == ["failed"] * 3 and not any(o.final for o in outcomes)
+    assert all("Run the same command again to go on." in o.reason for o in outcomes)
     assert sidecars(f"{bucket}/targets") == {}
 
 

@@ -4,17 +4,17 @@
     .venv/bin/python tools/memory.py exp/quickstart [--times 10] [--config recipes/quickstart/conf/distill.yaml]
 
 The recipe must have run up to its teacher. Its unlabelled shards are copied `--times` times under new ids (into a
-temporary folder, see --work). Prints one line of JSON: MiB of the largest process, by verb and size, and their ratio.
+temporary folder, see --work). Prints one line of JSON: MiB of all processes together, by verb and size, and their ratio.
 Standard library only.
 """
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tarfile
 import tempfile
+import time
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
@@ -43,14 +43,32 @@ def copy_shards(shards: Sequence[Path], folder: Path, times: int) -> None:
 
 
 def peak_mib(command: Sequence[str]) -> float:
-    """Run a command and return the peak resident memory of its largest process (itself or a worker), in MiB."""
+    """Run a command in a session of its own and return the peak memory of all its processes together, in MiB.
+
+    Sum of their proportional set sizes (Linux), ten times a second: pages that processes share count once.
+    """
     print("memory:", *command, file=sys.stderr)
-    child = subprocess.Popen(command, stdout=sys.stderr)
-    _, status, usage = os.wait4(child.pid, 0)  # includes the children that it waited for
-    code = os.waitstatus_to_exitcode(status)
-    if code != 0:
-        raise SystemExit(f"memory: exit code {code} from: {' '.join(command)}")
-    return usage.ru_maxrss / KIB_PER_MIB  # Linux counts KiB
+    child = subprocess.Popen(command, stdout=sys.stderr, start_new_session=True)
+    peak = 0
+    while child.poll() is None:
+        peak = max(peak, session_kib(child.pid))
+        time.sleep(0.1)
+    if child.returncode != 0:
+        raise SystemExit(f"memory: exit code {child.returncode} from: {' '.join(command)}")
+    return peak / KIB_PER_MIB
+
+
+def session_kib(session: int) -> int:
+    """Proportional set size of the processes of a session, KiB."""
+    total = 0
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            if int(stat.read_text().rpartition(")")[2].split()[3]) == session:
+                lines = (stat.parent / "smaps_rollup").read_text().splitlines()
+                total += next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+        except (OSError, StopIteration):  # it ended meanwhile
+            continue
+    return total
 
 
 def measure(exp: Path, work: Path, times: int, config: Path | None) -> dict[str, float]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from asr_kd.core.files import sha256_file
 from asr_kd.core.runtime import bf16_is_fast, device, set_threads
 from asr_kd.core.storage import location, size
 from asr_kd.graph.build import load_graph
@@ -178,6 +179,8 @@ class Worker:
         while (path := receive()) is not None:
             try:
                 shard = open_shard(path, cache_folder() / "streamed").local()
+                if sha256_file(shard.file()) != shard.digest:
+                    raise ValueError(f"{path}: its bytes are not those that its index was made of. Fetch it again.")
                 fetched.put(_Step(path, self.labeller.labels(shard)))
             except Exception as e:
                 fetched.put(_Step(path, error=e))

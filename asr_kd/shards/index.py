@@ -12,7 +12,7 @@ from typing import Any
 
 import soundfile
 
-from asr_kd.core.files import read_json, sha256_file, write_json
+from asr_kd.core.files import fingerprint, read_json, sha256_file, write_json
 from asr_kd.core.locations import Location, stem
 
 INDEX_VERSION = 1
@@ -54,6 +54,8 @@ class Index:
     """Fingerprint of what `asr-kd shard` put in; None for foreign tars."""
     set_aside: list[dict[str, str]] = field(default_factory=list)
     """What could not become a row: {"id", "error"}."""
+    digest: str | None = None
+    """Of all the above, when it was written; indexes of older versions have none."""
 
 
 def index_path(tar: Path) -> Path:
@@ -102,7 +104,8 @@ def build_index(tar: Path, plan: str | None = None, set_aside: list[dict[str, st
 
 def write_index(tar: Path, index: Index) -> None:
     """Write the index beside its tar, atomically."""
-    write_json(index_path(tar), asdict(index))
+    content = {key: value for key, value in asdict(index).items() if key != "digest"}
+    write_json(index_path(tar), content | {"digest": fingerprint(content)})
 
 
 def read_index(tar: Path) -> Index:
@@ -125,6 +128,9 @@ def parse_index(data: Any, path: Location) -> Index:
         raise ValueError(
             f"{path}: index version {version}, this asr_kd reads {INDEX_VERSION}. Delete it to make it anew."
         )
+    content = {key: value for key, value in data.items() if key != "digest"}
+    if data.get("digest") not in (None, fingerprint(content)):
+        raise ValueError(f"{path}: damaged index (its digest is another). Delete it to make it anew.")
     try:
         index = Index(**{**data, "entries": [Entry(**entry) for entry in data["entries"]]})
         ends = [max(e.audio_offset + e.audio_size, e.json_offset + e.json_size) for e in index.entries]

@@ -1,6 +1,7 @@
 """Sidecars: what is known frame by frame about a shard, one Parquet file per tar, rows in the shard's order.
 
 The file describes itself: its schema metadata holds JSON under the key `asr_kd`. DuckDB, pandas and pyarrow read it.
+Damage is found: the pages have checksums (Parquet's own), the description has the digest of its other keys.
 They lie in a local folder or an object store alike.
 """
 
@@ -13,12 +14,13 @@ import pyarrow
 import pyarrow.parquet
 
 from asr_kd import __version__
-from asr_kd.core.files import atomic_path
+from asr_kd.core.files import atomic_path, fingerprint
 from asr_kd.core.storage import Location, child, location, read_bytes, stem, write_bytes
 from asr_kd.shards.reader import Shard
 
-SIDECAR_VERSION = 1
+SIDECAR_VERSION = 2
 _KEY = b"asr_kd"
+_WRITTEN: dict[str, Any] = {"compression": "zstd", "write_page_checksum": True}
 _TAIL_BYTES = 64 << 10
 """What is read of a remote sidecar for its description alone; a footer is a few kilobytes."""
 _WAY_OUT = {
@@ -44,20 +46,21 @@ def write_sidecar(path: str | Path, table: pyarrow.Table, description: dict[str,
     The same table gives the same bytes.
 
     table: has a string column `id`, one row per row of the shard, in its order.
-    description: JSON values; needs `kind` and `shard` (the tar's digest); `version` and `library` are added.
+    description: JSON values; needs `kind` and `shard` (the tar's digest); `version`, `library` and `digest` are added.
     """
     missing = {"kind", "shard"} - description.keys()
     assert not missing, f"{path}: the description lacks {missing}"
     assert "id" in table.column_names, f"{path}: the table lacks the column id"
     full = {**description, "version": SIDECAR_VERSION, "library": f"asr_kd {__version__}"}
+    full["digest"] = fingerprint(full)
     metadata = {**(table.schema.metadata or {}), _KEY: json.dumps(full, sort_keys=True).encode()}
     full_table, where = table.replace_schema_metadata(metadata), location(path)
     if isinstance(where, Path):
         with atomic_path(where) as temporary:
-            pyarrow.parquet.write_table(full_table, temporary, compression="zstd")
+            pyarrow.parquet.write_table(full_table, temporary, **_WRITTEN)
     else:
         buffer = io.BytesIO()  # about 1 MB an hour of speech
-        pyarrow.parquet.write_table(full_table, buffer, compression="zstd")
+        pyarrow.parquet.write_table(full_table, buffer, **_WRITTEN)
         write_bytes(where, buffer.getvalue())
 
 
@@ -114,6 +117,8 @@ def _description(path: str | Path, footer: pyarrow.parquet.FileMetaData) -> dict
             f"{path}: sidecar version {version}, this asr_kd reads {SIDECAR_VERSION}. "
             "Make it again, or use the asr_kd that made it."
         )
+    if description.pop("digest", None) != fingerprint(description):
+        raise ValueError(f"{path}: damaged (the digest of its description is another). Delete it and make it again.")
     return description
 
 
@@ -141,7 +146,7 @@ def read_sidecar(
             way_out = _WAY_OUT.get(key, "Make it again with the same settings.")
             raise ValueError(f"{path}: {key} is {_short(found)}, here {_short(wanted)} is expected. {way_out}")
     try:
-        table = pyarrow.parquet.read_table(source)
+        table = pyarrow.parquet.read_table(source, page_checksum_verification=True)
     except (pyarrow.ArrowException, OSError) as e:
         raise ValueError(f"{path}: damaged ({_reason(e)}). Delete it and make it again.") from None
     if shard is not None:
