@@ -4,7 +4,7 @@
     .venv/bin/python tools/memory.py exp/quickstart [--times 10] [--config recipes/quickstart/conf/distill.yaml]
 
 The recipe must have run up to its teacher. Its unlabelled shards are copied `--times` times under new ids (into a
-temporary folder, see --work). Prints one line of JSON: MiB of all processes together, by verb and size, and their ratio.
+temporary folder, see --work). Prints one line of JSON: MiB of all processes together, by verb and size, and ratios.
 Standard library only.
 """
 

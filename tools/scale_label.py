@@ -3,8 +3,8 @@
 
     .venv/bin/python tools/scale_label.py [--few 20] [--many 2000] [--start 100000]
 
-Shards hold a few seconds each and the same audio (hard links, an index each). Start-up is the time that `--dry-run` takes
-less that for one shard; it is measured with no shard done and with all done but one. Prints one line of JSON.
+Shards hold a few seconds each and the same audio (hard links, an index each). Start-up is the time that `--dry-run`
+takes less that for one shard; it is measured with no shard done and with all done but one. Prints one line of JSON.
 """
 
 import argparse
