@@ -11,11 +11,13 @@ cannot be labelled is tried again, then reported, and the others go on.
 """
 
 import argparse
+import os
 import random
 import sys
 import uuid
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from asr_kd.core.progress import SECONDS_PER_HOUR, Progress
@@ -85,7 +87,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--address", help="with --engine ray: of the cluster (default: one of this machine alone)")
     parser.add_argument("--workers", type=int, help="worker processes or actors (default: one a GPU here, or one)")
-    parser.add_argument("--threads", type=int, help="CPU threads of one operation in a worker (default: all cores)")
+    parser.add_argument(
+        "--threads", type=int, help="CPU threads of one operation in a worker (default: its share of the cores)"
+    )
     parser.add_argument("--tries", type=int, default=3, help="times that a shard is tried (default: %(default)s)")
     parser.add_argument("--dry-run", action="store_true", help="check and say what would be done")
     parser.add_argument("--status", action="store_true", help="say what is done, at work and failed, and the time left")
@@ -145,6 +149,8 @@ def _label(
     if records.claims_folder is None:  # machines that cannot tell each other what they work on begin at other places
         todo = random.Random(uuid.uuid4().int).sample(todo, len(todo))
     workers = min(args.workers or workers_here(args.device), len(todo))
+    if workers > 1 and job.threads is None and args.engine == "local":
+        job = replace(job, threads=max(1, len(os.sched_getaffinity(0)) // workers))
     pool = _pool(job, workers, args)
     try:
         with Progress("label", seconds) as progress, Claims(records.claims_folder) as claims:
