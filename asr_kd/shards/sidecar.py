@@ -41,8 +41,19 @@ def write_sidecar(path: str | Path, table: pyarrow.Table, description: dict[str,
     assert "id" in table.column_names, f"{path}: the table lacks the column id"
     full = {**description, "version": SIDECAR_VERSION, "library": f"asr_kd {__version__}"}
     metadata = {**(table.schema.metadata or {}), _KEY: json.dumps(full, sort_keys=True).encode()}
+    binary = {field.name for field in table.schema if pyarrow.types.is_binary(field.type)}  # no two values are the same
+    dictionary = [name for name in table.column_names if name not in binary] if binary else True
     with atomic_path(path) as temporary:
-        pyarrow.parquet.write_table(table.replace_schema_metadata(metadata), temporary, compression="zstd")
+        # Least and largest values of each column would take more room than some columns do.
+        pyarrow.parquet.write_table(
+            table.replace_schema_metadata(metadata),
+            temporary,
+            compression="zstd",
+            compression_level=9,
+            use_dictionary=dictionary,
+            write_statistics=False,
+            write_page_checksum=True,
+        )
 
 
 def read_description(path: str | Path) -> dict[str, Any]:
@@ -86,7 +97,7 @@ def read_sidecar(
             way_out = _WAY_OUT.get(key, "Make it again with the same settings.")
             raise ValueError(f"{path}: {key} is {_short(found)}, here {_short(wanted)} is expected. {way_out}")
     try:
-        table = pyarrow.parquet.read_table(path)
+        table = pyarrow.parquet.read_table(path, page_checksum_verification=True)
     except (pyarrow.ArrowException, OSError) as e:
         raise ValueError(f"{path}: damaged ({_reason(e)}). Delete it and make it again.") from None
     if shard is not None:
