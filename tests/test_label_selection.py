@@ -16,7 +16,7 @@ def posteriors(seed, frames=5, classes=12, spread=3.0):
 @given(st.integers(0, 2**31), st.integers(1, 15), st.floats(0.2, 30))
 def test_top_k_and_tail_hold_all_the_mass_in_falling_order(seed, k, spread):
     log_p_TC = posteriors(seed, spread=spread)
-    kept = select(log_p_TC, SelectionConfig(k=k))
+    kept = select(log_p_TC, SelectionConfig(k=k, floor=0))
     assert kept.ids_TK.shape == kept.log_p_TK.shape == (5, min(k, 12))
     np.testing.assert_allclose(np.exp(kept.log_p_TK).sum(1) + np.exp(kept.log_tail_T), 1, atol=1e-5)
     assert (np.diff(kept.log_p_TK, axis=1) <= 0).all()
@@ -29,7 +29,7 @@ def test_top_k_and_tail_hold_all_the_mass_in_falling_order(seed, k, spread):
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 2**31), st.floats(0.05, 1), st.integers(1, 12))
 def test_mass_keeps_the_fewest_classes_that_hold_it(seed, mass, k):
-    kept = select(posteriors(seed), SelectionConfig(k=k, mass=mass))
+    kept = select(posteriors(seed), SelectionConfig(k=k, mass=mass, floor=0))
     for ids_K, log_p_K, log_tail in zip(kept.ids_TK, kept.log_p_TK, kept.log_tail_T, strict=True):
         count = (ids_K >= 0).sum()
         assert count >= 1 and (ids_K[:count] >= 0).all() and np.isneginf(log_p_K[count:]).all()
@@ -39,6 +39,17 @@ def test_mass_keeps_the_fewest_classes_that_hold_it(seed, mass, k):
         assert held.sum() + np.exp(log_tail) == pytest.approx(1, abs=1e-5)
 
 
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**31), st.floats(0, 0.99), st.integers(1, 12))
+def test_a_floor_drops_what_is_less_likely_but_never_the_best(seed, floor, k):
+    log_p_TC = posteriors(seed)
+    kept = select(log_p_TC, SelectionConfig(k=k, floor=floor))
+    p_TC = log_p_TC.exp().numpy()
+    np.testing.assert_array_equal((kept.ids_TK >= 0).sum(1), np.clip((p_TC >= floor).sum(1), 1, k))
+    np.testing.assert_array_equal(kept.ids_TK[:, 0], p_TC.argmax(1))
+    np.testing.assert_allclose(np.exp(kept.log_p_TK).sum(1) + np.exp(kept.log_tail_T), 1, atol=1e-5)
+
+
 def test_the_tail_of_a_sure_teacher_keeps_its_digits():
     log_p = torch.tensor([[0.0, -40.0, -40.0, -60.0]]).log_softmax(-1)
     kept = select(log_p, SelectionConfig(k=1))
@@ -46,11 +57,11 @@ def test_the_tail_of_a_sure_teacher_keeps_its_digits():
 
 
 def test_keeping_all_classes_leaves_nothing_over():
-    kept = select(posteriors(0), SelectionConfig(k=20))
+    kept = select(posteriors(0), SelectionConfig(k=20, floor=0))
     assert kept.k == 12 and np.isneginf(kept.log_tail_T).all()
 
 
-@pytest.mark.parametrize("wrong", [{"k": 0}, {"k": 256}, {"mass": 0.0}, {"mass": 1.5}])
+@pytest.mark.parametrize("wrong", [{"k": 0}, {"k": 256}, {"mass": 0.0}, {"mass": 1.5}, {"floor": -0.1}, {"floor": 1.0}])
 def test_wrong_settings_are_refused_by_name(wrong):
     with pytest.raises(ValueError, match=rf"selection\.{next(iter(wrong))}"):
         SelectionConfig(**wrong)

@@ -1,32 +1,43 @@
-"""Soft targets as columns of a sidecar: one row an utterance, class ids in two bytes, log-probabilities in one.
+"""Soft targets as columns of a sidecar: one row an utterance, its frames packed into a few bytes each.
 
-A log-probability x is stored as the code c = round(sqrt(-x) / step), read back as -(c * step)^2: fine where the
-probability is large, coarse where it is small. Values below the floor are stored as the floor. The lists of a row run
-frame by frame: `counts[t]` classes of frame t, likeliest first. A row without `frames` was set aside for its `reason`.
+Reading scales each frame's classes and tail to sum to 1, so only their ratios count. docs/sidecars.md writes the whole
+format down.
+A row without `frames` was set aside for its `reason`.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import numba
 import numpy as np
 import pyarrow as pa
 
+from asr_kd.label.packing import (
+    CODES,
+    EMPTY_TAIL,
+    LARGEST_CODE,
+    MOST_CLASSES_PER_FRAME,
+    MOST_ID_BITS,
+    Packable,
+    Packer,
+    unpack,
+)
 from asr_kd.train.targets import FrameTargets
 
-LARGEST_CODE = 254
-NOTHING_LEFT = 255
-"""The code of an empty tail."""
-MOST_CLASSES = 1 << 16
+FORMAT = 2
+"""Version of the columns, the codes and their packing."""
+MOST_CLASSES = 1 << MOST_ID_BITS
 
 SCHEMA = pa.schema(
     [
         ("id", pa.string()),
         ("frames", pa.int32()),
-        ("counts", pa.list_(pa.uint8())),
-        ("ids", pa.list_(pa.uint16())),
-        ("log_p", pa.list_(pa.uint8())),
-        ("log_tail", pa.list_(pa.uint8())),
+        ("kept", pa.int32()),  # classes of all frames together
+        ("mass", pa.float32()),  # that they hold, mean over the frames
+        ("id_bits", pa.uint8()),  # of a class id; the same in all rows
+        ("packed", pa.binary()),
         ("reason", pa.string()),
     ]
 )
@@ -34,79 +45,158 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class Quantiser:
-    """One byte for a natural log-probability."""
+    """A probability p as the code round((1 - p^(1/4)) * levels): the larger it is, the finer in ratio.
 
-    floor: float = -16.0
-    """The smallest value that is told apart (a probability of 1.1e-7)."""
+    An error e in log p costs p e^2 / 2 nats, so small probabilities may have large ones. The fourth root lies between
+    the logarithm (even errors) and the square root (even costs); it costs fewer bytes than the logarithm at equal KL.
+    """
 
-    @property
-    def step(self) -> float:
-        """The distance of neighbouring codes on the square-root scale."""
-        return float(np.sqrt(-self.floor) / LARGEST_CODE)
+    levels: int = 16
+    """Codes from 1 down to 0."""
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.levels <= LARGEST_CODE:
+            raise ValueError(f"quantiser.levels is {self.levels}; it must lie in 2 to {LARGEST_CODE}")
 
     def encode(self, log_p: np.ndarray) -> np.ndarray:
-        """uint8 codes; -inf becomes NOTHING_LEFT."""
-        code = np.rint(np.sqrt(-np.clip(log_p, self.floor, 0.0)) / self.step).astype(np.uint8)
-        return np.where(np.isneginf(log_p), np.uint8(NOTHING_LEFT), code)
+        """uint8 codes, 0 (p = 1) to `levels`. log_p: natural logarithms."""
+        assert not np.isnan(log_p).any()
+        return np.rint((1 - np.exp(np.minimum(log_p, 0) / 4)) * self.levels).astype(np.uint8)
 
-    def decode(self, code: np.ndarray) -> np.ndarray:
-        """float32 log-probabilities. The error is at most step * sqrt(-x) + step^2 / 4 for x at or above the floor."""
-        table = -np.square(np.arange(256) * self.step)
-        table[NOTHING_LEFT] = -np.inf
-        return table.astype(np.float32)[code]
+    def encode_tail(self, log_tail: np.ndarray) -> np.ndarray:
+        """The same for tails; -inf becomes EMPTY_TAIL."""
+        return np.where(np.isneginf(log_tail), np.uint8(EMPTY_TAIL), self.encode(log_tail))
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """What each of the CODES codes stands for, float64; the last but EMPTY_TAIL is a quarter of a step above 0."""
+        root = np.maximum(1 - np.arange(CODES) / self.levels, 1 / (4 * self.levels))
+        root[EMPTY_TAIL] = 0
+        return root**4
 
     def describe(self) -> dict[str, Any]:
         """What a sidecar's description says of it."""
-        return {"law": "log_p = -(code * step)^2", "step": self.step, "floor": self.floor, "empty": NOTHING_LEFT}
+        law = "p = max(1 - code / levels, 1 / (4 levels))^4"
+        return {"law": law, "levels": self.levels, "empty_tail": EMPTY_TAIL}
 
     @classmethod
     def of(cls, description: dict[str, Any]) -> "Quantiser":
         """The quantiser that a description names."""
-        return cls(floor=float(description["quantisation"]["floor"]))
+        return cls(levels=int(description["quantisation"]["levels"]))
+
+
+def check_format(path: str | Path, description: dict[str, Any]) -> None:
+    """ValueError when the sidecar at `path` has another format than this code reads."""
+    found = description.get("format", 1)
+    if found != FORMAT:
+        raise ValueError(
+            f"{path}: posteriors in format {found}, this asr_kd reads format {FORMAT}. "
+            "Make it again: remove it and run `asr-kd label`, or use the asr_kd that made it."
+        )
 
 
 def encode_table(ids: Sequence[str], rows: Sequence[FrameTargets | str], quantiser: Quantiser) -> pa.Table:
     """The sidecar table of a shard: `rows` holds for each utterance its targets, or the reason why it has none."""
+    largest = max((int(r.ids_TK.max(initial=0)) for r in rows if not isinstance(r, str)), default=0)
+    assert largest < MOST_CLASSES
+    id_bits = max(1, largest.bit_length())
+    packer = Packer(id_bits)
     columns: dict[str, list] = {name: [] for name in SCHEMA.names}
     for utterance, row in zip(ids, rows, strict=True):
-        encoded = {"reason": row} if isinstance(row, str) else _encode(row, quantiser)
+        if isinstance(row, str):
+            values: dict[str, Any] = {"reason": row}
+        else:
+            packable = _packable(row, quantiser)
+            values = {
+                "frames": row.frames,
+                "kept": len(packable.ids_N),
+                "mass": float(1 - np.exp(row.log_tail_T.astype(np.float64)).mean()) if row.frames else 1.0,
+                "packed": packer.pack(packable),
+            }
         for name, column in columns.items():
-            column.append(utterance if name == "id" else encoded.get(name))
+            column.append({"id": utterance, "id_bits": id_bits}.get(name, values.get(name)))
     return pa.table(columns, schema=SCHEMA)
 
 
-def _encode(targets: FrameTargets, quantiser: Quantiser) -> dict[str, Any]:
+def _packable(targets: FrameTargets, quantiser: Quantiser) -> Packable:
     kept_TK = targets.ids_TK >= 0
-    assert targets.ids_TK.max(initial=0) < MOST_CLASSES
-    return {
-        "frames": targets.frames,
-        "counts": kept_TK.sum(1).astype(np.uint8),
-        "ids": targets.ids_TK[kept_TK].astype(np.uint16),
-        "log_p": quantiser.encode(np.maximum(targets.log_p_TK[kept_TK], quantiser.floor)),
-        "log_tail": quantiser.encode(targets.log_tail_T),
-    }
+    return Packable(
+        kept_TK.sum(1).astype(np.int32),
+        targets.ids_TK[kept_TK].astype(np.int32),
+        quantiser.encode(targets.log_p_TK[kept_TK]),
+        quantiser.encode_tail(targets.log_tail_T),
+    )
 
 
 class EncodedRows(Sequence[FrameTargets | None]):
-    """The rows of a sidecar table; a row is decoded when it is asked for, None when it was set aside."""
+    """The rows of a sidecar table, None for one that was set aside. Each frame's classes and tail sum to 1.
 
-    def __init__(self, table: pa.Table, quantiser: Quantiser) -> None:
-        self._columns = {name: table.column(name).combine_chunks() for name in SCHEMA.names}
-        self._quantiser = quantiser
+    k: keep only the k likeliest of what was stored, the rest joins the tail.  classes: how many the inventory has.
+    The whole shard is unpacked at once (a row is told with what was learnt from those before it); FrameTargets are made
+    when a row is asked for.  ValueError when the table is damaged or holds other classes.
+    """
+
+    def __init__(
+        self, table: pa.Table, quantiser: Quantiser, k: int | None = None, classes: int = MOST_CLASSES
+    ) -> None:
+        columns = {name: table.column(name).combine_chunks() for name in SCHEMA.names if name not in ("id", "reason")}
+        frames = columns["frames"].fill_null(0).to_numpy().astype(np.int64)
+        kept = columns["kept"].fill_null(0).to_numpy().astype(np.int64)
+        bits = set(columns["id_bits"].to_pylist())
+        sizes = pa.compute.binary_length(columns["packed"]).fill_null(0).to_numpy().astype(np.int64)
+        if (
+            len(bits) > 1
+            or not bits <= set(range(1, MOST_ID_BITS + 1))
+            or min(frames.min(initial=0), kept.min(initial=0)) < 0
+        ):
+            raise ValueError("the packed targets are damaged")
+        self._set_aside = columns["frames"].is_null().to_numpy(zero_copy_only=False)
+        data = np.frombuffer(b"".join(columns["packed"].drop_null().to_pylist()), np.uint8)
+        self._all = unpack(data, sizes.cumsum(), frames, int(kept.sum()), max(bits, default=1))
+        if self._all.ids_N.max(initial=0) >= classes:
+            raise ValueError(f"holds class {self._all.ids_N.max()}, the inventory has {classes} classes")
+        self._frame_ends, self._class_ends = np.r_[0, frames.cumsum()], np.r_[0, kept.cumsum()]
+        self._k = MOST_CLASSES_PER_FRAME if k is None else k
+        self._p = quantiser.probabilities
+        self._log_p = np.log(np.maximum(self._p, np.finfo(np.float64).tiny))
 
     def __len__(self) -> int:
-        return len(self._columns["id"])
+        return len(self._set_aside)
 
     def __getitem__(self, row: Any) -> Any:
-        if not self._columns["frames"][row].is_valid:
+        if self._set_aside[row]:
             return None
-        counts_T = self._values("counts", row)
-        kept_TK = np.arange(max(1, counts_T.max(initial=0))) < counts_T[:, None]
-        ids_TK = np.full(kept_TK.shape, -1, np.int32)
-        log_p_TK = np.full(kept_TK.shape, -np.inf, np.float32)
-        ids_TK[kept_TK] = self._values("ids", row)
-        log_p_TK[kept_TK] = self._quantiser.decode(self._values("log_p", row))
-        return FrameTargets(ids_TK, log_p_TK, self._quantiser.decode(self._values("log_tail", row)))
+        row = row % len(self)
+        frames = slice(self._frame_ends[row], self._frame_ends[row + 1])
+        classes = slice(self._class_ends[row], self._class_ends[row + 1])
+        a = self._all
+        counts_T = a.counts_T[frames]
+        width = max(1, min(self._k, int(counts_T.max(initial=0))))
+        return FrameTargets(
+            *_padded(counts_T, a.ids_N[classes], a.codes_N[classes], a.tails_T[frames], self._p, self._log_p, width)
+        )
 
-    def _values(self, name: str, row: int) -> np.ndarray:
-        return self._columns[name][row].values.to_numpy()
+
+@numba.njit(cache=True)
+def _padded(counts_T, ids_N, codes_N, tails_T, p, log_p, width):  # type: ignore[no-untyped-def]
+    """Slots for `width` classes a frame, -1 and -inf where there are fewer; all divided by their sum."""
+    frames = len(counts_T)
+    ids_TK = np.full((frames, width), -1, np.int32)
+    log_p_TK = np.full((frames, width), -np.inf, np.float32)
+    log_tail_T = np.empty(frames, np.float32)
+    place = 0
+    for t in range(frames):
+        shown = min(counts_T[t], width)
+        total = tail = p[tails_T[t]]
+        for i in range(counts_T[t]):
+            value = p[codes_N[place + i]]
+            total += value
+            if i >= shown:
+                tail += value
+        log_total = np.log(total)
+        for i in range(shown):
+            ids_TK[t, i] = ids_N[place + i]
+            log_p_TK[t, i] = log_p[codes_N[place + i]] - log_total
+        log_tail_T[t] = np.log(tail) - log_total if tail > 0 else -np.inf
+        place += counts_T[t]
+    return ids_TK, log_p_TK, log_tail_T

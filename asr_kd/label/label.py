@@ -53,6 +53,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", required=True, type=output_location, help="folder for the sidecars")
     parser.add_argument("--k", type=int, default=selection.k, help="most classes kept per frame (default: %(default)s)")
+    parser.add_argument(
+        "--floor", type=float, default=selection.floor, help="drop classes less likely than this (default: %(default)s)"
+    )
     parser.add_argument("--mass", type=float, help="keep the fewest classes that hold this much probability, at most k")
     parser.add_argument(
         "--frames-per-batch", type=int, default=config.frames_per_batch, help="with padding (default: %(default)s)"
@@ -112,7 +115,7 @@ def run(args: argparse.Namespace) -> int:
     job = LabelJob(
         teacher=tuple(str(path) for path in args.teacher),
         out=str(args.out),
-        config=LabelConfig(SelectionConfig(args.k, args.mass), frames_per_batch=args.frames_per_batch),
+        config=LabelConfig(SelectionConfig(args.k, args.mass, args.floor), frames_per_batch=args.frames_per_batch),
         graph=None if args.graph is None else str(args.graph),
         scales=None if args.scales is None else str(args.scales),
         graph_weight=args.graph_weight,
@@ -209,8 +212,11 @@ def _seconds(paths: Sequence[Location]) -> float:
 def describe_status(now: Status, out: Location) -> str:
     """A few lines for people."""
     text = f"{now.done} of {now.shards} shards labelled in {out}: {now.hours:.2f} h of audio"
-    if now.classes_per_frame is not None and now.mb_per_hour is not None:
-        text += f", {now.classes_per_frame:.1f} classes a frame, {now.mb_per_hour:.2f} MB per hour"
+    if now.classes_per_frame is not None and now.mass_kept is not None and now.mb_per_hour is not None:
+        text += (
+            f", {now.classes_per_frame:.1f} classes a frame that hold {100 * now.mass_kept:.2f}% of the mass, "
+            f"{now.mb_per_hour:.2f} MB per hour"
+        )
     if now.running or now.failed:
         text += f"\n{now.running} at work, {now.failed} failed"
     if now.done < now.shards and now.hours_left is not None:

@@ -30,13 +30,14 @@ from asr_kd.core.storage import (
     write_bytes,
 )
 from asr_kd.label.claims import Claims
+from asr_kd.label.encoding import check_format
 from asr_kd.label.sidecars import KIND
 from asr_kd.shards.sidecar import read_description, sidecar_path
 
 RATE_WINDOW_S = 900.0
 """The rate of labelling is that of so much time past."""
 ABANDONED_S = 3600.0
-LOGGED = ("seconds", "frames", "classes_kept", "set_aside", "first_reason", "bytes")
+LOGGED = ("seconds", "frames", "classes_kept", "mass_kept", "set_aside", "first_reason", "bytes")
 
 
 class Records:
@@ -138,6 +139,8 @@ class Status:
     """Rate over the last quarter of an hour, all machines together; None when nothing was finished then."""
     seconds_left: float | None
     classes_per_frame: float | None
+    mass_kept: float | None
+    """Probability that they hold, mean over the frames."""
     mb_per_hour: float | None
     set_aside: int
     first_reason: str | None
@@ -166,9 +169,11 @@ def status(shards: Sequence[Location], out: Location) -> Status:
                 f"{path}: holds {description['kind']}, not {KIND}. Give the folder of `asr-kd label --out`."
             )
         at = path.stat().st_mtime if isinstance(path, Path) else 0.0
+        check_format(path, description)
         numbers[name] = {**description, "bytes": sidecars[name], "at": at}
     total = {key: sum(line[key] for line in numbers.values()) for key in ("seconds", "frames", "classes_kept")}
     aside, written = sum(n["set_aside"] for n in numbers.values()), sum(n["bytes"] for n in numbers.values())
+    mass = sum((line["mass_kept"] or 0.0) * line["frames"] for line in numbers.values())
     hours = total["seconds"] / SECONDS_PER_HOUR
     bytes_of = {stem(path): n for path, n in tar_sizes(shards).items()}
     bytes_done = sum(bytes_of.get(name, 0) for name in there)
@@ -188,6 +193,7 @@ def status(shards: Sequence[Location], out: Location) -> Status:
         hours_per_second=rate,
         seconds_left=left / rate if rate and left is not None else None,
         classes_per_frame=total["classes_kept"] / total["frames"] if total["frames"] else None,
+        mass_kept=mass / total["frames"] if total["frames"] else None,
         mb_per_hour=written / hours / 1e6 if hours else None,
         set_aside=aside,
         first_reason=next((n["first_reason"] for _, n in sorted(numbers.items()) if n["first_reason"]), None),

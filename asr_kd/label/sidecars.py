@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 
 from asr_kd.core.config import to_dict
 from asr_kd.inventory.senones import Inventory
-from asr_kd.label.encoding import Quantiser
+from asr_kd.label.encoding import FORMAT, Quantiser
 from asr_kd.label.selection import SelectionConfig
 from asr_kd.shards.reader import Shard
 
@@ -27,6 +27,7 @@ def describe(
     """What the description of every sidecar of a job says. teacher: its fingerprint; precision: of the forward pass."""
     return {
         "kind": KIND,
+        "format": FORMAT,
         "inventory": inventory.fingerprint,
         "teacher": teacher,
         "selection": to_dict(selection),
@@ -50,10 +51,13 @@ def check_teacher(path: str | Path, description: dict[str, Any], teacher: str) -
 def statistics(table: pa.Table, shard: Shard) -> dict[str, Any]:
     """What a finished table holds, for its description: so that a report reads no rows."""
     reasons = pc.drop_null(table.column("reason"))
+    frames = pc.sum(table.column("frames")).as_py() or 0
+    mass = pc.sum(pc.multiply(table.column("mass"), table.column("frames"))).as_py() or 0.0
     return {
         "seconds": shard.seconds,
-        "frames": pc.sum(table.column("frames")).as_py() or 0,
-        "classes_kept": pc.sum(pc.list_value_length(table.column("ids"))).as_py() or 0,
+        "frames": frames,
+        "classes_kept": pc.sum(table.column("kept")).as_py() or 0,
+        "mass_kept": round(mass / frames, 6) if frames else None,
         "set_aside": len(reasons),
         "first_reason": reasons[0].as_py() if len(reasons) else None,
     }

@@ -4,12 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from scipy.special import logsumexp
-
 from asr_kd.core.storage import Location, concurrently
 from asr_kd.inventory.senones import Inventory
-from asr_kd.label.encoding import EncodedRows, Quantiser
+from asr_kd.label.encoding import EncodedRows, Quantiser, check_format
 from asr_kd.label.sidecars import KIND, check_teacher
 from asr_kd.shards.reader import open_shard
 from asr_kd.shards.sidecar import read_description, sidecar_path
@@ -75,6 +72,7 @@ class SoftTargets(SidecarTargets):
             )
 
     def _check_made(self, path: Location, description: dict[str, Any], teacher: str | None) -> None:
+        check_format(path, description)
         if teacher is not None:
             check_teacher(path, description, teacher)
         stored = description["selection"]["k"]
@@ -84,40 +82,25 @@ class SoftTargets(SidecarTargets):
                 f"Lower k, or label again with `asr-kd label --k {self.k}`."
             )
 
-    def rows(self, path: Location, table: Any, description: dict[str, Any]) -> "SoftRows":
-        """Check the teacher and the selection. ValueError when they are not what this run distils from."""
+    def rows(self, path: Location, table: Any, description: dict[str, Any]) -> "Sequence[FrameTargets | None]":
+        """Check format, teacher and selection. ValueError when they are not what this run distils from, or damaged."""
         self._check_made(path, description, self.teacher)
-        return SoftRows(EncodedRows(table, Quantiser.of(description)), self.hard, self.k)
+        try:
+            encoded = EncodedRows(table, Quantiser.of(description), self.k, self.inventory.size)
+        except ValueError as e:
+            raise ValueError(f"{path}: {e}. Remove it and label its shard again.") from None
+        return HardRows(encoded) if self.hard else encoded
 
 
-class SoftRows(Sequence[FrameTargets | None]):
-    """The rows of a posterior sidecar, truncated and normalised when they are asked for."""
+class HardRows(Sequence[FrameTargets | None]):
+    """The arg-max of soft rows, with probability 1."""
 
-    def __init__(self, encoded: EncodedRows, hard: bool, k: int | None) -> None:
-        self._encoded, self._hard, self._k = encoded, hard, k
+    def __init__(self, soft: EncodedRows) -> None:
+        self._soft = soft
 
     def __len__(self) -> int:
-        return len(self._encoded)
+        return len(self._soft)
 
     def __getitem__(self, row: Any) -> Any:
-        targets = self._encoded[row]
-        if targets is None:
-            return None
-        if self._hard:
-            return FrameTargets.hard(targets.ids_TK[:, 0])
-        return normalised(truncated(targets, self._k))
-
-
-def truncated(targets: FrameTargets, k: int | None) -> FrameTargets:
-    """The k likeliest classes of each frame, the others moved into the tail."""
-    if k is None or k >= targets.k:
-        return targets
-    moved_TK = np.concatenate([targets.log_p_TK[:, k:], targets.log_tail_T[:, None]], axis=1)
-    return FrameTargets(targets.ids_TK[:, :k], targets.log_p_TK[:, :k], np.logaddexp.reduce(moved_TK, axis=1))
-
-
-def normalised(targets: FrameTargets) -> FrameTargets:
-    """The same, scaled so that the kept classes and the tail of each frame sum to 1."""
-    all_TK = np.concatenate([targets.log_p_TK, targets.log_tail_T[:, None]], axis=1)
-    log_sum_T = logsumexp(all_TK, axis=1).astype(np.float32)
-    return FrameTargets(targets.ids_TK, targets.log_p_TK - log_sum_T[:, None], targets.log_tail_T - log_sum_T)
+        targets = self._soft[row]
+        return None if targets is None else FrameTargets.hard(targets.ids_TK[:, 0])

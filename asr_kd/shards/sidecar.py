@@ -20,7 +20,12 @@ from asr_kd.shards.reader import Shard
 
 SIDECAR_VERSION = 2
 _KEY = b"asr_kd"
-_WRITTEN: dict[str, Any] = {"compression": "zstd", "write_page_checksum": True}
+_WRITTEN: dict[str, Any] = {
+    "compression": "zstd",
+    "compression_level": 9,
+    "write_statistics": False,  # least and largest values of each column would take more room than some columns do
+    "write_page_checksum": True,
+}
 _TAIL_BYTES = 64 << 10
 """What is read of a remote sidecar for its description alone; a footer is a few kilobytes."""
 _WAY_OUT = {
@@ -54,13 +59,16 @@ def write_sidecar(path: str | Path, table: pyarrow.Table, description: dict[str,
     full = {**description, "version": SIDECAR_VERSION, "library": f"asr_kd {__version__}"}
     full["digest"] = fingerprint(full)
     metadata = {**(table.schema.metadata or {}), _KEY: json.dumps(full, sort_keys=True).encode()}
+    binary = {field.name for field in table.schema if pyarrow.types.is_binary(field.type)}  # no two values are the same
+    dictionary = [name for name in table.column_names if name not in binary] if binary else True
+    options = {**_WRITTEN, "use_dictionary": dictionary}
     full_table, where = table.replace_schema_metadata(metadata), location(path)
     if isinstance(where, Path):
         with atomic_path(where) as temporary:
-            pyarrow.parquet.write_table(full_table, temporary, **_WRITTEN)
+            pyarrow.parquet.write_table(full_table, temporary, **options)
     else:
         buffer = io.BytesIO()  # about 1 MB an hour of speech
-        pyarrow.parquet.write_table(full_table, buffer, **_WRITTEN)
+        pyarrow.parquet.write_table(full_table, buffer, **options)
         write_bytes(where, buffer.getvalue())
 
 

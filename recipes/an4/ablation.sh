@@ -7,13 +7,13 @@ shards=$exp/shards out=$exp/ablation graph=$exp/transcripts/graph/second_teacher
 clean=(augment.noise_probability=0 augment.gain_db=[0,0] augment.spec_time_masks=0 augment.spec_mel_masks=0)
 
 # name=options of asr-kd distill
-variants=(k1="--k 1" k5="--k 5" kall="" renormalised="--tail renormalise" k5_renormalised="--k 5 --tail renormalise"
+variants=(k1="--k 1" k5="--k 5" k20="--k 20" kall="" renormalised="--tail renormalise" k5_renormalised="--k 5 --tail renormalise"
   hard="--hard" T2="--temperature 2" T4="--temperature 4" clean="--set ${clean[*]}")
 
 stage 0 "all posteriors"          asr-kd label $shards/unlabelled --teacher $exp/{second_teacher,teacher} \
-                                    --graph $graph --scales $exp/tune/teacher --k 255 --out $out/targets_all
+                                    --graph $graph --scales $exp/tune/teacher --k 255 --floor 0 --out $out/targets_all
 
-hypotheses=("k = 20, tail, soft, T = 1, noisy=$exp/decode/student_distilled")
+hypotheses=("classes above 0.0006, tail, soft, T = 1, noisy=$exp/decode/student_distilled")
 for variant in "${variants[@]}"; do
   label=${variant%%=*} options=${variant#*=} targets=$exp/targets/teacher
   [[ $label != kall ]] || targets=$out/targets_all
