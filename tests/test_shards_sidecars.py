@@ -3,6 +3,7 @@
 import numpy as np
 import pyarrow
 import pyarrow.parquet
+import pyarrow.parquet as pq
 import pytest
 import soundfile
 
@@ -50,7 +51,7 @@ def test_a_sidecar_comes_back_as_written_and_says_what_it_is(sidecar, shard, tab
     assert found.to_pydict() == table.to_pydict()
     assert found.schema.types == table.schema.types
     assert description == read_description(sidecar)
-    assert description["version"] == 1
+    assert description["version"] == 2
     assert description["library"].startswith("asr_kd ")
 
 
@@ -98,5 +99,30 @@ def test_damage_is_told_in_one_line(sidecar, tmp_path):
 
 
 def test_a_newer_version_is_refused(sidecar, tmp_path, monkeypatch):
-    monkeypatch.setattr("asr_kd.shards.sidecar.SIDECAR_VERSION", 2)
-    assert "sidecar version 1, this asr_kd reads 2" in refusal(sidecar)
+    monkeypatch.setattr("asr_kd.shards.sidecar.SIDECAR_VERSION", 3)
+    assert "sidecar version 2, this asr_kd reads 3" in refusal(sidecar)
+
+
+def test_a_changed_description_is_found(sidecar):
+    table = pq.read_table(sidecar)
+    text = table.schema.metadata[b"asr_kd"]
+    assert b"alignment" in text
+    changed = table.replace_schema_metadata({b"asr_kd": text.replace(b"alignment", b"alignmint")})
+    pq.write_table(changed, sidecar)
+    assert "digest of its description" in refusal(sidecar)
+
+
+def test_a_flipped_bit_anywhere_is_found_or_harmless(sidecar, shard):
+    """Of headers and footer, bits that mean nothing to a reader may flip."""
+    whole = sidecar.read_bytes()
+    table, description = read_sidecar(sidecar, shard)
+    refused = 0
+    for place in range(0, len(whole), 7):
+        sidecar.write_bytes(whole[:place] + bytes([whole[place] ^ (1 << place % 8)]) + whole[place + 1 :])
+        try:
+            found = read_sidecar(sidecar, shard)
+        except ValueError:
+            refused += 1
+        else:
+            assert found[0].to_pydict() == table.to_pydict() and found[1] == description, place
+    assert refused > len(whole) / 7 / 3

@@ -23,6 +23,7 @@ from pathlib import Path
 from asr_kd.core.progress import SECONDS_PER_HOUR, Progress
 from asr_kd.core.storage import Location, list_files, location, output_location, stem
 from asr_kd.label.claims import Claims
+from asr_kd.label.encoding import check_format
 from asr_kd.label.engine import run_shards
 from asr_kd.label.job import LabelJob, Labeller, Outcome
 from asr_kd.label.lattices import LatticeConfig
@@ -30,6 +31,7 @@ from asr_kd.label.pools import Pool, ProcessPool, workers_here
 from asr_kd.label.posteriors import LabelConfig
 from asr_kd.label.records import Records, Status, check_settings, status, tar_sizes
 from asr_kd.label.selection import SelectionConfig
+from asr_kd.label.sidecars import KIND
 from asr_kd.shards.reader import find_shards, open_shard
 from asr_kd.shards.sidecar import read_description, read_sidecar, sidecar_path
 
@@ -187,10 +189,16 @@ def _undone(paths: Sequence[Location], out: Location, settings: dict, verify: bo
     for number, path in enumerate(done):
         sidecar = sidecar_path(out, path)
         if verify:
-            check_settings(sidecar, read_sidecar(sidecar, open_shard(path))[1], settings)
+            _check(sidecar, read_sidecar(sidecar, open_shard(path))[1], settings)
         elif not number or _is_newer(path, sidecar):
-            check_settings(sidecar, read_description(sidecar), settings | {"shard": open_shard(path).digest})
+            _check(sidecar, read_description(sidecar), settings | {"shard": open_shard(path).digest})
     return [path for path in paths if stem(path) not in there]
+
+
+def _check(sidecar: Location, found: dict, wanted: dict) -> None:
+    if found.get("kind") == KIND:
+        check_format(sidecar, found)
+    check_settings(sidecar, found, wanted)
 
 
 def _is_newer(path: Location, other: Location) -> bool:
