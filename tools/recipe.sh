@@ -42,7 +42,7 @@ HELP
   local sourced # what the recipe sources after this file has stages too
   sourced=$(sed -nE 's/^\. (recipes\/[^ ]+)$/\1/p' "$recipe_file")
   # shellcheck disable=SC2086  # none or one
-  cat "$recipe_file" $sourced | sed -nE 's/^ *stage(_bg)? +([0-9]+) +"([^"]*)".*/  \2  \3/p' | sort -n -s -k 1,1 | uniq
+  cat "$recipe_file" $sourced | sed -nE 's/^ *stage(_bg)? +([0-9]+) +"([^"]*)".*/  \2  \3/p' | sed -E 's/\$\{?([a-z]+)(\[0\])?\}?/\U\1/g' | sort -n -s -k 1,1 | uniq
 }
 
 option_value() { # OPTION COUNT [VALUE]
