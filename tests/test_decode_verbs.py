@@ -217,7 +217,13 @@ def test_soft_targets_through_a_graph_are_corrected_by_what_can_be_said(tone_sha
     corrected = frames_right(tmp_path / "graph", shards, inventory, trained / "align")
     assert corrected > max(plain, 0.9)
     said = read_description(sidecar_path(tmp_path / "graph", shards[0]))["lattices"]
-    assert said == {"graph": load_graph(trained / "graph").fingerprint, "acoustic": 1.0, "prior": 1.0, "weight": 1.0}
+    assert said == {
+        "graph": load_graph(trained / "graph").fingerprint,
+        "acoustic": 1.0,
+        "prior": 1.0,
+        "weight": 1.0,
+        "decoded": False,
+    }
     capsys.readouterr()
     assert run("label", *tone_shards, *common, "--out", tmp_path / "graph") == 2
     assert "lattices" in capsys.readouterr().err
