@@ -77,11 +77,20 @@ class _Process:
     def _start(self) -> None:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([__name__])
-        self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_work, args=(self.job, theirs, dict(os.environ)), daemon=True)
-        self.process.start()
-        self.starts += 1
-        theirs.close()
+        while True:
+            self.starts += 1
+            self.pipe, theirs = context.Pipe()
+            self.process = context.Process(target=_work, args=(self.job, theirs, dict(os.environ)), daemon=True)
+            try:
+                self.process.start()
+            except (EOFError, OSError) as e:  # the fork server was killed; the next start makes a new one
+                self.pipe.close()
+                if self.starts == MOST_STARTS:
+                    raise ValueError(f"worker processes cannot be started ({e}). Is there enough memory?") from None
+            else:
+                return
+            finally:
+                theirs.close()
 
     def restart(self) -> tuple[list[str], str]:
         """Start anew after the process ended; returns the shards that it had and how it ended."""
