@@ -5,8 +5,8 @@ its tail; of each class of the frame before, whether it is still kept and how it
 their codes; which of the likeliest is the best one. Each yes or no among these is coded with the probability that such
 questions had so far in the file (`_bit`), so what can be foreseen costs next to nothing.
 
-The coder is LZMA's (Igor Pavlov; range coder with carry, 32 bits); the probabilities are means of a fast and a slow
-estimate, as in VVC's CABAC. docs/sidecars.md writes the format down, with a reader in plain Python.
+The coder is LZMA's (Igor Pavlov; a binary range coder with carry, 32 bits), with probabilities that move fast at first.
+docs/sidecars.md writes the format down, with a reader in plain Python.
 One routine (`_code_rows`) serves both directions, so what is written is what is read; `back is None` means reading,
 which the compiler resolves.
 """
@@ -33,13 +33,14 @@ _AT_LEVEL = _AT_ANY + 3 * 8 * 8  # (code two frames before + 1, code of the late
 _AT_BEST = _AT_LEVEL + CODES * CODES * _MOVES  # (rank)
 _AT_ID = _AT_BEST + 8  # (node of the tree of ids; left, right)
 
-_RATES = np.array([max(1, round(np.log2(n + 1.5))) for n in range(91)], np.int64)  # 1 to 7
-"""By how often a context was met: its slow estimate moves by 1 / 2^rate, the fast one by at least 1 / 2^_FAST."""
+_RATES = np.array([max(1, round(np.log2(n + 1.5))) for n in range(46)], np.int64)  # 1 to 6
+"""By how often a context was met, at most _MOST_SEEN: a bit moves its probability by 1 / 2^rate of the way."""
 _MOST_SEEN = len(_RATES) - 1
-_FAST = 4
-_NEW = (1 << 15) | (1 << 31)  # both estimates 1/2, never met; kept as 0, so that pages never used are never touched
+_ONE = 1 << 16
+_HALF = _ONE >> 1  # where each context begins; kept as 0, so that memory never used is never touched
+_NARROW = 64  # probabilities stay this far from 0 and 1
 
-_MOST_PER_BYTE = 4096  # frames or classes; a bit costs at least 0.0015 bits, a frame has three of them, a class two
+_MOST_PER_BYTE = 4096  # frames or classes; a question costs at least 0.0014 bits; a frame has three, a class two
 _SPARE = 8  # bytes that an utterance may do without: zeros at its end are not written
 _TOP = 1 << 24  # the interval is widened below this
 
@@ -70,26 +71,24 @@ def _bit(at, span, place, back, data, model, context, bit):  # type: ignore[no-u
     at, span: the coder's interval; `at` is its low end when writing, where in it the data lie when reading.
     place: of the next byte to read.  Returns the bit, at, span, place.
     """
-    state = model[context] ^ _NEW
-    fast, slow, seen = state & 0xFFFF, (state >> 16) & 0xFFFF, state >> 32
-    bound = (span >> 15) * ((fast + slow) >> 2)  # the mean of both is the probability of a 1, in 1/65536
+    context = np.uint64(context)  # spares a test for negative numbers
+    state = model[context]
+    p, seen = (state & 0xFFFF) ^ _HALF, state >> 16  # of a 1, in 1/65536
+    rate = _RATES[seen]
+    bound = (span >> 16) * p
     if back is None:
         bit = at < bound
-    slow_rate = _RATES[seen]
-    fast_rate = min(slow_rate, _FAST)
     if bit:
         span = bound
-        fast += (65535 - fast) >> fast_rate
-        slow += (65535 - slow) >> slow_rate
+        p += (_ONE - _NARROW - p) >> rate
     else:
         if back is None:
             at -= bound
         else:
             at += bound
         span -= bound
-        fast -= fast >> fast_rate
-        slow -= slow >> slow_rate
-    model[context] = (fast | (slow << 16) | (min(seen + 1, _MOST_SEEN) << 32)) ^ _NEW
+        p -= (p - _NARROW) >> rate
+    model[context] = (p ^ _HALF) | (min(seen + 1, _MOST_SEEN) << 16)
     while span < _TOP:
         span <<= 8
         if back is None:
@@ -176,7 +175,7 @@ def _code_rows(  # type: ignore[no-untyped-def]
         for j in range(n_held):
             c = held[j]
             b, past = np.int64(before[c]) - 1, np.int64(before[c]) * CODES + np.int64(earlier[c])
-            share = 0 if j == 0 else min(3, 1 + 4 * gone // (j + 1))
+            share = 0 if j == 0 else 1 + (4 * gone > j) + (2 * gone > j)
             context = _AT_KEPT + past * 4 + share
             bit, at, span, place = _bit(at, span, place, back, data, model, context, now[c] > 0)
             if bit:
@@ -257,14 +256,15 @@ def _code_rows(  # type: ignore[no-untyped-def]
             before[c] = 0
         n_older = n_held
         # Likeliest first: by code, in the order they came.
-        ends[:] = 0
+        least, most, total = CODES, 0, 0
+        for i in range(n):
+            code = now[kept[i]] - 1
+            least, most = min(least, code), max(most, code)
+        ends[least : most + 1] = 0
         for i in range(n):
             ends[now[kept[i]] - 1] += 1
-        tied = 0
-        total = 0
-        for code in range(CODES):
-            if ends[code] > 0 and tied == 0:
-                tied = ends[code]
+        tied = ends[least]
+        for code in range(least, most + 1):
             total, ends[code] = total + ends[code], total
         for i in range(n):
             c = kept[i]

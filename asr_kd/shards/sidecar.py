@@ -154,7 +154,8 @@ def read_sidecar(
             way_out = _WAY_OUT.get(key, "Make it again with the same settings.")
             raise ValueError(f"{path}: {key} is {_short(found)}, here {_short(wanted)} is expected. {way_out}")
     try:
-        table = pyarrow.parquet.read_table(source, page_checksum_verification=True)
+        with pyarrow.parquet.ParquetFile(source, page_checksum_verification=True) as file:
+            table = file.read(use_threads=False)  # a shard is small: threads would cost more than they save
     except (pyarrow.ArrowException, OSError) as e:
         raise ValueError(f"{path}: damaged ({_reason(e)}). Delete it and make it again.") from None
     if shard is not None:
