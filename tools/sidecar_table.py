@@ -175,12 +175,14 @@ def markdown(name: str, about: dict[str, Any], rows: list[dict[str, Any]]) -> st
         f"{name}: {about['hours']:.2f} h, {about['frames']} frames, {about['classes']} classes, entropy of the "
         f"posteriors {about['entropy']:.2f} nats, {about['posteriors']}.",
         "",
-        "| code | MB/h | bytes/frame | classes/frame | mass | KL mean | KL 95% | KL max | stored KL | encode x | decode x |",
+        "| code | MB/h | bytes/frame | classes/frame | mass "
+        "| KL mean | KL 95% | KL max | stored KL | encode x | decode x |",
         "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for r in rows:
         lines.append(
-            f"| {r['code']} | {r['mb_per_hour']:.3g} | {r['bytes_per_frame']:.3g} | {r['classes']:.1f} | {r['mass']:.4f} "
+            f"| {r['code']} | {r['mb_per_hour']:.3g} | {r['bytes_per_frame']:.3g} | {r['classes']:.1f} "
+            f"| {r['mass']:.4f} "
             f"| {r['kl_mean']:.4f} | {r['kl_95']:.4f} | {r['kl_max']:.2f} | {r['stored_kl']:.4f} "
             f"| {r['encode_x']:,.0f} | {r['decode_x']:,.0f} |"
         )
