@@ -11,7 +11,6 @@ cannot be labelled is tried again, then reported, and the others go on.
 """
 
 import argparse
-import os
 import random
 import sys
 import uuid
@@ -21,6 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from asr_kd.core.progress import SECONDS_PER_HOUR, Progress
+from asr_kd.core.runtime import set_threads
 from asr_kd.core.storage import Location, list_files, location, output_location, stem
 from asr_kd.label.claims import Claims
 from asr_kd.label.encoding import check_format
@@ -155,7 +155,7 @@ def _label(
         todo = random.Random(uuid.uuid4().int).sample(todo, len(todo))
     workers = min(args.workers or workers_here(args.device), len(todo))
     if workers > 1 and job.threads is None and args.engine == "local":
-        job = replace(job, threads=max(1, len(os.sched_getaffinity(0)) // workers))
+        job = replace(job, threads=max(1, set_threads(None) // workers))
     pool = _pool(job, workers, args)
     try:
         with Progress("label", seconds) as progress, Claims(records.claims_folder) as claims:
@@ -213,7 +213,7 @@ def _seconds(paths: Sequence[Location]) -> float:
     for path in paths[:: max(1, len(paths) // SAMPLED_SHARDS)]:
         with suppress(ValueError, OSError):  # its worker will report it
             seconds += open_shard(path).seconds
-            tar_bytes += sizes[path]
+            tar_bytes += sizes.get(path, 0)
     return seconds / tar_bytes * sum(sizes.values()) if tar_bytes else 0.0
 
 
