@@ -165,7 +165,7 @@ def _posteriors(
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `asr-kd label`."""
-    selection, config = SelectionConfig(), LabelConfig()
+    selection, quantiser, config = SelectionConfig(), Quantiser(), LabelConfig()
     parser.add_argument(
         "shards", nargs="+", type=Path, help="shards or folders of shards; their text, if any, is not looked at"
     )
@@ -179,7 +179,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", required=True, type=Path, help="folder for the sidecars")
     parser.add_argument("--k", type=int, default=selection.k, help="most classes kept per frame (default: %(default)s)")
-    parser.add_argument("--mass", type=float, help="keep the fewest classes that hold this much probability, at most k")
+    parser.add_argument(
+        "--floor", type=float, default=selection.floor, help="drop classes less likely than this (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--mass", type=float, help="instead of a floor: keep the fewest classes that hold this much probability"
+    )
+    parser.add_argument(
+        "--levels", type=int, default=quantiser.levels, help="steps of a stored probability (default: %(default)s)"
+    )
     parser.add_argument(
         "--frames-per-batch", type=int, default=config.frames_per_batch, help="with padding (default: %(default)s)"
     )
@@ -208,7 +216,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """The verb."""
     set_threads(args.threads)
-    config = LabelConfig(SelectionConfig(args.k, args.mass), frames_per_batch=args.frames_per_batch)
+    config = LabelConfig(SelectionConfig(args.k, args.mass, args.floor), Quantiser(args.levels), args.frames_per_batch)
     paths = find_shards(*args.shards)
     _check_names(paths)
     if args.status:

@@ -87,7 +87,7 @@ def statistics(table: pa.Table, shard: Shard) -> dict[str, Any]:
         "seconds": shard.seconds,
         "frames": frames,
         "classes_kept": pc.sum(table.column("kept")).as_py() or 0,
-        "mass_kept": round(mass / frames, 6) if frames else None,
+        "mass_kept": round(mass / frames, 6) if frames else 0.0,
         "set_aside": len(reasons),
         "first_reason": reasons[0].as_py() if len(reasons) else None,
     }
@@ -107,7 +107,7 @@ def summarise(shards: Sequence[Path], folder: Path) -> str:
             check_format(path, description)
             totals.update({key: description[key] for key in ("seconds", "frames", "classes_kept", "set_aside")})
             totals.update(shards=1, bytes=path.stat().st_size)
-            mass += (description["mass_kept"] or 0.0) * description["frames"]
+            mass += description["mass_kept"] * description["frames"]
             reason = reason or description["first_reason"]
     hours, frames = totals["seconds"] / SECONDS_PER_HOUR, totals["frames"]
     text = f"{totals['shards']} of {len(shards)} shards labelled in {folder}: {hours:.2f} h of audio"

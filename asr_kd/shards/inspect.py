@@ -69,9 +69,11 @@ def _folder(path: Path, rows: int, verify: bool) -> dict[str, Any]:
     sidecars = sorted(path.glob("*.parquet"))
     if sidecars:
         found = _sidecar(sidecars[0], rows)
-        counts = [pyarrow.parquet.read_metadata(sidecar).num_rows for sidecar in sidecars if read_description(sidecar)]
+        descriptions = [read_description(sidecar) for sidecar in sidecars]
+        counts = [pyarrow.parquet.read_metadata(sidecar).num_rows for sidecar in sidecars]
         sizes = sum(sidecar.stat().st_size for sidecar in sidecars)
-        return {**found, "kind": "sidecars", "files": len(sidecars), "count": sum(counts), "bytes": sizes}
+        totals = {"kind": "sidecars", "files": len(sidecars), "count": sum(counts), "bytes": sizes}
+        return {**found, **totals, **_density(descriptions, sizes)}
     return _shards(find_shards(path), rows, verify)
 
 
@@ -111,9 +113,27 @@ def _sidecar(path: Path, rows: int) -> dict[str, Any]:
         "kind": f"sidecar of {description['kind']}",
         "count": table.num_rows,
         "bytes": path.stat().st_size,
+        **_density([description], path.stat().st_size),
         "columns": {column.name: str(column.type) for column in table.schema},
         "description": description,
         "rows": [{k: _brief(v) for k, v in row.items()} for row in table.slice(0, rows).to_pylist()],
+    }
+
+
+def _density(descriptions: list[dict[str, Any]], size: int) -> dict[str, Any]:
+    """Of soft targets, as far as their descriptions say: what they hold of each frame, and in how many bytes."""
+    keys = ("seconds", "frames", "classes_kept", "mass_kept")
+    whole = [d for d in descriptions if all(isinstance(d.get(key), int | float) for key in keys)]
+    frames, seconds = sum(d["frames"] for d in whole), sum(d["seconds"] for d in whole)
+    if len(whole) < len(descriptions) or not frames or not seconds:
+        return {}
+    return {
+        "format": ", ".join(sorted({str(d.get("format")) for d in descriptions})),
+        "hours": round(seconds / SECONDS_PER_HOUR, 4),
+        "mb_per_hour": round(size / 1e6 / (seconds / SECONDS_PER_HOUR), 4),
+        "bytes_per_frame": round(size / frames, 3),
+        "classes_per_frame": round(sum(d["classes_kept"] for d in whole) / frames, 3),
+        "mass_kept": round(sum(d["mass_kept"] * d["frames"] for d in whole) / frames, 6),
     }
 
 
