@@ -29,7 +29,7 @@ def test_top_k_and_tail_hold_all_the_mass_in_falling_order(seed, k, spread):
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 2**31), st.floats(0.05, 1), st.integers(1, 12))
 def test_mass_keeps_the_fewest_classes_that_hold_it(seed, mass, k):
-    kept = select(posteriors(seed), SelectionConfig(k=k, mass=mass, floor=0))
+    kept = select(posteriors(seed), SelectionConfig(k=k, mass=mass))
     for ids_K, log_p_K, log_tail in zip(kept.ids_TK, kept.log_p_TK, kept.log_tail_T, strict=True):
         count = (ids_K >= 0).sum()
         assert count >= 1 and (ids_K[:count] >= 0).all() and np.isneginf(log_p_K[count:]).all()

@@ -1,4 +1,5 @@
 import hashlib
+import json
 import subprocess
 import sys
 
@@ -175,6 +176,22 @@ def test_sidecars_of_an_older_format_are_refused_with_a_way_out(tars, teacher, t
     with pytest.raises(ValueError, match="format 1"):
         SoftTargets(tmp_path, INVENTORY).check(tars[:1])
     assert path.read_bytes() == before
+
+
+def test_inspect_says_what_sidecars_hold_in_how_many_bytes(tars, teacher, tmp_path, capsys):
+    label(tars, teacher, tmp_path)
+    capsys.readouterr()
+    assert main(["inspect", "--json", str(sidecar_path(tmp_path, tars[0])), str(tmp_path)]) == 0
+    one, all_of_them = map(json.loads, capsys.readouterr().out.splitlines())
+    paths = [sidecar_path(tmp_path, tar) for tar in tars]
+    descriptions = [read_description(path) for path in paths]
+    frames, kept = (sum(d[key] for d in descriptions) for key in ("frames", "classes_kept"))
+    hours = sum(d["seconds"] for d in descriptions) / 3600
+    assert one["format"] == all_of_them["format"] == str(FORMAT)
+    assert all_of_them["classes_per_frame"] == pytest.approx(kept / frames, abs=1e-3)
+    size = sum(path.stat().st_size for path in paths)
+    assert all_of_them["mb_per_hour"] == pytest.approx(size / 1e6 / hours, rel=0.01)
+    assert one["mass_kept"] == descriptions[0]["mass_kept"] and 0.9 < all_of_them["mass_kept"] <= 1
 
 
 def test_a_flipped_bit_is_found(tars, teacher, tmp_path):

@@ -1,4 +1,4 @@
-"""The codes that tools/sidecar_table.py compares: each turns posteriors of a shard into bytes and back to FrameTargets.
+"""The codes that tools/sidecar_table.py compares: each turns the posteriors of a shard into bytes, and back to targets.
 
 Besides asr_kd's own there are: all posteriors as float16; the 20 likeliest as uint16 + float16, which is what the paper
 (arXiv 1904.01624) can be read to keep; asr_kd's format 1; the simplest layout of format 2's numbers, planes under zstd;

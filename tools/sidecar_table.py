@@ -6,6 +6,7 @@
 The teacher runs once; every code then encodes and decodes each shard. Writes OUT/NAME.json and OUT/NAME.md:
 
   MB/h, bytes/frame   of the whole file of a shard (raw codes: of their bytes), per hour of speech and per frame
+  classes             kept a frame
   mass                of the full posterior on the classes that are kept, mean over the frames
   KL                  of the full posterior and what is read back, its tail spread evenly over the classes not kept
                       (nats a frame: mean, 95th percentile, largest); `stored KL` takes the tail as one class, as the
@@ -175,15 +176,13 @@ def markdown(name: str, about: dict[str, Any], rows: list[dict[str, Any]]) -> st
         f"{name}: {about['hours']:.2f} h, {about['frames']} frames, {about['classes']} classes, entropy of the "
         f"posteriors {about['entropy']:.2f} nats, {about['posteriors']}.",
         "",
-        "| code | MB/h | bytes/frame | classes/frame | mass "
-        "| KL mean | KL 95% | KL max | stored KL | encode x | decode x |",
+        "| code | MB/h | bytes/frame | classes | mass | KL mean | KL 95% | KL max | stored KL | encode x | decode x |",
         "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for r in rows:
         lines.append(
             f"| {r['code']} | {r['mb_per_hour']:.3g} | {r['bytes_per_frame']:.3g} | {r['classes']:.1f} "
-            f"| {r['mass']:.4f} "
-            f"| {r['kl_mean']:.4f} | {r['kl_95']:.4f} | {r['kl_max']:.2f} | {r['stored_kl']:.4f} "
+            f"| {r['mass']:.4f} | {r['kl_mean']:.4f} | {r['kl_95']:.4f} | {r['kl_max']:.2f} | {r['stored_kl']:.4f} "
             f"| {r['encode_x']:,.0f} | {r['decode_x']:,.0f} |"
         )
     return "\n".join(lines) + "\n"

@@ -23,7 +23,7 @@ from asr_kd.core.progress import SECONDS_PER_HOUR, Progress
 from asr_kd.core.runtime import set_threads
 from asr_kd.core.storage import Location, list_files, location, output_location, stem
 from asr_kd.label.claims import Claims
-from asr_kd.label.encoding import check_format
+from asr_kd.label.encoding import Quantiser, check_format
 from asr_kd.label.engine import run_shards
 from asr_kd.label.job import LabelJob, Labeller, Outcome
 from asr_kd.label.lattices import LatticeConfig
@@ -41,7 +41,7 @@ SAMPLED_SHARDS = 100
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `asr-kd label`."""
-    selection, config = SelectionConfig(), LabelConfig()
+    selection, quantiser, config = SelectionConfig(), Quantiser(), LabelConfig()
     parser.add_argument(
         "shards", nargs="+", type=location, help="shards or folders of shards; their text, if any, is not looked at"
     )
@@ -58,7 +58,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--floor", type=float, default=selection.floor, help="drop classes less likely than this (default: %(default)s)"
     )
-    parser.add_argument("--mass", type=float, help="keep the fewest classes that hold this much probability, at most k")
+    parser.add_argument(
+        "--mass", type=float, help="instead of a floor: keep the fewest classes that hold this much probability"
+    )
+    parser.add_argument(
+        "--levels", type=int, default=quantiser.levels, help="steps of a stored probability (default: %(default)s)"
+    )
     parser.add_argument(
         "--frames-per-batch", type=int, default=config.frames_per_batch, help="with padding (default: %(default)s)"
     )
@@ -117,7 +122,9 @@ def run(args: argparse.Namespace) -> int:
     job = LabelJob(
         teacher=tuple(str(path) for path in args.teacher),
         out=str(args.out),
-        config=LabelConfig(SelectionConfig(args.k, args.mass, args.floor), frames_per_batch=args.frames_per_batch),
+        config=LabelConfig(
+            SelectionConfig(args.k, args.mass, args.floor), Quantiser(args.levels), args.frames_per_batch
+        ),
         graph=None if args.graph is None else str(args.graph),
         scales=None if args.scales is None else str(args.scales),
         graph_weight=args.graph_weight,

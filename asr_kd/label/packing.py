@@ -171,6 +171,7 @@ def _code_rows(  # type: ignore[no-untyped-def]
         )
         tails[t] = tail
         trend = 0 if tail == tail_before else (1 if tail > tail_before else 2)
+        tail_earlier, tail_before = tail_before, tail
         gone = drift = 0
         for j in range(n_held):
             c = held[j]

@@ -20,9 +20,9 @@ class SelectionConfig:
     k: int = 40
     """Most classes kept per frame (the paper keeps exactly 20)."""
     mass: float | None = None
-    """Keep the fewest classes that hold this much probability, at most `k`; None looks at `floor` alone."""
+    """Keep the fewest classes that hold this much probability, at most `k`, instead of those above `floor`."""
     floor: float = 0.0006
-    """Drop classes less likely than this, but never all. 0 drops none: then exactly `k` are kept.
+    """Drop classes less likely than this, but never all. 0 drops none: then exactly `k` are kept, the paper's rule.
 
     For a given number of kept classes over all frames, a floor leaves the least mass out: it spends few classes where
     the teacher is sure and many where it is not. docs/sidecars.md shows what it costs and keeps.
@@ -72,9 +72,10 @@ def _select(log_p_TC: Tensor, config: SelectionConfig) -> FrameTargets:
     left_TC = (log_p_TC - last_T1).exp_().scatter_(-1, ids_TK, 0.0)
     log_tail_T = left_TC.sum(-1).log_() + last_T1[:, 0]
     p_TK = log_p_TK.exp()
-    dropped_TK = p_TK < config.floor
-    if config.mass is not None:
-        dropped_TK |= p_TK.cumsum(-1) - p_TK >= config.mass  # the mass is reached before this one
+    if config.mass is None:
+        dropped_TK = p_TK < config.floor
+    else:
+        dropped_TK = p_TK.cumsum(-1) - p_TK >= config.mass  # the mass is reached before this one
     dropped_TK[:, 0] = False
     if dropped_TK.any():
         log_dropped_T = log_p_TK.masked_fill(~dropped_TK, -torch.inf).logsumexp(-1)

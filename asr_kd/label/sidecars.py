@@ -57,7 +57,7 @@ def statistics(table: pa.Table, shard: Shard) -> dict[str, Any]:
         "seconds": shard.seconds,
         "frames": frames,
         "classes_kept": pc.sum(table.column("kept")).as_py() or 0,
-        "mass_kept": round(mass / frames, 6) if frames else None,
+        "mass_kept": round(mass / frames, 6) if frames else 0.0,
         "set_aside": len(reasons),
         "first_reason": reasons[0].as_py() if len(reasons) else None,
     }

@@ -17,7 +17,7 @@ from asr_kd.corpora.corpus import SET_ASIDE
 from asr_kd.corpora.manifest import Utterance, read_manifest
 from asr_kd.shards.index import Entry
 from asr_kd.shards.reader import find_shards, open_shard, stream_shards
-from asr_kd.shards.sidecar import count_rows, read_sidecar
+from asr_kd.shards.sidecar import count_rows, read_description, read_sidecar
 
 CHECKPOINT_KEY = "asr_kd"
 """Key of the JSON description in a checkpoint's header."""
@@ -81,9 +81,11 @@ def _folder(path: Location, rows: int, verify: bool) -> dict[str, Any]:
     sidecars = list_files(path, ".parquet")
     if sidecars:
         found = _sidecar(sidecars[0], rows)
+        descriptions = list(concurrently(read_description, sidecars, isinstance(path, str)))
         count = sum(concurrently(count_rows, sidecars, isinstance(path, str)))
         sizes = sum(file_sizes(path, ".parquet").values())
-        return {**found, "kind": "sidecars", "files": len(sidecars), "count": count, "bytes": sizes}
+        totals = {"kind": "sidecars", "files": len(sidecars), "count": count, "bytes": sizes}
+        return {**found, **totals, **_density(descriptions, sizes)}
     return _shards(find_shards(path), rows, verify)
 
 
@@ -124,9 +126,27 @@ def _sidecar(path: Location, rows: int) -> dict[str, Any]:
         "kind": f"sidecar of {description['kind']}",
         "count": table.num_rows,
         "bytes": size(path),
+        **_density([description], size(path)),
         "columns": {column.name: str(column.type) for column in table.schema},
         "description": description,
         "rows": [{k: _brief(v) for k, v in row.items()} for row in table.slice(0, rows).to_pylist()],
+    }
+
+
+def _density(descriptions: list[dict[str, Any]], size: int) -> dict[str, Any]:
+    """Of soft targets, as far as their descriptions say: what they hold of each frame, and in how many bytes."""
+    keys = ("seconds", "frames", "classes_kept", "mass_kept")
+    whole = [d for d in descriptions if all(isinstance(d.get(key), int | float) for key in keys)]
+    frames, seconds = sum(d["frames"] for d in whole), sum(d["seconds"] for d in whole)
+    if len(whole) < len(descriptions) or not frames or not seconds:
+        return {}
+    return {
+        "format": ", ".join(sorted({str(d.get("format")) for d in descriptions})),
+        "hours": round(seconds / SECONDS_PER_HOUR, 4),
+        "mb_per_hour": round(size / 1e6 / (seconds / SECONDS_PER_HOUR), 4),
+        "bytes_per_frame": round(size / frames, 3),
+        "classes_per_frame": round(sum(d["classes_kept"] for d in whole) / frames, 3),
+        "mass_kept": round(sum(d["mass_kept"] * d["frames"] for d in whole) / frames, 6),
     }
 
 

@@ -11,7 +11,8 @@ variants=(k1="--k 1" k5="--k 5" k20="--k 20" kall="" renormalised="--tail renorm
   hard="--hard" T2="--temperature 2" T4="--temperature 4" clean="--set ${clean[*]}")
 
 stage 0 "all posteriors"          asr-kd label $shards/unlabelled --teacher $exp/{second_teacher,teacher} \
-                                    --graph $graph --scales $exp/tune/teacher --k 255 --floor 0 --out $out/targets_all
+                                    --graph $graph --scales $exp/tune/teacher --k 255 --floor 0 --levels 30 \
+                                    --out $out/targets_all
 
 hypotheses=("classes above 0.0006, tail, soft, T = 1, noisy=$exp/decode/student_distilled")
 for variant in "${variants[@]}"; do

@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# AN4: what the student loses when the teacher's posteriors are stored in fewer bytes (docs/sidecars.md): the recipe's
+# distilled student from several settings of `asr-kd label`, through lattices and from the teacher's own posteriors.
+# Needs recipes/an4/run.sh first (the same --exp and --seed).
+. "$(dirname "$0")/../../tools/recipe.sh" "$@"
+
+shards=$exp/shards out=$exp/sidecars graph=$exp/transcripts/graph/second_teacher teachers=($exp/{second_teacher,teacher})
+lattices=(--graph "$graph" --scales $exp/tune/teacher)
+
+# name=options of asr-kd label; names that begin with plain_ do without lattices. `full` keeps all classes at the finest
+# code there is, `top20` the paper's number of them.
+settings=(full="--k 255 --floor 0 --levels 30" top20="--k 20 --floor 0 --levels 30" default=""
+  floor002="--floor 0.002" floor005="--floor 0.005" mass99="--mass 0.99" levels10="--levels 10"
+  plain_full="--k 255 --floor 0 --levels 30" plain_top20="--k 20 --floor 0 --levels 30" plain_default=""
+  plain_floor002="--floor 0.002")
+
+hypotheses=()
+for setting in "${settings[@]}"; do
+  label=${setting%%=*} options=(${setting#*=})
+  [[ $label == plain_* ]] || options+=("${lattices[@]}")
+  stage 0 "targets $label"        asr-kd label $shards/unlabelled --teacher "${teachers[@]}" \
+                                    ${options[@]+"${options[@]}"} --out $out/targets/$label
+  hypotheses+=("$label=$out/decode/$label")
+done
+for setting in "${settings[@]}"; do
+  label=${setting%%=*}
+  stage_bg 1 "distil $label"      asr-kd distill --unlabelled $shards/unlabelled --targets $out/targets/$label \
+                                    --teacher "${teachers[@]}" --labelled $shards/labelled --alignments $exp/realigned \
+                                    --dev $shards/dev --seed "$seed" --config $conf/distill.yaml --out $out/$label
+done
+join
+for setting in "${settings[@]}"; do
+  label=${setting%%=*}
+  stage_bg 2 "tune $label"        asr-kd tune $shards/dev --model $out/$label --graph $graph --out $out/tune/$label
+done
+join
+for setting in "${settings[@]}"; do
+  label=${setting%%=*}
+  stage_bg 3 "decode $label"      asr-kd decode $shards/test --model $out/$label --graph $graph \
+                                    --scales $out/tune/$label --out $out/decode/$label
+done
+join
+stage 4 "scores"                  asr-kd score --ref $exp/manifests/test.jsonl --hyp "${hypotheses[@]}" \
+                                    --variants-of "$recipe_command" --run-seed "$seed" --out $out
