@@ -8,6 +8,7 @@ import ctypes
 import multiprocessing
 import os
 import signal
+import time
 from collections import deque
 from collections.abc import Iterator, Sequence, Sized
 from contextlib import suppress
@@ -23,6 +24,8 @@ from asr_kd.label.job import LabelJob, Labeller, Outcome, Worker
 SHARDS_AHEAD = 3
 """Shards that a worker has at most: at the teacher, being read, and being fetched."""
 PR_SET_PDEATHSIG = 1
+FORK_SERVER_S, LOOK_S = 10.0, 0.2
+"""How long a fork server that was killed may take to be noticed and made anew, and how often that is looked at."""
 MOST_STARTS = 3
 """Times that a worker process may end before it is ready to work."""
 
@@ -77,20 +80,21 @@ class _Process:
     def _start(self) -> None:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([__name__])
-        while True:
-            self.starts += 1
+        self.starts += 1
+        for _ in range(int(FORK_SERVER_S / LOOK_S)):
             self.pipe, theirs = context.Pipe()
             self.process = context.Process(target=_work, args=(self.job, theirs, dict(os.environ)), daemon=True)
             try:
                 self.process.start()
-            except (EOFError, OSError) as e:  # the fork server was killed; the next start makes a new one
+            except (EOFError, OSError) as e:  # the fork server was killed: it is made anew when that is noticed
                 self.pipe.close()
-                if self.starts == MOST_STARTS:
-                    raise ValueError(f"worker processes cannot be started ({e}). Is there enough memory?") from None
+                why = e
+                time.sleep(LOOK_S)
             else:
                 return
             finally:
                 theirs.close()
+        raise ValueError(f"worker processes cannot be started ({why}). Is there enough memory?")
 
     def restart(self) -> tuple[list[str], str]:
         """Start anew after the process ended; returns the shards that it had and how it ended."""
