@@ -100,7 +100,8 @@ def test_files_that_are_no_code_are_installed_too() -> None:
     with open(ROOT / "pyproject.toml", "rb") as f:
         patterns = tomllib.load(f)["tool"]["setuptools"]["package-data"]["asr_kd"]
     packed = {file for pattern in patterns for file in PACKAGE.glob(pattern)}
-    other = {f for f in PACKAGE.rglob("*") if f.is_file() and f.suffix not in (".py", ".pyc")}
+    made_by_python = (".py", ".pyc", ".nbi", ".nbc")  # the last two are numba's
+    other = {f for f in PACKAGE.rglob("*") if f.is_file() and f.suffix not in made_by_python}
     assert other <= packed
 
 
