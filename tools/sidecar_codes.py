@@ -139,7 +139,7 @@ class Format1:
         """As format 1's reader did, row by row, scaled to sum to 1."""
         scale = -np.square(np.arange(256) * self.step).astype(np.float32)
         scale[255] = -np.inf
-        table = pq.read_table(BytesIO(data))
+        table = pq.ParquetFile(BytesIO(data)).read(use_threads=False)
         columns = [table.column(name).combine_chunks() for name in self.columns]
         targets: list[FrameTargets | None] = []
         for row in range(table.num_rows):
@@ -220,7 +220,8 @@ class Format2:
 
     def decode(self, data: bytes) -> Sequence[FrameTargets | None]:
         """Through the reader that training uses."""
-        return EncodedRows(pq.read_table(BytesIO(data), page_checksum_verification=True), self.quantiser)
+        file = pq.ParquetFile(BytesIO(data), page_checksum_verification=True)
+        return EncodedRows(file.read(use_threads=False), self.quantiser)
 
 
 class Mvq:

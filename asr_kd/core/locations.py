@@ -26,7 +26,7 @@ def location(text: str | os.PathLike[str]) -> Location:
     is read from this machine only: what comes over a network unencrypted may have been changed on its way.
     """
     if not isinstance(text, str):
-        path = Path(text)
+        path = text if isinstance(text, Path) else Path(text)
         if re.match(r"(s3|gs|https?):/", str(path)):
             raise BadLocation(f"{path}: only local paths are taken here. Copy the files to this machine first.")
         return path
@@ -97,4 +97,5 @@ def name_of(where: Location) -> str:
 
 def stem(where: Location) -> str:
     """The last part without its ending: `shard-000000`."""
-    return Path(name_of(where)).stem
+    where = location(where)
+    return where.stem if isinstance(where, Path) else Path(name_of(where)).stem

@@ -13,6 +13,7 @@ from typing import Any
 import numba
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from asr_kd.label.packing import (
     CODES,
@@ -143,7 +144,7 @@ class EncodedRows(Sequence[FrameTargets | None]):
         frames = columns["frames"].fill_null(0).to_numpy().astype(np.int64)
         kept = columns["kept"].fill_null(0).to_numpy().astype(np.int64)
         bits = set(columns["id_bits"].to_pylist())
-        sizes = pa.compute.binary_length(columns["packed"]).fill_null(0).to_numpy().astype(np.int64)
+        sizes = pc.binary_length(columns["packed"]).fill_null(0).to_numpy().astype(np.int64)
         if (
             len(bits) > 1
             or not bits <= set(range(1, MOST_ID_BITS + 1))
@@ -155,7 +156,7 @@ class EncodedRows(Sequence[FrameTargets | None]):
         self._all = unpack(data, sizes.cumsum(), frames, int(kept.sum()), max(bits, default=1))
         if self._all.ids_N.max(initial=0) >= classes:
             raise ValueError(f"holds class {self._all.ids_N.max()}, the inventory has {classes} classes")
-        self._frame_ends, self._class_ends = np.r_[0, frames.cumsum()], np.r_[0, kept.cumsum()]
+        self._frame_ends, self._class_ends = [0, *frames.cumsum().tolist()], [0, *kept.cumsum().tolist()]
         self._k = MOST_CLASSES_PER_FRAME if k is None else k
         self._p = quantiser.probabilities
         self._log_p = np.log(np.maximum(self._p, np.finfo(np.float64).tiny))
@@ -167,36 +168,36 @@ class EncodedRows(Sequence[FrameTargets | None]):
         if self._set_aside[row]:
             return None
         row = row % len(self)
-        frames = slice(self._frame_ends[row], self._frame_ends[row + 1])
-        classes = slice(self._class_ends[row], self._class_ends[row + 1])
-        a = self._all
-        counts_T = a.counts_T[frames]
-        width = max(1, min(self._k, int(counts_T.max(initial=0))))
-        return FrameTargets(
-            *_padded(counts_T, a.ids_N[classes], a.codes_N[classes], a.tails_T[frames], self._p, self._log_p, width)
-        )
+        a, begin, end = self._all, self._frame_ends[row], self._frame_ends[row + 1]
+        place = self._class_ends[row]
+        padded = _padded(a.counts_T, a.ids_N, a.codes_N, a.tails_T, begin, end, place, self._p, self._log_p, self._k)
+        return FrameTargets(*padded)
 
 
 @numba.njit(cache=True)
-def _padded(counts_T, ids_N, codes_N, tails_T, p, log_p, width):  # type: ignore[no-untyped-def]
-    """Slots for `width` classes a frame, -1 and -inf where there are fewer; all divided by their sum."""
-    frames = len(counts_T)
-    ids_TK = np.full((frames, width), -1, np.int32)
-    log_p_TK = np.full((frames, width), -np.inf, np.float32)
-    log_tail_T = np.empty(frames, np.float32)
-    place = 0
-    for t in range(frames):
-        shown = min(counts_T[t], width)
-        total = tail = p[tails_T[t]]
-        for i in range(counts_T[t]):
+def _padded(counts_T, ids_N, codes_N, tails_T, begin, end, place, p, log_p, k):  # type: ignore[no-untyped-def]
+    """Slots for the frames from `begin` to `end`, whose classes begin at `place`: at most k a frame, likeliest first.
+
+    -1 and -inf where there are fewer; probabilities are divided by their frame's sum.
+    """
+    most = 1
+    for t in range(begin, end):
+        most = max(most, counts_T[t])
+    shape = (end - begin, min(most, k))
+    ids_TK, log_p_TK = np.full(shape, -1, np.int32), np.full(shape, -np.inf, np.float32)
+    log_tail_T = np.empty(end - begin, np.float32)
+    for t in range(end - begin):
+        count = counts_T[begin + t]
+        total = tail = p[tails_T[begin + t]]
+        for i in range(count):
             value = p[codes_N[place + i]]
             total += value
-            if i >= shown:
+            if i >= k:
                 tail += value
         log_total = np.log(total)
-        for i in range(shown):
+        for i in range(min(count, k)):
             ids_TK[t, i] = ids_N[place + i]
             log_p_TK[t, i] = log_p[codes_N[place + i]] - log_total
         log_tail_T[t] = np.log(tail) - log_total if tail > 0 else -np.inf
-        place += counts_T[t]
+        place += count
     return ids_TK, log_p_TK, log_tail_T

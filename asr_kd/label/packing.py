@@ -71,10 +71,10 @@ def _bit(at, span, place, back, data, model, context, bit):  # type: ignore[no-u
     at, span: the coder's interval; `at` is its low end when writing, where in it the data lie when reading.
     place: of the next byte to read.  Returns the bit, at, span, place.
     """
-    context = np.uint64(context)  # spares a test for negative numbers
+    context = np.uint64(context)
     state = model[context]
     p, seen = (state & 0xFFFF) ^ _HALF, state >> 16  # of a 1, in 1/65536
-    rate = _RATES[seen]
+    rate = _RATES[np.uint64(seen)]
     bound = (span >> 16) * p
     if back is None:
         bit = at < bound
@@ -151,9 +151,10 @@ def _code_rows(  # type: ignore[no-untyped-def]
     else:
         back[0], back[1], back[2] = 0, 0, 1
     first_leaf = 1 << id_bits
-    held = np.empty(256, np.int32)  # classes of the frame before, the likeliest first
-    older = np.empty(256, np.int32)
-    kept = np.empty(256, np.int32)
+    # Unsigned: an index that cannot be negative needs no test for it.
+    held = np.empty(256, np.uint32)  # classes of the frame before, the likeliest first
+    older = np.empty(256, np.uint32)
+    kept = np.empty(256, np.uint32)
     stack = np.empty(2 * MOST_ID_BITS + 2, np.int32)
     ends = np.empty(CODES, np.int64)
     n_held = n_older = 0
