@@ -14,7 +14,7 @@ stage 0 "all posteriors"          asr-kd label $shards/unlabelled --teacher $exp
                                     --graph $graph --scales $exp/tune/teacher --k 255 --floor 0 --levels 30 \
                                     --out $out/targets_all
 
-hypotheses=("classes above 0.0006, tail, soft, T = 1, noisy=$exp/decode/student_distilled")
+hypotheses=("recipe (classes above 0.0006, tail, soft, T 1, noisy)=$exp/decode/student_distilled")
 for variant in "${variants[@]}"; do
   label=${variant%%=*} options=${variant#*=} targets=$exp/targets/teacher
   [[ $label != kall ]] || targets=$out/targets_all
