@@ -96,7 +96,7 @@ def test_a_url_that_an_option_for_local_paths_has_swallowed_is_told():
 
 
 def test_https_is_for_reading(tmp_path):
-    for write in (lambda u: storage.write_bytes(u, b""), lambda u: storage.put(__file__, u), storage.output_location):
+    for write in (lambda u: storage.write_bytes(u, b""), storage.output_location):
         with pytest.raises(ValueError, match="https is for reading"):
             write("https://host/a.parquet")
     assert storage.output_location(str(tmp_path)) == tmp_path
@@ -113,9 +113,8 @@ def test_disk_and_store_answer_alike(folder, tmp_path):
     for name in names:
         storage.write_bytes(storage.child(folder, name), name.encode() * 2)
     storage.write_bytes(storage.child(storage.child(folder, "deeper"), "d.tar"), b"not seen from above")
-    (tmp_path / "local").write_bytes(b"0123456789")
     a, b, c = (storage.child(folder, name) for name in sorted(names))
-    storage.put(tmp_path / "local", a)
+    storage.write_bytes(a, b"0123456789")
     assert storage.list_files(folder, ".tar") == [a, b]
     assert storage.file_sizes(folder, "") == {a: 10, b: 10, c: 12}
     assert storage.size(a) == 10 and storage.exists(a)
@@ -214,28 +213,11 @@ def in_bucket(bucket, endpoint):
     return [o["Key"] for o in objects], client.list_multipart_uploads(Bucket=name).get("Uploads", [])
 
 
-def test_an_upload_that_fails_leaves_nothing_behind(bucket, s3_endpoint, on_the_way, tmp_path, monkeypatch):
+def test_an_upload_that_fails_leaves_nothing_behind(bucket, s3_endpoint, on_the_way):
     on_the_way(lambda method, path: "503" if method == "PUT" else None)
     with pytest.raises(StorageError):
         storage.write_bytes(f"{bucket}/a.parquet", b"data")
-    monkeypatch.setattr(storage, "PIECE_BYTES", 5 << 20)
-    (tmp_path / "large").write_bytes(bytes(11 << 20))
-    on_the_way(lambda method, path: "403" if "partNumber=2" in path else None)
-    with pytest.raises(StorageError, match="access denied"):
-        storage.put(tmp_path / "large", f"{bucket}/large")
     assert in_bucket(bucket, s3_endpoint) == ([], [])
-
-
-def test_an_upload_in_pieces_goes_on_after_a_piece_failed(bucket, s3_endpoint, on_the_way, tmp_path, monkeypatch):
-    monkeypatch.setattr(storage, "PIECE_BYTES", 5 << 20)
-    data = os.urandom(1 << 10) * (11 << 10)
-    (tmp_path / "large").write_bytes(data)
-    faults = iter(["503", "503"])
-    log = on_the_way(lambda method, path: next(faults, None) if "partNumber=2" in path else None)
-    storage.put(tmp_path / "large", f"{bucket}/large")
-    assert storage.read_bytes(f"{bucket}/large") == data
-    assert in_bucket(bucket, s3_endpoint) == (["large"], [])
-    assert sum("partNumber=" in line for line in log) >= 5
 
 
 def test_folders_over_http_are_read_from_a_server_without_ranges(tmp_path, monkeypatch):

@@ -213,7 +213,7 @@ def test_targets_of_another_teacher_or_selection_are_refused_and_kept(tars, teac
     assert label(tars, other, tmp_path / "targets") == 2
     assert "is there already with teacher" in capsys.readouterr().err
     assert label(tars, teacher, tmp_path / "targets", "--k", "3") == 2
-    assert "with selection {'floor': 0.0006, 'k': 40" in capsys.readouterr().err
+    assert 'with selection {"floor": 0.0006, "k": 40' in capsys.readouterr().err
     assert digests(tmp_path / "targets") == before
     with pytest.raises(ValueError, match=r"made by teacher .*, this run distils from .*"):
         SoftTargets(tmp_path / "targets", INVENTORY, model_fingerprint(other)).load(open_shard(tars[0]))

@@ -1,10 +1,11 @@
 """Two yardsticks for a labelling job: the bare forward pass at its best, and a loop as one would write it first."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -29,7 +30,12 @@ class Setting:
 
 def read_features(shards: Sequence[Shard], teacher: Inference) -> list[Tensor]:
     """The front end's output of all utterances, each (T, F), longest first. Those that cannot be read are left out."""
-    features = []
+    features = [teacher.features([wave_N])[0][0] for wave_N in readable(shards, teacher)]
+    return sorted(features, key=len, reverse=True)
+
+
+def readable(shards: Sequence[Shard], teacher: Inference) -> Iterator[np.ndarray]:
+    """The samples (N,) of all utterances that can be read and have a frame, in order."""
     for shard in shards:
         for row in range(len(shard.entries)):
             try:
@@ -37,8 +43,7 @@ def read_features(shards: Sequence[Shard], teacher: Inference) -> list[Tensor]:
             except ValueError:
                 continue
             if teacher.frontend.num_frames(len(wave_N)):
-                features.append(teacher.features([wave_N])[0][0])
-    return sorted(features, key=len, reverse=True)
+                yield wave_N
 
 
 def padded(features: Sequence[Tensor], frames_per_batch: int, device: torch.device) -> list[tuple[Tensor, Tensor]]:
@@ -126,18 +131,12 @@ def plain_seconds(shards: Sequence[Shard], teacher: Inference, k: int, threads: 
     torch.set_num_threads(threads)
     start = time.perf_counter()
     with torch.inference_mode():
-        for shard in shards:
-            for row in range(len(shard.entries)):
-                try:
-                    wave_N = shard.audio(row)
-                except ValueError:
-                    continue
-                if teacher.frontend.num_frames(len(wave_N)):
-                    wave_1N = torch.from_numpy(wave_N)[None].to(teacher.device)
-                    x_1TF, frames_1 = teacher.frontend(wave_1N, torch.tensor([len(wave_N)]))
-                    log_p_1TC = teacher.model(x_1TF, frames_1).log_softmax(-1)
-                    kept = log_p_1TC[0].topk(min(k, log_p_1TC.shape[-1]))
-                    kept.values.cpu(), kept.indices.cpu()
+        for wave_N in readable(shards, teacher):
+            wave_1N = torch.from_numpy(wave_N)[None].to(teacher.device)
+            x_1TF, frames_1 = teacher.frontend(wave_1N, torch.tensor([len(wave_N)]))
+            log_p_1TC = teacher.model(x_1TF, frames_1).log_softmax(-1)
+            kept = log_p_1TC[0].topk(min(k, log_p_1TC.shape[-1]))
+            kept.values.cpu(), kept.indices.cpu()
     return time.perf_counter() - start
 
 

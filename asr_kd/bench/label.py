@@ -35,7 +35,7 @@ from asr_kd.bench.material import PAPER_CLASSES, one_utterance_each, random_teac
 from asr_kd.bench.peak import device_name, flops_per_frame, peak_flops
 from asr_kd.core.files import write_json
 from asr_kd.core.progress import SECONDS_PER_HOUR
-from asr_kd.core.runtime import bf16_is_fast, device
+from asr_kd.core.runtime import device, precision_on
 from asr_kd.label import label
 from asr_kd.label.soft_targets import SoftTargets
 from asr_kd.models.checkpoint import load_model, save_model
@@ -173,8 +173,7 @@ class _Job:
             self._options += ["--frames-per-batch", str(args.frames_per_batch)]
         parsed = self._parse(self._shards, self.out)
         self.k, self.frames_per_batch = parsed.k, parsed.frames_per_batch
-        fast = args.precision == "auto" and bf16_is_fast(device(args.device))
-        self.precision = "bf16" if fast else args.precision.replace("auto", "float32")
+        self.precision = precision_on(device(args.device), args.precision)
         self.start_up_taken_off = True
 
     def run(self, number: int) -> tuple[float, float, float]:

@@ -37,7 +37,7 @@ PUBLISHED: tuple[Published, ...] = (
         name="NeMo parakeet-tdt-1.1b on SaladCloud",
         hours_per_second=66_000 / (100 * 10 * SECONDS_PER_HOUR),
         device="consumer GPU",
-        said="66,000 h in 10 hours by 100 replicas, download of the audio included; 1M hours put at $1,800",
+        said="over 66,000 h of YouTube in 10 hours by 100 replicas; 1M hours in 7 days put at $1,800",
         source="blog.salad.com/ai-batch-transcription-benchmark",
     ),
     Published(

@@ -35,11 +35,18 @@ def bf16_is_fast(on: torch.device) -> bool:
     return "amx_bf16" in flags or "avx512_bf16" in flags
 
 
-def autocast(on: torch.device, precision: str = "auto") -> AbstractContextManager:
-    """Context for forward passes: `float32`, `bf16`, or `auto` = bf16 where it is fast."""
+def precision_on(on: torch.device, precision: str = "auto") -> str:
+    """`bf16` or `float32`: what a forward pass is made in. `auto` is bf16 where it is fast."""
     if precision not in ("auto", "bf16", "float32"):
         raise ValueError(f"precision is {precision}; it must be auto, bf16 or float32")
-    if precision == "bf16" or (precision == "auto" and bf16_is_fast(on)):
+    if precision == "auto":
+        return "bf16" if bf16_is_fast(on) else "float32"
+    return precision
+
+
+def autocast(on: torch.device, precision: str = "auto") -> AbstractContextManager:
+    """Context for forward passes: `float32`, `bf16`, or `auto` = bf16 where it is fast."""
+    if precision_on(on, precision) == "bf16":
         return torch.autocast(on.type, dtype=torch.bfloat16)
     return nullcontext()
 

@@ -7,7 +7,6 @@ rename, in a store because an upload that did not end is no object. Requests tha
 
 import hashlib
 import os
-import shutil
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -37,7 +36,6 @@ __all__ = [
     "name_of",
     "output_location",
     "parent",
-    "put",
     "read_bytes",
     "size",
     "stem",
@@ -139,18 +137,6 @@ def write_bytes(where: Location, data: bytes) -> None:
             temporary.write_bytes(data)
     else:
         _ask(where, lambda system: system.pipe_file(where, data))
-
-
-def put(local_file: str | os.PathLike[str], where: Location) -> None:
-    """Copy a local file to `where`; it appears there whole or not at all."""
-    where = location(where)
-    _check_writable(where)
-    if isinstance(where, Path):
-        with atomic_path(where) as temporary:
-            shutil.copyfile(local_file, temporary)
-    else:
-        pieces = {"chunksize": PIECE_BYTES} if where.startswith("s3:") else {}
-        _ask(where, lambda system: system.put_file(os.fspath(local_file), where, **pieces))
 
 
 def delete(where: Location) -> None:

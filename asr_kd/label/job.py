@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from asr_kd.core.files import sha256_file
-from asr_kd.core.runtime import bf16_is_fast, device, set_threads
+from asr_kd.core.runtime import device, precision_on, set_threads
 from asr_kd.core.storage import location, size
 from asr_kd.graph.build import load_graph
 from asr_kd.graph.scales import Scales
@@ -24,7 +23,7 @@ from asr_kd.label.transcripts import write_transcripts
 from asr_kd.models.ensemble import load_models, models_fingerprint
 from asr_kd.models.inference import Inference
 from asr_kd.shards.reader import Shard, open_shard
-from asr_kd.shards.remote import cache_folder
+from asr_kd.shards.remote import streamed_folder
 from asr_kd.shards.sidecar import sidecar_path, write_sidecar
 
 BATCHES_AHEAD = 2
@@ -91,15 +90,13 @@ class Labeller:
             self.lattices = LatticePosteriors(graph, log_prior_C, config, inventory if job.decode else None)
         elif job.scales is not None or job.decode:
             raise ValueError(f"{'--decode' if job.decode else '--scales'}: only used with --graph")
-        fast = job.precision == "auto" and bf16_is_fast(on)
-        self.precision = "bf16" if fast else job.precision.replace("auto", "float32")
         self.settings = describe(
             models_fingerprint(models),
             inventory,
             job.config.selection,
             job.config.quantiser,
             self.teacher.frontend.frame_shift_s,
-            self.precision,
+            precision_on(on, job.precision),
             None if self.lattices is None else self.lattices.description | {"decoded": job.decode},
         )
 
@@ -178,9 +175,8 @@ class Worker:
         """Open shards; remote tars are fetched into a folder that holds no copies which others keep."""
         while (path := receive()) is not None:
             try:
-                shard = open_shard(path, cache_folder() / "streamed").local()
-                if sha256_file(shard.file()) != shard.digest:
-                    raise ValueError(f"{path}: its bytes are not those that its index was made of. Fetch it again.")
+                shard = open_shard(path, streamed_folder())
+                shard.check()
                 fetched.put(_Step(path, self.labeller.labels(shard)))
             except Exception as e:
                 fetched.put(_Step(path, error=e))

@@ -82,15 +82,16 @@ class _Process:
         context.set_forkserver_preload([__name__])
         self.starts += 1
         for _ in range(int(FORK_SERVER_S / LOOK_S)):
-            self.pipe, theirs = context.Pipe()
-            self.process = context.Process(target=_work, args=(self.job, theirs, dict(os.environ)), daemon=True)
+            ours, theirs = context.Pipe()
+            process = context.Process(target=_work, args=(self.job, theirs, dict(os.environ)), daemon=True)
             try:
-                self.process.start()
+                process.start()
             except (EOFError, OSError) as e:  # the fork server was killed: it is made anew when that is noticed
-                self.pipe.close()
+                ours.close()
                 why = e
                 time.sleep(LOOK_S)
             else:
+                self.process, self.pipe = process, ours
                 return
             finally:
                 theirs.close()

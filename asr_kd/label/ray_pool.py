@@ -6,7 +6,9 @@ all nodes reach them.
 
 import logging
 import queue
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,6 +22,8 @@ except ImportError:
 
 MOST_LOSSES_IN_A_ROW = 10
 """Actors that may die without one outcome between them."""
+PATIENCE_S = 60.0
+"""After so long without a worker the user is told what the cluster lacks."""
 
 
 class _Actor:
@@ -73,12 +77,14 @@ class RayPool:
         if not ray.is_initialized():
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
         wants_gpu = job.device.startswith("cuda") or (job.device == "auto" and "GPU" in ray.cluster_resources())
+        self._cpus, self._gpus = job.threads or 1, int(wants_gpu)
         self._make = ray.remote(_Actor).options(
-            num_cpus=job.threads or 1, num_gpus=1 if wants_gpu else 0, max_concurrency=SHARDS_AHEAD, max_restarts=0
+            num_cpus=self._cpus, num_gpus=self._gpus, max_concurrency=SHARDS_AHEAD, max_restarts=0
         )
         self._job = job
         self._workers = [_Handle(self._make.remote(job)) for _ in range(workers)]
         self._losses = 0
+        self._began, self._told = time.monotonic(), False
 
     def room(self, alone: bool = False) -> bool:
         """As `Pool` says."""
@@ -96,6 +102,13 @@ class RayPool:
         owners = {ref: worker for worker in self._workers for ref in worker.shards}
         owners |= {worker.starting: worker for worker in self._workers if worker.starting is not None}
         ready, _ = ray.wait(list(owners), num_returns=1, timeout=timeout_s)
+        if not self._told and not self._ready() and time.monotonic() - self._began > PATIENCE_S:
+            self._told = True
+            print(
+                f"--engine ray: no worker has a place yet. Each asks for {self._cpus} CPUs and {self._gpus} GPUs; "
+                f"the cluster has {ray.cluster_resources()}.",
+                file=sys.stderr,
+            )
         for ref in ready:
             worker = owners[ref]
             try:

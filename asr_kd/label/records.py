@@ -32,7 +32,7 @@ from asr_kd.core.storage import (
 from asr_kd.label.claims import Claims
 from asr_kd.label.encoding import check_format
 from asr_kd.label.sidecars import KIND
-from asr_kd.shards.sidecar import read_description, sidecar_path
+from asr_kd.shards.sidecar import read_description, shorten, sidecar_path
 
 RATE_WINDOW_S = 900.0
 """The rate of labelling is that of so much time past."""
@@ -118,7 +118,7 @@ def check_settings(path: Location, found: Any, wanted: dict[str, Any]) -> None:
         there = found.get(key) if isinstance(found, dict) else None
         if there != value:
             raise ValueError(
-                f"{path}: is there already with {key} {_short(there)}, this run makes {key} {_short(value)}. "
+                f"{path}: is there already with {key} {shorten(there)}, this run makes {key} {shorten(value)}. "
                 "Choose another --out, or remove that folder to label anew."
             )
 
@@ -173,7 +173,7 @@ def status(shards: Sequence[Location], out: Location) -> Status:
         numbers[name] = {**description, "bytes": sidecars[name], "at": at}
     total = {key: sum(line[key] for line in numbers.values()) for key in ("seconds", "frames", "classes_kept")}
     aside, written = sum(n["set_aside"] for n in numbers.values()), sum(n["bytes"] for n in numbers.values())
-    mass = sum((line["mass_kept"] or 0.0) * line["frames"] for line in numbers.values())
+    mass = sum(line["mass_kept"] * line["frames"] for line in numbers.values())
     hours = total["seconds"] / SECONDS_PER_HOUR
     bytes_of = {stem(path): n for path, n in tar_sizes(shards).items()}
     bytes_done = sum(bytes_of.get(name, 0) for name in there)
@@ -221,7 +221,3 @@ def _rate(lines: list[dict[str, Any]]) -> float | None:
         return None
     seconds = sum(line["seconds"] for line in recent[1:])
     return seconds / SECONDS_PER_HOUR / (recent[-1]["at"] - recent[0]["at"])
-
-
-def _short(value: Any) -> str:
-    return f"{value[:12]}…" if isinstance(value, str) and len(value) == 64 else str(value)

@@ -22,7 +22,7 @@ from asr_kd.models.config import ModelConfig
 ACTIVE_SHARE = 0.9
 """A new stretch begins where so many of the last one's utterances are left, or fewer."""
 LEAST_STEPS = 4
-"""Steps of the shortest stretch: oneDNN orders the weights anew for each, which costs about three steps."""
+"""Steps of the shortest stretch: each begins with some work of its own (oneDNN orders the weights anew). A guess."""
 
 Stretch = tuple[int, int, int]
 """First time step, the one behind the last, and how many utterances go through them."""

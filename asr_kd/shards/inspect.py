@@ -10,13 +10,13 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from asr_kd.core.files import sha256_file
 from asr_kd.core.progress import SECONDS_PER_HOUR
 from asr_kd.core.storage import Location, concurrently, file_sizes, list_files, location, size
 from asr_kd.corpora.corpus import SET_ASIDE
 from asr_kd.corpora.manifest import Utterance, read_manifest
 from asr_kd.shards.index import Entry
-from asr_kd.shards.reader import find_shards, open_shard, stream_shards
+from asr_kd.shards.reader import find_shards, open_shard
+from asr_kd.shards.remote import streamed_folder
 from asr_kd.shards.sidecar import count_rows, read_description, read_sidecar
 
 CHECKPOINT_KEY = "asr_kd"
@@ -96,12 +96,14 @@ def _manifest(path: Path, rows: int) -> dict[str, Any]:
 
 def _shards(tars: Sequence[Location], rows: int, verify: bool) -> dict[str, Any]:
     entries: list[Entry] = []
-    for shard in stream_shards(tars) if verify else map(open_shard, tars):  # streaming fetches what is remote
+    for tar in tars:
+        shard = open_shard(tar, streamed_folder())
         entries += shard.entries
-        if verify and sha256_file(shard.file()) != shard.digest:
-            raise ValueError(
-                f"{shard.path}: its bytes are not those its index was made for. Write or fetch the tar again."
-            )
+        if verify:
+            try:
+                shard.check()
+            finally:
+                shard.discard()
     places = ("audio_offset", "audio_size", "json_offset", "json_size")
     first = [{k: v for k, v in vars(entry).items() if k not in places} for entry in entries[:rows]]
     found = {"kind": "shard" if len(tars) == 1 else "shards", "files": len(tars), **_speech(entries)}

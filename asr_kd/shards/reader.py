@@ -1,21 +1,20 @@
 """Shards for reading: any row, in any order, without unpacking the tar; on this machine or in an object store."""
 
 import io
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import overload
 
 import numpy as np
 import soundfile
 
+from asr_kd.core.files import sha256_file
 from asr_kd.core.storage import Location, list_files, location, name_of, parent
 from asr_kd.corpora.audio import to_16k_mono
 from asr_kd.shards.index import Entry, index_of
 from asr_kd.shards.remote import cache_folder, discard_copy, fetch_copy, remote_index
 
-__all__ = ["Entry", "Shard", "find_shards", "open_shard", "stream_shards"]
+__all__ = ["Entry", "Shard", "find_shards", "open_shard"]
 
 
 @dataclass(frozen=True)
@@ -55,14 +54,12 @@ class Shard:
             return self.path
         return fetch_copy(self.path, self.digest, self.cache or cache_folder())
 
-    def local(self, folder: Path | None = None) -> "Shard":
-        """The same shard, its tar on this machine: a remote one is fetched into `folder` (default: its cache).
-
-        `path` remains the URL, so sidecars and messages are the same wherever the copy lies.
-        """
-        shard = self if isinstance(self.path, Path) or folder is None else replace(self, cache=folder)
-        shard.file()
-        return shard
+    def check(self) -> None:
+        """ValueError when the tar's bytes are not those that its index was made of."""
+        if sha256_file(self.file()) != self.digest:
+            raise ValueError(
+                f"{self.path}: its bytes are not those its index was made for. Write or fetch the tar again."
+            )
 
     def discard(self) -> None:
         """Delete the fetched copy of a remote tar. Local shards are never touched."""
@@ -87,28 +84,6 @@ def open_shard(path: str | Path, cache: Path | None = None) -> Shard:
     except FileNotFoundError:
         raise ValueError(f"{where}: no such shard. `asr-kd shard` writes shards.") from None
     return Shard(where, index.sha256, index.seconds, index.entries, cache)
-
-
-def stream_shards(paths: Sequence[str | Path], cache: Path | None = None) -> Iterator[Shard]:
-    """The shards, opened in order. A remote tar is fetched while the one before is worked on, and deleted after it.
-
-    At most two tars lie in the cache at a time, in a folder of its own: what others fetched to keep stays.
-    """
-    folder = (cache or cache_folder()) / "streamed"
-    with ThreadPoolExecutor(1) as pool:
-        coming = (pool.submit(lambda p: open_shard(p, folder).local(), path) for path in paths)  # begun when drawn
-        following = next(coming, None)
-        try:
-            while following is not None:
-                shard = following.result()
-                following = next(coming, None)
-                try:
-                    yield shard
-                finally:
-                    shard.discard()
-        finally:
-            if following is not None and following.exception() is None:
-                following.result().discard()
 
 
 @overload

@@ -28,6 +28,11 @@ def cache_folder() -> Path:
     return Path(os.environ.get("ASR_KD_CACHE") or Path.home() / ".cache" / "asr_kd")
 
 
+def streamed_folder() -> Path:
+    """For copies that are deleted after use, apart from those that others keep."""
+    return cache_folder() / "streamed"
+
+
 def copy_path(url: str, digest: str, cache: Path) -> Path:
     """The place of a tar's copy. By digest: a tar that was written anew is never taken for the old one."""
     return cache / digest / name_of(url)

@@ -152,7 +152,7 @@ def read_sidecar(
         found = description.get(key)
         if found != wanted:
             way_out = _WAY_OUT.get(key, "Make it again with the same settings.")
-            raise ValueError(f"{path}: {key} is {_short(found)}, here {_short(wanted)} is expected. {way_out}")
+            raise ValueError(f"{path}: {key} is {shorten(found)}, here {shorten(wanted)} is expected. {way_out}")
     try:
         with pyarrow.parquet.ParquetFile(source, page_checksum_verification=True) as file:
             table = file.read(use_threads=False)  # a shard is small: threads would cost more than they save
@@ -168,9 +168,9 @@ def read_sidecar(
     return table, description
 
 
-def _short(value: Any) -> str:
+def shorten(value: Any) -> str:
     """A value for a message: digests by their first 12 digits."""
-    text = value if isinstance(value, str) else json.dumps(value)
+    text = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
     is_digest = len(text) == 64 and all(c in "0123456789abcdef" for c in text)
     return f"{text[:12]}…" if is_digest else text[:200]
 

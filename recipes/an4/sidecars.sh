@@ -14,31 +14,14 @@ settings=(full="--k 255 --floor 0 --levels 30" top20="--k 20 --floor 0 --levels 
   plain_full="--k 255 --floor 0 --levels 30" plain_top20="--k 20 --floor 0 --levels 30" plain_default=""
   plain_floor002="--floor 0.002")
 
-hypotheses=()
 for setting in "${settings[@]}"; do
   label=${setting%%=*} options=(${setting#*=})
   [[ $label == plain_* ]] || options+=("${lattices[@]}")
   stage 0 "targets $label"        asr-kd label $shards/unlabelled --teacher "${teachers[@]}" \
                                     ${options[@]+"${options[@]}"} --out $out/targets/$label
-  hypotheses+=("$label=$out/decode/$label")
 done
-for setting in "${settings[@]}"; do
-  label=${setting%%=*}
-  stage_bg 1 "distil $label"      asr-kd distill --unlabelled $shards/unlabelled --targets $out/targets/$label \
-                                    --teacher "${teachers[@]}" --labelled $shards/labelled --alignments $exp/realigned \
-                                    --dev $shards/dev --seed "$seed" --config $conf/distill.yaml --out $out/$label
-done
-join
-for setting in "${settings[@]}"; do
-  label=${setting%%=*}
-  stage_bg 2 "tune $label"        asr-kd tune $shards/dev --model $out/$label --graph $graph --out $out/tune/$label
-done
-join
-for setting in "${settings[@]}"; do
-  label=${setting%%=*}
-  stage_bg 3 "decode $label"      asr-kd decode $shards/test --model $out/$label --graph $graph \
-                                    --scales $out/tune/$label --out $out/decode/$label
-done
-join
-stage 4 "scores"                  asr-kd score --ref $exp/manifests/test.jsonl --hyp "${hypotheses[@]}" \
-                                    --variants-of "$recipe_command" --run-seed "$seed" --out $out
+variants=("${settings[@]%%=*}") hypotheses=()
+targets_of() { echo "$out/targets/$1"; }
+options_of() { :; }
+
+. recipes/variants.sh
