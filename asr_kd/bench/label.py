@@ -119,6 +119,7 @@ def measure(args: argparse.Namespace, folder: Path) -> dict:
     batches = forward.padded(features, best.frames_per_batch, on)
     frames = sum(len(x_TF) for x_TF in features)
     process_start_s = _seconds_of([sys.executable, "-c", IMPORTS])
+    job.warm_up()
     rounds = []
     for number in range(args.rounds):
         ceiling_s = forward.forward_seconds(teacher, batches, best.precision, threads, args.workers)
@@ -175,6 +176,10 @@ class _Job:
         self.k, self.frames_per_batch = parsed.k, parsed.frames_per_batch
         self.precision = precision_on(device(args.device), args.precision)
         self.start_up_taken_off = True
+
+    def warm_up(self) -> None:
+        """Do what a machine does once, such as compiling the sidecars' coder, before anything is measured."""
+        self._seconds(self._probe, self.folder / "warm-up")
 
     def run(self, number: int) -> tuple[float, float, float]:
         """Seconds of start-up, seconds of the job without it, and the seconds of audio that are not counted.
