@@ -14,12 +14,12 @@ from asr_kd.align.flat_start import (
 )
 from asr_kd.align.gaussians import FRAMES_PER_STEP
 from asr_kd.inventory.lexicon import Lexicon
-from asr_kd.inventory.senones import NO_PHONE, Inventory
+from asr_kd.inventory.senones import NO_PHONE, Senones
 from asr_kd.inventory.tree import TreeConfig
 
 LEXICON = Lexicon({"AB": [("A", "B")], "CAD": [("C", "A", "D")], "DO": [("D", "O")], "BOB": [("B", "O", "B")]})
 PHONES = LEXICON.phones
-MONO = Inventory.monophone(PHONES)
+MONO = Senones.monophone(PHONES)
 DIM = 8
 SMALL = FlatStartConfig(
     mono_rounds=12, mono_components=20, triphone_rounds=4, triphone_components=40, tree=TreeConfig(20, min_count=15)
@@ -57,7 +57,7 @@ def spoken():
 
 @pytest.fixture(scope="module")
 def mono(spoken):
-    """Inventory, Gaussians and alignments without context."""
+    """Senones, Gaussians and alignments without context."""
     config = FlatStartConfig(mono_rounds=12, mono_components=20, triphone_rounds=0)
     speech = [s for s, _ in spoken]
     inventory, gaussians = flat_start(speech, LEXICON, PHONES, config, silent)
@@ -161,14 +161,14 @@ def test_contexts_are_read_off_an_alignment():
     ]
     assert read == expected
     tree = (((-1, (a,), 1, 2, -1), (0, (), -1, -1, 0), (0, (), -1, -1, 1)), ((0, (), -1, -1, 2),))
-    tied = Inventory(tuple(PHONES), tree)
+    tied = Senones(tuple(PHONES), tree)
     assert retie(alignment, MONO, tied).tolist() == [0, 2, 2, 3, 1, 3, 0, 2, 2, 3, 2]
     assert alignment[1] == a0, "the alignment itself stays"
     assert retie(None, MONO, tied) is None
 
 
 def test_states_that_no_frame_reached_are_named():
-    inventory = Inventory.monophone(PHONES, states=3)
+    inventory = Senones.monophone(PHONES, states=3)
     speech = Speech("u", np.zeros((6, DIM), dtype=np.float32), ["AB"])
     alignment = np.array([inventory.senones(0, 1, 0)[0], inventory.senones(0, 2, 0)[1]])
     with pytest.raises(ValueError, match=r"state 3 of the phones has not a single frame. Set flat_start\.states lower"):

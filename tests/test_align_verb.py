@@ -8,8 +8,8 @@ import torch
 from asr_kd.cli import main
 from asr_kd.corpora.manifest import Utterance
 from asr_kd.frontend.fbank import FrontEnd, FrontEndConfig
+from asr_kd.inventory.kinds import load_inventory
 from asr_kd.inventory.lexicon import Lexicon
-from asr_kd.inventory.senones import Inventory
 from asr_kd.models.acoustic import build_model
 from asr_kd.models.checkpoint import model_fingerprint, save_model
 from asr_kd.models.config import ModelConfig
@@ -57,7 +57,7 @@ def aligned(tone_shards, lexicon, tmp_path_factory):
 
 
 def test_every_frame_of_training_and_held_out_shards_gets_a_class(tone_shards, aligned):
-    inventory = Inventory.load(aligned)
+    inventory = load_inventory(aligned)
     assert Lexicon.read(aligned / "lexicon.txt").words == ["AH", "EE", "OH"]
     for path in tone_shards:
         shard = open_shard(path)
@@ -70,7 +70,7 @@ def test_every_frame_of_training_and_held_out_shards_gets_a_class(tone_shards, a
 
 def test_words_are_found_where_they_were_said(tone_shards, aligned):
     """Each word is a tone: the frames of a class are of one tone, and silence is where there is none."""
-    counts = np.zeros((Inventory.load(aligned).size, 4), dtype=int)
+    counts = np.zeros((load_inventory(aligned).size, 4), dtype=int)
     for path in tone_shards:
         shard = open_shard(path)
         for row, states in enumerate(states_of(aligned, shard)):
@@ -94,10 +94,10 @@ def test_the_same_speech_gives_the_same_bytes(tone_shards, lexicon, aligned, tmp
 
 def test_a_model_aligns_in_its_own_inventory(tone_shards, lexicon, aligned, tmp_path):
     torch.manual_seed(0)
-    inventory = Inventory.load(aligned)
+    inventory = load_inventory(aligned)
     save_model(tmp_path / "model", build_model(ModelConfig(layers=1, hidden=8), inventory, FrontEndConfig()))
     assert align(tone_shards, lexicon, tmp_path / "out", "--model", tmp_path / "model") == 0
-    assert Inventory.load(tmp_path / "out") == inventory
+    assert load_inventory(tmp_path / "out") == inventory
     for path in tone_shards:
         shard = open_shard(path)
         description = read_description(sidecar_path(tmp_path / "out" / path.parent.name, shard))

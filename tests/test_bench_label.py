@@ -9,7 +9,7 @@ from asr_kd.bench.label import Round, summarise
 from asr_kd.bench.material import made_up_inventory, random_teacher, synthetic_shards
 from asr_kd.bench.peak import flops_per_frame, peak_flops
 from asr_kd.cli import main
-from asr_kd.inventory.senones import Inventory
+from asr_kd.inventory.senones import Senones
 from asr_kd.models.acoustic import build_model
 from asr_kd.models.checkpoint import save_model
 from asr_kd.models.config import ModelConfig
@@ -30,7 +30,7 @@ def test_the_bench_ends_with_one_line_of_json_that_holds_all_it_measured(tone_sh
     torch.manual_seed(0)
     config = ModelConfig(layers=1, hidden=8, bidirectional=True)
     frontend = random_teacher("teacher-tiny", 5).frontend
-    save_model(tmp_path / "teacher", build_model(config, Inventory.monophone(["SIL", *"ABCDEFGHIJKLMN"]), frontend))
+    save_model(tmp_path / "teacher", build_model(config, Senones.monophone(["SIL", *"ABCDEFGHIJKLMN"]), frontend))
     shards = [str(tar) for tar in tone_shards]
     options = ["--rounds", "2", "--threads", "1", "--device", "cpu", "--try", "50", "400", "--precision", "float32"]
     options += ["--out", str(tmp_path / "bench.json")]

@@ -12,7 +12,8 @@ from asr_kd.decode.recognise import Recogniser
 from asr_kd.frontend.fbank import FrontEndConfig
 from asr_kd.graph.build import load_graph
 from asr_kd.graph.scales import Scales
-from asr_kd.inventory.senones import Inventory
+from asr_kd.inventory.kinds import load_inventory
+from asr_kd.inventory.senones import Senones
 from asr_kd.label.soft_targets import SoftTargets
 from asr_kd.models.acoustic import build_model
 from asr_kd.models.checkpoint import load_model, model_fingerprint, save_model
@@ -62,7 +63,7 @@ def trained(tone_shards, tmp_path_factory):
     assert run("align", *tone_shards, *lexicon, "--out", root / "align", "--set", *small) == 0
     assert run("graph", root / "text.txt", *lexicon, "--inventory", root / "align", "--out", root / "graph") == 0
     torch.manual_seed(0)
-    model = build_model(ModelConfig(layers=1, hidden=16), Inventory.load(root / "align"), FrontEndConfig())
+    model = build_model(ModelConfig(layers=1, hidden=16), load_inventory(root / "align"), FrontEndConfig())
     fit(model, tone_shards, root / "align")
     save_model(root / "model", model)
     return root
@@ -157,7 +158,7 @@ def test_scales_come_from_a_file_or_its_folder_and_nothing_else(tmp_path):
 
 @pytest.mark.parametrize("name", ["decode", "tune"])
 def test_a_graph_of_another_inventory_is_refused_with_both_names(tone_shards, trained, tmp_path, capsys, name):
-    mine, other = Inventory.load(trained / "align"), Inventory.monophone(["SIL", "AH", "IY", "OW"])
+    mine, other = load_inventory(trained / "align"), Senones.monophone(["SIL", "AH", "IY", "OW"])
     save_model(tmp_path / "model", build_model(ModelConfig(layers=1, hidden=4), other, FrontEndConfig()))
     files = ["--model", tmp_path / "model", "--graph", trained / "graph", "--out", tmp_path / "out"]
     assert run(name, *tone_shards, *files) == 2
@@ -212,7 +213,7 @@ def test_soft_targets_through_a_graph_are_corrected_by_what_can_be_said(tone_sha
     assert run("label", *tone_shards, *common, "--out", tmp_path / "plain") == 0
     graph = ["--graph", trained / "graph", "--graph-weight", 1]
     assert run("label", *tone_shards, *common, *graph, "--out", tmp_path / "graph") == 0
-    shards, inventory = [open_shard(s) for s in tone_shards], Inventory.load(trained / "align")
+    shards, inventory = [open_shard(s) for s in tone_shards], load_inventory(trained / "align")
     plain = frames_right(tmp_path / "plain", shards, inventory, trained / "align")
     corrected = frames_right(tmp_path / "graph", shards, inventory, trained / "align")
     assert corrected > max(plain, 0.9)

@@ -7,7 +7,7 @@ import torch
 
 from asr_kd.cli import main
 from asr_kd.frontend.fbank import FrontEndConfig
-from asr_kd.inventory.senones import Inventory
+from asr_kd.inventory.senones import Senones
 from asr_kd.label.soft_targets import SoftTargets
 from asr_kd.models.acoustic import build_model
 from asr_kd.models.checkpoint import load_model, model_fingerprint, save_model
@@ -17,7 +17,7 @@ from asr_kd.shards.reader import open_shard
 from asr_kd.shards.sidecar import sidecar_path, write_sidecar
 from asr_kd.train import data, loop
 
-INVENTORY = Inventory.monophone(["SIL", "AH", "EE", "OH"])
+INVENTORY = Senones.monophone(["SIL", "AH", "EE", "OH"])
 SETTINGS = [
     "model={layers: 1, hidden: 24, lookahead: 1, dropout: 0}",
     "schedule={epochs: 4, unlabelled_sub_epochs: 2, labelled_every: 2, final_labelled_epochs: 0}",
@@ -108,7 +108,7 @@ def test_a_dry_run_checks_everything_and_writes_nothing(given, tone_shards, tmp_
 
 
 def test_another_inventory_is_refused_before_the_first_step_naming_both(given, tone_shards, tmp_path, capsys):
-    other = Inventory.monophone(["SIL", "AH", "EE"])
+    other = Senones.monophone(["SIL", "AH", "EE"])
     write_alignments(tmp_path / "aligned", tone_shards, given / "teacher", other)
     assert distill(given, tone_shards, tmp_path / "out", alignments=tmp_path / "aligned") == 2
     message = capsys.readouterr().err

@@ -7,10 +7,10 @@ from asr_kd.cli import main
 from asr_kd.graph.build import load_graph
 from asr_kd.graph.ngram import read_arpa, train_ngram
 from asr_kd.graph.search import SearchConfig, Searcher
-from asr_kd.inventory.senones import NO_PHONE, Inventory
+from asr_kd.inventory.senones import NO_PHONE, Senones
 
 LEXICON = "A AH0\nBEE B IY1\nSEA S IY1\nSEE S IY1\n"
-INVENTORY = Inventory.monophone(["SIL", "AH", "B", "IY", "S", "_Q"])
+INVENTORY = Senones.monophone(["SIL", "AH", "B", "IY", "S", "_Q"])
 
 
 @pytest.fixture
@@ -118,7 +118,7 @@ def test_a_phone_that_the_inventory_lacks_is_refused(parts, capsys):
 
 def test_another_inventory_is_refused_with_both_names(parts):
     graph(parts, parts / "text.txt")
-    other = Inventory.monophone(INVENTORY.phones, states=3)
+    other = Senones.monophone(INVENTORY.phones, states=3)
     with pytest.raises(ValueError, match=f"exp/model: .*{other.fingerprint[:8]}.*{INVENTORY.fingerprint[:8]}"):
         load_graph(parts / "graph").check(other, "exp/model")
 

@@ -11,7 +11,7 @@ from asr_kd.graph.hclg import TextGraphs, decoding_graph
 from asr_kd.graph.ngram import read_arpa, train_ngram
 from asr_kd.graph.search import SearchConfig, Searcher
 from asr_kd.inventory.lexicon import Lexicon
-from asr_kd.inventory.senones import NO_PHONE, Inventory
+from asr_kd.inventory.senones import NO_PHONE, Senones
 from asr_kd.inventory.tree import Stats, TreeConfig, build_trees
 
 LEXICON = Lexicon(
@@ -26,7 +26,7 @@ LEXICON = Lexicon(
 )
 SENTENCES = ["CAT ACT", "CAT TACK", "TACK A CAT", "A CAT", "ACT TAC", "CAT T"]
 PHONES = LEXICON.phones
-MONO = Inventory.monophone(PHONES)
+MONO = Senones.monophone(PHONES)
 WIDE = SearchConfig(beam=40.0, max_active=5000, lattice_beam=30.0)
 PAUSE_COST = math.log(2)  # with or without a pause: each has probability 1/2
 TOLERANCE = 0.02  # Kaldi's operations round weights to 1/1024
@@ -39,7 +39,7 @@ def tied_inventory(seed, leaves=14, **topology):
     windows = list(itertools.product([NO_PHONE, *everything], everything[1:], [NO_PHONE, *everything]))
     stats = [{w: Stats(1.0, x, x**2) for w in windows for x in [rng.normal(size=2)]} for _ in range(2)]
     trees = build_trees(stats, [(p,) for p in everything], TreeConfig(leaves=leaves, min_count=1))
-    return Inventory(tuple(PHONES), tuple(tuple(map(tuple, t.to_list())) for t in trees), **topology)
+    return Senones(tuple(PHONES), tuple(tuple(map(tuple, t.to_list())) for t in trees), **topology)
 
 
 def senones_of(phones, inventory):
@@ -78,7 +78,7 @@ def graph_of(tmp_path, inventory, lexicon=LEXICON, sentences=SENTENCES, order=2)
 
 INVENTORIES = {
     "mono": MONO,
-    "mono without skip": Inventory.monophone(PHONES, states=3, silence_states=2, skip=False),
+    "mono without skip": Senones.monophone(PHONES, states=3, silence_states=2, skip=False),
     "tied": tied_inventory(0),
     "tied without skip": tied_inventory(1, skip=False),
     "hardly told apart": tied_inventory(2, leaves=5),
@@ -125,7 +125,7 @@ def test_the_language_model_decides_between_homophones(tmp_path, winner):
 def test_words_that_share_all_states_are_told_apart_by_the_language_model(tmp_path):
     lexicon = Lexicon({"AT": [("A", "T")], "KA": [("K", "A")], "TT": [("T", "T")]})
     one_class = ((0, (), -1, -1, 0),), ((0, (), -1, -1, 1),)
-    inventory = Inventory(tuple(lexicon.phones), one_class)
+    inventory = Senones(tuple(lexicon.phones), one_class)
     fst, words, _ = graph_of(tmp_path, inventory, lexicon, ["KA", "KA", "AT AT"])
     path = Searcher(fst, WIDE).best(planted([1, 2, 1, 2], inventory))
     assert [words[w] for w in path.words] == ["KA"]
@@ -182,7 +182,7 @@ def test_forced_alignment_finds_a_known_state_sequence(inventory, words, data):
 
 @pytest.mark.parametrize("skip", [True, False])
 def test_forced_alignment_is_the_viterbi_path(skip):
-    inventory = Inventory.monophone(PHONES, states=3, silence_states=2, skip=skip)
+    inventory = Senones.monophone(PHONES, states=3, silence_states=2, skip=skip)
     rng = np.random.default_rng(0)
     graphs = TextGraphs(inventory, LEXICON)
     for words, frames in ((["ACT"], 9), (["TACK", "A"], 14), (["A", "A", "TAC"], 40)):

@@ -3,16 +3,17 @@ import json
 
 import pytest
 
-from asr_kd.inventory.senones import NO_PHONE, Inventory
+from asr_kd.inventory.kinds import load_inventory
+from asr_kd.inventory.senones import NO_PHONE, Senones
 
 PHONES = ("SIL", "A", "B", "C")
-MONO = Inventory.monophone(PHONES, states=2, silence_states=3)
+MONO = Senones.monophone(PHONES, states=2, silence_states=3)
 # A in the first state is told apart by a B on its left; the second state is one class for all phones.
 TREES = (
     ((0, (1,), 1, 2, -1), (-1, (2,), 3, 4, -1), (0, (), -1, -1, 0), (0, (), -1, -1, 1), (0, (), -1, -1, 2)),
     ((0, (), -1, -1, 3),),
 )
-TIED = Inventory(PHONES, TREES)
+TIED = Senones(PHONES, TREES)
 
 
 def test_without_context_every_state_of_every_phone_is_a_class_of_its_own():
@@ -35,7 +36,7 @@ def test_tied_states_follow_the_trees():
 def test_an_inventory_comes_back_from_its_file_or_folder(tmp_path, inventory):
     inventory.save(tmp_path / "inventory.json")
     for path in (tmp_path, tmp_path / "inventory.json"):
-        again = Inventory.load(path)
+        again = load_inventory(path)
         assert again == inventory
         assert (again.fingerprint, again.names, again.size) == (inventory.fingerprint, inventory.names, inventory.size)
 
@@ -62,14 +63,14 @@ def test_an_edited_file_is_refused_by_name(tmp_path):
     data["skip"] = False
     (tmp_path / "inventory.json").write_text(json.dumps(data))
     with pytest.raises(ValueError, match=r"inventory\.json: its fingerprint does not match"):
-        Inventory.load(tmp_path)
+        load_inventory(tmp_path)
 
 
 @pytest.mark.parametrize(
     "damage",
     [
         lambda d: d.pop("phones"),
-        lambda d: d.update(kind="tokens"),
+        lambda d: d.update(kind="phones"),
         lambda d: d.update(phones=["A", "SIL"]),
         lambda d: d.update(phones=["SIL"]),
         lambda d: d.update(phones=["SIL", "A", "A"]),
@@ -82,7 +83,7 @@ def test_what_is_no_inventory_is_refused_by_name(tmp_path, damage):
     damage(data)
     (tmp_path / "inventory.json").write_text(json.dumps(data))
     with pytest.raises(ValueError, match=r"inventory\.json: not an inventory's description .*asr-kd align"):
-        Inventory.load(tmp_path)
+        load_inventory(tmp_path)
     (tmp_path / "inventory.json").write_text("[]")
     with pytest.raises(ValueError, match="not an inventory's description"):
-        Inventory.load(tmp_path)
+        load_inventory(tmp_path)

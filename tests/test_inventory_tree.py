@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr_kd.inventory.senones import Inventory
+from asr_kd.inventory.senones import Senones
 from asr_kd.inventory.tree import NO_PHONE, Stats, Tree, TreeConfig, build_trees, phone_questions, phone_tree
 
 PHONES = range(1, 6)
@@ -107,6 +107,6 @@ def test_a_phone_never_heard_still_has_senones():
     rng = np.random.default_rng(0)
     heard = [w for w in WINDOWS if 5 not in w]
     trees = grow([contexts(rng, lambda w: np.array([w[1], w[0]]), heard)] * 2, leaves=30, min_count=20)
-    inventory = Inventory(("SIL", *"ABCDE"), tuple(tuple(map(tuple, t.to_list())) for t in trees))
+    inventory = Senones(("SIL", *"ABCDE"), tuple(tuple(map(tuple, t.to_list())) for t in trees))
     first, second = inventory.senones(2, 5, NO_PHONE)
     assert 1 <= first < 1 + trees[0].leaves <= second < inventory.size

@@ -6,12 +6,12 @@ from asr_kd.graph.build import load_graph
 from asr_kd.graph.lattice import class_posteriors, lattice_arcs
 from asr_kd.graph.scales import Scales
 from asr_kd.graph.search import Searcher
-from asr_kd.inventory.senones import NO_PHONE, Inventory
+from asr_kd.inventory.senones import NO_PHONE, Senones
 from asr_kd.inventory.tree import Node, Tree
 from asr_kd.label.hearing import entropies
 from asr_kd.label.lattices import SEARCH, LatticeConfig, LatticePosteriors
 
-INVENTORY = Inventory.monophone(["SIL", "A", "B", "C", "D"])
+INVENTORY = Senones.monophone(["SIL", "A", "B", "C", "D"])
 LEXICON = "AB A B\nABC A B C\nD D\nDEE D A\nDEE D B B\n"
 PRIOR_C = np.zeros(INVENTORY.size)
 
@@ -136,7 +136,7 @@ def test_classes_know_the_phones_that_share_them():
             Node(0, (), -1, -1, 3),
         ]
     )
-    inventory = Inventory(("SIL", "A", "B", "C", "D"), (tuple(map(tuple, tree.to_list())),), states=1)
+    inventory = Senones(("SIL", "A", "B", "C", "D"), (tuple(map(tuple, tree.to_list())),), states=1)
     shared = [["SIL"], ["C", "D"], ["A", "B"], ["A"], ["B"]]
     names = np.array(inventory.phones)
     assert [names[row].tolist() for row in inventory.phones_of_class_CP] == shared

@@ -14,7 +14,7 @@ from webdataset import TarWriter
 from asr_kd.cli import main
 from asr_kd.corpora.manifest import Utterance
 from asr_kd.frontend.fbank import FrontEndConfig
-from asr_kd.inventory.senones import Inventory
+from asr_kd.inventory.senones import Senones
 from asr_kd.label.encoding import FORMAT
 from asr_kd.label.posteriors import LabelConfig, label_shard
 from asr_kd.label.selection import SelectionConfig
@@ -28,7 +28,7 @@ from asr_kd.shards.reader import open_shard
 from asr_kd.shards.sidecar import read_description, sidecar_path, write_sidecar
 from asr_kd.shards.writer import flac_bytes, write_shards
 
-INVENTORY = Inventory.monophone(["SIL", *"ABCDEFGHIJ"])
+INVENTORY = Senones.monophone(["SIL", *"ABCDEFGHIJ"])
 
 
 def noise(seed, seconds):
@@ -218,7 +218,7 @@ def test_targets_of_another_teacher_or_selection_are_refused_and_kept(tars, teac
     with pytest.raises(ValueError, match=r"made by teacher .*, this run distils from .*"):
         SoftTargets(tmp_path / "targets", INVENTORY, model_fingerprint(other)).load(open_shard(tars[0]))
     with pytest.raises(ValueError, match="inventory is"):
-        SoftTargets(tmp_path / "targets", Inventory.monophone(["SIL", "A"])).load(open_shard(tars[0]))
+        SoftTargets(tmp_path / "targets", Senones.monophone(["SIL", "A"])).load(open_shard(tars[0]))
 
 
 def test_unusable_audio_is_set_aside_with_its_reason_and_the_rest_labelled(teacher, tmp_path, capsys):

@@ -5,12 +5,12 @@ import torch
 from safetensors.torch import save_file
 
 from asr_kd.frontend.fbank import FrontEndConfig
-from asr_kd.inventory.senones import Inventory
+from asr_kd.inventory.senones import Senones
 from asr_kd.models.acoustic import build_model
 from asr_kd.models.checkpoint import load_model, load_weights, model_fingerprint, read_description, save_model
 from asr_kd.models.config import ModelConfig
 
-INVENTORY = Inventory.monophone(["SIL", "A", "B"])
+INVENTORY = Senones.monophone(["SIL", "A", "B"])
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ def test_someone_elses_safetensors_and_an_empty_folder_are_refused(tmp_path):
 
 def test_weights_are_taken_over_only_from_a_model_made_alike(tmp_path):
     torch.manual_seed(0)
-    inventory = Inventory.monophone(["SIL", "A", "B"])
+    inventory = Senones.monophone(["SIL", "A", "B"])
     config = ModelConfig(layers=1, hidden=8)
     saved = build_model(config, inventory, FrontEndConfig())
     saved.set_normalisation(torch.full((192,), 2.0), torch.full((192,), 3.0))
@@ -101,7 +101,7 @@ def test_weights_are_taken_over_only_from_a_model_made_alike(tmp_path):
         assert torch.equal(value, same.state_dict()[name]), name
     for other in (
         build_model(ModelConfig(layers=2, hidden=8), inventory, FrontEndConfig()),
-        build_model(config, Inventory.monophone(["SIL", "A", "C"]), FrontEndConfig()),
+        build_model(config, Senones.monophone(["SIL", "A", "C"]), FrontEndConfig()),
         build_model(config, inventory, FrontEndConfig(low_hz=80.0)),
     ):
         with pytest.raises(ValueError, match="differs from this run's"):

@@ -5,12 +5,12 @@ from hypothesis import strategies as st
 from torch import nn
 
 from asr_kd.frontend.fbank import FrontEndConfig
-from asr_kd.inventory.senones import Inventory
+from asr_kd.inventory.senones import Senones
 from asr_kd.models.acoustic import build_model
 from asr_kd.models.config import PRESETS, ModelConfig, model_config
 from asr_kd.models.encoder import LEAST_STEPS, LstmEncoder, stretches
 
-INVENTORY = Inventory.monophone(["SIL", "A", "B"])
+INVENTORY = Senones.monophone(["SIL", "A", "B"])
 BOTH_WAYS = ModelConfig(layers=2, hidden=6, bidirectional=True)
 ONE_WAY = ModelConfig(layers=2, hidden=6, lookahead=3, projection=5)
 

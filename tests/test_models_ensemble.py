@@ -2,13 +2,13 @@ import pytest
 import torch
 
 from asr_kd.frontend.fbank import FrontEndConfig
-from asr_kd.inventory.senones import Inventory
+from asr_kd.inventory.senones import Senones
 from asr_kd.models.acoustic import build_model
 from asr_kd.models.checkpoint import model_fingerprint, save_model
 from asr_kd.models.config import ModelConfig
 from asr_kd.models.ensemble import Ensemble, load_models, models_fingerprint
 
-INVENTORY = Inventory.monophone(["SIL", "A", "B"])
+INVENTORY = Senones.monophone(["SIL", "A", "B"])
 FRONTEND = FrontEndConfig(mel_bins=20)
 
 
@@ -45,7 +45,7 @@ def test_one_model_is_itself_and_the_order_of_several_does_not_matter(saved):
 @pytest.mark.parametrize(
     ("other", "message"),
     [
-        (new_model(1, inventory=Inventory.monophone(["SIL", "A", "C"])), "model 2 of 2: its inventory is .* average"),
+        (new_model(1, inventory=Senones.monophone(["SIL", "A", "C"])), "model 2 of 2: its inventory is .* average"),
         (new_model(1, frontend=FrontEndConfig(mel_bins=20, low_hz=80.0)), "model 2 of 2: its frontend is .* average"),
     ],
 )

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from asr_kd.frontend.fbank import FrontEndConfig
-from asr_kd.inventory.senones import Inventory
+from asr_kd.inventory.senones import Senones
 from asr_kd.models.acoustic import AcousticModel
 from asr_kd.models.config import ModelConfig
 from asr_kd.models.inference import Inference
@@ -25,7 +25,7 @@ class Cramped(AcousticModel):
 def inference(kind):
     torch.manual_seed(0)
     config = ModelConfig(layers=1, hidden=8, bidirectional=True)
-    model = kind(config, Inventory.monophone(["SIL", "A", "B"]), FrontEndConfig())
+    model = kind(config, Senones.monophone(["SIL", "A", "B"]), FrontEndConfig())
     model.asked = []
     return Inference(model, torch.device("cpu"), "float32")
 

@@ -17,7 +17,7 @@ from asr_kd.core import storage
 from asr_kd.core.storage import StorageError
 from asr_kd.corpora.manifest import Utterance
 from asr_kd.frontend.fbank import FrontEndConfig
-from asr_kd.inventory.senones import Inventory
+from asr_kd.inventory.senones import Senones
 from asr_kd.label.job import LabelJob, Labeller, Worker
 from asr_kd.label.soft_targets import SoftTargets
 from asr_kd.models.acoustic import build_model
@@ -30,7 +30,7 @@ from asr_kd.shards.writer import write_shards
 from asr_kd.train.data import batches
 from asr_kd.train.plan import BatchPlan, Stream
 
-INVENTORY = Inventory.monophone(["SIL", *"ABCDEFGHIJ"])
+INVENTORY = Senones.monophone(["SIL", *"ABCDEFGHIJ"])
 
 
 @pytest.fixture(scope="module")

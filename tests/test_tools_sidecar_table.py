@@ -12,14 +12,14 @@ import torch
 
 from asr_kd.corpora.manifest import Utterance
 from asr_kd.frontend.fbank import FrontEndConfig
-from asr_kd.inventory.senones import Inventory
+from asr_kd.inventory.senones import Senones
 from asr_kd.models.acoustic import build_model
 from asr_kd.models.checkpoint import save_model
 from asr_kd.models.config import ModelConfig
 from asr_kd.shards.writer import write_shards
 
 TOOLS = Path(__file__).resolve().parent.parent / "tools"
-INVENTORY = Inventory.monophone(["SIL", *"ABCDEFGHIJKLMNO"])
+INVENTORY = Senones.monophone(["SIL", *"ABCDEFGHIJKLMNO"])
 
 
 @pytest.fixture(scope="module")

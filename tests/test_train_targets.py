@@ -4,13 +4,13 @@ import pytest
 import soundfile
 
 from asr_kd.corpora.manifest import Utterance
-from asr_kd.inventory.senones import Inventory
+from asr_kd.inventory.senones import Senones
 from asr_kd.shards.reader import open_shard
 from asr_kd.shards.sidecar import sidecar_path, write_sidecar
 from asr_kd.shards.writer import write_shards
 from asr_kd.train.targets import SHARDS_KEPT_OPEN, AlignmentTargets
 
-INVENTORY = Inventory.monophone(["SIL", "A", "B"])
+INVENTORY = Senones.monophone(["SIL", "A", "B"])
 
 
 def make_shards(folder, count):

@@ -4,12 +4,12 @@ import numpy as np
 import pyarrow as pa
 
 from asr_kd.frontend.fbank import FrontEnd, FrontEndConfig
-from asr_kd.inventory.senones import Inventory
+from asr_kd.inventory.senones import Senones
 from asr_kd.models.inference import pad_waves
 from asr_kd.shards.reader import open_shard
 from asr_kd.shards.sidecar import sidecar_path, write_sidecar
 
-INVENTORY = Inventory.monophone(["SIL", "AH", "EE", "OH"])
+INVENTORY = Senones.monophone(["SIL", "AH", "EE", "OH"])
 FRONTEND = FrontEndConfig(mel_bins=20)
 
 

@@ -27,7 +27,7 @@ from asr_kd.graph.ngram import train_ngram
 from asr_kd.graph.scales import Scales
 from asr_kd.graph.search import Searcher
 from asr_kd.inventory.lexicon import SILENCE, Lexicon
-from asr_kd.inventory.senones import Inventory
+from asr_kd.inventory.senones import Senones
 from asr_kd.label.hearing import HeardWord, geometric_mean
 from asr_kd.label.lattices import SEARCH, LatticeConfig, LatticePosteriors
 from asr_kd.score.hypotheses import read_references
@@ -66,7 +66,7 @@ def signals_of(lattices: LatticePosteriors, log_p_TC: np.ndarray) -> tuple[list[
     return words, signals
 
 
-def flat_searcher(inventory: Inventory, lexicon: Lexicon) -> tuple[Searcher, list[str]]:
+def flat_searcher(inventory: Senones, lexicon: Lexicon) -> tuple[Searcher, list[str]]:
     """A search in which all words are as likely anywhere."""
     with tempfile.TemporaryDirectory() as folder:
         arpa = Path(folder) / "flat.arpa"

@@ -31,7 +31,7 @@ import torch
 
 from asr_kd.corpora.manifest import Utterance
 from asr_kd.frontend.fbank import FrontEndConfig
-from asr_kd.inventory.senones import Inventory
+from asr_kd.inventory.senones import Senones
 from asr_kd.models.acoustic import build_model
 from asr_kd.models.checkpoint import save_model
 from asr_kd.models.config import ModelConfig
@@ -39,7 +39,7 @@ from asr_kd.shards.reader import open_shard
 from asr_kd.shards.writer import write_shards
 
 SAMPLE_RATE = 16000
-INVENTORY = Inventory.monophone(["SIL", *"ABCDEFGHIJ"])
+INVENTORY = Senones.monophone(["SIL", *"ABCDEFGHIJ"])
 VICTIMS = ("job", "worker", "one of two jobs")
 
 

@@ -23,7 +23,7 @@ import torch
 from torch import nn
 
 from asr_kd.core.runtime import set_threads
-from asr_kd.inventory.senones import Inventory
+from asr_kd.inventory.senones import Senones
 from asr_kd.models.acoustic import build_model
 from asr_kd.models.checkpoint import load_model, save_model
 from asr_kd.models.inference import Inference, pad_waves
@@ -108,7 +108,7 @@ def main() -> int:
     kept_N = (torch.arange(len(y_N)) // 100) % HELD_OUT != 0
     train_N, held_N = kept_N.nonzero()[:, 0], (~kept_N).nonzero()[:, 0]
     phones = ["SIL", *(f"{before}-{state}+{after}" for state, before, after in names[1:])]
-    inventory = Inventory.monophone(phones, states=1, frame_shift_s=model.inventory.frame_shift_s)
+    inventory = Senones.monophone(phones, states=1, frame_shift_s=model.inventory.frame_shift_s)
     wide = build_model(model.config, inventory, model.frontend)
     old = {name: value for name, value in model.state_dict().items() if not name.startswith("output.")}
     old["log_prior_C"] = (torch.bincount(y_N, minlength=len(names)).float() / len(y_N)).log()

@@ -33,8 +33,9 @@ from asr_kd.corpora.text import normalise
 from asr_kd.frontend.fbank import FrontEnd, FrontEndConfig
 from asr_kd.graph.hclg import TextGraphs
 from asr_kd.graph.search import Searcher
+from asr_kd.inventory.kinds import senones_of
 from asr_kd.inventory.lexicon import Lexicon, strip_stress
-from asr_kd.inventory.senones import Inventory
+from asr_kd.inventory.senones import Senones
 from asr_kd.models.ensemble import load_models, models_fingerprint
 from asr_kd.models.inference import Inference, pad_waves
 from asr_kd.shards.reader import Shard, find_shards, open_shard
@@ -97,15 +98,16 @@ def run(args: argparse.Namespace) -> int:
     scorer: Callable[[list[np.ndarray]], list[np.ndarray]]
     if args.model:
         inference = Inference(load_models(args.model), device(args.device), precision="float32")
-        inventory, frontend = inference.model.inventory, inference.frontend
+        frontend = inference.frontend
+        inventory = senones_of(inference.model.inventory, args.model[0])
         scorer = inference.scores
         aligner: dict[str, object] = {"model": models_fingerprint(args.model)}
     else:
         frontend = FrontEnd(config.frontend)
-        if config.frontend.stack != FRAMES_PER_STEP or abs(frontend.frame_shift_s - Inventory.frame_shift_s) > 1e-6:
+        if config.frontend.stack != FRAMES_PER_STEP or abs(frontend.frame_shift_s - Senones.frame_shift_s) > 1e-6:
             raise ValueError(
                 f"frontend: {config.frontend.stack} frames stacked, one every {frontend.frame_shift_s * 1000:g} ms; "
-                f"Gaussians need {FRAMES_PER_STEP}, one every {Inventory.frame_shift_s * 1000:g} ms. "
+                f"Gaussians need {FRAMES_PER_STEP}, one every {Senones.frame_shift_s * 1000:g} ms. "
                 "Set frontend.frame_shift_s and frontend.stack so."
             )
         speech = list(_speech(training, frontend, config.max_hours))
@@ -209,4 +211,4 @@ def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-__all__ = ["AlignConfig", "Inventory", "add_arguments", "align_shard", "run"]
+__all__ = ["AlignConfig", "Senones", "add_arguments", "align_shard", "run"]

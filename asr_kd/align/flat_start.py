@@ -14,7 +14,7 @@ from asr_kd.align.gaussians import FRAMES_PER_STEP, Gaussians, pooled_mean_varia
 from asr_kd.graph.hclg import TextGraphs
 from asr_kd.graph.search import SearchConfig, Searcher
 from asr_kd.inventory.lexicon import Lexicon
-from asr_kd.inventory.senones import NO_PHONE, Inventory
+from asr_kd.inventory.senones import NO_PHONE, Senones
 from asr_kd.inventory.tree import Stats, TreeConfig, build_trees, phone_questions
 
 FORCED = SearchConfig(beam=1e4, max_active=1_000_000)
@@ -60,13 +60,13 @@ class Speech:
 
 def flat_start(
     speech: list[Speech], lexicon: Lexicon, phones: list[str], config: FlatStartConfig, log: Callable[[str], None]
-) -> tuple[Inventory, Gaussians]:
+) -> tuple[Senones, Gaussians]:
     """Train Gaussians from uniform alignments, tie states, train again; returns the inventory and its Gaussians.
 
     ValueError when no utterance can be aligned.
     """
     topology = {"states": config.states, "silence_states": config.silence_states, "skip": config.skip}
-    inventory = Inventory.monophone(phones, **topology)
+    inventory = Senones.monophone(phones, **topology)
     uniform = [uniform_alignment(s, lexicon, inventory) for s in speech]
     _aligned(speech, uniform)
     gaussians = Gaussians(inventory.size, *pooled_mean_variance([s.features_NF for s in speech]))
@@ -81,7 +81,7 @@ def flat_start(
     return tied, gaussians
 
 
-def uniform_alignment(speech: Speech, lexicon: Lexicon, inventory: Inventory) -> np.ndarray | None:
+def uniform_alignment(speech: Speech, lexicon: Lexicon, inventory: Senones) -> np.ndarray | None:
     """Classes per 30 ms frame: silence where the edges are quiet, the states of the first pronunciations between.
 
     None when there is no text, or the utterance is too short for it.
@@ -115,7 +115,7 @@ def align_all(
     return alignments
 
 
-def text_graphs(speech: list[Speech], lexicon: Lexicon, inventory: Inventory) -> list[kaldifst.StdVectorFst | None]:
+def text_graphs(speech: list[Speech], lexicon: Lexicon, inventory: Senones) -> list[kaldifst.StdVectorFst | None]:
     """One graph an utterance; None where there is no text to align."""
     compiler = TextGraphs(inventory, lexicon)
     return [compiler.compile(s.words) if s.words else None for s in speech]
@@ -124,7 +124,7 @@ def text_graphs(speech: list[Speech], lexicon: Lexicon, inventory: Inventory) ->
 def _train(
     speech: list[Speech],
     lexicon: Lexicon,
-    inventory: Inventory,
+    inventory: Senones,
     gaussians: Gaussians,
     alignments: list[np.ndarray | None],
     rounds: int,
@@ -164,9 +164,9 @@ def _aligned(speech: list[Speech], alignments: list[np.ndarray | None]) -> list[
 def tie_states(
     speech: list[Speech],
     alignments: list[np.ndarray | None],
-    inventory: Inventory,
+    inventory: Senones,
     config: TreeConfig,
-) -> Inventory:
+) -> Senones:
     """Decision trees over phones in context, from alignments in the context-independent `inventory`."""
     counts: list[dict] = [{} for _ in range(inventory.states)]
     for s, a in zip(speech, alignments, strict=True):
@@ -191,7 +191,7 @@ def tie_states(
             )
     silence = (0,)
     trees = build_trees(stats, [silence, *phone_questions(by_phone)], config)
-    return Inventory(
+    return Senones(
         inventory.phones,
         tuple(tuple((c, tuple(p), y, n, leaf) for c, p, y, n, leaf in t.to_list()) for t in trees),
         inventory.states,
@@ -201,7 +201,7 @@ def tie_states(
     )
 
 
-def windows(alignment_T: np.ndarray, mono: Inventory) -> list[tuple[tuple[int, int, int], int, int]]:
+def windows(alignment_T: np.ndarray, mono: Senones) -> list[tuple[tuple[int, int, int], int, int]]:
     """((left, phone, right), state position, frame) of every frame that is not silence.
 
     A context-independent alignment tells phones apart, except that with `skip` two equal phones in a row can look like
@@ -222,7 +222,7 @@ def windows(alignment_T: np.ndarray, mono: Inventory) -> list[tuple[tuple[int, i
     ]
 
 
-def retie(alignment_T: np.ndarray | None, mono: Inventory, tied: Inventory) -> np.ndarray | None:
+def retie(alignment_T: np.ndarray | None, mono: Senones, tied: Senones) -> np.ndarray | None:
     """A context-independent alignment in the classes of the tied inventory."""
     if alignment_T is None:
         return None

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import torch
@@ -26,6 +27,8 @@ class Setting:
 
     frames_per_batch: int
     precision: str
+    workers: int
+    threads: int
 
 
 def read_features(shards: Sequence[Shard], teacher: Inference) -> list[Tensor]:
@@ -90,33 +93,36 @@ def find_best(
     features: Sequence[Tensor],
     frames: Sequence[int],
     precisions: Sequence[str],
-    threads: int,
-    workers: int = 1,
+    layouts: Sequence[tuple[int, int]],
 ) -> tuple[Setting, list[dict]]:
-    """The fastest setting, and for each that was tried its frames of speech per second (None: does not fit)."""
+    """The fastest setting, and for each that was tried its frames of speech per second (None: does not fit).
+
+    layouts: workers, and threads of each.
+    """
     shift = teacher.frontend.frame_shift_s
     tried: list[dict] = []
-    for precision in precisions:
-        for size in frames:
-            batches = padded(features, size, teacher.device)
-            every = max(1, round(sum(len(x) for x in features) * shift / TRIAL_SECONDS))
-            # Each worker gets some, of all lengths.
-            sample = batches[::every] if len(batches[::every]) >= workers else batches[:workers]
-            try:
-                forward_seconds(teacher, sample[-1:], precision, threads)  # what is only done once is done now
-                seconds = forward_seconds(teacher, sample, precision, threads, workers)
-            except RuntimeError as e:
-                if not is_out_of_memory(e):
-                    raise
-                tried.append({"frames_per_batch": size, "precision": precision, "frames_per_second": None})
-                continue
-            rate = sum(int(frames_B.sum()) for _, frames_B in sample) / seconds
-            tried.append({"frames_per_batch": size, "precision": precision, "frames_per_second": round(rate, 1)})
+    every = max(1, round(sum(len(x) for x in features) * shift / TRIAL_SECONDS))
+    for precision, (workers, threads), size in product(precisions, layouts, frames):
+        setting = {"frames_per_batch": size, "precision": precision, "workers": workers, "threads": threads}
+        batches = padded(features, size, teacher.device)
+        # Each worker gets some, of all lengths.
+        sample = batches[::every] if len(batches[::every]) >= workers else batches[:workers]
+        try:
+            forward_seconds(teacher, sample[-1:], precision, threads)  # what is only done once is done now
+            seconds = forward_seconds(teacher, sample, precision, threads, workers)
+        except RuntimeError as e:
+            if not is_out_of_memory(e):
+                raise
+            tried.append(setting | {"frames_per_second": None})
+            continue
+        rate = sum(int(frames_B.sum()) for _, frames_B in sample) / seconds
+        tried.append(setting | {"frames_per_second": round(rate, 1)})
     fitting = [t for t in tried if t["frames_per_second"] is not None]
     if not fitting:
         raise ValueError(f"no batch of {min(frames)} frames or more fits into memory. Give smaller ones with --try.")
     best = max(fitting, key=lambda t: t["frames_per_second"])
-    return Setting(best["frames_per_batch"], best["precision"]), tried
+    fastest = {key: value for key, value in best.items() if key != "frames_per_second"}
+    return Setting(**fastest), tried
 
 
 def tried_precisions(precision: str, on: torch.device) -> list[str]:

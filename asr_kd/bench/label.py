@@ -17,7 +17,6 @@ import argparse
 import contextlib
 import io
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -35,8 +34,9 @@ from asr_kd.bench.material import PAPER_CLASSES, one_utterance_each, random_teac
 from asr_kd.bench.peak import device_name, flops_per_frame, peak_flops
 from asr_kd.core.files import write_json
 from asr_kd.core.progress import SECONDS_PER_HOUR
-from asr_kd.core.runtime import device, precision_on
+from asr_kd.core.runtime import device, precision_on, set_threads
 from asr_kd.label import label
+from asr_kd.label.pools import workers_here
 from asr_kd.label.soft_targets import SoftTargets
 from asr_kd.models.checkpoint import load_model, save_model
 from asr_kd.models.inference import Inference
@@ -67,7 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--classes", type=int, default=PAPER_CLASSES, help="with --preset: its senones (default: %(default)s)")
     add("--minutes", type=float, default=10.0, help="audio: made up, or at most of the shards (default: %(default)g)")
     add("--rounds", type=int, default=3, help="times that all three are measured (default: %(default)s)")
-    add("--workers", type=int, default=1, help="processes of the labelling job (default: %(default)s)")
+    add("--workers", type=int, help="processes of the labelling job (default: that of `asr-kd label`)")
     add("--threads", type=int, help="CPU threads of each worker (default: the cores, shared among the workers)")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
     add("--precision", default="auto", choices=("auto", "bf16", "float32"), help="of job and ceiling; auto tries both")
@@ -79,13 +79,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure and report."""
-    for name, least in (("rounds", 1), ("workers", 1)):
-        if getattr(args, name) < least:
-            raise ValueError(f"--{name} {getattr(args, name)}: at least {least} is needed")
+    for name in ("rounds", "workers", "threads"):
+        if getattr(args, name) is not None and getattr(args, name) < 1:
+            raise ValueError(f"--{name} {getattr(args, name)}: at least 1 is needed")
     if not args.minutes > 0:
         raise ValueError(f"--minutes {args.minutes:g}: it must be above 0")
-    if args.threads is not None and args.threads < 1:
-        raise ValueError(f"--threads {args.threads}: at least one thread is needed")
     with tempfile.TemporaryDirectory(prefix="asr-kd-bench-") as folder:
         result = measure(args, Path(folder))
     if not args.json:
@@ -99,7 +97,8 @@ def run(args: argparse.Namespace) -> int:
 def measure(args: argparse.Namespace, folder: Path) -> dict:
     """Everything that is reported. folder: an empty one for teacher, audio and sidecars."""
     on = device(args.device)
-    threads = args.threads or max(1, (os.cpu_count() or 1) // args.workers)
+    workers = args.workers or workers_here(args.device, args.threads)
+    threads = args.threads or max(1, set_threads(None) // workers)
     path, teacher_name = args.teacher, str(args.teacher)
     if path is None:
         path, teacher_name = folder / "teacher", args.preset
@@ -108,23 +107,24 @@ def measure(args: argparse.Namespace, folder: Path) -> dict:
     shards = _some(args.shards, args.minutes) if args.shards else synthetic_shards(folder, args.minutes)
     opened = [open_shard(tar) for tar in shards]
     seconds = sum(shard.seconds for shard in opened)
-    job = _Job(args, path, opened, folder, threads)
+    job = _Job(args, path, opened, folder, workers, threads)
     features = forward.read_features(opened, teacher)
     if not features:
         raise ValueError(f"{shards[0]}: holds no audio that can be read. Give other shards.")
 
     sizes = args.tried or (forward.TRIED_FRAMES_GPU if on.type == "cuda" else forward.TRIED_FRAMES)
     precisions = forward.tried_precisions(args.precision, on)
-    best, tried = forward.find_best(teacher, features, sizes, precisions, threads, args.workers)
+    layouts = sorted({(workers, threads), (1, threads * workers)})
+    best, tried = forward.find_best(teacher, features, sizes, precisions, layouts)
     batches = forward.padded(features, best.frames_per_batch, on)
     frames = sum(len(x_TF) for x_TF in features)
     process_start_s = _seconds_of([sys.executable, "-c", IMPORTS])
     job.warm_up()
     rounds = []
     for number in range(args.rounds):
-        ceiling_s = forward.forward_seconds(teacher, batches, best.precision, threads, args.workers)
+        ceiling_s = forward.forward_seconds(teacher, batches, best.precision, best.threads, best.workers)
         start_up_s, whole_s, spared_s = job.run(number)
-        plain_s = forward.plain_seconds(opened, teacher, job.k, threads * args.workers)
+        plain_s = forward.plain_seconds(opened, teacher, job.k, threads * workers)
         hours = seconds / SECONDS_PER_HOUR
         job_hours = (seconds - spared_s) / SECONDS_PER_HOUR
         rounds.append(Round(hours / ceiling_s, job_hours / whole_s, hours / plain_s, start_up_s))
@@ -140,13 +140,15 @@ def measure(args: argparse.Namespace, folder: Path) -> dict:
         "parameters": teacher.model.parameter_count,
         "classes": teacher.model.inventory.size,
         "threads": threads,
-        "workers": args.workers,
+        "workers": workers,
         "device": on.type,
         "device_name": device_name(on),
         "precision": job.precision,
         "frames_per_batch": job.frames_per_batch,
         "ceiling_frames_per_batch": best.frames_per_batch,
         "ceiling_precision": best.precision,
+        "ceiling_workers": best.workers,
+        "ceiling_threads": best.threads,
         "tried": tried,
         "process_start_s": process_start_s,
         "start_up_taken_off": job.start_up_taken_off,
@@ -159,17 +161,21 @@ class _Job:
     """`asr-kd label` on all shards, and on one utterance a worker."""
 
     def __init__(
-        self, args: argparse.Namespace, teacher: Path, shards: list[Shard], folder: Path, threads: int
+        self,
+        args: argparse.Namespace,
+        teacher: Path,
+        shards: list[Shard],
+        folder: Path,
+        workers: int,
+        threads: int,
     ) -> None:
         self.folder, self.out = folder, folder / "targets-0"
         self._shards = [str(shard.path) for shard in shards]
-        probe = one_utterance_each(shards, folder / "probe", args.workers)
+        probe = one_utterance_each(shards, folder / "probe", workers)
         self._probe = [str(tar) for tar in probe]
         self._probe_s = sum(open_shard(tar).seconds for tar in probe)
         self._options = ["--teacher", str(teacher), "--device", args.device, "--precision", args.precision]
-        self._options += ["--threads", str(threads)]
-        if args.workers > 1:
-            self._options += ["--workers", str(args.workers)]
+        self._options += ["--threads", str(threads), "--workers", str(workers)]
         if args.frames_per_batch is not None:
             self._options += ["--frames-per-batch", str(args.frames_per_batch)]
         parsed = self._parse(self._shards, self.out)
@@ -244,7 +250,12 @@ def describe(result: dict) -> list[str]:
         f"{result['utterances']} utterances, {result['rounds']} rounds",
     ]
     for name, key, how in (
-        ("ceiling", "ceiling_", f"{result['ceiling_frames_per_batch']} frames, {result['ceiling_precision']}"),
+        (
+            "ceiling",
+            "ceiling_",
+            f"{result['ceiling_frames_per_batch']} frames, {result['ceiling_precision']}, "
+            f"{result['ceiling_workers']} x {result['ceiling_threads']} threads",
+        ),
         ("job", "", f"{result['frames_per_batch']} frames, {result['precision']}"),
         ("plain", "plain_", "1 utterance, float32"),
     ):

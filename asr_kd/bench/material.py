@@ -11,7 +11,7 @@ from asr_kd.corpora.audio import SAMPLE_RATE
 from asr_kd.corpora.manifest import Utterance
 from asr_kd.frontend.fbank import FrontEndConfig
 from asr_kd.inventory.lexicon import SILENCE
-from asr_kd.inventory.senones import Inventory
+from asr_kd.inventory.senones import Senones
 from asr_kd.models.acoustic import AcousticModel, build_model
 from asr_kd.models.config import PRESETS
 from asr_kd.shards.reader import Shard
@@ -37,13 +37,13 @@ def random_teacher(preset: str, classes: int = PAPER_CLASSES) -> AcousticModel:
     return build_model(PRESETS[preset], made_up_inventory(classes), FrontEndConfig())
 
 
-def made_up_inventory(classes: int) -> Inventory:
+def made_up_inventory(classes: int) -> Senones:
     """An inventory of so many classes over phones that nobody speaks. ValueError for less than 3."""
     if classes < 3:
         raise ValueError(f"--classes {classes}: at least 3 are needed")
     silence_states = 1 if classes % 2 else 2
     phones = [SILENCE, *(f"P{number}" for number in range((classes - silence_states) // 2))]
-    return Inventory.monophone(phones, states=2, silence_states=silence_states)
+    return Senones.monophone(phones, states=2, silence_states=silence_states)
 
 
 def synthetic_shards(folder: Path, minutes: float, shard_seconds: float = SHARD_SECONDS, seed: int = 0) -> list[Path]:

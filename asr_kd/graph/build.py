@@ -22,8 +22,9 @@ from asr_kd.corpora.text import normalise
 from asr_kd.graph.classes import read_classes, with_classes
 from asr_kd.graph.hclg import decoding_graph
 from asr_kd.graph.ngram import BOS, EOS, read_arpa, train_ngram
+from asr_kd.inventory.inventory import Inventory
+from asr_kd.inventory.kinds import load_inventory, senones_of
 from asr_kd.inventory.lexicon import Lexicon
-from asr_kd.inventory.senones import Inventory
 
 LEXICON_FILE = "lexicon.txt"
 """Beside the graph: the pronunciations it was built from."""
@@ -99,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError("give either labelled text to train a language model on, or --arpa FILE")
     if args.arpa and args.classes:
         raise ValueError("--classes goes with text to train on: an --arpa model is taken as it is")
-    inventory = Inventory.load(args.inventory)
+    inventory = senones_of(load_inventory(args.inventory), args.inventory)
     lexicon = Lexicon.read(args.lexicon)
     arpa = args.arpa
     if not arpa:

@@ -16,7 +16,7 @@ import kaldilm
 
 from asr_kd.graph.lexicon_fst import Symbols, lexicon_fst
 from asr_kd.inventory.lexicon import Lexicon
-from asr_kd.inventory.senones import Inventory
+from asr_kd.inventory.senones import Senones
 
 CONTEXT_WIDTH, CENTRE = 3, 1
 
@@ -24,7 +24,7 @@ CONTEXT_WIDTH, CENTRE = 3, 1
 class TextGraphs:
     """Graphs of known word sequences, for forced alignment: all pronunciations, optional pauses."""
 
-    def __init__(self, inventory: Inventory, lexicon: Lexicon) -> None:
+    def __init__(self, inventory: Senones, lexicon: Lexicon) -> None:
         self.inventory = inventory
         self.symbols = Symbols(inventory, lexicon)
         self._lexicon, _ = lexicon_fst(lexicon, self.symbols, disambiguate=False)
@@ -43,7 +43,7 @@ class TextGraphs:
         return _senone_graph(phones, self.inventory, [], minimise=False)
 
 
-def decoding_graph(inventory: Inventory, lexicon: Lexicon, arpa: str | Path) -> tuple[kaldifst.StdVectorFst, list[str]]:
+def decoding_graph(inventory: Senones, lexicon: Lexicon, arpa: str | Path) -> tuple[kaldifst.StdVectorFst, list[str]]:
     """HCLG of an n-gram language model in ARPA form, and the words by number (0 is epsilon)."""
     symbols = Symbols(inventory, lexicon)
     grammar = _grammar(arpa, symbols)
@@ -83,7 +83,7 @@ def _quiet_stderr() -> Iterator[None]:
 
 
 def _senone_graph(
-    phones: kaldifst.StdVectorFst, inventory: Inventory, disambiguation: list[int], minimise: bool
+    phones: kaldifst.StdVectorFst, inventory: Senones, disambiguation: list[int], minimise: bool
 ) -> kaldifst.StdVectorFst:
     """Put phones in context and replace each by its HMM; `disambiguation` symbols become epsilon."""
     clg, windows = kaldifst.compose_context(disambiguation, CONTEXT_WIDTH, CENTRE, phones)

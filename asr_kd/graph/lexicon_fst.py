@@ -7,7 +7,7 @@ import kaldifst
 
 from asr_kd.graph.ngram import RESERVED
 from asr_kd.inventory.lexicon import Lexicon
-from asr_kd.inventory.senones import Inventory
+from asr_kd.inventory.senones import Senones
 
 SILENCE_PROBABILITY = 0.5
 """Chance of a pause before, between and after words (Kaldi's default)."""
@@ -16,7 +16,7 @@ SILENCE_PROBABILITY = 0.5
 class Symbols:
     """Numbers of phones, words and disambiguation symbols in transducers; 0 is epsilon everywhere."""
 
-    def __init__(self, inventory: Inventory, lexicon: Lexicon) -> None:
+    def __init__(self, inventory: Senones, lexicon: Lexicon) -> None:
         reserved = sorted(RESERVED & set(lexicon.words))
         if reserved:
             raise ValueError(f"lexicon: {reserved[0]} is a symbol of graphs and cannot be a word. Take it out.")

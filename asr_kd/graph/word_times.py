@@ -11,13 +11,13 @@ from itertools import pairwise
 import numpy as np
 
 from asr_kd.inventory.lexicon import Lexicon
-from asr_kd.inventory.senones import Inventory
+from asr_kd.inventory.senones import Senones
 
 
 class WordTimes:
     """Shares the phones of paths out among their words."""
 
-    def __init__(self, inventory: Inventory, lexicon: Lexicon) -> None:
+    def __init__(self, inventory: Senones, lexicon: Lexicon) -> None:
         self.inventory = inventory
         number = {phone: i for i, phone in enumerate(inventory.phones)}
         self._pronunciations = {

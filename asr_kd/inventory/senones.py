@@ -1,26 +1,26 @@
-"""The inventory: which classes a model's frames are scored over, and what each stands for."""
+"""Senones: the classes of an HMM, tied states of phones in context."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from asr_kd.core.files import fingerprint, read_json, write_json
+from asr_kd.inventory.inventory import Inventory
 from asr_kd.inventory.lexicon import SILENCE
 from asr_kd.inventory.tree import NO_PHONE, Tree, phone_tree
 
 
 @dataclass(frozen=True)
-class Inventory:
-    """Senones: tied states of phones in context, at the stacked frame shift.
+class Senones(Inventory):
+    """Tied states of phones in context, at the stacked frame shift.
 
     A phone has `states` HMM states left to right, silence `silence_states`.  With `skip` a phone may leave from any
     state, so that at 30 ms a frame a short phone passes in one frame.
     """
 
+    kind: ClassVar[str] = "senones"
     phones: tuple[str, ...]
     """Phone names; the first is silence."""
     trees: tuple[tuple, ...]
@@ -29,11 +29,8 @@ class Inventory:
     silence_states: int = 1
     skip: bool = True
     frame_shift_s: float = 0.030
-    kind: str = "senones"
 
     def __post_init__(self) -> None:
-        if self.kind != "senones":
-            raise ValueError(f"inventory kind is {self.kind}; this version knows: senones")
         if not self.phones or self.phones[0] != SILENCE:
             raise ValueError(f"inventory: the first phone is {self.phones[:1]}; it must be {SILENCE}")
         if len(self.phones) < 2 or len(set(self.phones)) < len(self.phones):
@@ -42,7 +39,7 @@ class Inventory:
             raise ValueError(f"inventory: {len(self.trees)} trees for {self.states} states; each state has one tree")
 
     @classmethod
-    def monophone(cls, phones: Sequence[str], states: int = 2, silence_states: int = 1, **other: Any) -> "Inventory":
+    def monophone(cls, phones: Sequence[str], states: int = 2, silence_states: int = 1, **other: Any) -> "Senones":
         """Without context: every phone has its own states."""
         trees = []
         spoken = list(range(1, len(phones)))
@@ -68,10 +65,6 @@ class Inventory:
         for position, tree in enumerate(self._trees):
             names += [f"s{position}.{node.leaf}" for node in tree.nodes if node.leaf >= 0]
         return tuple(names)
-
-    @cached_property
-    def fingerprint(self) -> str:
-        return fingerprint(self.to_dict())
 
     def senones(self, left: int, phone: int, right: int) -> tuple[int, ...]:
         """Class numbers of the states of `phone` between its neighbours (phone numbers, NO_PHONE at the edges)."""
@@ -105,39 +98,16 @@ class Inventory:
         }
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> "Inventory":
-        """ValueError when `data` is not an inventory's description."""
-        try:
-            trees = tuple(tuple((c, tuple(p), y, n, leaf) for c, p, y, n, leaf in tree) for tree in data["trees"])
-            return cls(
-                phones=tuple(data["phones"]),
-                trees=trees,
-                states=int(data["states"]),
-                silence_states=int(data["silence_states"]),
-                skip=bool(data["skip"]),
-                frame_shift_s=float(data["frame_shift_s"]),
-                kind=data["kind"],
-            )
-        except (KeyError, TypeError, ValueError) as e:
-            raise ValueError(f"not an inventory's description ({e!r}). Make one with `asr-kd align`.") from None
-
-    def save(self, path: str | Path) -> None:
-        write_json(path, self.to_dict() | {"fingerprint": self.fingerprint})
-
-    @classmethod
-    def load(cls, path: str | Path) -> "Inventory":
-        """Read `inventory.json`, or the folder that holds it. ValueError names the file."""
-        file = Path(path) / "inventory.json" if Path(path).is_dir() else Path(path)
-        data = read_json(file)
-        try:
-            inventory = cls.from_dict(data)
-        except ValueError as e:
-            raise ValueError(f"{file}: {e}") from None
-        if data.get("fingerprint") not in (None, inventory.fingerprint):
-            raise ValueError(
-                f"{file}: its fingerprint does not match what it holds. It was edited or cut; align again."
-            )
-        return inventory
+    def from_dict(cls, data: dict[str, Any]) -> "Senones":
+        """ValueError, KeyError or TypeError when `data` does not describe senones."""
+        return cls(
+            phones=tuple(data["phones"]),
+            trees=tuple(tuple((c, tuple(p), y, n, leaf) for c, p, y, n, leaf in tree) for tree in data["trees"]),
+            states=int(data["states"]),
+            silence_states=int(data["silence_states"]),
+            skip=bool(data["skip"]),
+            frame_shift_s=float(data["frame_shift_s"]),
+        )
 
 
-__all__ = ["NO_PHONE", "Inventory"]
+__all__ = ["NO_PHONE", "Senones"]

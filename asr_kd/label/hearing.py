@@ -25,7 +25,7 @@ from asr_kd.graph.build import Graph
 from asr_kd.graph.lattice import LatticeArcs, Passage
 from asr_kd.graph.word_posteriors import best_path
 from asr_kd.graph.word_times import WordTimes
-from asr_kd.inventory.senones import Inventory
+from asr_kd.inventory.senones import Senones
 
 LEAST = 1e-6
 """Smaller values count as this in a mean of logarithms."""
@@ -75,7 +75,7 @@ class Heard:
 class Listener:
     """Reads `Heard` off lattices of one graph."""
 
-    def __init__(self, graph: Graph, inventory: Inventory) -> None:
+    def __init__(self, graph: Graph, inventory: Senones) -> None:
         """ValueError when the graph was built by a version that did not keep its lexicon."""
         if graph.lexicon is None:
             raise ValueError(

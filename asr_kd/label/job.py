@@ -15,6 +15,7 @@ from asr_kd.core.runtime import device, precision_on, set_threads
 from asr_kd.core.storage import location, size
 from asr_kd.graph.build import load_graph
 from asr_kd.graph.scales import Scales
+from asr_kd.inventory.kinds import senones_of
 from asr_kd.label.encoding import MOST_CLASSES
 from asr_kd.label.lattices import LatticeConfig, LatticePosteriors
 from asr_kd.label.posteriors import Features, LabelConfig, ShardLabels
@@ -87,7 +88,9 @@ class Labeller:
             scales = Scales.load(Path(job.scales)) if job.scales else Scales()
             config = LatticeConfig(scales, job.graph_weight)
             log_prior_C = self.teacher.model.log_prior_C.cpu().numpy()
-            self.lattices = LatticePosteriors(graph, log_prior_C, config, inventory if job.decode else None)
+            self.lattices = LatticePosteriors(
+                graph, log_prior_C, config, senones_of(inventory, models[0]) if job.decode else None
+            )
         elif job.scales is not None or job.decode:
             raise ValueError(f"{'--decode' if job.decode else '--scales'}: only used with --graph")
         self.settings = describe(

@@ -96,7 +96,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="local: processes on this machine; ray: actors on a Ray cluster (extra `ray`)",
     )
     parser.add_argument("--address", help="with --engine ray: of the cluster (default: one of this machine alone)")
-    parser.add_argument("--workers", type=int, help="worker processes or actors (default: one a GPU here, or one)")
+    parser.add_argument(
+        "--workers", type=int, help="worker processes or actors (default: one a GPU or core here; with --threads one)"
+    )
     parser.add_argument(
         "--threads", type=int, help="CPU threads of one operation in a worker (default: its share of the cores)"
     )
@@ -160,7 +162,7 @@ def _label(
         return {}
     if records.claims_folder is None:  # machines that cannot tell each other what they work on begin at other places
         todo = random.Random(uuid.uuid4().int).sample(todo, len(todo))
-    workers = min(args.workers or workers_here(args.device), len(todo))
+    workers = min(args.workers or workers_here(args.device, args.threads), len(todo))
     if workers > 1 and job.threads is None and args.engine == "local":
         job = replace(job, threads=max(1, set_threads(None) // workers))
     pool = _pool(job, workers, args)

@@ -18,7 +18,7 @@ from typing import Protocol, TypeVar
 
 import torch
 
-from asr_kd.core.runtime import handle_signals_on_their_own_stack
+from asr_kd.core.runtime import handle_signals_on_their_own_stack, set_threads
 from asr_kd.label.job import LabelJob, Labeller, Outcome, Worker
 
 SHARDS_AHEAD = 3
@@ -26,6 +26,8 @@ SHARDS_AHEAD = 3
 PR_SET_PDEATHSIG = 1
 FORK_SERVER_S, LOOK_S = 10.0, 0.2
 """How long a fork server that was killed may take to be noticed and made anew, and how often that is looked at."""
+MEMORY_PER_WORKER = 2 << 30
+"""Bytes that a worker on a CPU may need with a large teacher."""
 MOST_STARTS = 3
 """Times that a worker process may end before it is ready to work."""
 
@@ -166,9 +168,18 @@ class ProcessPool:
             yield from (Outcome(shard, "failed", reason=reason) for shard in lost)
 
 
-def workers_here(device: str) -> int:
-    """How many workers this machine's devices suggest: one a GPU, or one that has all cores."""
-    return max(1, torch.cuda.device_count()) if device in ("auto", "cuda") else 1
+def workers_here(device: str, threads: int | None = None) -> int:
+    """How many workers this machine's devices suggest: one a GPU, or on CPUs one a core where memory allows it.
+
+    On CPUs, one large product on all cores leaves them waiting for each other between products (`asr-kd bench label`).
+    threads: of each worker, where given; then one worker has them.
+    """
+    if device != "cpu" and torch.cuda.is_available():
+        return torch.cuda.device_count() if device in ("auto", "cuda") else 1
+    if threads is not None:
+        return 1
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return max(1, min(set_threads(None), memory // MEMORY_PER_WORKER))
 
 
 def _work(job: LabelJob, pipe: Connection, environment: dict[str, str]) -> None:

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from asr_kd.core.config import to_dict
-from asr_kd.inventory.senones import Inventory
+from asr_kd.inventory.inventory import Inventory
 from asr_kd.label.encoding import FORMAT, Quantiser
 from asr_kd.label.selection import SelectionConfig
 from asr_kd.shards.reader import Shard

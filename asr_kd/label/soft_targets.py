@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from asr_kd.core.storage import Location, concurrently
-from asr_kd.inventory.senones import Inventory
+from asr_kd.inventory.inventory import Inventory
 from asr_kd.label.encoding import EncodedRows, Quantiser, check_format
 from asr_kd.label.sidecars import KIND, check_teacher
 from asr_kd.shards.reader import open_shard

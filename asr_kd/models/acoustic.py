@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from asr_kd.frontend.fbank import FrontEnd, FrontEndConfig
-from asr_kd.inventory.senones import Inventory
+from asr_kd.inventory.inventory import Inventory
 from asr_kd.models.config import ModelConfig
 from asr_kd.models.encoder import LstmEncoder
 

@@ -14,7 +14,7 @@ from asr_kd import __version__
 from asr_kd.core.config import load_config, to_dict
 from asr_kd.core.files import atomic_path
 from asr_kd.frontend.fbank import FrontEndConfig
-from asr_kd.inventory.senones import Inventory
+from asr_kd.inventory.kinds import inventory_from_dict
 from asr_kd.models.acoustic import AcousticModel, build_model
 from asr_kd.models.config import ModelConfig
 
@@ -56,7 +56,7 @@ def load_model(path: str | os.PathLike[str]) -> AcousticModel:
     try:
         model = build_model(
             load_config(ModelConfig, description["model"]),
-            Inventory.from_dict(description["inventory"]),
+            inventory_from_dict(description["inventory"]),
             load_config(FrontEndConfig, description["frontend"]),
         )
         model.load_state_dict(load_file(file))

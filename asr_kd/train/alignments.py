@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from asr_kd.core.storage import Location, name_of, parent
-from asr_kd.inventory.senones import Inventory
+from asr_kd.inventory.inventory import Inventory
+from asr_kd.inventory.kinds import load_inventory
 from asr_kd.shards.reader import Shard, open_shard
 from asr_kd.shards.sidecar import read_description, sidecar_path
 from asr_kd.train.targets import AlignmentTargets, FrameTargets
@@ -60,7 +61,7 @@ def find_inventory(folders: Sequence[Path]) -> Inventory:
     """The inventory in, or one above, the first folder of alignments. ValueError when there is none."""
     for path in (folders[0] / INVENTORY_FILE, folders[0].parent / INVENTORY_FILE):
         if path.is_file():
-            return Inventory.load(path)
+            return load_inventory(path)
     raise ValueError(
         f"{folders[0]}: neither it nor the folder above holds {INVENTORY_FILE}. Give a folder of `asr-kd align`."
     )

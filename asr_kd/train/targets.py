@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from asr_kd.core.storage import Location, location
-from asr_kd.inventory.senones import Inventory
+from asr_kd.inventory.inventory import Inventory
 from asr_kd.shards.reader import Shard
 from asr_kd.shards.sidecar import read_sidecar, sidecar_path
 

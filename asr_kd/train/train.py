@@ -21,7 +21,7 @@ from asr_kd.core.runtime import device, seed_everything, set_threads
 from asr_kd.core.storage import Location
 from asr_kd.frontend.augment import AugmentConfig
 from asr_kd.frontend.fbank import FrontEndConfig
-from asr_kd.inventory.senones import Inventory
+from asr_kd.inventory.inventory import Inventory
 from asr_kd.models.acoustic import AcousticModel, build_model
 from asr_kd.models.checkpoint import load_model, load_weights, read_description, save_model
 from asr_kd.models.config import model_config

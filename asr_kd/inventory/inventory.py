@@ -1,0 +1,50 @@
+"""The inventory: which classes a model's frames are scored over. What all kinds of them have in common."""
+
+from abc import ABC, abstractmethod
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+from asr_kd.core.files import fingerprint, write_json
+
+INVENTORY_FILE = "inventory.json"
+
+
+class Inventory(ABC):
+    """Classes of a frame, and what each stands for. Frozen; equal inventories have equal fingerprints.
+
+    A kind is one class in one file of this station, named in `kinds.KINDS`.
+    """
+
+    kind: ClassVar[str]
+    """Name in descriptions."""
+    frame_shift_s: float
+    """Seconds from one frame to the next."""
+
+    @property
+    @abstractmethod
+    def names(self) -> tuple[str, ...]:
+        """One name a class."""
+
+    @property
+    def size(self) -> int:
+        """C, the number of classes."""
+        return len(self.names)
+
+    @abstractmethod
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values that `kinds.inventory_from_dict` understands; `kind` is among them."""
+
+    @classmethod
+    @abstractmethod
+    def from_dict(cls, data: dict[str, Any]) -> "Inventory":
+        """The inventory of a description. KeyError, TypeError or ValueError when it is none of this kind."""
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the description, 64 hex digits."""
+        return fingerprint(self.to_dict())
+
+    def save(self, path: str | Path) -> None:
+        """Write `inventory.json`, atomically."""
+        write_json(path, self.to_dict() | {"fingerprint": self.fingerprint})

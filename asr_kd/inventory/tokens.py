@@ -1,0 +1,89 @@
+"""Tokens: the classes of a CTC model, which spells words in characters or pieces of words.
+
+Source: Graves et al., "Connectionist temporal classification" (2006).
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+from asr_kd.inventory.inventory import Inventory
+
+BLANK = "<blank>"
+"""The class of frames that say nothing new; always class 0."""
+SPACE = "▁"
+"""Stands before the first unit of each word (U+2581, as sentencepiece writes it)."""
+
+
+@dataclass(frozen=True)
+class Tokens(Inventory):
+    """Blank, and units that words are spelt with.
+
+    A word is spelt as the fewest units whose texts, one after the other, are SPACE + the word. With characters, SPACE
+    alone is a unit.
+    """
+
+    kind: ClassVar[str] = "tokens"
+    units: tuple[str, ...]
+    """Without the blank; unit u is class u + 1."""
+    frame_shift_s: float = 0.030
+
+    def __post_init__(self) -> None:
+        if not self.units or len(set(self.units)) < len(self.units) or BLANK in self.units or "" in self.units:
+            raise ValueError(f"tokens: {len(self.units)} units; at least one is needed, each once, none {BLANK} or ''")
+
+    @classmethod
+    def characters(cls, words: Iterable[str], **other: Any) -> "Tokens":
+        """SPACE and every character of the words, in order. ValueError when there are none."""
+        found = sorted({character for word in words for character in word})
+        return cls((SPACE, *found), **other)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The blank, then the units."""
+        return (BLANK, *self.units)
+
+    @cached_property
+    def _classes(self) -> dict[str, int]:
+        return {unit: number for number, unit in enumerate(self.units, 1)}
+
+    @cached_property
+    def _longest(self) -> int:
+        return max(map(len, self.units))
+
+    def spell(self, word: str) -> tuple[int, ...]:
+        """Classes of a word's units. ValueError when the units cannot spell it."""
+        text = SPACE + word
+        # best[n]: the fewest classes for the first n characters; the longest last unit where there are several ways
+        best: list[tuple[int, ...] | None] = [()]
+        for end in range(1, len(text) + 1):
+            ways = [
+                (*before, self._classes[text[start:end]])
+                for start in range(max(0, end - self._longest), end)
+                if (before := best[start]) is not None and text[start:end] in self._classes
+            ]
+            best.append(min(ways, key=len, default=None))
+        spelt = best[-1]
+        if spelt is None:
+            raise ValueError(f"{word}: cannot be spelt with these tokens ({', '.join(self.units[:8])}, ...)")
+        return spelt
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        """Classes of a normalised text, word after word. ValueError names a word that cannot be spelt."""
+        return tuple(number for word in text.split() for number in self.spell(word))
+
+    def decode(self, classes: Iterable[int]) -> str:
+        """The text of classes from which repetitions and blanks have been taken out."""
+        return " ".join("".join(self.names[c] for c in classes if c).replace(SPACE, " ").split())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return {"kind": self.kind, "units": list(self.units), "frame_shift_s": self.frame_shift_s}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> "Tokens":
+        """ValueError, KeyError or TypeError when `data` does not describe tokens."""
+        if not all(isinstance(unit, str) for unit in data["units"]):
+            raise ValueError("units are not all text")
+        return cls(tuple(data["units"]), float(data["frame_shift_s"]))
