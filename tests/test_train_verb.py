@@ -44,6 +44,8 @@ def test_a_model_comes_out_that_knows_its_inventory_and_priors(tone_shards, alig
         "dev_loss",
         "dev_frame_accuracy",
         "lr",
+        "terms",
+        "gradients",
         "hours_per_second",
         "seconds",
     }

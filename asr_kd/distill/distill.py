@@ -114,7 +114,12 @@ def run(args: argparse.Namespace) -> int:
     targets = SoftTargets(args.targets, inventory, wanted, hard=args.hard, k=args.k)
     only = None if args.only is None else OnlyList.read(args.only)
     unlabelled = Stream(
-        "unlabelled", find_shards(*args.unlabelled), targets, config.augment, only.ids if only else None
+        "unlabelled",
+        find_shards(*args.unlabelled),
+        targets,
+        config.augment,
+        truth=False,
+        only=only.ids if only else None,
     )
     teacher = targets.check(unlabelled.shards)
     schedule = list(sub_epochs(config.schedule, unlabelled, labelled))

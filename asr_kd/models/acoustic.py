@@ -1,5 +1,7 @@
 """The acoustic model: normalisation, encoder and classes, with what it needs to be understood elsewhere."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
@@ -9,6 +11,15 @@ from asr_kd.models.config import ModelConfig
 from asr_kd.models.encoder import LstmEncoder
 
 STD_FLOOR = 1e-3  # a feature that never changes must not divide by zero
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What a model made of a batch."""
+
+    logits_BTC: Tensor
+    layers: dict[str, Tensor]
+    """(B, T, width) by name, see `AcousticModel.layer_widths`; frames behind an utterance's end are undefined."""
 
 
 class AcousticModel(nn.Module):
@@ -38,9 +49,22 @@ class AcousticModel(nn.Module):
         x_BTF: the front end's output, not normalised.  An utterance's logits do not depend on who shares its batch.
         Output t answers for frame t: a look-ahead is inside the encoder.
         """
+        return self.output(self.encoder(self._normalised(x_BTF, frames_B), frames_B))
+
+    def trace(self, x_BTF: Tensor, frames_B: Tensor) -> Trace:
+        """What `forward` gives and every layer on the way, for those who learn from more than the answer."""
+        layers: list[Tensor] = []
+        hidden_BTH = self.encoder(self._normalised(x_BTF, frames_B), frames_B, layers)
+        return Trace(self.output(hidden_BTH), dict(zip(self.layer_widths, layers, strict=True)))
+
+    def _normalised(self, x_BTF: Tensor, frames_B: Tensor) -> Tensor:
         inside_BT1 = (torch.arange(x_BTF.shape[1], device=x_BTF.device) < frames_B.to(x_BTF.device)[:, None])[..., None]
-        x_BTF = torch.where(inside_BT1, (x_BTF - self.feature_mean_F) / self.feature_std_F, 0)
-        return self.output(self.encoder(x_BTF, frames_B))
+        return torch.where(inside_BT1, (x_BTF - self.feature_mean_F) / self.feature_std_F, 0)
+
+    @property
+    def layer_widths(self) -> dict[str, int]:
+        """Name of each layer of the encoder, from the first on, and the values in one of its frames."""
+        return {f"layer{number}": width for number, width in enumerate(self.encoder.widths)}
 
     def set_normalisation(self, mean_F: Tensor, std_F: Tensor) -> None:
         """Normalise features by this mean and standard deviation from now on."""

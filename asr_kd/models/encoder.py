@@ -45,12 +45,15 @@ class LstmEncoder(nn.Module):
             self.lookaheads.append(LookAhead(self.width, share) if share else nn.Identity())
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x_BTF: Tensor, frames_B: Tensor) -> Tensor:
+    def forward(self, x_BTF: Tensor, frames_B: Tensor, layers: list[Tensor] | None = None) -> Tensor:
         """Hidden layer of each frame, (B, T, width). x_BTF: zeros behind `frames_B`. Frames there are undefined.
 
         Output t has seen inputs up to t + lookahead; behind the end of an utterance it sees zeros.
+        layers: is given the output of every layer before dropout, (B, T, width of the layer).
         """
         frames_B = frames_B.to(x_BTF.device)
+        if layers is not None:
+            return self._forward(x_BTF, frames_B, None, layers)
         if torch.is_grad_enabled() or x_BTF.device.type != "cpu" or len(x_BTF) == 1:
             return self._forward(x_BTF, frames_B, None)
         falling_B, order_B = frames_B.sort(descending=True, stable=True)
@@ -59,7 +62,14 @@ class LstmEncoder(nn.Module):
             return self._forward(x_BTF, frames_B, trimmed)
         return self._forward(x_BTF[order_B], falling_B, trimmed)[order_B.argsort()]
 
-    def _forward(self, x_BTF: Tensor, frames_B: Tensor, trimmed: list[Stretch] | None) -> Tensor:
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Values in an output frame of each layer."""
+        return tuple(layer.width for layer in self.layers)  # type: ignore[misc]
+
+    def _forward(
+        self, x_BTF: Tensor, frames_B: Tensor, trimmed: list[Stretch] | None, layers: list[Tensor] | None = None
+    ) -> Tensor:
         x_TBF = x_BTF.transpose(0, 1).contiguous()
         reversal_TB = reversal(frames_B, x_TBF.shape[0])
         heard_TB1 = (torch.arange(x_TBF.shape[0], device=x_TBF.device)[:, None] < frames_B).unsqueeze(-1)
@@ -67,6 +77,8 @@ class LstmEncoder(nn.Module):
             x_TBF = layer(x_TBF, reversal_TB, trimmed)
             if isinstance(lookahead, LookAhead):
                 x_TBF = lookahead(x_TBF * heard_TB1)
+            if layers is not None:
+                layers.append(x_TBF.transpose(0, 1))
             x_TBF = self.dropout(x_TBF)
         return x_TBF.transpose(0, 1)
 

@@ -50,6 +50,10 @@ class Batch:
     set_aside: list[str]
     """Ids of planned utterances without targets or with damaged audio."""
     spec: BatchSpec
+    truth: bool = True
+    """Whether the targets are ground truth, not a teacher's."""
+    teacher_x_BTF: Tensor | None = None
+    """The output of a listening teacher's front end, without the masks that the model has to do with."""
 
     def to(self, device: torch.device) -> "Batch":
         """The same with its tensors on `device`."""
@@ -66,14 +70,15 @@ def batches(
     start_batch: int = 0,
     workers: int = 0,
     endless: bool = True,
+    teacher: FrontEndConfig | None = None,
 ) -> Iterator[Batch]:
     """The batches of a plan from batch `start_batch` of `epoch` on; `endless` goes on with the next epochs.
 
-    workers: processes that prepare batches; 0 prepares them here.
+    workers: processes that prepare batches; 0 prepares them here.  teacher: front end of a teacher that listens.
     ValueError when shards or targets are missing, broken, or do not belong together.
     """
     loader = DataLoader(
-        _Maker(replace(plan.stream, only=None), frontend),  # rows are planned: no worker needs a list of ids
+        _Maker(replace(plan.stream, only=None), frontend, teacher),  # rows are planned: no worker needs a list of ids
         batch_size=None,
         sampler=plan.epochs(epoch, start_batch) if endless else plan.epoch(epoch),  # type: ignore[arg-type]
         num_workers=workers,
@@ -96,8 +101,9 @@ def _start_worker(number: int) -> None:
 class _Maker(Dataset):
     """Makes the batch of a spec. A user's mistake comes back as a value: a worker's traceback would bury its line."""
 
-    def __init__(self, stream: Stream, frontend: FrontEndConfig) -> None:
+    def __init__(self, stream: Stream, frontend: FrontEndConfig, teacher: FrontEndConfig | None = None) -> None:
         self.stream = stream
+        self.teacher = None if teacher is None else FrontEnd(teacher)
         self.frontend = FrontEnd(frontend)
         self.augment = Augment(stream.augment, frontend)
         self.shards = OpenShards()
@@ -130,14 +136,31 @@ class _Maker(Dataset):
             ids.append(shard.entries[row].id)
             waves.append(wave)
             targets.append(target)
+        heard_BTF = None
         if waves:
             waves, speed = self.augment.waves(waves, rng)
-            x_BTF, frames_B = self.frontend(*pad_waves(waves))
+            wave_BN, samples_B = pad_waves(waves)
+            x_BTF, frames_B = self.frontend(wave_BN, samples_B)
+            if self.teacher is not None:
+                heard_BTF = (
+                    x_BTF if self.teacher.config == self.frontend.config else self.teacher(wave_BN, samples_B)[0]
+                )
             x_BTF = self.augment.features(x_BTF, frames_B, rng)
         else:
             x_BTF, frames_B, speed = torch.zeros(0, 0, self.frontend.dim), torch.zeros(0, dtype=torch.int64), 1.0
         padded = pad_targets(targets, frames_B.tolist(), x_BTF.shape[1], speed)
-        return Batch(x_BTF, frames_B, *padded, self.stream.name, spec.seconds, ids, set_aside, spec)
+        return Batch(
+            x_BTF,
+            frames_B,
+            *padded,
+            stream=self.stream.name,
+            seconds=spec.seconds,
+            utterances=ids,
+            set_aside=set_aside,
+            spec=spec,
+            truth=self.stream.truth,
+            teacher_x_BTF=heard_BTF,
+        )
 
     def _audio(self, shard: Shard, row: int) -> np.ndarray | None:
         """The samples, or None when they are damaged or make no frame."""

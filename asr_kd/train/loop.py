@@ -19,8 +19,8 @@ from asr_kd.models.acoustic import AcousticModel
 from asr_kd.models.checkpoint import save_model
 from asr_kd.train.config import TrainConfig
 from asr_kd.train.data import Batch, Stream, batches
-from asr_kd.train.losses import mean_loss
 from asr_kd.train.metrics import METRICS_FILE, Metrics
+from asr_kd.train.objective import FrameObjective, Objective
 from asr_kd.train.optim import adamw, averaged, learning_rate
 from asr_kd.train.plan import BatchPlan
 from asr_kd.train.signals import StopRequest
@@ -58,16 +58,19 @@ def fit(
     config: TrainConfig,
     out: Path,
     resume: bool = True,
+    objective: Objective | None = None,
 ) -> FitResult:
     """Train `model` and keep the weights that are best on `dev` in OUT/model.safetensors.
 
     schedule: sub-epochs, each a stream and how much of it (1.0 is a pass); a stream goes on where its last sub-epoch
     ended.  After each, held-out loss and accuracy are measured and a line is added to OUT/metrics.jsonl.
+    objective: what is minimised; None is the batches' own targets.
     resume: go on from OUT/state.pt, bit for bit as if the run had never stopped; False begins anew.
     KeyboardInterrupt, the state saved, after SIGINT or SIGTERM.
     ValueError when OUT belongs to a run with other settings, or data is missing or broken.
     """
-    return _Run(model, list(schedule), dev, config, Path(out), resume).run()
+    objective = FrameObjective(config.loss) if objective is None else objective
+    return _Run(model, list(schedule), dev, config, Path(out), resume, objective).run()
 
 
 class _Run:
@@ -81,12 +84,15 @@ class _Run:
         config: TrainConfig,
         out: Path,
         resume: bool,
+        objective: Objective,
     ) -> None:
         self.config, self.out, self.schedule = config, out, schedule
         self.device = runtime.device(config.device)
         self.precision = precision_on(self.device, config.precision)
         self.model = model.to(self.device)
-        self.optimizer = adamw(self.model, config.optim)
+        self.objective = objective.to(self.device)
+        self.trained = [*self.model.parameters(), *self.objective.parameters()]
+        self.optimizer = adamw(self.trained, config.optim)
         self.average = averaged(self.model, config.ema_decay) if config.ema_decay else None
         shift = model.inventory.frame_shift_s
         plan_of = lambda stream, shuffle: BatchPlan(stream, config.frames_per_batch, config.seed, shift, shuffle)
@@ -121,7 +127,9 @@ class _Run:
                     result = self._test()
                     self._clock(started)
                     metrics.add(self._line(stream, result))
+                    self.objective.after_sub_epoch(self.model)
                     state.sub_epoch += 1
+                    state.terms, state.gradients = {}, {}
                     state.loss_sum, state.frames, state.sub_audio_seconds, state.sub_wall_seconds = 0.0, 0, 0.0, 0.0
                     state.stopped_early = self._is_done(result)
                     state.finished = state.stopped_early or state.sub_epoch == len(self.schedule)
@@ -168,29 +176,41 @@ class _Run:
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         torch.manual_seed(_step_seed(config.seed, state.step))  # dropout: no state to save, the same after a resume
-        loss = self._loss(batch)
+        terms = self._terms(batch)
+        loss = torch.stack(list(terms.values())).sum()
         value = float(loss.detach())
         if not np.isfinite(value):
             raise ValueError(
                 f"{self.out}: the loss is {value} at step {state.step} ({batch.stream}: {batch.utterances[0]} ...). "
                 "Look at those targets, or lower train.optim.lr and begin anew with --restart."
             )
+        self._report(terms)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.optim.clip)
+        torch.nn.utils.clip_grad_norm_(self.trained, config.optim.clip)
         self.optimizer.step()
+        self.objective.after_step(self.model)
         if self.average is not None:
             self.average.update_parameters(self.model)
         state.step += 1
         return value
 
-    def _loss(self, batch: Batch) -> Tensor:
-        """What is minimised on a batch, nats per frame."""
+    def _terms(self, batch: Batch) -> dict[str, Tensor]:
+        """What is minimised on a batch, by name."""
         with runtime.autocast(self.device, self.precision):
-            logits_BTC = self.model(batch.x_BTF, batch.frames_B)
-        return mean_loss(
-            logits_BTC, batch.frames_B, batch.ids_BTK, batch.log_p_BTK, batch.log_tail_BT, self.config.loss
-        )
+            return self.objective.terms(self.model, batch)
+
+    def _report(self, terms: dict[str, Tensor]) -> None:
+        """Note each term's value and, where it first meets others in a sub-epoch, how hard it pulls at the model."""
+        if len(terms) > 1 and not terms.keys() <= self.state.gradients.keys():
+            weights = [p for p in self.model.parameters() if p.requires_grad]
+            for name, term in terms.items():
+                pulls = torch.autograd.grad(term, weights, retain_graph=True, allow_unused=True)
+                squares = [pull.float().square().sum() for pull in pulls if pull is not None]
+                self.state.gradients[name] = float(torch.stack(squares).sum().sqrt()) if squares else 0.0
+        for name, term in terms.items():
+            total, count = self.state.terms.get(name, (0.0, 0))
+            self.state.terms[name] = (total + float(term.detach()), count + 1)
 
     def _test(self) -> DevResult:
         """Measure the weights as they would be kept; keep them if they are the best so far."""
@@ -203,6 +223,7 @@ class _Run:
             state.best, state.best_step, state.without_gain = value, state.step, 0
             state.best_dev_loss, state.best_dev_frame_accuracy = result.loss, result.frame_accuracy
             save_model(self.out, model, {"step": state.step, **asdict(result)})
+            self.objective.keep(self.out)
         else:
             state.without_gain += 1
         return result
@@ -234,6 +255,8 @@ class _Run:
             "epoch": state.sub_epoch + 1,
             "stream": stream.name,
             "loss": state.loss_sum / max(state.frames, 1),
+            "terms": {name: total / count for name, (total, count) in state.terms.items()},
+            "gradients": state.gradients,
             "dev_loss": result.loss,
             "dev_frame_accuracy": result.frame_accuracy,
             "lr": learning_rate(self.config.optim, self._progress(), state.lr_factor),
@@ -261,7 +284,8 @@ class _Run:
         if name not in self.opened:
             at = self.state.positions[name]
             frontend, workers = self.model.frontend, self.config.workers
-            self.opened[name] = batches(self.plans[name], frontend, at.epoch, at.batch, workers)
+            heard = self.objective.teacher_frontend
+            self.opened[name] = batches(self.plans[name], frontend, at.epoch, at.batch, workers, teacher=heard)
         return self.opened[name]
 
     def _identity(self, schedule: list[tuple[Stream, float]]) -> dict[str, Any]:
@@ -274,6 +298,7 @@ class _Run:
             "inventory": self.model.inventory.fingerprint,
             "frontend": to_dict(self.model.frontend),
             "train": train,
+            **self.objective.identity(),
             "schedule": fingerprint([(stream.name, part) for stream, part in schedule]),
             "streams": {
                 plan.stream.name: {
@@ -287,6 +312,8 @@ class _Run:
 
     def _parts(self) -> dict[str, Any]:
         parts = {"model": self.model, "optimizer": self.optimizer}
+        if self.objective.state_dict():
+            parts["objective"] = self.objective
         return parts if self.average is None else parts | {"average": self.average}
 
     def _save(self) -> None:

@@ -1,6 +1,7 @@
 """Optimiser, learning rate and the running average of the weights."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -12,9 +13,8 @@ from asr_kd.train.config import OptimConfig
 Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
-def adamw(model: nn.Module, config: OptimConfig) -> AdamW:
+def adamw(parameters: Sequence[nn.Parameter], config: OptimConfig) -> AdamW:
     """AdamW that decays matrices but not biases."""
-    parameters = list(model.parameters())
     groups = [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},

@@ -25,6 +25,8 @@ class Stream:
     shards: list[Location]
     targets: TargetSource
     augment: AugmentConfig = field(default_factory=AugmentConfig)
+    truth: bool = True
+    """Whether its targets are ground truth, not a teacher's."""
     only: frozenset[str] | None = None
     """Ids of the utterances that belong to it; None takes all of the shards."""
 

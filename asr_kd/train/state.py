@@ -11,7 +11,7 @@ import torch
 from asr_kd.core.files import atomic_path
 
 STATE_FILE = "state.pt"
-STATE_VERSION = 1
+STATE_VERSION = 2
 
 
 @dataclass
@@ -41,6 +41,10 @@ class RunState:
     loss_sum: float = 0.0
     """Of the frames in the sub-epoch under way."""
     frames: int = 0
+    terms: dict[str, tuple[float, int]] = field(default_factory=dict)
+    """Of each term of the loss in the sub-epoch under way, the sum over batches and how many had it."""
+    gradients: dict[str, float] = field(default_factory=dict)
+    """Norm of each term's gradient at the model's weights, taken once a sub-epoch where there are several terms."""
     sub_audio_seconds: float = 0.0
     sub_wall_seconds: float = 0.0
     set_aside: int = 0

@@ -1,0 +1,53 @@
+"""What a run minimises: the interface between the training loop and whatever teaches the model."""
+
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from asr_kd.frontend.fbank import FrontEndConfig
+from asr_kd.models.acoustic import AcousticModel
+from asr_kd.train.data import Batch
+from asr_kd.train.losses import LossConfig, mean_loss
+
+
+class Objective(nn.Module):
+    """Named terms whose sum is minimised, and what they need besides the model.
+
+    Parameters of the objective are trained with the model's and saved in the run's state, not in the model. What is
+    rebuilt from its own file, such as a fixed teacher, is kept out of the modules.
+    """
+
+    teacher_frontend: FrontEndConfig | None = None
+    """Batches also bring the features of this front end, unmasked, for a teacher that listens."""
+
+    def terms(self, model: AcousticModel, batch: Batch) -> dict[str, Tensor]:
+        """Weighted terms of a batch by name, each a scalar in nats per frame (or without unit). Not empty."""
+        raise NotImplementedError
+
+    def after_step(self, model: AcousticModel) -> None:
+        """Called when the weights have been updated."""
+
+    def after_sub_epoch(self, model: AcousticModel) -> None:
+        """Called when a sub-epoch has ended and was tested; `model` has the weights that training goes on with."""
+
+    def keep(self, out: Path) -> None:
+        """Called when the model has been kept in `out` as the best so far: keep what belongs to it."""
+
+    def identity(self) -> dict[str, Any]:
+        """JSON values that must be the same for a run to go on."""
+        return {}
+
+
+class FrameObjective(Objective):
+    """The targets that batches carry, hard or soft: one term."""
+
+    def __init__(self, config: LossConfig) -> None:
+        super().__init__()
+        self.config = config
+
+    def terms(self, model: AcousticModel, batch: Batch) -> dict[str, Tensor]:
+        """`mean_loss` of the batch under the name of its stream."""
+        logits_BTC = model(batch.x_BTF, batch.frames_B)
+        targets = batch.ids_BTK, batch.log_p_BTK, batch.log_tail_BT
+        return {batch.stream: mean_loss(logits_BTC, batch.frames_B, *targets, self.config)}
