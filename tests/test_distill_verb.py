@@ -63,12 +63,12 @@ def given(tone_shards, tmp_path_factory):
     return root
 
 
-def distill(given, tars, out, *more, **other):
+def distill(given, tars, out, *more, settings=(), **other):
     folders = {"targets": given / "targets", "alignments": given / "aligned"} | other
     arguments = ["distill", "--unlabelled", *tars[:2], "--labelled", tars[2], "--dev", tars[2], "--out", out]
     for name, folder in folders.items():
-        arguments += [f"--{name}", folder]
-    return main([*map(str, arguments), "--threads", "1", *more, "--set", *SETTINGS])
+        arguments += [] if folder is None else [f"--{name}", folder]
+    return main([*map(str, arguments), "--threads", "1", *more, "--set", *SETTINGS, *settings])
 
 
 def metrics(out):
@@ -99,6 +99,32 @@ def test_a_student_moves_towards_its_teacher_in_the_declared_order(given, tone_s
 def test_each_form_of_target_trains(given, tone_shards, tmp_path, option):
     assert distill(given, tone_shards, tmp_path, *option) == 0
     assert np.isfinite([line["loss"] for line in metrics(tmp_path)]).all()
+
+
+SUM = "knowledge=[{kind: response}, {kind: hidden, weight: 0.1}, {kind: deeper, layers: [layer0]}]"
+
+
+def test_a_sum_of_knowledge_trains_with_a_teacher_that_listens(given, tone_shards, tmp_path):
+    more = [SUM, "model.layers=2"]
+    assert distill(given, tone_shards, tmp_path, "--teacher", str(given / "teacher"), settings=more) == 0
+    unlabelled, _, labelled = metrics(tmp_path)[:3]
+    assert unlabelled["terms"].keys() == {"response", "hidden", "deeper"}
+    assert labelled["terms"].keys() == {"truth", "hidden", "deeper"}  # the stored response is of unlabelled audio
+
+
+def test_without_stored_targets_the_teacher_listens(given, tone_shards, tmp_path, capsys):
+    assert distill(given, tone_shards, tmp_path / "out", "--teacher", str(given / "teacher"), targets=None) == 0
+    assert metrics(tmp_path / "out")[0]["terms"].keys() == {"response"}
+    assert distill(given, tone_shards, tmp_path / "none", targets=None) == 2
+    assert "give the teacher that listens with --teacher" in capsys.readouterr().err
+    assert distill(given, tone_shards, tmp_path / "none", "--hard", targets=None) == 2
+    assert "--hard and --k: only used with --targets" in capsys.readouterr().err
+
+
+def test_a_mode_is_an_option(given, tone_shards, tmp_path):
+    for mode in ("online", "average"):
+        assert distill(given, tone_shards, tmp_path / mode, "--mode", mode, targets=None) == 0
+    assert load_model(tmp_path / "online" / "peer").config.hidden == 24
 
 
 def test_a_dry_run_checks_everything_and_writes_nothing(given, tone_shards, tmp_path, capsys):

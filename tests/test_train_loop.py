@@ -148,9 +148,7 @@ def test_training_learns_and_keeps_the_best_weights_with_their_normalisation(str
     result = fit(model, [(labelled, 5.0)] * 6, dev, replace(CONFIG, ema_decay=0.9), tmp_path)
     assert result.dev_frame_accuracy > 0.8
     best = load_model(tmp_path)
-    measured = evaluate(
-        best, batches(BatchPlan(dev, 150, 0, shuffle=False), best.frontend, endless=False), CONFIG.loss, "float32"
-    )
+    measured = evaluate(best, batches(BatchPlan(dev, 150, 0, shuffle=False), best.frontend, endless=False), "float32")
     assert measured.loss == pytest.approx(result.dev_loss, rel=1e-5)
     prior_C = log_priors(best, labelled, 0, "float32").exp()
     assert prior_C.sum().item() == pytest.approx(1)

@@ -119,7 +119,6 @@ def test_temperature_and_soft_options_leave_hard_targets_alone():
     hard = (states, torch.zeros(1, 4, 1), torch.full((1, 4), NEG_INF))
     plain = frame_losses(logits, *hard, LossConfig())
     torch.testing.assert_close(frame_losses(logits, *hard, LossConfig(temperature=5.0, tail="renormalise")), plain)
-    torch.testing.assert_close(frame_losses(logits, *hard, LossConfig(hard_weight=0.25)), plain / 4)
 
 
 def test_mean_is_over_real_frames_only():
@@ -143,5 +142,3 @@ def test_a_student_trained_on_top_k_with_tail_reaches_the_kept_posteriors():
 def test_wrong_settings_are_refused_by_name():
     with pytest.raises(ValueError, match=r"loss\.temperature"):
         LossConfig(temperature=0)
-    with pytest.raises(ValueError, match=r"loss\.hard_weight"):
-        LossConfig(hard_weight=-1)

@@ -1,4 +1,8 @@
-"""The student learns the teacher's soft targets on unlabelled shards and, between them, alignments on labelled ones.
+"""The student learns from a teacher on unlabelled shards and, between them, alignments on labelled ones.
+
+By default it learns the posteriors that `asr-kd label` stored. Its config can name any kinds of knowledge instead, and
+--mode who else teaches: offline (--teacher listens where a kind of knowledge needs it, or without --targets), online (a
+model trained beside it, from scratch or from --teacher), average or snapshot (the student's own past).
 
 The weights that are best on the held-out data end up in OUT/model.safetensors. The same command goes on where it was
 stopped.
@@ -6,6 +10,8 @@ stopped.
   asr-kd distill --unlabelled exp/shards/unlabelled --targets exp/targets \\
       --labelled exp/shards/labelled --alignments exp/aligned --dev exp/shards/dev --out exp/student \\
       --set model.preset=student-tiny schedule.epochs=10
+  asr-kd distill ... --teacher exp/teacher \
+      --set 'knowledge=[{kind: response}, {kind: hidden, weight: 0.3, layers: {layer1: layer2}}]'
 """
 
 import argparse
@@ -19,8 +25,11 @@ from asr_kd.core.files import read_json, write_json
 from asr_kd.core.progress import SECONDS_PER_HOUR
 from asr_kd.core.runtime import device, seed_everything, set_threads
 from asr_kd.core.storage import location
+from asr_kd.distill.companions.kinds import COMPANIONS
+from asr_kd.distill.objective import DistillObjective, companion_of, listens, parse
 from asr_kd.distill.only import OnlyList
 from asr_kd.distill.schedule import ScheduleConfig, sub_epochs
+from asr_kd.distill.untaught import Untaught
 from asr_kd.frontend.augment import AugmentConfig
 from asr_kd.frontend.fbank import FrontEndConfig
 from asr_kd.label.soft_targets import SoftTargets
@@ -57,11 +66,28 @@ class DistillConfig:
     augment: AugmentConfig = field(default_factory=_three_speeds)
     """Of the unlabelled audio: the student hears it changed, the teacher heard it as it is."""
     labelled_augment: AugmentConfig = field(default_factory=_three_speeds)
+    knowledge: tuple[dict[str, Any], ...] = ()
+    """What is learned: a list of `{kind: NAME, weight: 1, ...}` with the kind's own options (distill/knowledge). Empty
+    is the response of the teacher, or in another mode of whoever listens."""
+    truth: float = 1.0
+    """Weight of the labelled data's ground truth."""
+    mode: str = "offline"
+    """Who teaches: offline, online, average or snapshot (distill/companions)."""
+    companion: dict[str, Any] = field(default_factory=dict)
+    """Options of the mode."""
     train: TrainConfig = field(default_factory=TrainConfig)
-    """Optimiser and the rest; `train.loss` has the temperature and what becomes of the tail."""
 
     def __post_init__(self) -> None:
         model_config(self.model)
+        if self.truth < 0:
+            raise ValueError(f"truth is {self.truth}; it must not be negative")
+        if self.mode not in COMPANIONS:
+            raise ValueError(f"mode is {self.mode}; known: {', '.join(COMPANIONS)}")
+        if not self.knowledge:
+            source = "auto" if self.mode == "offline" else "companion"
+            object.__setattr__(self, "knowledge", ({"kind": "response", "source": source},))
+        for entry in self.knowledge:
+            parse(entry)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -69,7 +95,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     shards: dict[str, Any] = {"nargs": "+", "type": location, "required": True, "metavar": "SHARDS"}
     parser.add_argument("--unlabelled", **shards, help="shards that the teacher labelled")
     parser.add_argument(
-        "--targets", type=location, required=True, metavar="DIR", help="their soft targets, by `asr-kd label`"
+        "--targets",
+        type=location,
+        metavar="DIR",
+        help="their soft targets, by `asr-kd label`; without, whoever listens teaches",
     )
     parser.add_argument(
         "--only", type=Path, metavar="LIST", help="learn from these unlabelled utterances, by `asr-kd select`"
@@ -94,12 +123,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         type=Path,
         metavar="MODEL",
-        help="refuse soft targets that were not made by this model, or these",
+        help="the teacher, or several that answer as one: refuses soft targets by others, and listens where asked to",
     )
     parser.add_argument("--hard", action="store_true", help="learn the teacher's arg-max instead of its posteriors")
     parser.add_argument("--k", type=int, help="use only the k likeliest stored classes, the rest joins the tail")
-    parser.add_argument("--temperature", type=float, help="train.loss.temperature")
-    parser.add_argument("--tail", choices=("tail", "renormalise"), help="train.loss.tail")
+    parser.add_argument("--temperature", type=float, help="of the response")
+    parser.add_argument("--mode", choices=tuple(COMPANIONS), help="who teaches")
+    parser.add_argument("--tail", choices=("tail", "renormalise"), help="what becomes of mass that was not stored")
     add_run_arguments(parser)
 
 
@@ -111,7 +141,11 @@ def run(args: argparse.Namespace) -> int:
     labelled = labelled_stream("labelled", args.labelled, args.alignments, inventory, config.labelled_augment)
     dev = labelled_stream("dev", args.dev, args.dev_alignments or args.alignments, inventory, AugmentConfig())
     wanted = None if args.teacher is None else models_fingerprint(args.teacher)
-    targets = SoftTargets(args.targets, inventory, wanted, hard=args.hard, k=args.k)
+    targets: SoftTargets | Untaught = Untaught(config.frontend)
+    if args.targets is not None:
+        targets = SoftTargets(args.targets, inventory, wanted, hard=args.hard, k=args.k)
+    elif args.hard or args.k is not None:
+        raise ValueError("--hard and --k: only used with --targets")
     only = None if args.only is None else OnlyList.read(args.only)
     unlabelled = Stream(
         "unlabelled",
@@ -121,13 +155,18 @@ def run(args: argparse.Namespace) -> int:
         truth=False,
         only=only.ids if only else None,
     )
-    teacher = targets.check(unlabelled.shards)
+    teacher = targets.check(unlabelled.shards) if isinstance(targets, SoftTargets) else wanted
     schedule = list(sub_epochs(config.schedule, unlabelled, labelled))
     plan = BatchPlan(unlabelled, config.train.frames_per_batch, config.train.seed)
     if only:
         only.check(plan.missing)
     seed_everything(config.train.seed)
     model = build_model(model_config(config.model), inventory, config.frontend)
+    stored = args.targets is not None
+    companion = None
+    if config.mode != "offline" or listens(config.knowledge, stored):
+        companion = companion_of(config.mode, config.companion, model, args.teacher or ())
+    objective = DistillObjective(model, config.knowledge, config.truth, companion, stored)
     _say(
         f"{model.parameter_count / 1e6:.2f}M parameters, {inventory.size} classes; "
         f"{_hours(plan)} unlabelled, "
@@ -144,8 +183,10 @@ def run(args: argparse.Namespace) -> int:
         _check_record(args.out, record)
     else:
         begin(model, labelled, config.train, args.init)
+        if companion is not None:
+            companion.begin(labelled, config.train)
         write_json(args.out / RECORD_FILE, record)
-    result = fit(model, schedule, dev, config.train, args.out, resume=not args.restart)
+    result = fit(model, schedule, dev, config.train, args.out, not args.restart, objective)
     add_priors(args.out, labelled, config.train)
     _say(summary(result, args.out))
     return 0
@@ -153,10 +194,14 @@ def run(args: argparse.Namespace) -> int:
 
 def _config(args: argparse.Namespace) -> DistillConfig:
     """The config file with what the command line changes."""
-    loss = {k: v for k in ("temperature", "tail") if (v := getattr(args, k)) is not None}
+    response = {k: v for k in ("temperature", "tail") if (v := getattr(args, k)) is not None}
     train = {k: v for k in ("seed", "workers", "device") if (v := getattr(args, k)) is not None}
-    config = load_config(DistillConfig, args.config, args.set)
-    return replace(config, train=replace(config.train, loss=replace(config.train.loss, **loss), **train))
+    mode = [] if args.mode is None else [f"mode={args.mode}"]
+    config = load_config(DistillConfig, args.config, [*args.set, *mode])
+    if response and not any(entry["kind"] == "response" for entry in config.knowledge):
+        raise ValueError(f"--{next(iter(response))}: the config's knowledge holds no response")
+    knowledge = tuple(entry | response if entry["kind"] == "response" else entry for entry in config.knowledge)
+    return replace(config, knowledge=knowledge, train=replace(config.train, **train))
 
 
 def _hours(plan: BatchPlan) -> str:

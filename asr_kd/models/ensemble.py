@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from asr_kd.core.files import fingerprint
-from asr_kd.models.acoustic import AcousticModel
+from asr_kd.models.acoustic import AcousticModel, Trace
 from asr_kd.models.checkpoint import load_model, model_fingerprint
 
 
@@ -40,6 +40,15 @@ class Ensemble(nn.Module):
     def forward(self, x_BTF: Tensor, frames_B: Tensor) -> Tensor:
         """Log of the members' mean posteriors, (B, T, C); frames behind an utterance's end are undefined."""
         return _log_mean([member(x_BTF, frames_B).float().log_softmax(-1) for member in self.members])
+
+    def trace(self, x_BTF: Tensor, frames_B: Tensor) -> Trace:
+        """What `forward` gives. Members have no layers in common: it shows none."""
+        return Trace(self(x_BTF, frames_B), {})
+
+    @property
+    def layer_widths(self) -> dict[str, int]:
+        """None."""
+        return {}
 
     @property
     def parameter_count(self) -> int:

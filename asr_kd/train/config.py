@@ -3,8 +3,6 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from asr_kd.train.losses import LossConfig
-
 
 @dataclass(frozen=True)
 class OptimConfig:
@@ -46,7 +44,6 @@ class TrainConfig:
     seed: int = 0
     """Of batches, augmentation and dropout."""
     optim: OptimConfig = field(default_factory=OptimConfig)
-    loss: LossConfig = field(default_factory=LossConfig)
     ema_decay: float = 0.99
     """Weights are averaged over about 1 / (1 - ema_decay) steps for held-out tests and the final model; 0 is off."""
     best_by: Literal["dev_loss", "dev_frame_accuracy", "last"] = "dev_loss"

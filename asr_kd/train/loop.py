@@ -69,7 +69,7 @@ def fit(
     KeyboardInterrupt, the state saved, after SIGINT or SIGTERM.
     ValueError when OUT belongs to a run with other settings, or data is missing or broken.
     """
-    objective = FrameObjective(config.loss) if objective is None else objective
+    objective = FrameObjective() if objective is None else objective
     return _Run(model, list(schedule), dev, config, Path(out), resume, objective).run()
 
 
@@ -91,7 +91,8 @@ class _Run:
         self.precision = precision_on(self.device, config.precision)
         self.model = model.to(self.device)
         self.objective = objective.to(self.device)
-        self.trained = [*self.model.parameters(), *self.objective.parameters()]
+        learnt = (*self.model.parameters(), *self.objective.parameters())
+        self.trained = [p for p in learnt if p.requires_grad]
         self.optimizer = adamw(self.trained, config.optim)
         self.average = averaged(self.model, config.ema_decay) if config.ema_decay else None
         shift = model.inventory.frame_shift_s
@@ -216,7 +217,7 @@ class _Run:
         """Measure the weights as they would be kept; keep them if they are the best so far."""
         state, config = self.state, self.config
         model: Any = self.model if self.average is None else self.average.module
-        result = evaluate(model, self._dev_batches(), config.loss, self.precision)
+        result = evaluate(model, self._dev_batches(), self.precision)
         values = {"dev_loss": -result.loss, "dev_frame_accuracy": result.frame_accuracy, "last": state.step}
         value = values[config.best_by]
         if state.best is None or value > state.best:

@@ -17,14 +17,10 @@ class LossConfig:
     """Softens teacher and student alike (Hinton): softmax(z / T), the loss times T^2. Hard targets stay as they are."""
     tail: Literal["tail", "renormalise"] = "tail"
     """The teacher's left-over mass: `tail` matches it as one class, `renormalise` drops it (arXiv 1904.01624)."""
-    hard_weight: float = 1.0
-    """Factor on the loss of hard targets: (1 - a) / a of Hinton's mixture, over labelled and unlabelled batches."""
 
     def __post_init__(self) -> None:
         if not self.temperature > 0:
             raise ValueError(f"loss.temperature is {self.temperature}; it must be above 0")
-        if self.hard_weight < 0:
-            raise ValueError(f"loss.hard_weight is {self.hard_weight}; it must not be negative")
 
 
 def sparse_kl(log_q_BTC: Tensor, ids_BTK: Tensor, log_p_BTK: Tensor, log_tail_BT: Tensor) -> Tensor:
@@ -121,7 +117,7 @@ def frame_losses(
         log_p_BTK, log_tail_BT = renormalise(log_p_BTK, log_tail_BT)
     logits_BTC = logits_BTC.float()
     if is_hard(log_p_BTK, log_tail_BT):
-        return config.hard_weight * sparse_kl(logits_BTC.log_softmax(-1), ids_BTK, log_p_BTK, log_tail_BT)
+        return sparse_kl(logits_BTC.log_softmax(-1), ids_BTK, log_p_BTK, log_tail_BT)
     temperature = config.temperature
     if temperature == 1:
         return sparse_kl(logits_BTC.log_softmax(-1), ids_BTK, log_p_BTK, log_tail_BT)

@@ -22,7 +22,7 @@ class Objective(nn.Module):
     """Batches also bring the features of this front end, unmasked, for a teacher that listens."""
 
     def terms(self, model: AcousticModel, batch: Batch) -> dict[str, Tensor]:
-        """Weighted terms of a batch by name, each a scalar in nats per frame (or without unit). Not empty."""
+        """Weighted terms of a batch by name, each a scalar: nats per frame, or without unit. Not empty."""
         raise NotImplementedError
 
     def after_step(self, model: AcousticModel) -> None:
@@ -42,12 +42,8 @@ class Objective(nn.Module):
 class FrameObjective(Objective):
     """The targets that batches carry, hard or soft: one term."""
 
-    def __init__(self, config: LossConfig) -> None:
-        super().__init__()
-        self.config = config
-
     def terms(self, model: AcousticModel, batch: Batch) -> dict[str, Tensor]:
         """`mean_loss` of the batch under the name of its stream."""
         logits_BTC = model(batch.x_BTF, batch.frames_B)
         targets = batch.ids_BTK, batch.log_p_BTK, batch.log_tail_BT
-        return {batch.stream: mean_loss(logits_BTC, batch.frames_B, *targets, self.config)}
+        return {batch.stream: mean_loss(logits_BTC, batch.frames_B, *targets, LossConfig())}

@@ -1,0 +1,1 @@
+"""Teachers that listen to each batch beside the student: one mode a file, registered in `kinds`."""

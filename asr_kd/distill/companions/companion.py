@@ -1,0 +1,47 @@
+"""The interface of a teacher that listens: who it is in a mode of distillation, and how it changes."""
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from asr_kd.distill.knowledge.knowledge import Widths
+from asr_kd.distill.knowledge.lesson import Lesson
+from asr_kd.frontend.fbank import FrontEndConfig
+from asr_kd.models.acoustic import AcousticModel, Trace
+from asr_kd.train.config import TrainConfig
+from asr_kd.train.data import Batch, Stream
+
+
+class Companion(nn.Module):
+    """Listens to what the student hears. Its own parameters, if any, are trained with the student's."""
+
+    Config: ClassVar[type]
+    """Dataclass of its options."""
+    frontend: FrontEndConfig
+    layer_widths: Widths
+    classes: int
+
+    def trace(self, batch: Batch) -> Trace | None:
+        """What it makes of `batch.teacher_x_BTF`, without gradient; None when it has nothing to say yet."""
+        raise NotImplementedError
+
+    def terms(self, lesson: Lesson) -> dict[str, Tensor]:
+        """What it minimises itself, by name; empty for those that do not learn by gradients."""
+        return {}
+
+    def begin(self, labelled: Stream, config: TrainConfig) -> None:
+        """Called before the first step of a new run."""
+
+    def after_step(self, model: AcousticModel) -> None:
+        """Called when the student's weights have been updated."""
+
+    def after_sub_epoch(self, model: AcousticModel) -> None:
+        """Called when a sub-epoch of the student has ended."""
+
+    def keep(self, out: Path) -> None:
+        """Called when the student has been kept in `out` as the best so far."""
+
+    def identity(self) -> dict[str, Any]:
+        """JSON values that must be the same for a run to go on."""
+        return {}

@@ -1,0 +1,63 @@
+"""Offline: a finished teacher listens to what the student hears, augmentation included."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from asr_kd.distill.companions.companion import Companion
+from asr_kd.models.acoustic import AcousticModel, Trace
+from asr_kd.models.ensemble import Ensemble, load_models, models_fingerprint
+from asr_kd.train.data import Batch
+
+
+@dataclass(frozen=True)
+class FixedConfig:
+    """Nothing to choose: the teacher is --teacher."""
+
+
+class Fixed(Companion):
+    """The model, or the mean of several, at the given paths; it is not saved with the run."""
+
+    Config = FixedConfig
+
+    def __init__(self, config: FixedConfig, student: AcousticModel, paths: Sequence[Path]) -> None:
+        """ValueError when its inventory is not the student's."""
+        super().__init__()
+        if not paths:
+            raise ValueError("mode offline: give the teacher that listens with --teacher MODEL")
+        teacher = load_models(paths).eval().requires_grad_(False)
+        check_inventory(teacher, str(paths[0]), student)
+        self._teacher = [teacher]  # in a list: its weights are in its own file, not in the run's state
+        self._fingerprint = models_fingerprint(paths)
+        self.frontend, self.classes = teacher.frontend, teacher.inventory.size
+        self.layer_widths = teacher.layer_widths
+
+    @torch.no_grad()
+    def trace(self, batch: Batch) -> Trace:
+        """In evaluation mode."""
+        assert batch.teacher_x_BTF is not None
+        teacher = self._teacher[0].to(batch.teacher_x_BTF.device)
+        return teacher.trace(batch.teacher_x_BTF, batch.frames_B)
+
+    def identity(self) -> dict[str, Any]:
+        """The teacher's fingerprint."""
+        return {"teacher": self._fingerprint}
+
+
+def check_inventory(teacher: AcousticModel | Ensemble, whose: str, student: AcousticModel) -> None:
+    """ValueError naming both sides when posteriors of one mean nothing to the other."""
+    theirs, ours = teacher.inventory, student.inventory
+    if theirs.frame_shift_s != ours.frame_shift_s:
+        raise ValueError(
+            f"{whose}: one frame every {theirs.frame_shift_s * 1000:g} ms, the student has "
+            f"{ours.frame_shift_s * 1000:g} ms. A teacher that listens must have the student's frames; "
+            "others label with `asr-kd label`."
+        )
+    if theirs.fingerprint != ours.fingerprint:
+        raise ValueError(
+            f"{whose}: {theirs.size} classes of inventory {theirs.fingerprint[:8]}, the student has {ours.size} of "
+            f"{ours.fingerprint[:8]}. Give a teacher of the student's inventory."
+        )

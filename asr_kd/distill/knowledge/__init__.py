@@ -1,0 +1,1 @@
+"""What a student can learn from a teacher: one kind a file, registered in `kinds`."""

@@ -1,0 +1,73 @@
+"""The interface of a kind of knowledge, and the checks that several share."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from asr_kd.distill.knowledge.lesson import Lesson
+
+Widths = Mapping[str, int]
+"""Name of each layer of a model, and the values in one of its frames (`AcousticModel.layer_widths`)."""
+
+
+@dataclass(frozen=True)
+class Sides:
+    """Who learns from whom, as far as must be known before the first step."""
+
+    student: Widths
+    teacher: Widths | None
+    """None: nobody listens, there are stored targets only."""
+    classes: int
+    stored: bool = True
+    """Whether the unlabelled data carry a teacher's targets."""
+
+
+class Knowledge(nn.Module):
+    """One term of the loss. May own weights, such as projections, which are trained with the student's."""
+
+    Config: ClassVar[type]
+    """Dataclass of its options."""
+    listens: ClassVar[bool] = True
+    """Whether it needs a teacher that hears each batch; else the batches' own targets can do."""
+
+    def __init__(self, config: Any, sides: Sides) -> None:
+        """ValueError naming both sides when layers or widths do not fit."""
+        super().__init__()
+        self.config = config
+
+    def forward(self, lesson: Lesson) -> Tensor | None:
+        """A scalar to be minimised; None when there is nothing to learn in this batch."""
+        raise NotImplementedError
+
+
+def check_layer(layer: str, widths: Widths, kind: str, whose: str) -> int:
+    """Its width. ValueError when a model has no layer of that name."""
+    if layer not in widths:
+        raise ValueError(f"{kind}: the {whose} has no layer {layer}; it has {', '.join(widths)}")
+    return widths[layer]
+
+
+def layer_pairs(layers: Mapping[str, str], sides: Sides, kind: str) -> list[tuple[str, str]]:
+    """Student's and teacher's layers that are compared; without `layers`, the last of both.
+
+    ValueError when one of them does not exist, or there is no teacher to listen.
+    """
+    if sides.teacher is None:
+        raise ValueError(f"{kind}: needs a teacher that listens. Give --teacher MODEL, or another mode.")
+    pairs = list(layers.items()) or [(list(sides.student)[-1], list(sides.teacher)[-1])]
+    for student, teacher in pairs:
+        check_layer(student, sides.student, kind, "student")
+        check_layer(teacher, sides.teacher, kind, "teacher")
+    return pairs
+
+
+def some(rows: Tensor | Sequence[Tensor], most: int) -> Any:
+    """At most so many rows, evenly spaced and therefore the same for student and teacher."""
+    if isinstance(rows, Tensor):
+        if len(rows) <= most:
+            return rows
+        return rows[torch.linspace(0, len(rows) - 1, most, device=rows.device).long()]
+    return [some(r, most) for r in rows]

@@ -1,0 +1,106 @@
+"""Response-based knowledge: the teacher's posteriors, stored in sidecars or made while it listens.
+
+Source: Hinton et al., "Distilling the knowledge in a neural network" (arXiv 1503.02531).
+CTC models say the same thing at different times, and mostly nothing (blank). Which frames are compared, `match`:
+
+- frames: each with the teacher's at the same time;
+- selected: only those where the teacher's blank is less likely than `blank_most`, or the student's is, so that neither
+  learns silence only (Tian et al., "Knowledge distillation for CTC based speech recognition", arXiv 2211.14644, select
+  frames by the teacher's blank; both sides here);
+- delayed: each with the best fitting of the teacher's frames up to `delays` before it, since a student that hears less
+  of what follows spikes later (Kurata and Audhkhasi, "Guiding CTC posterior spike timings", arXiv 1904.08311, guide the
+  spikes instead).
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from asr_kd.distill.knowledge.knowledge import Knowledge, Sides
+from asr_kd.distill.knowledge.lesson import Lesson
+from asr_kd.train.losses import LossConfig, frame_losses
+
+BLANK_CLASS = 0
+
+
+@dataclass(frozen=True)
+class ResponseConfig:
+    """How posteriors are learned."""
+
+    source: Literal["auto", "stored", "companion"] = "auto"
+    """Whose posteriors: those stored for the unlabelled audio, or those of who listens, on all audio; `auto` takes the
+    stored ones where there are any."""
+    temperature: float = LossConfig.temperature
+    """As in `train.losses.LossConfig`."""
+    tail: Literal["tail", "renormalise"] = LossConfig.tail
+    """As in `train.losses.LossConfig`."""
+    match: Literal["frames", "selected", "delayed"] = "frames"
+    """Which frames are compared, see above; all but `frames` are for CTC."""
+    blank_most: float = 0.95
+    """`selected`: frames count where the blank is less likely than this."""
+    delays: int = 3
+    """`delayed`: the student may say it up to so many frames later."""
+
+    def __post_init__(self) -> None:
+        LossConfig(self.temperature, self.tail)
+        if not 0 < self.blank_most <= 1:
+            raise ValueError(f"response.blank_most is {self.blank_most}; it must lie in (0, 1]")
+        if self.delays < 1:
+            raise ValueError(f"response.delays is {self.delays}; it must be 1 or more")
+
+
+class Response(Knowledge):
+    """KL from the teacher's posteriors to the student's, mean over the frames that count, in nats."""
+
+    Config = ResponseConfig
+    listens = False
+
+    def __init__(self, config: ResponseConfig, sides: Sides) -> None:
+        super().__init__(config, sides)
+        self.live = config.source == "companion" or (config.source == "auto" and not sides.stored)
+        if self.live and sides.teacher is None:
+            raise ValueError("response: nobody listens, and there are no stored targets. Give --targets, or a mode.")
+        if not self.live and not sides.stored:
+            raise ValueError("response.source is stored, but there are no stored targets. Give --targets DIR.")
+        self.loss = LossConfig(config.temperature, config.tail)
+
+    def forward(self, lesson: Lesson) -> Tensor | None:
+        """From the batch's own targets where a teacher stored them, else from who listens."""
+        if self.live:
+            if lesson.teacher is None:
+                return None
+            targets = _dense(lesson.teacher.logits_BTC)
+        elif lesson.batch.truth:
+            return None
+        else:
+            targets = (lesson.batch.ids_BTK, lesson.batch.log_p_BTK, lesson.batch.log_tail_BT)
+        losses_BT = self._losses(lesson.student.logits_BTC, targets)
+        counts_BT = lesson.inside_BT
+        if self.config.match == "selected":
+            counts_BT = counts_BT & self._speaks(lesson.student.logits_BTC, targets)
+        return torch.where(counts_BT, losses_BT, 0).sum() / counts_BT.sum().clamp(min=1)
+
+    def _losses(self, logits_BTC: Tensor, targets: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        losses_BT = frame_losses(logits_BTC, *targets, self.loss)
+        if self.config.match != "delayed":
+            return losses_BT
+        for delay in range(1, min(self.config.delays, logits_BTC.shape[1] - 1) + 1):
+            ids_BTK, log_p_BTK, log_tail_BT = (t[:, :-delay] for t in targets)
+            late_BT = frame_losses(logits_BTC[:, delay:], ids_BTK, log_p_BTK, log_tail_BT, self.loss)
+            losses_BT = torch.cat([losses_BT[:, :delay], torch.minimum(losses_BT[:, delay:], late_BT)], 1)
+        return losses_BT
+
+    def _speaks(self, logits_BTC: Tensor, targets: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        ids_BTK, log_p_BTK, _ = targets
+        blank_BT = torch.where(ids_BTK == BLANK_CLASS, log_p_BTK.exp(), 0).sum(-1)
+        own_BT = logits_BTC.detach().float().softmax(-1)[..., BLANK_CLASS]
+        return (blank_BT < self.config.blank_most) | (own_BT < self.config.blank_most)
+
+
+def _dense(logits_BTC: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """All classes of a listening teacher in the form of stored targets: likeliest first is not needed, no tail."""
+    log_p_BTC = logits_BTC.detach().float().log_softmax(-1)
+    ids_BTC = torch.arange(log_p_BTC.shape[-1], device=log_p_BTC.device).expand_as(log_p_BTC)
+    return ids_BTC, log_p_BTC, torch.full_like(log_p_BTC[..., 0], -torch.inf)

@@ -1,0 +1,122 @@
+"""What a student learns from: ground truth, any weighted sum of kinds of knowledge, and who listens beside it."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from asr_kd.core.config import load_config, to_dict
+from asr_kd.distill.companions.companion import Companion
+from asr_kd.distill.companions.kinds import COMPANIONS
+from asr_kd.distill.knowledge.kinds import KNOWLEDGE
+from asr_kd.distill.knowledge.knowledge import Knowledge, Sides
+from asr_kd.distill.knowledge.lesson import Lesson
+from asr_kd.models.acoustic import AcousticModel
+from asr_kd.train.data import Batch
+from asr_kd.train.losses import LossConfig, mean_loss
+from asr_kd.train.objective import Objective
+
+
+class DistillObjective(Objective):
+    """Ground truth where a batch has it, plus each kind of knowledge times its weight."""
+
+    def __init__(
+        self,
+        student: AcousticModel,
+        knowledge: Sequence[Mapping[str, Any]],
+        truth: float = 1.0,
+        companion: Companion | None = None,
+        stored: bool = True,
+    ) -> None:
+        """knowledge: `kind`, `weight` and the kind's own options of each.  truth: weight of the ground truth.
+
+        stored: whether the unlabelled data carry targets.  ValueError names what does not exist or does not fit.
+        """
+        super().__init__()
+        self.truth = truth
+        self.companion = companion
+        self.teacher_frontend = None if companion is None else companion.frontend
+        sides = Sides(
+            student.layer_widths, None if companion is None else companion.layer_widths, student.inventory.size, stored
+        )
+        self.kinds = nn.ModuleDict()
+        self.weights: dict[str, float] = {}
+        self._identity: dict[str, Any] = {"truth": truth}
+        for entry in knowledge:
+            kind, weight, options = parse(entry)
+            name = kind if kind not in self.kinds else f"{kind}{len(self.kinds)}"
+            self.kinds[name] = KNOWLEDGE[kind](options, sides)
+            self.weights[name] = weight
+            self._identity[name] = to_dict(options) | {"weight": weight}
+
+    def terms(self, model: AcousticModel, batch: Batch) -> dict[str, Tensor]:
+        """By the names in the config, `truth` for the ground truth; a batch that teaches nothing has `truth` 0."""
+        student = model.trace(batch.x_BTF, batch.frames_B)
+        lesson = Lesson(batch, student, None if self.companion is None else self.companion.trace(batch))
+        terms = {}
+        # Sums over many frames are made in float32, also where the models are not.
+        with torch.autocast(batch.x_BTF.device.type, enabled=False):
+            if batch.truth and self.truth:
+                targets = batch.ids_BTK, batch.log_p_BTK, batch.log_tail_BT
+                terms["truth"] = self.truth * mean_loss(student.logits_BTC, batch.frames_B, *targets, LossConfig())
+            for name, kind in self.kinds.items():
+                assert isinstance(kind, Knowledge)
+                value = kind(lesson)
+                if value is not None:
+                    terms[name] = self.weights[name] * value
+            if self.companion is not None:
+                terms |= self.companion.terms(lesson)
+        return terms or {"truth": 0.0 * student.logits_BTC.float().sum()}
+
+    def after_step(self, model: AcousticModel) -> None:
+        """Pass on."""
+        if self.companion is not None:
+            self.companion.after_step(model)
+
+    def after_sub_epoch(self, model: AcousticModel) -> None:
+        """Pass on."""
+        if self.companion is not None:
+            self.companion.after_sub_epoch(model)
+
+    def keep(self, out: Path) -> None:
+        """Pass on."""
+        if self.companion is not None:
+            self.companion.keep(out)
+
+    def identity(self) -> dict[str, Any]:
+        """Kinds, weights and options, and who listens."""
+        listening = {} if self.companion is None else self.companion.identity()
+        return {"objective": self._identity | listening}
+
+
+def parse(entry: Mapping[str, Any]) -> tuple[str, float, Any]:
+    """Kind, weight and options of one entry of a config's `knowledge`. ValueError names what is unknown."""
+    options = dict(entry)
+    kind, weight = options.pop("kind", None), options.pop("weight", 1.0)
+    if kind not in KNOWLEDGE:
+        raise ValueError(f"knowledge: kind is {kind}; known: {', '.join(KNOWLEDGE)}")
+    if isinstance(weight, bool) or not isinstance(weight, (int, float)) or weight < 0:
+        raise ValueError(f"knowledge.{kind}.weight is {weight!r}; a number that is not negative is needed")
+    try:
+        return kind, float(weight), load_config(KNOWLEDGE[kind].Config, options)
+    except ValueError as e:
+        raise ValueError(f"knowledge.{kind}: {e}") from None
+
+
+def listens(knowledge: Sequence[Mapping[str, Any]], stored: bool) -> bool:
+    """Whether some entry needs a teacher that hears each batch."""
+    parsed = [(KNOWLEDGE[kind], options) for kind, _, options in map(parse, knowledge)]
+    return any(
+        kind.listens or (source := getattr(options, "source", None)) == "companion" or (source == "auto" and not stored)
+        for kind, options in parsed
+    )
+
+
+def companion_of(mode: str, options: Mapping[str, Any], student: AcousticModel, teachers: Sequence[Path]) -> Companion:
+    """Who listens in a mode. teachers: of --teacher. ValueError names an unknown mode or option."""
+    if mode not in COMPANIONS:
+        raise ValueError(f"mode is {mode}; known: {', '.join(COMPANIONS)}")
+    kind = COMPANIONS[mode]
+    return kind(load_config(kind.Config, dict(options)), student, teachers)  # type: ignore[call-arg]

@@ -1,0 +1,257 @@
+"""Each kind of knowledge: a case computed by hand, its gradient, and what is refused before the first step."""
+
+import math
+
+import pytest
+import torch
+
+from asr_kd.core.config import load_config
+from asr_kd.distill.knowledge.flow import fsp
+from asr_kd.distill.knowledge.kinds import KNOWLEDGE
+from asr_kd.distill.knowledge.knowledge import Sides
+from asr_kd.distill.knowledge.lesson import Lesson
+from asr_kd.distill.knowledge.relations import cosines, distances
+from asr_kd.distill.knowledge.similarity import gram
+from asr_kd.distill.objective import listens, parse
+from asr_kd.models.acoustic import Trace
+from asr_kd.train.data import Batch
+
+STUDENT, TEACHER = {"layer0": 3, "layer1": 2}, {"layer0": 2, "layer1": 4, "layer2": 2}
+SIDES = Sides(STUDENT, TEACHER, classes=3, stored=True)
+
+
+def kind(name, sides=SIDES, **options):
+    torch.manual_seed(0)
+    return KNOWLEDGE[name](load_config(KNOWLEDGE[name].Config, options), sides)
+
+
+def batch(frames, targets=None, truth=False):
+    """A batch of utterances of so many frames. targets: (B, T, C) probabilities, all classes."""
+    frames_B = torch.tensor(frames)
+    shape = (len(frames), max(frames))
+    if targets is None:
+        ids, log_p = torch.full((*shape, 1), -1), torch.full((*shape, 1), -torch.inf)
+    else:
+        log_p = torch.tensor(targets).log()
+        ids = torch.arange(log_p.shape[-1]).expand_as(log_p)
+        outside = torch.arange(shape[1]) >= frames_B[:, None]
+        ids, log_p = ids.masked_fill(outside[..., None], -1), log_p.masked_fill(outside[..., None], -torch.inf)
+    tail = torch.full(shape, -torch.inf)
+    return Batch(torch.zeros(*shape, 1), frames_B, ids, log_p, tail, "s", 1.0, ["u"], [], None, truth)
+
+
+def trace(logits, **layers):
+    return Trace(torch.as_tensor(logits), {name: torch.as_tensor(x) for name, x in layers.items()})
+
+
+def random_lesson(frames=(5, 3), truth=False, seed=1):
+    """With values behind the ends of utterances that must not matter."""
+    draw = torch.Generator().manual_seed(seed)
+    shape = (len(frames), max(frames))
+    rand = lambda width: torch.randn(*shape, width, generator=draw)
+    student = trace(rand(3), **{n: rand(w) for n, w in STUDENT.items()})
+    teacher = trace(rand(3), **{n: rand(w) for n, w in TEACHER.items()})
+    targets = torch.randn(*shape, 3, generator=draw).softmax(-1).tolist()
+    return Lesson(batch(frames, targets, truth), student, teacher)
+
+
+def test_the_response_is_the_kl_from_the_stored_posteriors():
+    logits = torch.tensor([[[0.2, 0.3, 0.5], [1 / 3, 1 / 3, 1 / 3]]]).log()
+    lesson = Lesson(batch([2], [[[0.7, 0.2, 0.1], [0.5, 0.25, 0.25]]]), trace(logits), None)
+    first = 0.7 * math.log(0.7 / 0.2) + 0.2 * math.log(0.2 / 0.3) + 0.1 * math.log(0.1 / 0.5)
+    second = 0.5 * math.log(1.5) + 0.5 * math.log(0.75)
+    sides = Sides(STUDENT, None, 3)
+    assert kind("response", sides)(lesson).item() == pytest.approx((first + second) / 2, rel=1e-5)
+    assert kind("response", sides)(Lesson(batch([2], None, truth=True), trace(logits), None)) is None
+
+
+def test_the_response_of_a_companion_is_the_kl_from_its_answers_on_all_audio():
+    student, teacher = torch.tensor([[[0.2, 0.3, 0.5]]]).log(), torch.tensor([[[0.7, 0.2, 0.1]]]).log() + 4
+    by_hand = 0.7 * math.log(0.7 / 0.2) + 0.2 * math.log(0.2 / 0.3) + 0.1 * math.log(0.1 / 0.5)
+    for truth in (False, True):
+        lesson = Lesson(batch([1], None, truth), trace(student), trace(teacher))
+        assert kind("response", source="companion")(lesson).item() == pytest.approx(by_hand, rel=1e-5)
+
+
+def test_selected_frames_are_those_where_someone_speaks():
+    blank, speaks = [0.98, 0.01, 0.01], [0.1, 0.8, 0.1]
+    student = torch.tensor([[blank, blank, speaks]]).log()
+    sides = Sides(STUDENT, None, 3)
+    selected = kind("response", sides, match="selected", blank_most=0.95)
+    wrong = 0.1 * math.log(0.1 / 0.98) + 0.8 * math.log(80) + 0.1 * math.log(10)
+    missed = 0.98 * math.log(9.8) + 0.01 * math.log(0.01 / 0.8) + 0.01 * math.log(0.1)
+    lesson = Lesson(batch([3], [[blank, speaks, blank]]), trace(student), None)  # the first frame says nothing twice
+    assert selected(lesson).item() == pytest.approx((wrong + missed) / 2, rel=1e-4)
+
+
+def test_a_spike_that_comes_a_little_later_costs_nothing_when_delays_are_allowed():
+    blank, spike = [0.9, 0.05, 0.05], [0.1, 0.8, 0.1]
+    teacher = [[spike, spike, blank, blank, blank]]
+    student = torch.tensor([[blank, blank, spike, spike, blank]]).log()
+    lesson = Lesson(batch([5], teacher), trace(student), None)
+    sides = Sides(STUDENT, None, 3)
+    at_once = kind("response", sides)(lesson)
+    late = kind("response", sides, match="delayed", delays=2)(lesson)
+    wrong = 0.1 * math.log(0.1 / 0.9) + 0.8 * math.log(0.8 / 0.05) + 0.1 * math.log(0.1 / 0.05)
+    assert late.item() == pytest.approx(2 * wrong / 5, rel=1e-5)  # the first two frames have nothing before them
+    assert at_once > 1.4 * late
+    for match in ("frames", "delayed"):
+        same = Lesson(batch([5], teacher), trace(torch.tensor(teacher).log()), None)
+        assert kind("response", sides, match=match)(same).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_hidden_layers_are_compared_by_angle_or_by_distance():
+    student = trace(torch.zeros(1, 2, 3), layer0=torch.zeros(1, 2, 3), layer1=torch.tensor([[[1.0, 0.0], [0.0, 2.0]]]))
+    teacher = trace(torch.zeros(1, 2, 3), layer0=torch.tensor([[[3.0, 3.0], [0.0, 1.0]]]))
+    lesson = Lesson(batch([2]), student, teacher)
+    options = {"layers": {"layer1": "layer0"}, "project": False}
+    assert kind("hidden", **options)(lesson).item() == pytest.approx((1 - math.sqrt(0.5)) / 2, rel=1e-5)
+    # squared distances 4 + 9 = 13 and 1; squared lengths 18 and 1
+    assert kind("hidden", measure="l2", **options)(lesson).item() == pytest.approx((13 + 1) / (18 + 1), rel=1e-5)
+
+
+def test_similarity_compares_who_is_like_whom_whatever_the_widths():
+    student = trace(torch.zeros(1, 2, 3), layer1=torch.tensor([[[1.0, 0.0], [0.0, 1.0]]]))
+    teacher = trace(torch.zeros(1, 2, 3), layer1=torch.tensor([[[1.0, 1.0, 0.0, 0.0], [1.0, 1.0, 0.0, 0.0]]]))
+    same = math.sqrt(0.5)  # rows (2, 2) scaled to length 1
+    lesson = Lesson(batch([2]), student, teacher)
+    by_hand = (1 - same) ** 2 + same**2
+    found = kind("similarity", layers={"layer1": "layer1"})(lesson)
+    assert found.item() == pytest.approx(by_hand, rel=1e-5)
+    torch.testing.assert_close(gram(torch.tensor([[3.0, 0.0], [0.0, 4.0]])), torch.eye(2))
+
+
+def test_relations_are_distances_over_their_mean_and_cosines_of_angles():
+    triangle = torch.tensor([[0.0, 0.0], [3.0, 0.0], [0.0, 4.0]])  # sides 3, 4, 5
+    torch.testing.assert_close(distances(triangle)[0], torch.tensor([0.0, 3 / 4, 1.0]))
+    torch.testing.assert_close(distances(10 * triangle), distances(triangle))
+    angles = cosines(triangle)
+    assert angles[0, 1, 2].item() == pytest.approx(0, abs=1e-6)  # the right angle
+    assert angles[1, 0, 2].item() == pytest.approx(3 / 5, rel=1e-5)
+    line = torch.tensor([[0.0, 0.0], [1.0, 0.0], [2.0, 0.0]])
+    student, teacher = (
+        trace(torch.zeros(1, 3, 3), layer1=triangle[None]),
+        trace(torch.zeros(1, 3, 3), layer2=line[None]),
+    )
+    lesson = Lesson(batch([3]), student, teacher)
+    huber = lambda a, b: torch.nn.functional.smooth_l1_loss(torch.tensor(a), torch.tensor(b)).item()
+    ours, theirs = [0, 0.75, 1, 0.75, 0, 1.25, 1, 1.25, 0], [0, 0.75, 1.5, 0.75, 0, 0.75, 1.5, 0.75, 0]
+    found = kind("relations", angles=0.0)(lesson)
+    assert found.item() == pytest.approx(huber(ours, theirs), rel=1e-4)
+
+
+def test_flow_is_the_mean_product_of_two_layers():
+    a, b = torch.tensor([[[1.0, 2.0], [3.0, 0.0]]]), torch.tensor([[[1.0, 0.0], [1.0, 1.0]]])
+    torch.testing.assert_close(fsp(a, b, torch.tensor([[[2]]])), torch.tensor([[[2.0, 1.5], [1.0, 0.0]]]))
+    flow = kind("flow", width=2)
+    lesson = random_lesson()
+    found = flow(lesson)
+    ours = [flow.learnt[n](lesson.student.layers[x]) for n, x in enumerate(("layer0", "layer1"))]
+    theirs = [lesson.teacher.layers[x] @ getattr(flow, f"fixed{n}") for n, x in enumerate(("layer0", "layer2"))]
+    by_hand = 0
+    for row, n in enumerate((5, 3)):
+        own, wanted = (x[0][row, :n].T @ x[1][row, :n] / n for x in (ours, theirs))
+        by_hand += ((own - wanted).square().sum() / wanted.square().sum()).item() / 2
+    assert found.item() == pytest.approx(by_hand, rel=1e-5)
+
+
+def test_deeper_layers_teach_earlier_ones_and_are_not_pulled_at():
+    lesson = random_lesson()
+    for x in (lesson.student.logits_BTC, *lesson.student.layers.values()):
+        x.requires_grad_()
+    deeper = kind("deeper", targets=0.0, hidden=0.0)
+    loss = deeper(lesson)
+    log_p, log_q = (
+        x[lesson.inside_BT].log_softmax(-1)
+        for x in (lesson.student.logits_BTC, deeper.heads[0](lesson.student.layers["layer0"]))
+    )
+    assert loss.item() == pytest.approx((log_p.exp() * (log_p - log_q)).sum(-1).mean().item(), rel=1e-4)
+    kind("deeper")(lesson).backward()
+    assert lesson.student.layers["layer0"].grad.abs().sum() > 0
+    assert lesson.student.layers["layer1"].grad is None and lesson.student.logits_BTC.grad is None
+
+
+CASES = [
+    ("response", {}),
+    ("response", {"source": "companion", "temperature": 2.0}),
+    ("response", {"match": "selected"}),
+    ("response", {"match": "delayed", "delays": 2}),
+    ("hidden", {"measure": "cosine"}),
+    ("hidden", {"measure": "l2", "layers": {"layer0": "layer1", "layer1": "layer2"}}),
+    ("similarity", {}),
+    ("similarity", {"of": "utterances"}),
+    ("relations", {}),
+    ("relations", {"of": "utterances"}),
+    ("flow", {"width": 3}),
+    ("deeper", {}),
+]
+
+
+@pytest.mark.parametrize(("name", "options"), CASES)
+def test_gradients_are_those_of_small_steps(name, options):
+    lesson = random_lesson(frames=(5, 3, 4))
+    term = kind(name, **options)
+
+    def loss(logits, layer0, layer1):
+        student = Trace(logits, {"layer0": layer0, "layer1": layer1})
+        return term(Lesson(lesson.batch, student, lesson.teacher))
+
+    student = lesson.student
+    inputs = [x.double().requires_grad_() for x in (student.logits_BTC, *student.layers.values())]
+    if name == "deeper":  # what teaches is taken as it is: no gradient, though small steps change the loss
+        inputs = [x if n == 1 else x.detach() for n, x in enumerate(inputs)]
+    # Losses are computed in float32 whatever comes in, hence the large step.
+    assert torch.autograd.gradcheck(loss, inputs, eps=1e-3, atol=3e-3, rtol=1e-2)
+
+
+@pytest.mark.parametrize(("name", "options"), CASES)
+def test_what_lies_behind_the_end_of_an_utterance_does_not_matter(name, options):
+    lesson = random_lesson(frames=(5, 3, 4))
+    term = kind(name, **options)
+
+    def spoilt(trace):
+        return Trace(
+            *(
+                {n: torch.where(lesson.inside_BT[..., None], v, 7.0) for n, v in x.items()}
+                if isinstance(x, dict)
+                else torch.where(lesson.inside_BT[..., None], x, 7.0)
+                for x in (trace.logits_BTC, trace.layers)
+            )
+        )
+
+    torch.testing.assert_close(term(Lesson(lesson.batch, spoilt(lesson.student), spoilt(lesson.teacher))), term(lesson))
+
+
+@pytest.mark.parametrize(
+    ("name", "sides", "options", "message"),
+    [
+        (
+            "hidden",
+            SIDES,
+            {"layers": {"layer7": "layer0"}},
+            "hidden: the student has no layer layer7; .*layer0, layer1",
+        ),
+        ("similarity", SIDES, {"layers": {"layer0": "out"}}, "similarity: the teacher has no layer out; .*layer2"),
+        ("hidden", SIDES, {"layers": {"layer0": "layer1"}, "project": False}, "layer0 is 3 wide, .* layer1 4"),
+        ("relations", Sides(STUDENT, None, 3), {}, "relations: needs a teacher that listens"),
+        ("flow", SIDES, {"layers": {"layer0": "layer1"}}, "two or more"),
+        ("deeper", SIDES, {"layers": ["layer1"]}, "layer1 is the student's last layer"),
+        ("response", Sides(STUDENT, None, 3, stored=False), {}, "nobody listens"),
+    ],
+)
+def test_what_does_not_fit_is_refused_naming_both_sides(name, sides, options, message):
+    with pytest.raises(ValueError, match=message):
+        kind(name, sides, **options)
+
+
+def test_an_entry_of_a_config_is_checked():
+    assert parse({"kind": "hidden", "weight": 2, "measure": "l2"})[:2] == ("hidden", 2.0)
+    for entry, message in (
+        ({"kind": "telepathy"}, "kind is telepathy; known: response, hidden"),
+        ({"kind": "hidden", "weight": -1}, "not negative"),
+        ({"kind": "hidden", "metric": "l2"}, r"knowledge\.hidden: .*metric"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            parse(entry)
+    assert not listens([{"kind": "response"}, {"kind": "deeper"}], stored=True)
+    assert listens([{"kind": "response"}], stored=False) and listens([{"kind": "flow"}], stored=True)

@@ -1,0 +1,198 @@
+"""Each mode of distillation: short runs lower the loss, move only the weights that they should, and go on exactly."""
+
+import copy
+import json
+
+import pytest
+import torch
+from tones import FRONTEND, INVENTORY, align_tones
+
+from asr_kd.distill.companions.fixed import check_inventory
+from asr_kd.distill.objective import DistillObjective, companion_of
+from asr_kd.distill.untaught import Untaught
+from asr_kd.frontend.augment import AugmentConfig
+from asr_kd.inventory.senones import Senones
+from asr_kd.models.acoustic import build_model
+from asr_kd.models.checkpoint import load_model, save_model
+from asr_kd.models.config import ModelConfig
+from asr_kd.train.alignments import AlignmentFolders
+from asr_kd.train.config import OptimConfig, TrainConfig
+from asr_kd.train.data import Stream
+from asr_kd.train.loop import fit
+from asr_kd.train.statistics import feature_statistics
+
+CONFIG = TrainConfig(frames_per_batch=150, workers=0, device="cpu", ema_decay=0.5, optim=OptimConfig(lr=0.01))
+RESPONSE = ({"kind": "response", "source": "companion"},)
+MODES = {
+    "offline": {},
+    "online": {"model": {"layers": 2, "hidden": 12, "bidirectional": True}, "feedback": 0.0},
+    "mutual": {},
+    "average": {"decay": 0.5, "begin": 1},
+    "snapshot": {"every": 2},
+}
+SUM = (
+    {"kind": "response", "source": "companion", "weight": 0.5},
+    {"kind": "hidden", "layers": {"layer0": "layer0"}, "weight": 0.2},
+    {"kind": "similarity", "weight": 0.2},
+    {"kind": "relations", "weight": 0.2},
+    {"kind": "flow", "weight": 0.2},
+    {"kind": "deeper", "weight": 0.2},
+)
+
+
+@pytest.fixture(scope="module")
+def streams(tone_shards, tmp_path_factory):
+    truth = AlignmentFolders([align_tones(tone_shards, tmp_path_factory.mktemp("align"))], INVENTORY)
+    masked = AugmentConfig(speeds=(0.9, 1.0), spec_time_masks=1)
+    return (
+        Stream("labelled", tone_shards[:1], truth, masked),
+        Stream("unlabelled", tone_shards[1:2], Untaught(FRONTEND), masked, truth=False),
+        Stream("dev", tone_shards[2:], truth),
+    )
+
+
+def new_model(seed=0, **changes):
+    torch.manual_seed(seed)
+    made = {"layers": 2, "hidden": 16, "lookahead": 1, "dropout": 0.1} | changes
+    return build_model(ModelConfig(**made), INVENTORY, FRONTEND)
+
+
+@pytest.fixture(scope="module")
+def teacher(streams, tmp_path_factory):
+    """A teacher that has learned the tones."""
+    out = tmp_path_factory.mktemp("teacher")
+    model = new_model(1, lookahead=0, bidirectional=True)
+    model.set_normalisation(*feature_statistics(streams[0], FRONTEND, seed=0))
+    fit(model, [(streams[0], 5.0)] * 2, streams[2], CONFIG, out)
+    return out
+
+
+def begun(mode, streams, teacher, knowledge=RESPONSE):
+    """A student and what it learns from, before the first step."""
+    student = new_model()
+    student.set_normalisation(*feature_statistics(streams[0], FRONTEND, seed=0))
+    paths = [teacher] if mode == "offline" else []
+    companion = companion_of("online" if mode == "mutual" else mode, MODES[mode], student, paths)
+    companion.begin(streams[0], CONFIG)
+    return student, DistillObjective(student, knowledge, companion=companion, stored=False)
+
+
+def schedule(streams, rounds=3, passes=1.0):
+    labelled, unlabelled, _ = streams
+    return [(labelled, passes), (unlabelled, 1.0)] * rounds
+
+
+def lines(out):
+    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+
+def weights(module):
+    return {name: p.detach().clone() for name, p in module.named_parameters()}
+
+
+def moved(before, module):
+    return {name for name, p in module.named_parameters() if not torch.equal(p, before[name])}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_short_run_lowers_the_loss_and_moves_what_it_should(mode, streams, teacher, tmp_path):
+    student, objective = begun(mode, streams, teacher)
+    ours, theirs = weights(student), weights(objective)
+    fixed = copy.deepcopy(objective.companion._teacher[0].state_dict()) if mode == "offline" else {}
+    fit(student, schedule(streams, passes=4.0), streams[2], CONFIG, tmp_path, objective=objective)
+    found = lines(tmp_path)
+    assert found[-1]["dev_loss"] < 0.8 * found[0]["dev_loss"]
+    assert moved(ours, student) == ours.keys()
+    if mode in ("online", "mutual"):
+        assert moved(theirs, objective) == theirs.keys()
+        peer = load_model(tmp_path / "peer")
+        assert peer.config.bidirectional == (mode == "online")
+        assert found[-2]["terms"]["peer"] < found[0]["terms"]["peer"]
+        assert ("peer from student" in found[-1]["terms"]) == (mode == "mutual")
+    elif mode == "offline":
+        assert not theirs  # nothing to train beside the student
+        for name, value in objective.companion._teacher[0].state_dict().items():
+            assert torch.equal(value, fixed[name])
+    silent = {"average": [True, False], "snapshot": [True, True, False]}.get(mode, [False])
+    for line, quiet in zip(found, silent, strict=False):
+        assert ("response" not in line["terms"]) == quiet
+
+
+def test_average_and_snapshot_are_the_students_past(streams, teacher, tmp_path):
+    for mode in ("average", "snapshot"):
+        student, objective = begun(mode, streams, teacher)
+        fit(student, schedule(streams), streams[2], CONFIG, tmp_path / mode, objective=objective)
+        companion = objective.companion
+        past = companion.average.module if mode == "average" else companion.snapshot
+        distance = {
+            name: float((p - dict(student.named_parameters())[name]).abs().max()) for name, p in past.named_parameters()
+        }
+        if mode == "average":
+            assert 0 < max(distance.values()) < 0.05  # near, and not the same
+            assert not any(p.requires_grad for p in past.parameters())
+            assert all(p.dtype == torch.float32 for p in past.parameters())
+        else:
+            assert max(distance.values()) == 0  # renewed after the 6th sub-epoch, the last one
+        torch.testing.assert_close(past.feature_mean_F, student.feature_mean_F)
+
+
+@pytest.mark.parametrize("mode", ["mutual", "average", "snapshot"])
+def test_a_run_in_any_mode_goes_on_bit_for_bit(mode, streams, teacher, tmp_path):
+    def content(out):
+        return torch.load(out / "state.pt", weights_only=True)["parts"]
+
+    student, objective = begun(mode, streams, teacher, SUM)
+    fit(student, schedule(streams), streams[2], CONFIG, tmp_path / "whole", objective=objective)
+
+    class Stop(Exception):
+        pass
+
+    def stop(*_):
+        raise Stop
+
+    student, objective = begun(mode, streams, teacher, SUM)
+    calls = []
+    later = objective.after_sub_epoch
+
+    def after_sub_epoch(model):
+        calls.append(1)
+        if len(calls) == 4:
+            raise Stop
+        later(model)
+
+    objective.after_sub_epoch = after_sub_epoch
+    with pytest.raises(Stop):
+        fit(student, schedule(streams), streams[2], CONFIG, tmp_path / "cut", objective=objective)
+    student, objective = begun(mode, streams, teacher, SUM)
+    fit(student, schedule(streams), streams[2], CONFIG, tmp_path / "cut", objective=objective)
+    whole, cut = content(tmp_path / "whole"), content(tmp_path / "cut")
+    for part in ("model", "objective", "average"):
+        assert whole[part].keys() == cut[part].keys()
+        for name, value in whole[part].items():
+            assert torch.equal(value, cut[part][name]), (part, name)
+
+
+def test_every_term_of_a_sum_is_reported_with_its_pull(streams, teacher, tmp_path):
+    student, objective = begun("offline", streams, teacher, SUM)
+    fit(student, schedule(streams, 1), streams[2], CONFIG, tmp_path, objective=objective)
+    labelled, unlabelled = lines(tmp_path)
+    names = {entry["kind"] for entry in SUM}
+    assert labelled["terms"].keys() == names | {"truth"} and unlabelled["terms"].keys() == names
+    assert unlabelled["loss"] == pytest.approx(sum(unlabelled["terms"].values()), rel=0.2)  # frames against batches
+    assert all(pull > 0 for pull in unlabelled["gradients"].values()) and unlabelled["gradients"].keys() == names
+
+
+def test_a_teacher_of_other_classes_or_frames_is_refused_naming_both(tmp_path):
+    student = new_model()
+    other = Senones.monophone(["SIL", "AH", "EE"])
+    made = build_model(ModelConfig(layers=1, hidden=4), other, FRONTEND)
+    save_model(tmp_path, made)
+    with pytest.raises(ValueError, match=rf"5 classes of inventory {other.fingerprint[:8]}, the student has 7"):
+        companion_of("offline", {}, student, [tmp_path])
+    made.inventory = Senones.monophone(["SIL", "AH", "EE"], frame_shift_s=0.02)
+    with pytest.raises(ValueError, match="one frame every 20 ms, the student has 30 ms"):
+        check_inventory(made, "teacher", student)
+    with pytest.raises(ValueError, match="mode is hybrid; known: offline, online"):
+        companion_of("hybrid", {}, student, [])
+    with pytest.raises(ValueError, match="give the teacher that listens with --teacher"):
+        companion_of("offline", {}, student, [])
