@@ -23,6 +23,7 @@ VERBS = {
     "report": ("asr_kd.report.report", "scores -> results.json and report.html"),
     "results": ("asr_kd.report.results", "runs of several seeds -> RESULTS.md"),
     "bench": ("asr_kd.bench.bench", "rates of this machine, measured"),
+    "compare": ("asr_kd.compare.compare", "a grid of systems -> the table of what each brings"),
     "plan": ("asr_kd.bench.plan", "hours + a rate -> time, machines, bytes and cost of labelling"),
 }
 

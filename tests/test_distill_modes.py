@@ -194,5 +194,5 @@ def test_a_teacher_of_other_classes_or_frames_is_refused_naming_both(tmp_path):
         check_inventory(made, "teacher", student)
     with pytest.raises(ValueError, match="mode is hybrid; known: offline, online"):
         companion_of("hybrid", {}, student, [])
-    with pytest.raises(ValueError, match="give the teacher that listens with --teacher"):
+    with pytest.raises(ValueError, match="give the teacher that listens with --listener"):
         companion_of("offline", {}, student, [])

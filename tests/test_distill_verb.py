@@ -106,7 +106,7 @@ SUM = "knowledge=[{kind: response}, {kind: hidden, weight: 0.1}, {kind: deeper, 
 
 def test_a_sum_of_knowledge_trains_with_a_teacher_that_listens(given, tone_shards, tmp_path):
     more = [SUM, "model.layers=2"]
-    assert distill(given, tone_shards, tmp_path, "--teacher", str(given / "teacher"), settings=more) == 0
+    assert distill(given, tone_shards, tmp_path, "--listener", str(given / "teacher"), settings=more) == 0
     unlabelled, _, labelled = metrics(tmp_path)[:3]
     assert unlabelled["terms"].keys() == {"response", "hidden", "deeper"}
     assert labelled["terms"].keys() == {"truth", "hidden", "deeper"}  # the stored response is of unlabelled audio
@@ -116,7 +116,7 @@ def test_without_stored_targets_the_teacher_listens(given, tone_shards, tmp_path
     assert distill(given, tone_shards, tmp_path / "out", "--teacher", str(given / "teacher"), targets=None) == 0
     assert metrics(tmp_path / "out")[0]["terms"].keys() == {"response"}
     assert distill(given, tone_shards, tmp_path / "none", targets=None) == 2
-    assert "give the teacher that listens with --teacher" in capsys.readouterr().err
+    assert "give the teacher that listens with --listener" in capsys.readouterr().err
     assert distill(given, tone_shards, tmp_path / "none", "--hard", targets=None) == 2
     assert "--hard and --k: only used with --targets" in capsys.readouterr().err
 

@@ -1,8 +1,8 @@
 """The student learns from a teacher on unlabelled shards and, between them, alignments on labelled ones.
 
 By default it learns the posteriors that `asr-kd label` stored. Its config can name any kinds of knowledge instead, and
---mode who else teaches: offline (--teacher listens where a kind of knowledge needs it, or without --targets), online (a
-model trained beside it, from scratch or from --teacher), average or snapshot (the student's own past).
+--mode who else teaches: offline (--listener hears each batch where a kind of knowledge needs that, or without
+--targets), online (a model trained beside it, from scratch or from --listener), average or snapshot (its own past).
 
 The weights that are best on the held-out data end up in OUT/model.safetensors. The same command goes on where it was
 stopped.
@@ -10,7 +10,7 @@ stopped.
   asr-kd distill --unlabelled exp/shards/unlabelled --targets exp/targets \\
       --labelled exp/shards/labelled --alignments exp/aligned --dev exp/shards/dev --out exp/student \\
       --set model.preset=student-tiny schedule.epochs=10
-  asr-kd distill ... --teacher exp/teacher \
+  asr-kd distill ... --listener exp/teacher \\
       --set 'knowledge=[{kind: response}, {kind: hidden, weight: 0.3, layers: {layer1: layer2}}]'
 """
 
@@ -123,7 +123,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         type=Path,
         metavar="MODEL",
-        help="the teacher, or several that answer as one: refuses soft targets by others, and listens where asked to",
+        help="who made the soft targets, one model or several that answered as one: targets by others are refused",
+    )
+    parser.add_argument(
+        "--listener",
+        nargs="+",
+        type=Path,
+        metavar="MODEL",
+        help="who listens to each batch, offline (default: --teacher); with --mode online, what the peer begins with",
     )
     parser.add_argument("--hard", action="store_true", help="learn the teacher's arg-max instead of its posteriors")
     parser.add_argument("--k", type=int, help="use only the k likeliest stored classes, the rest joins the tail")
@@ -165,7 +172,10 @@ def run(args: argparse.Namespace) -> int:
     stored = args.targets is not None
     companion = None
     if config.mode != "offline" or listens(config.knowledge, stored):
-        companion = companion_of(config.mode, config.companion, model, args.teacher or ())
+        listeners = args.listener or (config.mode == "offline" and args.teacher) or ()
+        companion = companion_of(config.mode, config.companion, model, listeners)
+    elif args.listener is not None:
+        raise ValueError("--listener: no kind of knowledge in the config needs someone who listens")
     objective = DistillObjective(model, config.knowledge, config.truth, companion, stored)
     _say(
         f"{model.parameter_count / 1e6:.2f}M parameters, {inventory.size} classes; "

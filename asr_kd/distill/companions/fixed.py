@@ -15,7 +15,7 @@ from asr_kd.train.data import Batch
 
 @dataclass(frozen=True)
 class FixedConfig:
-    """Nothing to choose: the teacher is --teacher."""
+    """Nothing to choose: the teacher is --listener."""
 
 
 class Fixed(Companion):
@@ -27,7 +27,7 @@ class Fixed(Companion):
         """ValueError when its inventory is not the student's."""
         super().__init__()
         if not paths:
-            raise ValueError("mode offline: give the teacher that listens with --teacher MODEL")
+            raise ValueError("mode offline: give the teacher that listens with --listener MODEL")
         teacher = load_models(paths).eval().requires_grad_(False)
         check_inventory(teacher, str(paths[0]), student)
         self._teacher = [teacher]  # in a list: its weights are in its own file, not in the run's state

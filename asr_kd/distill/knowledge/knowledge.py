@@ -56,7 +56,7 @@ def layer_pairs(layers: Mapping[str, str], sides: Sides, kind: str) -> list[tupl
     ValueError when one of them does not exist, or there is no teacher to listen.
     """
     if sides.teacher is None:
-        raise ValueError(f"{kind}: needs a teacher that listens. Give --teacher MODEL, or another mode.")
+        raise ValueError(f"{kind}: needs a teacher that listens. Give --listener MODEL, or another mode.")
     pairs = list(layers.items()) or [(list(sides.student)[-1], list(sides.teacher)[-1])]
     for student, teacher in pairs:
         check_layer(student, sides.student, kind, "student")

@@ -1,0 +1,221 @@
+"""Trains, tunes, decodes and scores a grid of systems on one corpus and writes the table of what each brings.
+
+The grid is a YAML file: what is measured on, and for each row the commands that make its model (compare/grid.py, Grid
+and Row, say what it may hold; recipes/an4/compare.yaml is one). Rows run side by side, those that others need
+first. The same command goes on where it was stopped; a row whose commands changed is made anew.
+
+  asr-kd compare recipes/an4/compare.yaml --exp exp/an4 exp/an4-seed1 --out exp/an4/compare
+  asr-kd compare recipes/an4/compare.yaml --exp exp/an4 --out exp/an4/compare --only hidden relations --dry-run
+
+writes OUT/compare.md and OUT/compare.json, a list with for each row its name, knowledge, mode, student, params, bytes,
+rtf (of the forward pass on one core), wer, ci95, werr, recovery and teacher_share.
+"""
+
+import argparse
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from asr_kd.bench.model import real_time_factors
+from asr_kd.compare.figures import figures, markdown
+from asr_kd.compare.grid import Grid, Places, Row, needs
+from asr_kd.core.config import load_config
+from asr_kd.core.files import atomic_path, fingerprint, read_json, write_json
+from asr_kd.models.size import model_size
+from asr_kd.score.provenance import command_line, commit
+from asr_kd.score.score import score, write_scores
+
+DONE_FILE = "done.json"
+"""In a row's folder: fingerprints of the steps that have ended well."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `asr-kd compare`."""
+    parser.add_argument("grid", type=Path, help="YAML of the grid")
+    parser.add_argument(
+        "--exp",
+        type=Path,
+        nargs="+",
+        required=True,
+        help="results of a recipe, what {exp} stands for; one folder for each seed 0, 1, ...",
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder for the rows' results and the table")
+    parser.add_argument("--only", nargs="+", metavar="ROW", help="these rows, and those that they need")
+    parser.add_argument("--jobs", type=int, help="rows at a time (default: one a core)")
+    parser.add_argument("--title", default="Comparison", help="of the table")
+    parser.add_argument("--dry-run", action="store_true", help="check and print the commands")
+
+
+def run(args: argparse.Namespace) -> int:
+    """The verb."""
+    if args.jobs is not None and args.jobs < 1:
+        raise ValueError(f"--jobs {args.jobs}: at least 1 is needed")
+    grid = load_config(Grid, args.grid)
+    rows = _chosen(grid, args.only)
+    tasks = [_Task(grid, row, args.out, exp, seed) for seed, exp in enumerate(args.exp) for row in rows]
+    if args.dry_run:
+        for task in tasks:
+            for words in task.commands:
+                print(shlex.join(["asr-kd", *words]))
+        return 0
+    failed = _run_all(tasks, args.jobs or os.cpu_count() or 1)
+    whole = [row for row in rows if not any(t.row is row and t.key in failed for t in tasks)]
+    if whole:
+        _write_table(grid, whole, args)
+    for name, reason in failed.items():
+        _say(f"{name}: {reason}")
+    return 1 if failed else 0
+
+
+class _Task:
+    """One row with one seed."""
+
+    def __init__(self, grid: Grid, row: Row, out: Path, exp: Path, seed: int) -> None:
+        places = Places(grid, out, exp, seed)
+        self.row, self.seed, self.folder = row, seed, places.folder(row.name)
+        self.key = f"seed{seed}/{row.name}"
+        self.needs = {f"seed{seed}/{name}" for name in needs(row, grid.let)}
+        self.models = [Path(word) for word in places.words(row.model, row.name)]
+        graph = places.text(grid.graph if row.graph is None else row.graph, row.name)
+        on = ["--model", *map(str, self.models), *(["--graph", graph] if graph else [])]
+        self.commands = [places.words(step, row.name) for step in row.steps]
+        decode = ["decode", places.text(grid.test), *on, "--out", str(self.folder / "decode")]
+        if graph:
+            self.commands.append(["tune", places.text(grid.dev), *on, "--out", str(self.folder / "tune")])
+            decode += ["--scales", str(self.folder / "tune")]
+        self.commands.append(decode)
+
+    def run(self, threads: int) -> None:
+        """Run what has not been done. RuntimeError with the log's last line when a step fails."""
+        done_file = self.folder / DONE_FILE
+        done = read_json(done_file) if done_file.is_file() else []
+        marks, mark = [], ""
+        for words in self.commands:
+            mark = fingerprint([mark, words])  # a step that changed makes those after it anew
+            marks.append(mark)
+        for number, (words, mark) in enumerate(zip(self.commands, marks, strict=True)):
+            if mark in done:
+                continue
+            if number == 0 and done:  # other commands made what lies there
+                shutil.rmtree(self.folder)
+                done = []
+            log = self.folder / "log" / f"{number}-{words[0]}.txt"
+            log.parent.mkdir(parents=True, exist_ok=True)
+            environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+            with open(log, "w", encoding="utf-8") as file:
+                code = subprocess.run(
+                    [sys.executable, "-m", "asr_kd.cli", *words],
+                    stdin=subprocess.DEVNULL,
+                    stdout=file,
+                    stderr=subprocess.STDOUT,
+                    env=environment,
+                    check=False,
+                ).returncode
+            if code:
+                last = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
+                raise RuntimeError(f"asr-kd {words[0]} ended with {code}, see {log}: {' '.join(last)}")
+            done = [*done, mark]
+            write_json(done_file, done)
+
+
+@dataclass
+class _Clock:
+    """Says what begins and ends."""
+
+    total: int
+    ended: int = 0
+
+    def __post_init__(self) -> None:
+        self._lock = threading.Lock()
+
+    def __call__(self, task: _Task, threads: int) -> None:
+        started = time.monotonic()
+        task.run(threads)
+        with self._lock:
+            self.ended += 1
+            _say(f"{self.ended}/{self.total} {task.key}: {time.monotonic() - started:.0f} s")
+
+
+def _run_all(tasks: Sequence[_Task], jobs: int) -> dict[str, str]:
+    """Run tasks when those that they need are done; the reasons of those that failed."""
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    waiting, done, failed = list(tasks), set[str](), dict[str, str]()
+    running: dict[Future, _Task] = {}
+    clock = _Clock(len(tasks))
+    with ThreadPoolExecutor(jobs) as pool:
+        while waiting or running:
+            for task in list(waiting):
+                if lost := sorted(task.needs & failed.keys()):
+                    failed[task.key] = f"needs {lost[0]}, which failed"
+                    waiting.remove(task)
+                elif task.needs <= done and len(running) < jobs:
+                    waiting.remove(task)
+                    running[pool.submit(clock, task, threads)] = task
+            if not running:
+                if waiting and not any(t.needs & failed.keys() for t in waiting):
+                    raise ValueError(f"rows need each other in a circle: {', '.join(t.row.name for t in waiting)}")
+                continue
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                task = running.pop(future)
+                try:
+                    future.result()
+                    done.add(task.key)
+                except RuntimeError as e:
+                    failed[task.key] = str(e)
+                    _say(f"{task.key}: {e}")
+    return failed
+
+
+def _chosen(grid: Grid, only: Sequence[str] | None) -> list[Row]:
+    """The rows asked for and those that they need, in the grid's order. ValueError names an unknown one."""
+    rows = {row.name: row for row in grid.parsed}
+    wanted, asked = set[str](), list(only or rows)
+    if only:
+        asked += [name for name in (grid.baseline, grid.oracle, grid.teacher) if name]
+    while asked:
+        name = asked.pop()
+        if name not in rows:
+            raise ValueError(f"{name}: no such row; there are {', '.join(rows)}")
+        if name not in wanted:
+            wanted.add(name)
+            asked += sorted(needs(rows[name], grid.let))
+    return [row for row in rows.values() if row.name in wanted]
+
+
+def _write_table(grid: Grid, rows: Sequence[Row], args: argparse.Namespace) -> None:
+    scores = []
+    for seed, exp in enumerate(args.exp):
+        places = Places(grid, args.out, exp, seed)
+        found = score(Path(places.text(grid.reference)), {row.name: places.folder(row.name) / "decode" for row in rows})
+        write_scores(args.out / f"seed{seed}" / "scores.json", found)
+        scores.append(found)
+    names = {row.name for row in rows}
+    there = {what: name if (name := getattr(grid, what)) in names else "" for what in ("baseline", "oracle", "teacher")}
+    measured = figures(scores, **there)
+    models = {row.name: _Task(grid, row, args.out, args.exp[0], 0).models for row in rows}
+    factors = real_time_factors(list(models.values()))
+    table: list[dict[str, Any]] = []
+    for row, rtf in zip(rows, factors, strict=True):
+        sizes = [model_size(path) for path in models[row.name]]
+        size = {"params": sum(s.parameters for s in sizes), "bytes": sum(s.bytes for s in sizes), "rtf": rtf}
+        about = {"name": row.name, "knowledge": row.knowledge, "mode": row.mode, "student": row.student}
+        table.append(about | size | measured[row.name] | {"seeds": len(args.exp)})
+    made_by = f"`{command_line()}`, commit {commit()}, seeds {len(args.exp)}"
+    write_json(args.out / "compare.json", table)
+    text = markdown(table, args.title, made_by)
+    with atomic_path(args.out / "compare.md") as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    print(text)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,52 @@
+"""The examples of docs/extending.md: each is one file and one line, and trains."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+from test_distill_verb import distill, given, metrics  # noqa: F401  (a fixture)
+
+from asr_kd.distill.companions.kinds import COMPANIONS
+from asr_kd.distill.knowledge.kinds import KNOWLEDGE
+
+TEXT = (Path(__file__).parents[1] / "docs/extending.md").read_text()
+BLOCKS = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
+
+
+def example(tmp_path, number, registry, monkeypatch):
+    """Load the file and register it as its line says; the name it goes by."""
+    file, line = BLOCKS[2 * number : 2 * number + 2]
+    (tmp_path / "example.py").write_text(file)
+    spec = importlib.util.spec_from_file_location(f"example{number}", tmp_path / "example.py")
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(__import__("sys").modules, spec.name, module)
+    spec.loader.exec_module(module)
+    name, class_name = re.fullmatch(r'\s*"(\w+)": (\w+),\n', line).groups()
+    monkeypatch.setitem(registry, name, getattr(module, class_name))
+    return name
+
+
+def test_the_loss_of_the_docs_trains(given, tone_shards, tmp_path, monkeypatch):  # noqa: F811
+    name = example(tmp_path, 0, KNOWLEDGE, monkeypatch)
+    settings = [f"knowledge=[{{kind: response}}, {{kind: {name}, weight: 0.5}}]"]
+    arguments = ("--listener", str(given / "teacher"))
+    assert distill(given, tone_shards, tmp_path / "out", *arguments, settings=settings) == 0
+    paces = [line["terms"][name] for line in metrics(tmp_path / "out") if name in line["terms"]]
+    assert paces[-1] < paces[0]
+
+
+def test_the_teacher_of_the_docs_teaches(given, tone_shards, tmp_path, monkeypatch, capsys):  # noqa: F811
+    name = example(tmp_path, 1, COMPANIONS, monkeypatch)
+    arguments = ("--mode", name, "--listener", str(given / "teacher"))
+    assert distill(given, tone_shards, tmp_path / "out", *arguments, targets=None) == 0
+    answers = [line["terms"]["response"] for line in metrics(tmp_path / "out")]
+    assert answers[-1] < answers[0]
+    assert distill(given, tone_shards, tmp_path / "none", "--mode", name, targets=None) == 2
+    assert "give one teacher with --listener" in capsys.readouterr().err
+
+
+def test_the_kinds_of_the_docs_are_where_they_say(pytestconfig):
+    for folder, file in re.findall(r"\| `(asr_kd/[a-z/]+)` \| `([a-z]+/[a-z]+\.py)`", TEXT):
+        station = Path(folder).parts[1]
+        assert (pytestconfig.rootpath / folder).is_dir()
+        assert any((pytestconfig.rootpath / "asr_kd" / p / file).is_file() for p in ("", station)), file
