@@ -139,11 +139,11 @@ def run(args: argparse.Namespace) -> int:
     goes_on = not args.restart and (args.out / STATE_FILE).exists()
     init = None if args.init is None else model_fingerprint(args.init)
     record = {"teacher": teacher, "hard": args.hard, "k": args.k, "init": init, "schedule": to_dict(config.schedule)}
-    record["only"] = only and only.digest
+    record |= {"only": only and only.digest, "init_layers": args.init_layers}
     if goes_on:
         _check_record(args.out, record)
     else:
-        begin(model, labelled, config.train, args.init)
+        begin(model, labelled, config.train, args.init, args.init_layers)
         write_json(args.out / RECORD_FILE, record)
     result = fit(model, schedule, dev, config.train, args.out, resume=not args.restart)
     add_priors(args.out, labelled, config.train)
