@@ -47,7 +47,7 @@ def save_model(path: str | os.PathLike[str], model: AcousticModel, notes: dict[s
         "library": f"asr_kd {__version__}",
     }
     tensors = stored_state(model)
-    with atomic_path(_file(path)) as temporary:
+    with atomic_path(model_file(path)) as temporary:
         # not save_file(), which leaves a file that only its owner may read
         temporary.write_bytes(save(tensors, metadata={_KEY: json.dumps(description, sort_keys=True)}))
 
@@ -57,7 +57,7 @@ def load_model(path: str | os.PathLike[str]) -> AcousticModel:
 
     ValueError names the file when it is missing, cut off, no acoustic model of asr_kd, or of another version.
     """
-    file = _file(path)
+    file = model_file(path)
     description = read_description(file)
     try:
         model = build_model(
@@ -76,7 +76,7 @@ def load_model(path: str | os.PathLike[str]) -> AcousticModel:
 
 def read_description(path: str | os.PathLike[str]) -> dict[str, Any]:
     """What the file says of its model: `model`, `inventory`, `frontend`, `notes`. Errors as for `load_model`."""
-    file = _file(path)
+    file = model_file(path)
     if not file.is_file():
         raise ValueError(f"{path}: no model there ({MODEL_FILE}). `asr-kd train` makes one.")
     try:
@@ -101,7 +101,7 @@ def read_description(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 def model_fingerprint(path: str | os.PathLike[str]) -> str:
     """SHA-256 over description and weights, 64 hex digits. Notes and library version do not count."""
-    file = _file(path)
+    file = model_file(path)
     description = read_description(file)
     counted = {key: description[key] for key in ("kind", "version", "model", "inventory", "frontend")}
     digest = hashlib.sha256(json.dumps(counted, sort_keys=True).encode())
@@ -114,7 +114,8 @@ def model_fingerprint(path: str | os.PathLike[str]) -> str:
     return digest.hexdigest()
 
 
-def _file(path: str | os.PathLike[str]) -> Path:
+def model_file(path: str | os.PathLike[str]) -> Path:
+    """The file itself: `path`, or the `model.safetensors` in that folder."""
     path = Path(path)
     return path if path.suffix == ".safetensors" else path / MODEL_FILE
 
