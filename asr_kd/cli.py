@@ -16,6 +16,7 @@ VERBS = {
     "label": ("asr_kd.label.label", "unlabelled shards + teacher -> soft-target sidecars"),
     "select": ("asr_kd.label.select", "hypotheses -> list of the utterances to learn from"),
     "distill": ("asr_kd.distill.distill", "shards + sidecars -> student"),
+    "quantise": ("asr_kd.models.quantise", "model -> the same with weights of eight bits"),
     "graph": ("asr_kd.graph.build", "lexicon + text + senones -> decoding graph"),
     "tune": ("asr_kd.decode.tune", "labelled held-out shards + model + graph -> acoustic scale"),
     "decode": ("asr_kd.decode.decode", "shards + model + graph -> hypotheses"),

@@ -240,3 +240,14 @@ def test_a_list_that_cannot_be_right_is_refused_in_a_line(given, tone_shards, tm
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_the_layers_that_a_student_began_as_are_recorded_and_must_stay(given, tone_shards, tmp_path, capsys):
+    init = ("--init", str(given / "teacher"), "--init-layers", "0")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setitem(globals(), "SETTINGS", ["model={layers: 1, hidden: 8, bidirectional: true}", *SETTINGS[1:]])
+        assert distill(given, tone_shards, tmp_path, *init) == 0
+        record = json.loads((tmp_path / "distill.json").read_text())
+        assert (record["init"], record["init_layers"]) == (model_fingerprint(given / "teacher"), [0])
+        assert distill(given, tone_shards, tmp_path, *init[:2]) == 2
+    assert "this run was begun with init_layers = [0], here it is None" in capsys.readouterr().err

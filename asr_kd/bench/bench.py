@@ -2,13 +2,17 @@
 
 asr-kd bench label --preset teacher-paper --minutes 10
 asr-kd bench label exp/shards/unlabelled --teacher exp/teacher --out bench.json
+asr-kd bench model exp/student --teacher exp/teacher
 """
 
 import argparse
 
-from asr_kd.bench import label
+from asr_kd.bench import label, model
 
-SUB_VERBS = {"label": (label, "the labelling job against the teacher's bare forward pass, and a plain loop")}
+SUB_VERBS = {
+    "label": (label, "the labelling job against the teacher's bare forward pass, and a plain loop"),
+    "model": (model, "the bare forward pass of models against each other: size, real-time factor, ratios"),
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -25,12 +25,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from asr_kd.bench.model import real_time_factors
 from asr_kd.compare.figures import figures, markdown
 from asr_kd.compare.grid import Grid, Places, Row, needs
 from asr_kd.core.config import load_config
 from asr_kd.core.files import atomic_path, fingerprint, read_json, write_json
-from asr_kd.models.size import model_size
 from asr_kd.score.provenance import command_line, commit
 from asr_kd.score.score import score, write_scores
 
@@ -202,11 +200,12 @@ def _write_table(grid: Grid, rows: Sequence[Row], args: argparse.Namespace) -> N
     there = {what: name if (name := getattr(grid, what)) in names else "" for what in ("baseline", "oracle", "teacher")}
     measured = figures(scores, **there)
     models = {row.name: _Task(grid, row, args.out, args.exp[0], 0).models for row in rows}
-    factors = real_time_factors(list(models.values()))
+    speed = _speed(list(models.values()), places.text(grid.dev), args.out)
     table: list[dict[str, Any]] = []
-    for row, rtf in zip(rows, factors, strict=True):
-        sizes = [model_size(path) for path in models[row.name]]
-        size = {"params": sum(s.parameters for s in sizes), "bytes": sum(s.bytes for s in sizes), "rtf": rtf}
+    for row in rows:
+        parts = [speed[str(path)] for path in models[row.name]]
+        keys = {"params": "parameters", "bytes": "bytes", "rtf": "real_time_factor"}
+        size = {ours: sum(part[theirs] for part in parts) for ours, theirs in keys.items()}
         about = {"name": row.name, "knowledge": row.knowledge, "mode": row.mode, "student": row.student}
         table.append(about | size | measured[row.name] | {"seeds": len(args.exp)})
     made_by = f"`{command_line()}`, commit {commit()}, seeds {len(args.exp)}"
@@ -215,6 +214,19 @@ def _write_table(grid: Grid, rows: Sequence[Row], args: argparse.Namespace) -> N
     with atomic_path(args.out / "compare.md") as temporary:
         temporary.write_text(text, encoding="utf-8")
     print(text)
+
+
+def _speed(models: Sequence[Sequence[Path]], shards: str, out: Path) -> dict[str, dict[str, Any]]:
+    """What `asr-kd bench model` found of each model on one core."""
+    paths = list(dict.fromkeys(str(path) for models_of_row in models for path in models_of_row))
+    file = out / "speed.json"
+    command = ["bench", "model", *paths, "--shards", shards, "--seconds", "30", "--rounds", "3", "--out", str(file)]
+    ended = subprocess.run(
+        [sys.executable, "-m", "asr_kd.cli", *command, "--json"], capture_output=True, text=True, check=False
+    )
+    if ended.returncode:
+        raise ValueError(f"asr-kd bench model: {' '.join(ended.stderr.strip().splitlines()[-1:])}")
+    return {model["model"]: model for model in read_json(file)["models"]}
 
 
 def _say(line: str) -> None:

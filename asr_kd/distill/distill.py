@@ -188,11 +188,11 @@ def run(args: argparse.Namespace) -> int:
     goes_on = not args.restart and (args.out / STATE_FILE).exists()
     init = None if args.init is None else model_fingerprint(args.init)
     record = {"teacher": teacher, "hard": args.hard, "k": args.k, "init": init, "schedule": to_dict(config.schedule)}
-    record["only"] = only and only.digest
+    record |= {"only": only and only.digest, "init_layers": args.init_layers}
     if goes_on:
         _check_record(args.out, record)
     else:
-        begin(model, labelled, config.train, args.init)
+        begin(model, labelled, config.train, args.init, args.init_layers)
         if companion is not None:
             companion.begin(labelled, config.train)
         write_json(args.out / RECORD_FILE, record)

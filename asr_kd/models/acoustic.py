@@ -9,6 +9,7 @@ from asr_kd.frontend.fbank import FrontEnd, FrontEndConfig
 from asr_kd.inventory.inventory import Inventory
 from asr_kd.models.config import ModelConfig
 from asr_kd.models.encoder import LstmEncoder
+from asr_kd.models.quantisation import round_matrices
 
 STD_FLOOR = 1e-3  # a feature that never changes must not divide by zero
 
@@ -42,6 +43,8 @@ class AcousticModel(nn.Module):
         self.register_buffer("log_prior_C", torch.full((inventory.size,), 1 / inventory.size).log())
         self.encoder = LstmEncoder(config, features)
         self.output = nn.Linear(self.encoder.width, inventory.size)
+        if config.weights == "int8":
+            round_matrices(self)
 
     def forward(self, x_BTF: Tensor, frames_B: Tensor) -> Tensor:
         """Logits (B, T, C); frames behind an utterance's end are undefined.

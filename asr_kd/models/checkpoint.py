@@ -3,10 +3,12 @@
 import hashlib
 import json
 import os
-from dataclasses import replace
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 
@@ -17,31 +19,35 @@ from asr_kd.frontend.fbank import FrontEndConfig
 from asr_kd.inventory.kinds import inventory_from_dict
 from asr_kd.models.acoustic import AcousticModel, build_model
 from asr_kd.models.config import ModelConfig
+from asr_kd.models.quantisation import restored_state, settle, stored_state
 
 MODEL_FILE = "model.safetensors"
-MODEL_VERSION = 1
+MODEL_VERSIONS = {"float32": 1, "int8": 2}
+"""By what weights are stored as: who reads only version 1 does not know codes and scales."""
 KIND = "acoustic model"
 _KEY = "asr_kd"
 _HEADER_LENGTH_BYTES = 8  # a safetensors file begins with its header's length, little-endian
 _BLOCK = 1 << 20
+_OF_LAYER = re.compile(r"(encoder\.(?:layers|lookaheads)\.)(\d+)(\..+)")
 
 
 def save_model(path: str | os.PathLike[str], model: AcousticModel, notes: dict[str, Any] | None = None) -> None:
     """Write a model, atomically. The same model and notes give the same bytes.
 
     path: the file, or a folder for its `model.safetensors`.  notes: JSON values on how it was made.
+    A model whose config says int8 is stored in codes and scales, see `models.quantisation`.
     """
     description = {
         "kind": KIND,
-        "version": MODEL_VERSION,
+        "version": MODEL_VERSIONS[model.config.weights],
         "model": to_dict(model.config),
         "inventory": model.inventory.to_dict(),
         "frontend": to_dict(model.frontend),
         "notes": notes or {},
         "library": f"asr_kd {__version__}",
     }
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    with atomic_path(_file(path)) as temporary:
+    tensors = stored_state(model)
+    with atomic_path(model_file(path)) as temporary:
         # not save_file(), which leaves a file that only its owner may read
         temporary.write_bytes(save(tensors, metadata={_KEY: json.dumps(description, sort_keys=True)}))
 
@@ -51,7 +57,7 @@ def load_model(path: str | os.PathLike[str]) -> AcousticModel:
 
     ValueError names the file when it is missing, cut off, no acoustic model of asr_kd, or of another version.
     """
-    file = _file(path)
+    file = model_file(path)
     description = read_description(file)
     try:
         model = build_model(
@@ -59,17 +65,18 @@ def load_model(path: str | os.PathLike[str]) -> AcousticModel:
             inventory_from_dict(description["inventory"]),
             load_config(FrontEndConfig, description["frontend"]),
         )
-        model.load_state_dict(load_file(file))
+        model.load_state_dict(restored_state(model, load_file(file)))
     except (KeyError, RuntimeError, SafetensorError, ValueError) as e:
         raise ValueError(
             f"{file}: its weights or description are damaged ({_reason(e)}). Train or fetch it again."
         ) from None
-    return model.eval()
+    settle(model.eval())
+    return model
 
 
 def read_description(path: str | os.PathLike[str]) -> dict[str, Any]:
     """What the file says of its model: `model`, `inventory`, `frontend`, `notes`. Errors as for `load_model`."""
-    file = _file(path)
+    file = model_file(path)
     if not file.is_file():
         raise ValueError(f"{path}: no model there ({MODEL_FILE}). `asr-kd train` makes one.")
     try:
@@ -86,16 +93,15 @@ def read_description(path: str | os.PathLike[str]) -> dict[str, Any]:
         ) from None
     if kind != KIND:
         raise ValueError(f"{file}: holds a {kind}, not an {KIND}. Give the path of a model made by train or distill.")
-    if version != MODEL_VERSION:
-        raise ValueError(
-            f"{file}: model version {version}, this asr_kd reads {MODEL_VERSION}. Use the asr_kd that made it."
-        )
+    if version not in MODEL_VERSIONS.values():
+        known = " and ".join(map(str, MODEL_VERSIONS.values()))
+        raise ValueError(f"{file}: model version {version}, this asr_kd reads {known}. Use the asr_kd that made it.")
     return description
 
 
 def model_fingerprint(path: str | os.PathLike[str]) -> str:
     """SHA-256 over description and weights, 64 hex digits. Notes and library version do not count."""
-    file = _file(path)
+    file = model_file(path)
     description = read_description(file)
     counted = {key: description[key] for key in ("kind", "version", "model", "inventory", "frontend")}
     digest = hashlib.sha256(json.dumps(counted, sort_keys=True).encode())
@@ -108,7 +114,8 @@ def model_fingerprint(path: str | os.PathLike[str]) -> str:
     return digest.hexdigest()
 
 
-def _file(path: str | os.PathLike[str]) -> Path:
+def model_file(path: str | os.PathLike[str]) -> Path:
+    """The file itself: `path`, or the `model.safetensors` in that folder."""
     path = Path(path)
     return path if path.suffix == ".safetensors" else path / MODEL_FILE
 
@@ -117,15 +124,21 @@ def _reason(error: Exception) -> str:
     return " ".join(str(error).split())[:200].rstrip(".")
 
 
-def load_weights(model: AcousticModel, path: str | Path) -> None:
+def load_weights(model: AcousticModel, path: str | Path, layers: Sequence[int] | None = None) -> None:
     """Copy weights and normalisation of the model at `path` into `model`, to train on from there.
 
-    ValueError names what differs when the two are not made alike.
+    layers: of the model at `path`, which of its layers each layer of `model` begins as: 0 2 4 makes a student of three
+    layers from every other one of a teacher (DistilBERT, arXiv 1910.01108, section 3); all but the number of layers
+    must be alike. What looks ahead is shared out among layers by their number and is taken over where shapes fit.
+    ValueError names what differs when the two are not made alike, and layers that do not exist or do not fit.
     """
     other = load_model(path)
-    alike = replace(other.config, dropout=model.config.dropout) == model.config  # dropout is a matter of training
+    free = {"dropout", "weights"}  # matters of training and of storage
+    if layers is not None:
+        free |= {"layers", "lookahead"}
+    ours, theirs = ({k: v for k, v in to_dict(m.config).items() if k not in free} for m in (model, other))
     for what, same in (
-        ("architecture", alike),
+        ("architecture", ours == theirs),
         ("inventory", other.inventory == model.inventory),
         ("front end", other.frontend == model.frontend),
     ):
@@ -134,4 +147,33 @@ def load_weights(model: AcousticModel, path: str | Path) -> None:
                 f"{path}: its {what} differs from this run's ({other.config} over {other.inventory.size} classes; here "
                 f"{model.config} over {model.inventory.size}). Begin with a model made alike, or without --init."
             )
-    model.load_state_dict(other.state_dict())
+    model.load_state_dict(other.state_dict() if layers is None else _picked(model, other, layers, path))
+
+
+def _picked(
+    model: AcousticModel, other: AcousticModel, layers: Sequence[int], path: str | Path
+) -> dict[str, torch.Tensor]:
+    """A state for `model` with these layers of the other."""
+    asked, there = f"--init-layers {' '.join(map(str, layers))}", other.config.layers
+    if len(layers) != model.config.layers:
+        raise ValueError(
+            f"{asked}: these are {len(layers)} layers of {path}, this model has {model.config.layers}. "
+            "Name one for each, or set model.layers to their number."
+        )
+    if not 0 <= min(layers) <= max(layers) < there:
+        raise ValueError(f"{asked}: {path} has layers 0 to {there - 1}. Name some of those.")
+    theirs, picked = other.state_dict(), {}
+    for name, value in model.state_dict().items():
+        of_layer = _OF_LAYER.fullmatch(name)
+        source = f"{of_layer[1]}{layers[int(of_layer[2])]}{of_layer[3]}" if of_layer else name
+        found = theirs.get(source)
+        if found is not None and found.shape == value.shape:
+            picked[name] = found
+        elif name.startswith("encoder.lookaheads."):
+            picked[name] = value
+        else:
+            raise ValueError(
+                f"{asked}: {source} of {path} is {'absent' if found is None else tuple(found.shape)}, {name} of this "
+                f"model {tuple(value.shape)}. Begin each layer as one with the same number of inputs and outputs."
+            )
+    return picked

@@ -25,6 +25,8 @@ class ModelConfig:
     """Width of a linear layer behind each LSTM layer; None passes the cells on as they are."""
     dropout: float = 0.2
     """Share of each layer's outputs that is dropped in training."""
+    weights: Literal["float32", "int8"] = "float32"
+    """What the matrices of LSTM and linear layers are rounded to, in training and on disk."""
 
     def __post_init__(self) -> None:
         for name in ("layers", "hidden"):

@@ -85,6 +85,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of every verb that trains."""
     parser.add_argument("--init", type=Path, metavar="MODEL", help="begin with the weights of this model, made alike")
+    parser.add_argument(
+        "--init-layers",
+        nargs="+",
+        type=int,
+        metavar="N",
+        help="with --init: which of its layers each layer begins as, counted from 0; 0 2 halves a model of four",
+    )
     parser.add_argument("--seed", type=int, help="of weights, batches, augmentation and dropout")
     parser.add_argument("--threads", type=int, help="CPU threads of one operation")
     parser.add_argument("--workers", type=int, help="processes that prepare batches")
@@ -114,17 +121,28 @@ def run(args: argparse.Namespace) -> int:
     if args.dry_run:
         return 0
     if args.restart or not (args.out / STATE_FILE).exists():
-        begin(model, labelled, config.train, args.init)
+        begin(model, labelled, config.train, args.init, args.init_layers)
     result = fit(model, [(labelled, 1.0)] * config.epochs, dev, config.train, args.out, resume=not args.restart)
     add_priors(args.out, labelled, config.train)
     _say(summary(result, args.out))
     return 0
 
 
-def begin(model: AcousticModel, labelled: Stream, config: TrainConfig, init: Path | None) -> None:
-    """Give a new model the weights of `init`, or else the normalisation of the labelled audio."""
+def begin(
+    model: AcousticModel,
+    labelled: Stream,
+    config: TrainConfig,
+    init: Path | None,
+    init_layers: Sequence[int] | None = None,
+) -> None:
+    """Give a new model the weights of `init`, or of some of its layers, or else the labelled audio's normalisation.
+
+    ValueError as for `load_weights`, and for layers of no model.
+    """
     if init is not None:
-        load_weights(model, init)
+        load_weights(model, init, init_layers)
+    elif init_layers is not None:
+        raise ValueError("--init-layers: of which model? Name it with --init.")
     else:
         model.set_normalisation(*feature_statistics(labelled, model.frontend, config.seed, config.workers))
 

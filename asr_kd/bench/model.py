@@ -1,0 +1,203 @@
+"""Seconds of the bare forward pass of each model over the same audio, features in memory: the real-time factor, and
+how many times as fast as the first each is. The first is the teacher where one is named.
+
+Models take turns, round after round, and the ratios are medians over the rounds, since machines are noisy. What is
+measured is a processor's answer to one utterance, as a recogniser gives it; --batch 16 is how labelling and scoring
+ask. A model may be a preset, with random weights: those are as fast as trained ones.
+
+  asr-kd bench model exp/student exp/student_int8 --teacher exp/teacher
+  asr-kd bench model student-paper --teacher teacher-paper --seconds 20 --batch 16 --json
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from asr_kd import __version__
+from asr_kd.bench import forward
+from asr_kd.bench.material import PAPER_CLASSES, random_teacher, synthetic_shards
+from asr_kd.bench.peak import device_name
+from asr_kd.core.files import write_json
+from asr_kd.core.runtime import device, precision_on
+from asr_kd.frontend.fbank import FrontEndConfig
+from asr_kd.models.checkpoint import load_model, save_model
+from asr_kd.models.config import PRESETS
+from asr_kd.models.inference import Inference
+from asr_kd.models.size import ModelSize, model_size
+from asr_kd.shards.reader import Shard, find_shards, open_shard
+
+MEGABYTE = 1e6
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A model that is measured."""
+
+    name: str
+    inference: Inference
+    size: ModelSize
+    batches: list[tuple[Tensor, Tensor]]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `asr-kd bench model`."""
+    add = parser.add_argument
+    add("models", nargs="+", metavar="MODEL", help="a model's folder or .safetensors file, or a preset")
+    add("--teacher", metavar="MODEL", help="measured too; the others are compared with it (default: with the first)")
+    add("--classes", type=int, default=PAPER_CLASSES, help="of presets: their senones (default: %(default)s)")
+    add("--shards", nargs="+", type=Path, help="shards or folders of shards; without any, audio is made up")
+    add("--seconds", type=float, default=60.0, help="audio: made up, or at most of the shards (default: %(default)g)")
+    add("--batch", type=int, default=1, help="utterances that are asked at a time (default: %(default)s)")
+    add("--rounds", type=int, default=5, help="times that all are measured (default: %(default)s)")
+    add("--threads", type=int, default=1, help="CPU threads (default: %(default)s)")
+    add("--device", default="cpu", help="auto, cpu, cuda, cuda:1, ... (default: %(default)s)")
+    add("--precision", default="auto", choices=("auto", "bf16", "float32"), help="auto is bf16 where that is fast")
+    add("--out", type=Path, metavar="FILE", help="write the JSON there too")
+    add("--json", action="store_true", help="only the line of JSON on stdout")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure and report."""
+    for name in ("batch", "rounds", "threads"):
+        if getattr(args, name) < 1:
+            raise ValueError(f"--{name} {getattr(args, name)}: at least 1 is needed")
+    if not args.seconds > 0:
+        raise ValueError(f"--seconds {args.seconds:g}: it must be above 0")
+    with tempfile.TemporaryDirectory(prefix="asr-kd-bench-") as folder:
+        result = measure(args, Path(folder))
+    if not args.json:
+        print("\n".join(describe(result)))
+    if args.out is not None:
+        write_json(args.out, result)
+    print(json.dumps(result))
+    return 0
+
+
+def measure(args: argparse.Namespace, folder: Path) -> dict:
+    """Everything that is reported. folder: an empty one for made-up audio and weights."""
+    on = device(args.device)
+    precision = precision_on(on, args.precision)
+    names = args.models if args.teacher is None else [args.teacher, *args.models]
+    given = [_path(name, folder, args.classes) for name in names]
+    shards = find_shards(*args.shards) if args.shards else synthetic_shards(folder / "audio", args.seconds / 60)
+    opened = [open_shard(tar) for tar in shards]
+    heard: dict[FrontEndConfig, list[Tensor]] = {}
+    contenders: list[Contender] = []
+    for name, path in zip(names, given, strict=True):
+        inference = Inference(load_model(path), on, precision)
+        config = inference.model.frontend
+        if config not in heard:
+            heard[config] = _features(opened, inference, args.seconds)
+        batches = in_batches(heard[config], args.batch, on)
+        contenders.append(Contender(name, inference, model_size(path), batches))
+    shift_s = contenders[0].inference.frontend.frame_shift_s
+    seconds = sum(int(frames_B.sum()) for _, frames_B in contenders[0].batches) * shift_s
+    time_of = lambda contender, batches: forward.forward_seconds(contender.inference, batches, precision, args.threads)
+    for contender in contenders:
+        time_of(contender, contender.batches[:1])  # what is only done once is done now
+    rounds: list[list[float]] = []
+    for number in range(args.rounds):
+        rounds.append([time_of(contender, contender.batches) for contender in contenders])
+        _say(f"round {number + 1} of {args.rounds}: {' '.join(f'{t / seconds:.5f}' for t in rounds[-1])} x real time")
+    return {
+        "models": [
+            {"model": c.name, **asdict(c.size), **speed}
+            for c, speed in zip(contenders, summarise(rounds, seconds), strict=True)
+        ],
+        "batch": args.batch,
+        "threads": args.threads,
+        "device": on.type,
+        "device_name": device_name(on),
+        "precision": precision,
+        "audio": "given" if args.shards else "made up",
+        "audio_seconds": seconds,
+        "utterances": sum(len(frames_B) for _, frames_B in contenders[0].batches),
+        "rounds": args.rounds,
+        "measured_s": rounds,
+        "library": f"asr_kd {__version__}",
+    }
+
+
+def in_batches(features: Sequence[Tensor], batch: int, on: torch.device) -> list[tuple[Tensor, Tensor]]:
+    """Batches (B, T, F) of up to so many utterances, and their frames (B,). features: each (T, F), longest first."""
+    groups = [features[i : i + batch] for i in range(0, len(features), batch)]
+    return [
+        (
+            torch.nn.utils.rnn.pad_sequence(list(group), batch_first=True).to(on),
+            torch.tensor([len(x) for x in group], device=on),
+        )
+        for group in groups
+    ]
+
+
+def summarise(rounds: Sequence[Sequence[float]], seconds: float) -> list[dict]:
+    """Of each model its real-time factor, the median over the rounds, and how many times as fast as the first it is.
+
+    rounds: seconds that each model took.  seconds: of audio.  Ratios are taken within each round: what slows the
+    machine slows both sides of them.
+    """
+    found = []
+    for taken in zip(*rounds, strict=True):
+        ratios = [round_[0] / own for round_, own in zip(rounds, taken, strict=True)]
+        found.append(
+            {
+                "real_time_factor": statistics.median(taken) / seconds,
+                "times_as_fast": statistics.median(ratios),
+                "times_as_fast_spread": [min(ratios), max(ratios)],
+            }
+        )
+    return found
+
+
+def describe(result: dict) -> list[str]:
+    """The result for a reader."""
+    lines = [
+        f"{result['audio_seconds']:.1f} s of audio ({result['audio']}), {result['utterances']} utterances, "
+        f"{result['batch']} at a time; {result['device_name']}, threads: {result['threads']}, {result['precision']}, "
+        f"{result['rounds']} rounds",
+        f"  {'model':32} {'params':>9} {'on disk':>10} {'RTF':>9}   times as fast as the first",
+    ]
+    for model in result["models"]:
+        low, high = model["times_as_fast_spread"]
+        lines.append(
+            f"  {model['model'][-32:]:32} {model['parameters'] / 1e6:8.2f}M {model['bytes'] / MEGABYTE:7.2f} MB "
+            f"{model['real_time_factor']:9.5f}   {model['times_as_fast']:.2f}  ({low:.2f} to {high:.2f})"
+        )
+    return lines
+
+
+def _path(name: str, folder: Path, classes: int) -> Path:
+    """Where the model is; a preset gets random weights in `folder`."""
+    if name not in PRESETS:
+        if not Path(name).exists():
+            raise ValueError(f"{name}: no model there and no preset ({', '.join(PRESETS)})")
+        return Path(name)
+    path = folder / "models" / name
+    save_model(path, random_teacher(name, classes), {"weights": "random"})
+    return path
+
+
+def _features(shards: Sequence[Shard], model: Inference, seconds: float) -> list[Tensor]:
+    """The front end's output (T, F) of the first utterances that last so many seconds together, longest first."""
+    features: list[Tensor] = []
+    held_s = 0.0
+    for wave_N in forward.readable(shards, model):
+        features.append(model.features([wave_N])[0][0])
+        held_s += len(features[-1]) * model.frontend.frame_shift_s
+        if held_s >= seconds:
+            break
+    if not features:
+        raise ValueError(f"{shards[0].path}: holds no audio that can be read. Give other shards.")
+    return sorted(features, key=len, reverse=True)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,93 @@
+import json
+
+import pytest
+import torch
+
+from asr_kd.bench.model import in_batches, summarise
+from asr_kd.cli import main
+from asr_kd.frontend.fbank import FrontEndConfig
+from asr_kd.inventory.senones import Senones
+from asr_kd.models.acoustic import build_model
+from asr_kd.models.checkpoint import save_model
+from asr_kd.models.config import ModelConfig
+from asr_kd.shards.reader import open_shard
+
+INVENTORY = Senones.monophone(["SIL", "A", "B"])
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """A teacher and a student, as paths."""
+    root = tmp_path_factory.mktemp("models")
+    torch.manual_seed(0)
+    big = ModelConfig(layers=3, hidden=96, bidirectional=True)
+    save_model(root / "teacher", build_model(big, INVENTORY, FrontEndConfig()))
+    save_model(root / "student", build_model(ModelConfig(layers=1, hidden=8), INVENTORY, FrontEndConfig(mel_bins=20)))
+    return str(root / "teacher"), str(root / "student")
+
+
+def last_line(capsys):
+    return json.loads(capsys.readouterr().out.splitlines()[-1])
+
+
+@pytest.mark.parametrize("batch", [1, 16])
+def test_models_are_compared_with_the_teacher_in_one_line_of_json(models, tone_shards, tmp_path, capsys, batch):
+    teacher, student = models
+    options = ["--shards", *map(str, tone_shards), "--rounds", "3", "--seconds", "100", "--batch", str(batch)]
+    options += ["--out", str(tmp_path / "bench.json")]
+    assert main(["bench", "model", student, "--teacher", teacher, *options]) == 0
+    result = last_line(capsys)
+    assert json.loads((tmp_path / "bench.json").read_text()) == result
+    first, second = result["models"]
+    assert (first["model"], second["model"]) == (teacher, student)
+    assert first["times_as_fast"] == 1 and first["times_as_fast_spread"] == [1, 1]
+    assert second["times_as_fast"] > 1  # some fifty times less arithmetic
+    assert second["real_time_factor"] < first["real_time_factor"]
+    assert second["bytes"] < first["bytes"] and second["parameters"] < first["parameters"]
+    assert len(result["measured_s"]) == 3 and all(len(r) == 2 for r in result["measured_s"])
+    shards = [open_shard(tar) for tar in tone_shards]
+    assert result["utterances"] == sum(len(s.entries) for s in shards) and result["batch"] == batch
+    assert result["audio_seconds"] == pytest.approx(sum(s.seconds for s in shards), rel=0.06)  # in whole frames
+    assert (result["threads"], result["device"], result["audio"]) == (1, "cpu", "given")
+
+
+def test_presets_are_measured_on_made_up_audio(capsys):
+    options = ["--seconds", "1", "--rounds", "1", "--classes", "5", "--json"]
+    assert main(["bench", "model", "student-tiny", "teacher-tiny", *options]) == 0
+    shown = capsys.readouterr().out
+    assert shown.count("\n") == 1
+    result = json.loads(shown)
+    assert [m["model"] for m in result["models"]] == ["student-tiny", "teacher-tiny"]
+    assert result["audio"] == "made up" and result["audio_seconds"] > 0
+
+
+def test_as_much_of_the_shards_is_used_as_was_asked_for(models, tone_shards, capsys):
+    options = ["--shards", *map(str, tone_shards), "--rounds", "1", "--seconds", "3"]
+    assert main(["bench", "model", models[1], *options]) == 0
+    assert 3 <= last_line(capsys)["audio_seconds"] < 5
+
+
+def test_ratios_are_medians_within_rounds():
+    first, second = summarise([(4.0, 1.0), (8.0, 4.0), (6.0, 1.0)], seconds=2.0)
+    assert first == {"real_time_factor": 3.0, "times_as_fast": 1.0, "times_as_fast_spread": [1.0, 1.0]}
+    assert second == {"real_time_factor": 0.5, "times_as_fast": 4.0, "times_as_fast_spread": [2.0, 6.0]}
+
+
+def test_batches_hold_every_utterance_once():
+    features = [torch.full((n, 3), float(n)) for n in (9, 7, 4)]
+    batches = in_batches(features, 2, torch.device("cpu"))
+    assert [(tuple(x.shape), n.tolist()) for x, n in batches] == [((2, 9, 3), [9, 7]), ((1, 4, 3), [4])]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (["--rounds", "0"], "--rounds 0"),
+        (["--batch", "0"], "--batch 0"),
+        (["--seconds", "0"], "--seconds 0"),
+        (["--teacher", "nowhere"], "nowhere: no model there and no preset"),
+    ],
+)
+def test_wrong_options_are_refused_by_name(models, wrong, message, capsys):
+    assert main(["bench", "model", models[1], *wrong]) == 2
+    assert message in capsys.readouterr().err
