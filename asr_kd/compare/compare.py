@@ -1,11 +1,11 @@
 """Trains, tunes, decodes and scores a grid of systems on one corpus and writes the table of what each brings.
 
 The grid is a YAML file: what is measured on, and for each row the commands that make its model (compare/grid.py, Grid
-and Row, say what it may hold; recipes/an4/compare.yaml is one). Rows run side by side, those that others need
+and Row, say what it may hold; recipes/compare.yaml is one). Rows run side by side, those that others need
 first. The same command goes on where it was stopped; a row whose commands changed is made anew.
 
-  asr-kd compare recipes/an4/compare.yaml --exp exp/an4 exp/an4-seed1 --out exp/an4/compare
-  asr-kd compare recipes/an4/compare.yaml --exp exp/an4 --out exp/an4/compare --only hidden relations --dry-run
+  asr-kd compare recipes/compare.yaml --exp exp/an4 exp/an4-seed1 --out exp/an4/compare
+  asr-kd compare recipes/compare.yaml --exp exp/an4 --out exp/an4/compare --only hidden relations --dry-run
 
 writes OUT/compare.md and OUT/compare.json, a list with for each row its name, knowledge, mode, student, params, bytes,
 rtf (of the forward pass on one core), wer, ci95, werr, recovery and teacher_share.
@@ -21,7 +21,7 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="results of a recipe, what {exp} stands for; one folder for each seed 0, 1, ...",
     )
     parser.add_argument("--out", type=Path, required=True, help="folder for the rows' results and the table")
+    parser.add_argument("--let", nargs="+", default=[], metavar="NAME=TEXT", help="texts instead of the grid's own")
     parser.add_argument("--only", nargs="+", metavar="ROW", help="these rows, and those that they need")
     parser.add_argument("--jobs", type=int, help="rows at a time (default: one a core)")
     parser.add_argument("--title", default="Comparison", help="of the table")
@@ -58,6 +59,7 @@ def run(args: argparse.Namespace) -> int:
     if args.jobs is not None and args.jobs < 1:
         raise ValueError(f"--jobs {args.jobs}: at least 1 is needed")
     grid = load_config(Grid, args.grid)
+    grid = replace(grid, let=grid.let | _texts(args.let, grid))
     rows = _chosen(grid, args.only)
     tasks = [_Task(grid, row, args.out, exp, seed) for seed, exp in enumerate(args.exp) for row in rows]
     if args.dry_run:
@@ -171,6 +173,14 @@ def _run_all(tasks: Sequence[_Task], jobs: int) -> dict[str, str]:
                     failed[task.key] = str(e)
                     _say(f"{task.key}: {e}")
     return failed
+
+
+def _texts(pairs: Sequence[str], grid: Grid) -> dict[str, str]:
+    """`--let NAME=TEXT` as a dict. ValueError when the grid has no such name."""
+    texts = dict(pair.partition("=")[::2] for pair in pairs)
+    for name in texts.keys() - grid.let.keys():
+        raise ValueError(f"--let {name}: the grid lets {', '.join(grid.let) or 'nothing'}")
+    return texts
 
 
 def _chosen(grid: Grid, only: Sequence[str] | None) -> list[Row]:

@@ -1,0 +1,25 @@
+# Sourced by recipes/NAME/compare.sh: runs the recipe and then recipes/compare.yaml on what it left, for each seed.
+#
+#   name=NAME       of the recipe
+#   let=(A=B ...)   of `asr-kd compare`
+#   title=TEXT      of the table
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+seeds=1 dry= rest=()
+while (($#)); do
+  case $1 in
+    --seeds) seeds=${2:?--seeds: a number is needed}; shift 2 ;;
+    --dry-run) dry=1; rest+=("$1"); shift ;;
+    --help | -h) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "recipes/$name/compare.sh"; exit 0 ;;
+    *) rest+=("$1"); shift ;;
+  esac
+done
+folders=()
+for ((seed = 0; seed < seeds; seed++)); do
+  folders+=("exp/$name$( ((seed)) && echo "-seed$seed" || true)")
+  ((dry)) || bash "recipes/$name/run.sh" --seed "$seed"
+done
+[[ -n ${ASR_KD_NO_SETUP-} || ! -d .venv ]] || PATH=$PWD/.venv/bin:$PATH
+asr-kd compare recipes/compare.yaml --exp "${folders[@]}" --out "exp/$name/compare" --title "$title" \
+  --let recipe="$name" ${let[@]+"${let[@]}"} ${rest[@]+"${rest[@]}"}
+((dry)) || cp "exp/$name/compare/"compare.{md,json} "exp/$name/"

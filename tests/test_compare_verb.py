@@ -1,0 +1,98 @@
+"""`asr-kd compare` from the grid to the table, on tones: real training, tuning, decoding and scoring."""
+
+import json
+
+import pytest
+import yaml
+from test_decode_verbs import run, trained  # noqa: F401  (a fixture)
+
+from asr_kd.compare.figures import COLUMNS
+from asr_kd.corpora.manifest import write_manifest
+from asr_kd.models.checkpoint import read_description
+
+TRAIN = (
+    "distill --unlabelled {shards} --labelled {shards} --alignments {exp}/align --dev {shards} --listener {exp}/model "
+    "--seed {seed} --set 'model={layers: 1, hidden: 12, dropout: 0}' schedule={epochs: 1} train.workers=0 --out {out}"
+).replace("schedule={epochs: 1}", "'schedule={epochs: 1}'")
+
+
+@pytest.fixture
+def grid(trained, tone_shards, tone_utterances, tmp_path):  # noqa: F811
+    write_manifest(tmp_path / "test.jsonl", tone_utterances)
+    content = {
+        "dev": "{shards}",
+        "test": "{shards}",
+        "reference": str(tmp_path / "test.jsonl"),
+        "graph": "{exp}/graph",
+        "baseline": "student",
+        "teacher": "teacher",
+        "let": {"shards": str(tone_shards[0].parent)},
+        "rows": [
+            {"name": "teacher", "model": "{exp}/model"},
+            {"name": "copy", "student": "int8", "steps": ["quantise {row:student} --out {out}"]},
+            {"name": "student", "knowledge": "response", "mode": "offline", "steps": [TRAIN]},
+        ],
+    }
+
+    def write(**changes):
+        (tmp_path / "grid.yaml").write_text(yaml.safe_dump(content | changes))
+        return tmp_path / "grid.yaml"
+
+    return write
+
+
+def compare(grid, trained, out, *more):  # noqa: F811
+    return run("compare", grid, "--exp", trained, "--out", out, *more)
+
+
+def test_a_grid_becomes_a_table_and_is_not_run_twice(grid, trained, tmp_path, capsys):  # noqa: F811
+    out = tmp_path / "out"
+    assert compare(grid(), trained, out, "--jobs", 2) == 0
+    rows = {row["name"]: row for row in json.loads((out / "compare.json").read_text())}
+    assert list(rows) == ["teacher", "copy", "student"]
+    for row in rows.values():
+        assert {*COLUMNS, "teacher_share"} <= row.keys()
+        assert 0 <= row["wer"] < 0.9 and row["ci95"][0] <= row["wer"] <= row["ci95"][1] and row["rtf"] > 0
+    assert rows["teacher"]["teacher_share"] == 1 and rows["student"]["werr"] is None
+    assert rows["copy"]["params"] == rows["student"]["params"]
+    assert rows["copy"]["bytes"] < rows["student"]["bytes"]
+    text = (out / "compare.md").read_text()
+    assert "| student | response | offline |" in text and "commit" in text
+    model = out / "seed0/student/model.safetensors"
+    before, said = model.stat().st_mtime_ns, capsys.readouterr()
+    assert "copy" in said.err and text in said.out
+    assert compare(grid(), trained, out) == 0
+    assert model.stat().st_mtime_ns == before
+    changed = grid(let={"shards": str(yaml.safe_load(grid().read_text())["let"]["shards"]) + "/"})
+    assert compare(changed, trained, out, "--only", "student") == 0
+    assert model.stat().st_mtime_ns > before  # its command changed: it was made anew
+    assert read_description(model)["notes"]["priors"]
+
+
+def test_a_row_that_fails_takes_down_only_those_that_need_it(grid, trained, tmp_path, capsys):  # noqa: F811
+    rows = [
+        {"name": "teacher", "model": "{exp}/model"},
+        {"name": "lost", "steps": ["quantise {exp}/nothing --out {out}"]},
+        {"name": "heir", "steps": ["quantise {row:lost} --out {out}"]},
+    ]
+    out = tmp_path / "out"
+    assert compare(grid(rows=rows, baseline=""), trained, out) == 1
+    said = capsys.readouterr().err
+    assert "seed0/lost: asr-kd quantise ended with 2, see " in said and "no model there" in said
+    assert "seed0/heir: needs seed0/lost, which failed" in said
+    assert [row["name"] for row in json.loads((out / "compare.json").read_text())] == ["teacher"]
+
+
+def test_a_dry_run_prints_the_commands_and_writes_nothing(grid, trained, tmp_path, capsys):  # noqa: F811
+    assert compare(grid(), trained, tmp_path / "out", "--dry-run", "--only", "copy") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[1] for line in lines].count("distill") == 1  # copy needs the student
+    assert not (tmp_path / "out").exists()
+    assert compare(grid(), trained, tmp_path / "out", "--only", "tenth") == 2
+    assert "tenth: no such row; there are teacher, copy, student" in capsys.readouterr().err
+
+
+def test_rows_that_need_each_other_are_refused(grid, trained, tmp_path, capsys):  # noqa: F811
+    rows = [{"name": n, "steps": [f"quantise {{row:{m}}} --out {{out}}"]} for n, m in (("a", "b"), ("b", "a"))]
+    assert compare(grid(rows=rows, baseline="", teacher=""), trained, tmp_path / "out") == 2
+    assert "need each other in a circle: a, b" in capsys.readouterr().err
