@@ -26,8 +26,8 @@ class LabelConfig:
 
     selection: SelectionConfig = field(default_factory=SelectionConfig)
     quantiser: Quantiser = field(default_factory=Quantiser)
-    frames_per_batch: int = 8000
-    """Frames of a batch at the model's frame shift, padding included (8000 of 30 ms: 4 minutes)."""
+    frames_per_batch: int = 16000
+    """Frames of a batch at the model's frame shift, padding included (16000 of 30 ms: 8 minutes)."""
 
     def __post_init__(self) -> None:
         if self.frames_per_batch < 1:
