@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--nbest", type=int, default=1, help="also write that many hypotheses an utterance, as `nbest`")
     parser.add_argument("--beam", type=float, default=SearchConfig.beam, help="width of the search (default 11)")
-    parser.add_argument("--precision", default="auto", help="auto, bf16 or float32")
+    parser.add_argument("--precision", default="auto", help="auto, bf16, float32, or int8 for a quantised model")
 
 
 def run(args: argparse.Namespace) -> int:
