@@ -91,3 +91,12 @@ def test_batches_hold_every_utterance_once():
 def test_wrong_options_are_refused_by_name(models, wrong, message, capsys):
     assert main(["bench", "model", models[1], *wrong]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_quantised_model_is_measured_on_eight_bit_kernels_against_a_float_teacher(models, tmp_path, capsys):
+    assert main(["quantise", models[0], "--out", str(tmp_path / "small")]) == 0
+    options = ["--seconds", "1", "--rounds", "1", "--precision", "int8", "--json"]
+    assert main(["bench", "model", str(tmp_path / "small"), "--teacher", models[0], *options]) == 0
+    teacher, small = last_line(capsys)["models"]
+    assert (teacher["precision"] != "int8", small["precision"]) == (True, "int8")
+    assert small["parameters"] == teacher["parameters"] and small["bytes"] < 0.3 * teacher["bytes"]

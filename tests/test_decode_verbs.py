@@ -97,6 +97,18 @@ def test_decode_json_says_how_it_was_made(tone_shards, trained, tmp_path):
     assert said["audio_seconds"] == pytest.approx(sum(h["seconds"] for h in hypotheses(tmp_path)))
 
 
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_a_quantised_model_decodes_like_any_other(tone_shards, tone_utterances, trained, tmp_path, precision):
+    assert run("quantise", trained / "model", "--out", tmp_path / "model") == 0
+    folder = tmp_path / "decode"
+    options = ["--graph", trained / "graph", "--device", "cpu", "--threads", 1, "--precision", precision]
+    assert run("decode", *tone_shards, "--model", tmp_path / "model", "--out", folder, *options) == 0
+    assert jiwer.wer([u.text for u in tone_utterances], [h["text"] for h in hypotheses(folder)]) < 0.1
+    said = json.loads((folder / "decode.json").read_text())
+    assert (said["params"], said["precision"]) == (load_model(trained / "model").parameter_count, precision)
+    assert said["model"] == model_fingerprint(tmp_path / "model") != model_fingerprint(trained / "model")
+
+
 def test_shards_decoded_one_by_one_give_the_same_words(tone_shards, trained, tmp_path):
     verb("decode", tone_shards, trained, tmp_path / "all")
     for shard in tone_shards:

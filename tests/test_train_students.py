@@ -14,6 +14,12 @@ from asr_kd.models.checkpoint import load_model, load_weights, save_model
 from asr_kd.models.config import ModelConfig
 from asr_kd.models.quantisation import fake_quantise
 from asr_kd.train import loop
+from asr_kd.train.alignments import AlignmentFolders
+from asr_kd.train.config import OptimConfig, TrainConfig
+from asr_kd.train.data import Stream, batches
+from asr_kd.train.loop import fit
+from asr_kd.train.plan import BatchPlan
+from asr_kd.train.statistics import evaluate
 
 DEEP = ModelConfig(layers=5, hidden=8, lookahead=7)
 SET = ("frontend.mel_bins=20", "epochs=2", "train.frames_per_batch=150", "train.workers=0", "train.optim.lr=0.01")
@@ -148,3 +154,15 @@ def test_a_student_in_eight_bits_begins_as_its_float_teacher(tone_shards, alignm
     assert main(["quantise", str(teacher), "--out", str(tmp_path / "rounded")]) == 0
     copy, rounded = (load_model(tmp_path / name).output.weight for name in ("copy", "rounded"))
     torch.testing.assert_close(copy, rounded, atol=1e-4, rtol=0)
+
+
+def test_a_loaded_model_in_eight_bits_is_tested_as_it_is_kept(tone_shards, alignments, tmp_path):
+    """Also its running average, which is made before the first step."""
+    save_model(tmp_path / "begun", model_of(ModelConfig(layers=1, hidden=16, weights="int8")))
+    targets = AlignmentFolders([alignments], INVENTORY)
+    labelled, dev = Stream("labelled", tone_shards[:2], targets), Stream("dev", tone_shards[2:], targets)
+    config = TrainConfig(frames_per_batch=150, workers=0, device="cpu", ema_decay=0.9, optim=OptimConfig(lr=0.01))
+    result = fit(load_model(tmp_path / "begun"), [(labelled, 3.0)], dev, config, tmp_path / "out")
+    held_out = batches(BatchPlan(dev, 150, 0, shuffle=False), FRONTEND, endless=False)
+    kept = evaluate(load_model(tmp_path / "out"), held_out, config.loss, "float32")
+    assert kept.loss == pytest.approx(result.dev_loss, rel=1e-6)

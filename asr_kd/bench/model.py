@@ -42,6 +42,7 @@ class Contender:
     """A model that is measured."""
 
     name: str
+    precision: str
     inference: Inference
     size: ModelSize
     batches: list[tuple[Tensor, Tensor]]
@@ -59,7 +60,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--rounds", type=int, default=5, help="times that all are measured (default: %(default)s)")
     add("--threads", type=int, default=1, help="CPU threads (default: %(default)s)")
     add("--device", default="cpu", help="auto, cpu, cuda, cuda:1, ... (default: %(default)s)")
-    add("--precision", default="auto", choices=("auto", "bf16", "float32"), help="auto is bf16 where that is fast")
+    add(
+        "--precision",
+        default="auto",
+        choices=("auto", "bf16", "float32", "int8"),
+        help="auto is bf16 where that is fast; int8 is for quantised models, others are measured as by auto",
+    )
     add("--out", type=Path, metavar="FILE", help="write the JSON there too")
     add("--json", action="store_true", help="only the line of JSON on stdout")
 
@@ -84,7 +90,6 @@ def run(args: argparse.Namespace) -> int:
 def measure(args: argparse.Namespace, folder: Path) -> dict:
     """Everything that is reported. folder: an empty one for made-up audio and weights."""
     on = device(args.device)
-    precision = precision_on(on, args.precision)
     names = args.models if args.teacher is None else [args.teacher, *args.models]
     given = [_path(name, folder, args.classes) for name in names]
     shards = find_shards(*args.shards) if args.shards else synthetic_shards(folder / "audio", args.seconds / 60)
@@ -92,31 +97,33 @@ def measure(args: argparse.Namespace, folder: Path) -> dict:
     heard: dict[FrontEndConfig, list[Tensor]] = {}
     contenders: list[Contender] = []
     for name, path in zip(names, given, strict=True):
-        inference = Inference(load_model(path), on, precision)
+        model = load_model(path)
+        has_codes = model.config.weights == "int8"
+        precision = precision_on(on, "auto" if args.precision == "int8" and not has_codes else args.precision)
+        inference = Inference(model, on, precision)
         config = inference.model.frontend
         if config not in heard:
             heard[config] = _features(opened, inference, args.seconds)
         batches = in_batches(heard[config], args.batch, on)
-        contenders.append(Contender(name, inference, model_size(path), batches))
+        contenders.append(Contender(name, precision, inference, model_size(path), batches))
     shift_s = contenders[0].inference.frontend.frame_shift_s
     seconds = sum(int(frames_B.sum()) for _, frames_B in contenders[0].batches) * shift_s
-    time_of = lambda contender, batches: forward.forward_seconds(contender.inference, batches, precision, args.threads)
+    seconds_of = lambda c, batches: forward.forward_seconds(c.inference, batches, c.precision, args.threads)
     for contender in contenders:
-        time_of(contender, contender.batches[:1])  # what is only done once is done now
+        seconds_of(contender, contender.batches[:1])  # what is only done once is done now
     rounds: list[list[float]] = []
     for number in range(args.rounds):
-        rounds.append([time_of(contender, contender.batches) for contender in contenders])
+        rounds.append([seconds_of(contender, contender.batches) for contender in contenders])
         _say(f"round {number + 1} of {args.rounds}: {' '.join(f'{t / seconds:.5f}' for t in rounds[-1])} x real time")
     return {
         "models": [
-            {"model": c.name, **asdict(c.size), **speed}
+            {"model": c.name, "precision": c.precision, **asdict(c.size), **speed}
             for c, speed in zip(contenders, summarise(rounds, seconds), strict=True)
         ],
         "batch": args.batch,
         "threads": args.threads,
         "device": on.type,
         "device_name": device_name(on),
-        "precision": precision,
         "audio": "given" if args.shards else "made up",
         "audio_seconds": seconds,
         "utterances": sum(len(frames_B) for _, frames_B in contenders[0].batches),
@@ -161,15 +168,16 @@ def describe(result: dict) -> list[str]:
     """The result for a reader."""
     lines = [
         f"{result['audio_seconds']:.1f} s of audio ({result['audio']}), {result['utterances']} utterances, "
-        f"{result['batch']} at a time; {result['device_name']}, threads: {result['threads']}, {result['precision']}, "
+        f"{result['batch']} at a time; {result['device_name']}, threads: {result['threads']}, "
         f"{result['rounds']} rounds",
-        f"  {'model':32} {'params':>9} {'on disk':>10} {'RTF':>9}   times as fast as the first",
+        f"  {'model':32} {'params':>9} {'on disk':>10} {'precision':>9} {'RTF':>9}   times as fast as the first",
     ]
     for model in result["models"]:
         low, high = model["times_as_fast_spread"]
         lines.append(
             f"  {model['model'][-32:]:32} {model['parameters'] / 1e6:8.2f}M {model['bytes'] / MEGABYTE:7.2f} MB "
-            f"{model['real_time_factor']:9.5f}   {model['times_as_fast']:.2f}  ({low:.2f} to {high:.2f})"
+            f"{model['precision']:>9} {model['real_time_factor']:9.5f}   "
+            f"{model['times_as_fast']:.2f}  ({low:.2f} to {high:.2f})"
         )
     return lines
 

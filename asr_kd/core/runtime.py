@@ -36,16 +36,16 @@ def bf16_is_fast(on: torch.device) -> bool:
 
 
 def precision_on(on: torch.device, precision: str = "auto") -> str:
-    """`bf16` or `float32`: what a forward pass is made in. `auto` is bf16 where it is fast."""
-    if precision not in ("auto", "bf16", "float32"):
-        raise ValueError(f"precision is {precision}; it must be auto, bf16 or float32")
+    """`bf16`, `float32` or `int8`: what a forward pass is made in. `auto` is bf16 where it is fast."""
+    if precision not in ("auto", "bf16", "float32", "int8"):
+        raise ValueError(f"precision is {precision}; it must be auto, bf16, float32 or int8")
     if precision == "auto":
         return "bf16" if bf16_is_fast(on) else "float32"
     return precision
 
 
 def autocast(on: torch.device, precision: str = "auto") -> AbstractContextManager:
-    """Context for forward passes: `float32`, `bf16`, or `auto` = bf16 where it is fast."""
+    """Context for forward passes: `bf16`, `auto` = bf16 where it is fast, or another, which needs none."""
     if precision_on(on, precision) == "bf16":
         return torch.autocast(on.type, dtype=torch.bfloat16)
     return nullcontext()

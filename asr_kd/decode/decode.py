@@ -14,7 +14,7 @@ import torch
 from asr_kd.core.config import load_config
 from asr_kd.core.files import atomic_path, write_json
 from asr_kd.core.progress import Progress
-from asr_kd.core.runtime import set_threads
+from asr_kd.core.runtime import precision_on, set_threads
 from asr_kd.decode.recognise import Recogniser, add_recogniser_arguments, all_shards, describe
 from asr_kd.graph.scales import Scales
 from asr_kd.graph.search import SearchConfig
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--nbest", type=int, default=1, help="also write that many hypotheses an utterance, as `nbest`")
     parser.add_argument("--beam", type=float, default=SearchConfig.beam, help="width of the search (default 11)")
-    parser.add_argument("--precision", default="auto", help="auto, bf16 or float32")
+    parser.add_argument("--precision", default="auto", help="auto, bf16, float32, or int8 for a quantised model")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -65,6 +65,7 @@ def run(args: argparse.Namespace) -> int:
             "model": models_fingerprint(args.model),
             "graph": recogniser.graph.fingerprint,
             "params": model.parameter_count,
+            "precision": precision_on(recogniser.inference.device, args.precision),
             "rtf": recogniser.real_time_factor,
             "utterances": len(lines),
             "audio_seconds": recogniser.audio_seconds,

@@ -10,6 +10,7 @@ from asr_kd.core.runtime import autocast
 from asr_kd.frontend.fbank import FrontEnd
 from asr_kd.models.acoustic import AcousticModel
 from asr_kd.models.ensemble import Ensemble
+from asr_kd.models.int8_kernels import Int8Kernels
 
 CPU_BLOCK_FRAMES = 256
 """Frames whose posteriors are normalised at a time: a few megabytes with thousands of classes, which stay in cache."""
@@ -21,7 +22,10 @@ class Inference:
     """A model, or an ensemble, in evaluation mode with its front end on one device."""
 
     def __init__(self, model: AcousticModel | Ensemble, device: torch.device, precision: str = "auto") -> None:
-        self.model = model.to(device).eval()
+        """ValueError for int8 on anything but a CPU, or with weights that are not of eight bits."""
+        if precision == "int8" and device.type != "cpu":
+            raise ValueError(f"precision is int8, which {device} has no kernels for. Use --device cpu.")
+        self.model = Int8Kernels(model) if precision == "int8" else model.to(device).eval()
         self.frontend = FrontEnd(model.frontend)
         self.device = device
         self.precision = precision

@@ -6,9 +6,8 @@ anew in every forward pass and the gradient goes straight through to the float32
 and running average keep. On disk there are the codes and the scales, a quarter of the bytes; they give back the very
 weights that were computed with, bit for bit.
 
-Every matrix is made float32 when a model is loaded: sizes shrink, speed stays. What PyTorch 2.11 has for computing in
-int8 (`torch.ao.quantization`, deprecated) also rounds activations, to steps that depend on the whole batch, so that an
-utterance's answer would depend on its neighbours; torchao 0.18 has no LSTM.
+A model that is loaded has its matrices in float32: it takes a quarter of the disk, and as long as any other to answer.
+`models.int8_kernels` computes with the codes themselves.
 """
 
 import torch
@@ -100,6 +99,12 @@ def fake_quantise(weight_RF: Tensor) -> Tensor:
     return torch.fake_quantize_per_channel_affine(weight_RF, scale_R, zeros_R, 0, -LARGEST_CODE, LARGEST_CODE)
 
 
+def encode(weight_RF: Tensor) -> tuple[Tensor, Tensor]:
+    """Codes (R, F) from -127 to 127 and scales (R,) whose product is `fake_quantise(weight_RF)`, exactly."""
+    scale_R = scales(weight_RF)
+    return (fake_quantise(weight_RF) / _by_row(scale_R, weight_RF)).round().to(torch.int8), scale_R
+
+
 def stored_state(model: nn.Module) -> dict[str, Tensor]:
     """A model's state as it is stored: int8 codes and float32 scales for matrices that are rounded, else as it is.
 
@@ -110,9 +115,7 @@ def stored_state(model: nn.Module) -> dict[str, Tensor]:
         weight_RF = tensors[name].float()
         if not weight_RF.isfinite().all():
             raise ValueError(f"{name}: holds weights that are not finite, which have no code. Train again.")
-        scale_R = scales(weight_RF)
-        tensors[name] = (fake_quantise(weight_RF) / _by_row(scale_R, weight_RF)).round().to(torch.int8)
-        tensors[name + SCALE_SUFFIX] = scale_R
+        tensors[name], tensors[name + SCALE_SUFFIX] = encode(weight_RF)
     return tensors
 
 

@@ -89,7 +89,7 @@ class _Run:
         self.config, self.out, self.schedule = config, out, schedule
         self.device = runtime.device(config.device)
         self.precision = precision_on(self.device, config.precision)
-        self.model = model.to(self.device)
+        self.model = model.to(self.device).train()  # before it is copied: weights that are to move
         self.objective = objective.to(self.device)
         learnt = (*self.model.parameters(), *self.objective.parameters())
         self.trained = [p for p in learnt if p.requires_grad]
