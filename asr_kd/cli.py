@@ -11,6 +11,7 @@ VERBS = {
     "prepare": ("asr_kd.corpora.prepare", "corpus -> manifests"),
     "shard": ("asr_kd.shards.shard", "manifests -> WebDataset tars"),
     "inspect": ("asr_kd.shards.inspect", "what is in a manifest, shard, sidecar or checkpoint"),
+    "tokens": ("asr_kd.inventory.make_tokens", "text -> characters or pieces of words, for CTC"),
     "align": ("asr_kd.align.align", "labelled shards -> senones and frame alignments"),
     "train": ("asr_kd.train.train", "labelled shards + alignments -> teacher (or a labelled-only student)"),
     "label": ("asr_kd.label.label", "unlabelled shards + teacher -> soft-target sidecars"),

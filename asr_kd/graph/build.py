@@ -9,16 +9,14 @@ sentences. --arpa takes a language model of your own.
 """
 
 import argparse
-import json
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import kaldifst
 
 from asr_kd.core.files import atomic_path, fingerprint, read_json, sha256_file, write_json
-from asr_kd.corpora.text import normalise
+from asr_kd.corpora.sentences import read_sentences
 from asr_kd.graph.classes import read_classes, with_classes
 from asr_kd.graph.hclg import decoding_graph
 from asr_kd.graph.ngram import BOS, EOS, read_arpa, train_ngram
@@ -152,25 +150,3 @@ def _check_arpa(arpa: Path, lexicon: Lexicon) -> None:
     ):
         if count:
             print(f"{count} {what}: they cannot be recognised", file=sys.stderr)
-
-
-def read_sentences(path: Path) -> Iterator[list[str]]:
-    """Normalised sentences of a text file, a manifest or hypotheses (`text` of each line), empty ones left out.
-
-    ValueError names the file, and the line that is not JSON.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as e:
-        raise ValueError(f"{path}: not readable as text ({e}). Give a manifest or a text file.") from None
-    for number, line in enumerate(lines, 1):
-        if path.suffix == ".jsonl" and line.strip():
-            try:
-                line = json.loads(line).get("text") or ""
-            except (json.JSONDecodeError, AttributeError):
-                raise ValueError(f"{path}: line {number}: not a JSON object. Give a manifest or a text file.") from None
-            if not isinstance(line, str):
-                raise ValueError(f"{path}: line {number}: text is {line!r}; text or null is needed")
-        words = normalise(line).split()
-        if words:
-            yield words

@@ -6,6 +6,7 @@ Source: Graves et al., "Connectionist temporal classification" (2006).
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
 from typing import Any, ClassVar
 
 from asr_kd.inventory.inventory import Inventory
@@ -74,7 +75,7 @@ class Tokens(Inventory):
         return tuple(number for word in text.split() for number in self.spell(word))
 
     def decode(self, classes: Iterable[int]) -> str:
-        """The text of classes from which repetitions and blanks have been taken out."""
+        """The text of classes that `collapse` left."""
         return " ".join("".join(self.names[c] for c in classes if c).replace(SPACE, " ").split())
 
     def to_dict(self) -> dict[str, Any]:
@@ -87,3 +88,8 @@ class Tokens(Inventory):
         if not all(isinstance(unit, str) for unit in data["units"]):
             raise ValueError("units are not all text")
         return cls(tuple(data["units"]), float(data["frame_shift_s"]))
+
+
+def collapse(classes: Iterable[int]) -> tuple[int, ...]:
+    """What the frames of a path say: each class once however long it is held, then without the blanks."""
+    return tuple(cls for cls, _ in groupby(int(c) for c in classes) if cls)
