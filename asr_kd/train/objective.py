@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from asr_kd.frontend.fbank import FrontEndConfig
 from asr_kd.models.acoustic import AcousticModel
+from asr_kd.train.ctc import mean_ctc_loss
 from asr_kd.train.data import Batch
 from asr_kd.train.losses import LossConfig, mean_loss
 
@@ -39,15 +40,23 @@ class Objective(nn.Module):
         return {}
 
 
+def batch_loss(logits_BTC: Tensor, batch: Batch, config: LossConfig) -> Tensor:
+    """The loss of the targets that a batch carries, a scalar in nats per frame: `mean_loss` of frames, CTC of tokens.
+
+    Tokens are hard targets: `hard_weight` counts, temperature and tail do not.
+    """
+    if batch.tokens_BU is not None:
+        return config.hard_weight * mean_ctc_loss(logits_BTC, batch.frames_B, batch.tokens_BU)
+    return mean_loss(logits_BTC, batch.frames_B, batch.ids_BTK, batch.log_p_BTK, batch.log_tail_BT, config)
+
+
 class FrameObjective(Objective):
-    """The targets that batches carry, hard or soft: one term."""
+    """The targets that batches carry, of frames (hard or soft) or tokens: one term."""
 
     def __init__(self, config: LossConfig) -> None:
         super().__init__()
         self.config = config
 
     def terms(self, model: AcousticModel, batch: Batch) -> dict[str, Tensor]:
-        """`mean_loss` of the batch under the name of its stream."""
-        logits_BTC = model(batch.x_BTF, batch.frames_B)
-        targets = batch.ids_BTK, batch.log_p_BTK, batch.log_tail_BT
-        return {batch.stream: mean_loss(logits_BTC, batch.frames_B, *targets, self.config)}
+        """`batch_loss` of the batch under the name of its stream."""
+        return {batch.stream: batch_loss(model(batch.x_BTF, batch.frames_B), batch, self.config)}
