@@ -13,7 +13,7 @@ VERBS = {
     "inspect": ("asr_kd.shards.inspect", "what is in a manifest, shard, sidecar or checkpoint"),
     "tokens": ("asr_kd.inventory.make_tokens", "text -> characters or pieces of words, for CTC"),
     "align": ("asr_kd.align.align", "labelled shards -> senones and frame alignments"),
-    "train": ("asr_kd.train.train", "labelled shards + alignments -> teacher (or a labelled-only student)"),
+    "train": ("asr_kd.train.train", "labelled shards + alignments or tokens -> teacher (or a labelled-only student)"),
     "label": ("asr_kd.label.label", "unlabelled shards + teacher -> soft-target sidecars"),
     "select": ("asr_kd.label.select", "hypotheses -> list of the utterances to learn from"),
     "distill": ("asr_kd.distill.distill", "shards + sidecars -> student"),

@@ -18,6 +18,10 @@ class Inventory(ABC):
 
     kind: ClassVar[str]
     """Name in descriptions."""
+    counted: ClassVar[str]
+    """What is counted where a model's answers are compared with the truth."""
+    prior_share: ClassVar[float]
+    """Share of the log-priors that is taken off in decoding, where no `asr-kd tune` has chosen one."""
     frame_shift_s: float
     """Seconds from one frame to the next."""
 

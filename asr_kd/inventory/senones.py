@@ -21,6 +21,8 @@ class Senones(Inventory):
     """
 
     kind: ClassVar[str] = "senones"
+    counted: ClassVar[str] = "frames"
+    prior_share: ClassVar[float] = 1.0  # a search wants likelihoods
     phones: tuple[str, ...]
     """Phone names; the first is silence."""
     trees: tuple[tuple, ...]

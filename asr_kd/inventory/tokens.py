@@ -26,6 +26,8 @@ class Tokens(Inventory):
     """
 
     kind: ClassVar[str] = "tokens"
+    counted: ClassVar[str] = "tokens"
+    prior_share: ClassVar[float] = 0.0  # CTC makes the blank likely on purpose: paths are what has a probability
     units: tuple[str, ...]
     """Without the blank; unit u is class u + 1."""
     frame_shift_s: float = 0.030
