@@ -109,6 +109,8 @@ def log_priors(
     with Progress("priors", min(plan.seconds, most_frames * model.inventory.frame_shift_s)) as progress:
         for batch in batches(plan, model.frontend, workers=workers, endless=False):
             progress.update(batch.seconds)
+            if not batch.utterances:
+                continue
             batch = batch.to(device)
             with autocast(device, precision):
                 logits_BTC = model(batch.x_BTF, batch.frames_B)

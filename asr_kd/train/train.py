@@ -140,7 +140,8 @@ def summary(result: FitResult, out: Path) -> str:
     early = " (stopped early)" if result.stopped_early else ""
     return (
         f"{out}: {result.steps} steps{early}, {result.hours:.2f} h of audio in {result.seconds:.0f} s; best at step "
-        f"{result.best_step}: dev loss {result.dev_loss:.3f}, {result.counted} right {100 * result.dev_frame_accuracy:.1f}%"
+        f"{result.best_step}: dev loss {result.dev_loss:.3f}, "
+        f"{result.counted} right {100 * result.dev_frame_accuracy:.1f}%"
     )
 
 
