@@ -27,7 +27,6 @@ def token_graph(tokens: Tokens, words: Sequence[str], arpa: str | Path) -> tuple
     lg, disambiguation = word_graph(symbols, lexicon, arpa, pauses=False)
     silent = set(disambiguation)
     relabel_inputs(lg, [0 if label in silent else label for label in range(max(disambiguation) + 1)])
-    kaldifst.arcsort(lg, sort_type="ilabel")
     tlg = kaldifst.compose(_topology(tokens), lg)
     kaldifst.connect(tlg)
     return tlg, symbols.words
@@ -44,4 +43,5 @@ def _topology(tokens: Tokens) -> kaldifst.StdVectorFst:
         for cls in range(1, tokens.size):
             said = 0 if cls == last else cls
             fst.add_arc(state, kaldifst.StdArc(cls + 1, said, 0.0, states[cls]))
+    kaldifst.arcsort(fst, sort_type="olabel")  # composition finds its partners here
     return fst
