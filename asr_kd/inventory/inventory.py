@@ -5,6 +5,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
+
 from asr_kd.core.files import fingerprint, write_json
 
 INVENTORY_FILE = "inventory.json"
@@ -29,6 +31,16 @@ class Inventory(ABC):
     @abstractmethod
     def names(self) -> tuple[str, ...]:
         """One name a class."""
+
+    @property
+    @abstractmethod
+    def phones_of_class_CP(self) -> np.ndarray:
+        """Which sounds a class can be a part of, (C, P) bool: phones, or where classes are tokens, the tokens."""
+
+    @property
+    @abstractmethod
+    def silence_classes(self) -> range:
+        """The classes of frames that say nothing."""
 
     @property
     def size(self) -> int:

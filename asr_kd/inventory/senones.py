@@ -86,6 +86,7 @@ class Senones(Inventory):
 
     @property
     def silence_classes(self) -> range:
+        """The states of silence."""
         return range(self.silence_states)
 
     def to_dict(self) -> dict[str, Any]:

@@ -9,6 +9,8 @@ from functools import cached_property
 from itertools import groupby
 from typing import Any, ClassVar
 
+import numpy as np
+
 from asr_kd.inventory.inventory import Inventory
 
 BLANK = "<blank>"
@@ -54,6 +56,16 @@ class Tokens(Inventory):
     @cached_property
     def _longest(self) -> int:
         return max(map(len, self.units))
+
+    @property
+    def phones_of_class_CP(self) -> np.ndarray:
+        """Each class is a sound of its own, (C, C) bool."""
+        return np.eye(self.size, dtype=bool)
+
+    @property
+    def silence_classes(self) -> range:
+        """The blank."""
+        return range(1)
 
     def spell(self, word: str) -> tuple[int, ...]:
         """Classes of a word's units. ValueError when the units cannot spell it."""
