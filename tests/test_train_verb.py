@@ -93,10 +93,14 @@ def tokens_of_tones(tmp_path):
     return tmp_path / "tokens"
 
 
-def test_text_alone_trains_a_model_of_tokens(tone_shards, tmp_path, capsys):
+CONFORMER = ("model.preset=student-conformer", "model.hidden=8", "model.layers=1", "model.heads=2")
+
+
+@pytest.mark.parametrize("changes", [TINY, (*TINY, *CONFORMER)], ids=["lstm", "conformer"])
+def test_text_alone_trains_a_model_of_tokens(tone_shards, tmp_path, capsys, changes):
     tokens, out = tokens_of_tones(tmp_path), tmp_path / "out"
     paths = [*map(str, tone_shards[:2]), "--dev", str(tone_shards[2]), "--tokens", str(tokens), "--out", str(out)]
-    assert main(["train", *paths, "--device", "cpu", *TINY]) == 0
+    assert main(["train", *paths, "--device", "cpu", *changes]) == 0
     model = load_model(out)
     assert model.inventory == load_inventory(tokens)
     assert model.log_prior_C.exp().sum().item() == pytest.approx(1)

@@ -28,9 +28,12 @@ class TextTargets:
         fine, aside, first = 0, 0, ""
         for path in paths:
             for entry in open_shard(path).entries:
-                why = _unfit(entry, self.tokens)
-                fine, aside = fine + (why is None), aside + (why is not None)
-                first = first or (f"{entry.id}: {why}" if why else "")
+                spelt = _spelt(entry, self.tokens)
+                if not isinstance(spelt, str):
+                    fine += 1
+                    continue
+                aside += 1
+                first = first or f"{entry.id}: {spelt}"
         if not fine:
             raise ValueError(
                 f"{paths[0]}: no utterance has text that the tokens can spell; the first, {first}. Make tokens of this "
@@ -50,19 +53,16 @@ class TextRows(Sequence[TokenTargets | None]):
         return len(self._entries)
 
     def __getitem__(self, row: Any) -> Any:
-        entry = self._entries[row]
-        if _unfit(entry, self._tokens) is not None:
-            return None
-        return TokenTargets(np.array(self._tokens.encode(normalise(entry.text or "")), dtype=np.int32))
+        spelt = _spelt(self._entries[row], self._tokens)
+        return None if isinstance(spelt, str) else TokenTargets(np.array(spelt, dtype=np.int32))
 
 
-def _unfit(entry: Entry, tokens: Tokens) -> str | None:
-    """Why an utterance's text gives no targets; None: it does."""
+def _spelt(entry: Entry, tokens: Tokens) -> tuple[int, ...] | str:
+    """Classes of an utterance's text, or why it gives no targets."""
     text = normalise(entry.text or "")
     if not text:
         return "it has no text"
     try:
-        tokens.encode(text)
+        return tokens.encode(text)
     except ValueError as e:
         return str(e)
-    return None

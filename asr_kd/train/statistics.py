@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
+from rapidfuzz.distance import Levenshtein
 from torch import Tensor
-from torchaudio.functional import edit_distance
 
 from asr_kd.core.progress import Progress
 from asr_kd.core.runtime import autocast
@@ -94,7 +94,7 @@ def _right(logits_BTC: Tensor, batch: Batch) -> Iterator[tuple[int, int]]:
         return
     for best_T, n, tokens_U in zip(best_BT.tolist(), batch.frames_B.tolist(), batch.tokens_BU.tolist(), strict=True):
         wanted = [token for token in tokens_U if token >= 0]
-        yield len(wanted) - edit_distance(wanted, collapse(best_T[:n])), len(wanted)
+        yield len(wanted) - Levenshtein.distance(wanted, collapse(best_T[:n])), len(wanted)
 
 
 @torch.inference_mode()
