@@ -1,4 +1,5 @@
 import json
+import sys
 
 import pytest
 from hypothesis import given
@@ -132,3 +133,9 @@ def test_a_mistake_is_one_line(tmp_path, capsys, text, options, message):
     told = capsys.readouterr().err
     assert message in told and told.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_pieces_need_an_extra_and_say_so(manifest, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "sentencepiece", None)
+    assert main(["tokens", str(manifest), "--kind", "pieces", "--out", str(tmp_path / "out")]) == 2
+    assert "the library sentencepiece is missing. `pip install asr_kd[pieces]`" in capsys.readouterr().err

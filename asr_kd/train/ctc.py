@@ -15,6 +15,7 @@ def ctc_losses(logits_BTC: Tensor, frames_B: Tensor, tokens_BU: Tensor) -> Tenso
     behind them does not count.  tokens_BU: classes, -1 behind an utterance's last; the blank is class 0.
     Infinite where the frames are too few for the tokens: leave such utterances out, as `least_frames` of TokenTargets
     tells. Infinities are not turned into zeros, which would hide logits that are not finite.
+    On CUDA, PyTorch adds up its gradient in no fixed order: there, a run that goes on is not bit for bit the same.
     """
     precision = torch.promote_types(logits_BTC.dtype, torch.float32)
     log_p_TBC = logits_BTC.to(precision).log_softmax(-1).transpose(0, 1)
