@@ -4,7 +4,7 @@ import pytest
 
 from asr_kd.cli import main
 from asr_kd.corpora.manifest import read_manifest
-from asr_kd.graph.build import read_sentences
+from asr_kd.corpora.sentences import read_sentences
 from asr_kd.label.hearing import Heard, HeardWord
 from asr_kd.label.transcripts import NO_PATH, read_transcripts, transcripts_path, write_transcripts
 from asr_kd.score.hypotheses import read_hypotheses

@@ -13,6 +13,10 @@ from asr_kd.models.encoder import LEAST_STEPS, LstmEncoder, stretches
 INVENTORY = Senones.monophone(["SIL", "A", "B"])
 BOTH_WAYS = ModelConfig(layers=2, hidden=6, bidirectional=True)
 ONE_WAY = ModelConfig(layers=2, hidden=6, lookahead=3, projection=5)
+CONFORMER = ModelConfig(kind="conformer", layers=2, hidden=8, heads=2, kernel=5, bidirectional=True)
+KINDS = pytest.mark.parametrize(
+    "config", [BOTH_WAYS, ONE_WAY, CONFORMER], ids=["bidirectional", "lookahead", "conformer"]
+)
 
 
 def model_of(config):
@@ -22,7 +26,7 @@ def model_of(config):
     return model.eval()
 
 
-@pytest.mark.parametrize("config", [BOTH_WAYS, ONE_WAY], ids=["bidirectional", "lookahead"])
+@KINDS
 @given(lengths=st.lists(st.integers(1, 12), min_size=1, max_size=5))
 def test_an_utterances_scores_do_not_depend_on_its_neighbours(config, lengths):
     model = model_of(config)

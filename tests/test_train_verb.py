@@ -5,6 +5,8 @@ import torch
 from tones import INVENTORY, align_tones
 
 from asr_kd.cli import main
+from asr_kd.inventory.kinds import load_inventory
+from asr_kd.inventory.tokens import Tokens
 from asr_kd.models.checkpoint import load_model
 
 TINY = (
@@ -84,3 +86,46 @@ def test_a_wrong_setting_is_one_line(tone_shards, alignments, tmp_path, capsys, 
     assert train(tone_shards, alignments, tmp_path, "--set", change) == 2
     said = capsys.readouterr().err
     assert message in said and said.count("\n") == 1
+
+
+def tokens_of_tones(tmp_path):
+    Tokens.characters(["AH", "EE", "OH"]).save(tmp_path / "tokens" / "inventory.json")
+    return tmp_path / "tokens"
+
+
+CONFORMER = ("model.preset=student-conformer", "model.hidden=8", "model.layers=1", "model.heads=2")
+
+
+@pytest.mark.parametrize("changes", [TINY, (*TINY, *CONFORMER)], ids=["lstm", "conformer"])
+def test_text_alone_trains_a_model_of_tokens(tone_shards, tmp_path, capsys, changes):
+    tokens, out = tokens_of_tones(tmp_path), tmp_path / "out"
+    paths = [*map(str, tone_shards[:2]), "--dev", str(tone_shards[2]), "--tokens", str(tokens), "--out", str(out)]
+    assert main(["train", *paths, "--device", "cpu", *changes]) == 0
+    model = load_model(out)
+    assert model.inventory == load_inventory(tokens)
+    assert model.log_prior_C.exp().sum().item() == pytest.approx(1)
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert lines[1]["dev_loss"] < lines[0]["dev_loss"]
+    assert "tokens right" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "one of the arguments --alignments/--targets --tokens is required"),
+        (["--tokens", "{tokens}", "--alignments", "{align}"], "not allowed with argument"),
+        (["--tokens", "{tokens}", "--dev-alignments", "{align}"], "--dev-alignments: with --tokens"),
+        (["--tokens", "{align}"], "its inventory is of kind senones; this needs tokens (`asr-kd tokens`)"),
+        (["--alignments", "{tokens}"], "no alignment in"),
+    ],
+)
+def test_the_truth_is_alignments_or_tokens(tone_shards, alignments, tmp_path, capsys, options, message):
+    places = {"tokens": tokens_of_tones(tmp_path), "align": alignments}
+    given = [option.format(**places) for option in options]
+    command = ["train", str(tone_shards[0]), "--dev", str(tone_shards[2]), "--out", str(tmp_path / "out"), *given]
+    try:
+        assert main(command) == 2
+    except SystemExit as e:  # argparse's own
+        assert e.code == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

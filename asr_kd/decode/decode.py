@@ -2,6 +2,8 @@
 model's parameters and the real-time factor:
 
   asr-kd decode exp/shards/test --model exp/student --graph exp/graph --scales exp/student/tune --out exp/decode/student
+
+A model of tokens (`asr-kd tokens`) spells words also without --graph: what is likeliest in each frame.
 """
 
 import argparse
@@ -24,9 +26,11 @@ from asr_kd.models.ensemble import models_fingerprint
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `asr-kd decode`."""
     parser.add_argument("shards", nargs="+", type=Path, help="shards or folders to recognise")
-    add_recogniser_arguments(parser)
+    add_recogniser_arguments(parser, greedy=True)
     parser.add_argument(
-        "--scales", type=Path, help="tune.json of asr-kd tune, or its folder (default: acoustic 1, prior 1)"
+        "--scales",
+        type=Path,
+        help="tune.json of asr-kd tune, or its folder (default: acoustic 1; prior 1 for senones, 0 for tokens)",
     )
     parser.add_argument("--nbest", type=int, default=1, help="also write that many hypotheses an utterance, as `nbest`")
     parser.add_argument("--beam", type=float, default=SearchConfig.beam, help="width of the search (default 11)")
@@ -36,9 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """The verb."""
     threads = set_threads(args.threads)
-    scales = Scales.load(args.scales) if args.scales else Scales()
     config = load_config(SearchConfig, {"beam": args.beam})
     recogniser = Recogniser(args.model, args.graph, args.device, args.precision)
+    scales = Scales.load(args.scales) if args.scales else Scales(prior=recogniser.inventory.prior_share)
     shards, seconds = all_shards(args.shards)
     searcher = recogniser.searcher(config)
     lines = {}
@@ -47,11 +51,8 @@ def run(args: argparse.Namespace) -> int:
             words = recogniser.search(searcher, scored.log_p_TC, scales)
             line = {"id": scored.id, "text": " ".join(words), "seconds": scored.seconds}
             if args.nbest > 1:
-                paths = searcher.n_best(recogniser.scaled(scored.log_p_TC, scales), args.nbest)
-                line["nbest"] = [
-                    {"text": " ".join(recogniser.graph.words[w] for w in p.words), "cost": round(p.cost, 3)}
-                    for p in paths
-                ]
+                found = searcher.n_best(recogniser.scaled(scored.log_p_TC, scales), args.nbest)
+                line["nbest"] = [{"text": " ".join(h.words), "cost": round(h.cost, 3)} for h in found]
             if scored.id in lines:
                 raise ValueError(f"{scored.id}: two utterances have this id. Decode their shards one after the other.")
             lines[scored.id] = line
@@ -63,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
         {
             **describe(scales, config),
             "model": models_fingerprint(args.model),
-            "graph": recogniser.graph.fingerprint,
+            "graph": None if recogniser.graph is None else recogniser.graph.fingerprint,
             "params": model.parameter_count,
             "precision": precision_on(recogniser.inference.device, args.precision),
             "rtf": recogniser.real_time_factor,

@@ -1,4 +1,4 @@
-"""Recognition of shards: the model's scores through the graph. `decode` and `tune` share it."""
+"""Recognition of shards: the model's scores through a graph, or greedily. `decode` and `tune` share it."""
 
 import argparse
 import time
@@ -10,9 +10,11 @@ import numpy as np
 
 from asr_kd.core.progress import Progress
 from asr_kd.core.runtime import device
-from asr_kd.graph.build import Graph, load_graph
+from asr_kd.decode.words import GraphSearch, GreedySearch, WordSearch
+from asr_kd.graph.build import load_graph
 from asr_kd.graph.scales import Scales
-from asr_kd.graph.search import SearchConfig, Searcher
+from asr_kd.graph.search import SearchConfig
+from asr_kd.inventory.tokens import Tokens
 from asr_kd.models.ensemble import load_models
 from asr_kd.models.inference import Inference
 from asr_kd.shards.reader import find_shards, open_shard
@@ -30,8 +32,9 @@ class Scored:
     log_p_TC: np.ndarray
 
 
-def add_recogniser_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of all verbs that recognise."""
+def add_recogniser_arguments(parser: argparse.ArgumentParser, greedy: bool) -> None:
+    """Options of all verbs that recognise. greedy: whether they can without a graph."""
+    without = "; without it, a model of tokens spells what is likeliest in each frame" if greedy else ""
     parser.add_argument(
         "--model",
         nargs="+",
@@ -39,19 +42,28 @@ def add_recogniser_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="model.safetensors or its folder; the posteriors of several are averaged",
     )
-    parser.add_argument("--graph", required=True, type=Path, help="folder written by asr-kd graph")
+    parser.add_argument("--graph", required=not greedy, type=Path, help=f"folder written by asr-kd graph{without}")
     parser.add_argument("--out", required=True, type=Path, help="folder for the result")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ... (default auto)")
     parser.add_argument("--threads", type=int, help="CPU threads of one operation")
 
 
 class Recogniser:
-    """A model, or an ensemble of several, and a graph that belong together."""
+    """A model, or an ensemble of several, and a graph that belong together; models of tokens can do without a graph."""
 
-    def __init__(self, models: Sequence[Path], graph: Path, device_name: str = "auto", precision: str = "auto") -> None:
-        self.graph: Graph = load_graph(graph)
+    def __init__(
+        self, models: Sequence[Path], graph: Path | None, device_name: str = "auto", precision: str = "auto"
+    ) -> None:
+        self.graph = None if graph is None else load_graph(graph)
         self.inference = Inference(load_models(models), device(device_name), precision)
-        self.graph.check(self.inference.model.inventory, str(models[0]))
+        self.inventory = self.inference.model.inventory
+        if self.graph is not None:
+            self.graph.check(self.inventory, str(models[0]))
+        elif not isinstance(self.inventory, Tokens):
+            raise ValueError(
+                f"{models[0]}: its inventory is of kind {self.inventory.kind}, which says no words without a graph. "
+                "Give one with --graph."
+            )
         self.log_prior_C = self.inference.model.log_prior_C.cpu().numpy()
         self.forward_seconds = 0.0
         self.search_seconds = 0.0
@@ -80,18 +92,22 @@ class Recogniser:
                     if progress:
                         progress.update(entry.seconds)
 
-    def search(self, searcher: Searcher, log_p_TC: np.ndarray, scales: Scales) -> list[str]:
+    def search(self, searcher: WordSearch, log_p_TC: np.ndarray, scales: Scales) -> list[str]:
         """Words of the best path; empty when the search found none."""
         began = time.perf_counter()
-        path = searcher.best(self.scaled(log_p_TC, scales)) if len(log_p_TC) else None
+        found = searcher.best(self.scaled(log_p_TC, scales))
         self.search_seconds += time.perf_counter() - began
-        return [] if path is None else [self.graph.words[w] for w in path.words]
+        return [] if found is None else found.words
 
     def scaled(self, log_p_TC: np.ndarray, scales: Scales) -> np.ndarray:
         return scales.apply(log_p_TC, self.log_prior_C)
 
-    def searcher(self, config: SearchConfig) -> Searcher:
-        return Searcher(self.graph.fst, config)
+    def searcher(self, config: SearchConfig) -> WordSearch:
+        """Through the graph, or greedy where there is none."""
+        if self.graph is not None:
+            return GraphSearch(self.graph, config)
+        assert isinstance(self.inventory, Tokens)
+        return GreedySearch(self.inventory)
 
     @property
     def real_time_factor(self) -> float:

@@ -7,6 +7,7 @@ OUT/tune.json. Never give it a test part:
 import argparse
 import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import jiwer
@@ -21,8 +22,9 @@ from asr_kd.models.ensemble import models_fingerprint
 
 ACOUSTIC_SCALES = (0.4, 0.55, 0.75, 1.0, 1.3, 1.7)
 PRIOR_SCALES = (0.3, 0.6, 1.0)
+"""And the inventory's own share, where that is another."""
 USUAL = Scales(acoustic=0.75, prior=1.0)
-"""What suits most models; preferred unless the held-out data speak clearly for something else."""
+"""What suits most models of senones; preferred unless the held-out data speak clearly for something else."""
 NARROW = SearchConfig(beam=9.0, max_active=1000)
 """Enough to rank settings, and much faster than the full search."""
 
@@ -30,9 +32,14 @@ NARROW = SearchConfig(beam=9.0, max_active=1000)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `asr-kd tune`."""
     parser.add_argument("shards", nargs="+", type=Path, help="labelled held-out shards or folders")
-    add_recogniser_arguments(parser)
+    add_recogniser_arguments(parser, greedy=False)
     parser.add_argument("--acoustic", type=float, nargs="+", default=ACOUSTIC_SCALES, help="scales to try")
-    parser.add_argument("--prior", type=float, nargs="+", default=PRIOR_SCALES, help="shares of the log-priors to try")
+    parser.add_argument(
+        "--prior",
+        type=float,
+        nargs="+",
+        help=f"shares of the log-priors to try (default {' '.join(map(str, PRIOR_SCALES))}; with tokens also 0)",
+    )
     parser.add_argument("--max-minutes", type=float, default=20.0, help="use so much at most (%(default)g)")
 
 
@@ -45,15 +52,17 @@ def run(args: argparse.Namespace) -> int:
     scored = [item for item in recogniser.score(shards, every=every) if normalise(item.text or "")]
     if not scored:
         raise ValueError(f"{args.shards[0]}: no utterance has text. Scales are tuned on labelled held-out data.")
+    assert recogniser.graph is not None
     searcher = recogniser.searcher(NARROW)
+    usual = replace(USUAL, prior=recogniser.inventory.prior_share)
     references = [normalise(s.text or "") for s in scored]
     trials = []
-    for prior in args.prior:
+    for prior in args.prior or sorted({*PRIOR_SCALES, usual.prior}):
         for acoustic in args.acoustic:
             scales = Scales(acoustic, prior)
             hypotheses = [normalise(" ".join(recogniser.search(searcher, s.log_p_TC, scales))) for s in scored]
             trials.append({"acoustic": acoustic, "prior": prior, "wer": jiwer.wer(references, hypotheses)})
-    best = choose(trials, words=sum(len(r.split()) for r in references))
+    best = choose(trials, sum(len(r.split()) for r in references), usual)
     made = {"model": models_fingerprint(args.model), "graph": recogniser.graph.fingerprint, "utterances": len(scored)}
     write_json(args.out / "tune.json", {**best, **made, "trials": trials})
     print(
@@ -64,8 +73,8 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def choose(trials: list[dict[str, float]], words: int) -> dict[str, float]:
-    """The trial nearest to USUAL among those whose WER is within one standard error of the lowest.
+def choose(trials: list[dict[str, float]], words: int, usual: Scales = USUAL) -> dict[str, float]:
+    """The trial nearest to `usual` among those whose WER is within one standard error of the lowest.
 
     A few hundred held-out words cannot tell neighbouring settings apart, and the luckiest of them is a bad choice; with
     many words the interval shrinks and the lowest WER decides.  words: of the references.
@@ -74,8 +83,8 @@ def choose(trials: list[dict[str, float]], words: int) -> dict[str, float]:
     lowest = min(t["wer"] for t in trials)
     error = math.sqrt(min(lowest, 1.0) * (1 - min(lowest, 1.0)) / max(words, 1))
     good = [t for t in trials if t["wer"] <= lowest + error + 1e-9]  # rounding noise must not break ties
-    return min(good, key=lambda t: (_distance(t), t["wer"], t["acoustic"], t["prior"]))
+    return min(good, key=lambda t: (_distance(t, usual), t["wer"], t["acoustic"], t["prior"]))
 
 
-def _distance(trial: dict[str, float]) -> float:
-    return round(abs(math.log(trial["acoustic"] / USUAL.acoustic)) + abs(trial["prior"] - USUAL.prior), 9)
+def _distance(trial: dict[str, float], usual: Scales) -> float:
+    return round(abs(math.log(trial["acoustic"] / usual.acoustic)) + abs(trial["prior"] - usual.prior), 9)

@@ -38,13 +38,13 @@ from asr_kd.models.checkpoint import model_fingerprint
 from asr_kd.models.config import model_config
 from asr_kd.models.ensemble import models_fingerprint
 from asr_kd.shards.reader import find_shards
-from asr_kd.train.alignments import find_inventory
 from asr_kd.train.config import TrainConfig
 from asr_kd.train.data import Stream
 from asr_kd.train.loop import fit
 from asr_kd.train.plan import BatchPlan
 from asr_kd.train.state import STATE_FILE
-from asr_kd.train.train import add_priors, add_run_arguments, begin, labelled_stream, summary
+from asr_kd.train.train import add_priors, add_run_arguments, begin, summary
+from asr_kd.train.truth import add_truth_arguments, truth_sources
 
 RECORD_FILE = "distill.json"
 """Beside the model: what it was distilled from."""
@@ -104,13 +104,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--only", type=Path, metavar="LIST", help="learn from these unlabelled utterances, by `asr-kd select`"
     )
     parser.add_argument("--labelled", **shards, help="labelled shards")
-    parser.add_argument(
-        "--alignments", nargs="+", type=Path, required=True, metavar="DIR", help="their alignments, by `asr-kd align`"
-    )
+    add_truth_arguments(parser)
     parser.add_argument("--dev", **shards, help="held-out labelled shards")
-    parser.add_argument(
-        "--dev-alignments", nargs="+", type=Path, metavar="DIR", help="their alignments (default: --alignments)"
-    )
     parser.add_argument(
         "--config", type=Path, help="YAML of DistillConfig, for instance {model: {preset: student-tiny}}"
     )
@@ -144,9 +139,10 @@ def run(args: argparse.Namespace) -> int:
     """The verb."""
     set_threads(args.threads)
     config = _config(args)
-    inventory = find_inventory(args.alignments)
-    labelled = labelled_stream("labelled", args.labelled, args.alignments, inventory, config.labelled_augment)
-    dev = labelled_stream("dev", args.dev, args.dev_alignments or args.alignments, inventory, AugmentConfig())
+    truth, held_out = truth_sources(args)
+    inventory = truth.inventory
+    labelled = truth.stream("labelled", args.labelled, config.labelled_augment)
+    dev = held_out.stream("dev", args.dev, AugmentConfig())
     wanted = None if args.teacher is None else models_fingerprint(args.teacher)
     targets: SoftTargets | Untaught = Untaught(config.frontend)
     if args.targets is not None:

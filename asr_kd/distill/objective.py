@@ -15,8 +15,7 @@ from asr_kd.distill.knowledge.knowledge import Knowledge, Sides
 from asr_kd.distill.knowledge.lesson import Lesson
 from asr_kd.models.acoustic import AcousticModel
 from asr_kd.train.data import Batch
-from asr_kd.train.losses import LossConfig, mean_loss
-from asr_kd.train.objective import Objective
+from asr_kd.train.objective import Objective, batch_loss
 
 
 class DistillObjective(Objective):
@@ -59,8 +58,7 @@ class DistillObjective(Objective):
         # Sums over many frames are made in float32, also where the models are not.
         with torch.autocast(batch.x_BTF.device.type, enabled=False):
             if batch.truth and self.truth:
-                targets = batch.ids_BTK, batch.log_p_BTK, batch.log_tail_BT
-                terms["truth"] = self.truth * mean_loss(student.logits_BTC, batch.frames_B, *targets, LossConfig())
+                terms["truth"] = self.truth * batch_loss(student.logits_BTC, batch)
             for name, kind in self.kinds.items():
                 assert isinstance(kind, Knowledge)
                 value = kind(lesson)

@@ -1,30 +1,33 @@
 """Trains an n-gram language model from the text of the given manifests, hypotheses or text files and compiles
-HCLG = senones o context o lexicon o grammar:
+HCLG = senones o context o lexicon o grammar, or for tokens TLG = blanks and repetitions o spelling o grammar:
 
   asr-kd graph exp/manifests/labelled.jsonl --lexicon exp/align/lexicon.txt --inventory exp/align --out exp/graph
+  asr-kd graph exp/manifests/labelled.jsonl --inventory exp/tokens --out exp/graph
 
-Every word of the lexicon can be recognised, also those that the text lacks. Where text is little, --classes FILE
+Every word of the lexicon can be recognised, also those that the text lacks. With tokens its words are enough, the first
+of each line; without it they are those of the text. Where text is little, --classes FILE
 helps: a line for each kind of word (`LETTER A B C ...`, `MONTH MAY JUNE ...`), whose words then share their places in
 sentences. --arpa takes a language model of your own.
 """
 
 import argparse
-import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import kaldifst
 
 from asr_kd.core.files import atomic_path, fingerprint, read_json, sha256_file, write_json
-from asr_kd.corpora.text import normalise
+from asr_kd.corpora.sentences import read_lines, read_sentences
 from asr_kd.graph.classes import read_classes, with_classes
+from asr_kd.graph.ctc import token_graph
 from asr_kd.graph.hclg import decoding_graph
 from asr_kd.graph.ngram import BOS, EOS, read_arpa, train_ngram
 from asr_kd.inventory.inventory import Inventory
 from asr_kd.inventory.kinds import load_inventory, senones_of
 from asr_kd.inventory.lexicon import Lexicon
+from asr_kd.inventory.tokens import Tokens
 
 LEXICON_FILE = "lexicon.txt"
 """Beside the graph: the pronunciations it was built from."""
@@ -41,7 +44,7 @@ class Graph:
     """Fingerprint of the inventory whose classes its input labels are."""
     fingerprint: str
     lexicon: Lexicon | None = None
-    """How its words are pronounced; None for graphs of versions that did not keep it."""
+    """How its words are pronounced; None for graphs of tokens, and of versions that did not keep it."""
 
     def check(self, inventory: Inventory, model: str) -> None:
         """ValueError when a model's classes are not those of this graph."""
@@ -81,10 +84,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="labelled manifests or hypotheses (.jsonl), or plain text, one sentence a line",
     )
-    parser.add_argument("--lexicon", required=True, type=Path, help="words to be recognised and their pronunciations")
+    parser.add_argument("--lexicon", type=Path, help="words to be recognised and, for senones, their pronunciations")
     parser.add_argument("--inventory", required=True, type=Path, help="inventory.json or the folder that holds it")
     parser.add_argument(
-        "--out", required=True, type=Path, help="folder for HCLG.fst, graph.json, lexicon.txt and lm.arpa"
+        "--out", required=True, type=Path, help="folder for HCLG.fst, graph.json, lm.arpa and, for senones, lexicon.txt"
     )
     parser.add_argument("--order", type=int, default=3, help="n of the n-gram model (default 3)")
     parser.add_argument("--classes", type=Path, help="word classes, `NAME word word ...` a line")
@@ -100,77 +103,100 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError("give either labelled text to train a language model on, or --arpa FILE")
     if args.arpa and args.classes:
         raise ValueError("--classes goes with text to train on: an --arpa model is taken as it is")
-    inventory = senones_of(load_inventory(args.inventory), args.inventory)
-    lexicon = Lexicon.read(args.lexicon)
+    inventory = load_inventory(args.inventory)
+    sentences = [s for path in args.text for s in read_sentences(path)]
+    if args.text and not sentences:
+        raise ValueError(f"{args.text[0]}: holds no text to train a language model on")
+    if isinstance(inventory, Tokens):
+        lexicon, words = None, _spellable(_words(args, sentences), inventory)
+    else:
+        inventory = senones_of(inventory, args.inventory)
+        lexicon = _pronunciations(args.lexicon, sentences)
+        words = lexicon.words
     arpa = args.arpa
     if not arpa:
-        sentences = [s for path in args.text for s in read_sentences(path)]
-        lexicon, added = lexicon.extended({w for s in sentences for w in s})
-        if added:
-            print(f"{len(added)} words of the text are not in {args.lexicon}: pronounced by rule", file=sys.stderr)
-        if not sentences:
-            raise ValueError(f"{args.text[0]}: holds no text to train a language model on")
         arpa = args.out / "lm.arpa"
-        model = train_ngram(sentences, lexicon.words, args.order)
+        model = train_ngram(sentences, words, args.order)
         if args.classes:
-            model = with_classes(model, sentences, read_classes(args.classes, lexicon.words), args.class_weight)
+            model = with_classes(model, sentences, read_classes(args.classes, words), args.class_weight)
         model.write_arpa(arpa)
     else:
-        _check_arpa(arpa, lexicon)
-    fst, words = decoding_graph(inventory, lexicon, arpa)
+        _check_arpa(arpa, words)
+    if isinstance(inventory, Tokens):
+        fst, names = token_graph(inventory, words, arpa)
+    else:
+        assert lexicon is not None
+        fst, names = decoding_graph(inventory, lexicon, arpa)
     with atomic_path(args.out / "HCLG.fst") as temporary:
         fst.write(str(temporary))
-    lexicon.write(args.out / LEXICON_FILE)
     description = {
         "kind": "graph",
         "version": 1,
         "inventory": inventory.fingerprint,
         "sha256": sha256_file(args.out / "HCLG.fst"),
         "arpa": sha256_file(arpa),
-        "lexicon": sha256_file(args.out / LEXICON_FILE),
         "order": args.order,
         "states": fst.num_states,
-        "words": words,
+        "words": names,
     }
+    if lexicon is not None:
+        lexicon.write(args.out / LEXICON_FILE)
+        description["lexicon"] = sha256_file(args.out / LEXICON_FILE)
     write_json(args.out / "graph.json", description)
-    print(f"{args.out}: {len(lexicon.words)} words, {fst.num_states} states", file=sys.stderr)
+    print(f"{args.out}: {len(words)} words, {fst.num_states} states", file=sys.stderr)
     return 0
 
 
-def _check_arpa(arpa: Path, lexicon: Lexicon) -> None:
+def _pronunciations(path: Path | None, sentences: Sequence[Sequence[str]]) -> Lexicon:
+    """A lexicon with all words of the sentences."""
+    if path is None:
+        raise ValueError("--lexicon: pronunciations are needed for a graph of senones. Give that of `asr-kd align`.")
+    lexicon, added = Lexicon.read(path).extended({w for s in sentences for w in s})
+    if added:
+        print(f"{len(added)} words of the text are not in {path}: pronounced by rule", file=sys.stderr)
+    return lexicon
+
+
+def _words(args: argparse.Namespace, sentences: Sequence[Sequence[str]]) -> set[str]:
+    """The words to be recognised with tokens: of the lexicon, if there is one, and the text, or else of --arpa."""
+    words = {w for s in sentences for w in s}
+    if args.lexicon is not None:
+        words |= {fields[0] for line in read_lines(args.lexicon) if (fields := line.split())}
+    elif not sentences:
+        words = {word for (word,) in read_arpa(args.arpa).grams[0]} - {BOS, EOS}
+    return words
+
+
+def _spellable(words: Iterable[str], tokens: Tokens) -> list[str]:
+    """Those that can be spelt, sorted; tells how many cannot. ValueError when there is none."""
+    spelt, lost = [], []
+    for word in sorted(words):
+        try:
+            tokens.spell(word)
+        except ValueError as e:
+            lost.append(str(e))
+            continue
+        spelt.append(word)
+    if not spelt:
+        raise ValueError(f"no word can be spelt with the tokens; the first, {lost[0]}")
+    if lost:
+        print(f"{len(lost)} words cannot be recognised; the first, {lost[0]}", file=sys.stderr)
+    return spelt
+
+
+def _check_arpa(arpa: Path, words: Iterable[str]) -> None:
     """ValueError when a user's model cannot be compiled: kaldilm would end the process. Tells which words are lost."""
     model = read_arpa(arpa)
     for mark in (BOS, EOS):
         if (mark,) not in model.grams[0]:
             raise ValueError(f"{arpa}: has no unigram {mark}. Language models for decoding begin and end sentences.")
+    wanted = set(words)
     known = {word for (word,) in model.grams[0]} - {BOS, EOS}
-    if not known & set(lexicon.words):
+    if not known & wanted:
         raise ValueError(f"{arpa}: shares no word with the lexicon. Give a lexicon of the model's words, in its case.")
     for count, what in (
-        (len(known - set(lexicon.words)), "words of the language model have no pronunciation"),
-        (len(set(lexicon.words) - known), "words of the lexicon are not in the language model"),
+        (len(known - wanted), "words of the language model have no pronunciation"),
+        (len(wanted - known), "words of the lexicon are not in the language model"),
     ):
         if count:
             print(f"{count} {what}: they cannot be recognised", file=sys.stderr)
-
-
-def read_sentences(path: Path) -> Iterator[list[str]]:
-    """Normalised sentences of a text file, a manifest or hypotheses (`text` of each line), empty ones left out.
-
-    ValueError names the file, and the line that is not JSON.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as e:
-        raise ValueError(f"{path}: not readable as text ({e}). Give a manifest or a text file.") from None
-    for number, line in enumerate(lines, 1):
-        if path.suffix == ".jsonl" and line.strip():
-            try:
-                line = json.loads(line).get("text") or ""
-            except (json.JSONDecodeError, AttributeError):
-                raise ValueError(f"{path}: line {number}: not a JSON object. Give a manifest or a text file.") from None
-            if not isinstance(line, str):
-                raise ValueError(f"{path}: line {number}: text is {line!r}; text or null is needed")
-        words = normalise(line).split()
-        if words:
-            yield words

@@ -5,16 +5,13 @@ recognition. Source: Mohri, Pereira and Riley, "Speech recognition with weighted
 Input labels are class number + 1. Self-loops are free: durations are left to the acoustic model.
 """
 
-import os
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import kaldifst
-import kaldilm
 
 from asr_kd.graph.lexicon_fst import Symbols, lexicon_fst
+from asr_kd.graph.words import relabel_inputs, word_graph
 from asr_kd.inventory.lexicon import Lexicon
 from asr_kd.inventory.senones import Senones
 
@@ -26,7 +23,7 @@ class TextGraphs:
 
     def __init__(self, inventory: Senones, lexicon: Lexicon) -> None:
         self.inventory = inventory
-        self.symbols = Symbols(inventory, lexicon)
+        self.symbols = Symbols(inventory.phones, lexicon)
         self._lexicon, _ = lexicon_fst(lexicon, self.symbols, disambiguate=False)
         kaldifst.arcsort(self._lexicon, sort_type="olabel")
 
@@ -45,41 +42,9 @@ class TextGraphs:
 
 def decoding_graph(inventory: Senones, lexicon: Lexicon, arpa: str | Path) -> tuple[kaldifst.StdVectorFst, list[str]]:
     """HCLG of an n-gram language model in ARPA form, and the words by number (0 is epsilon)."""
-    symbols = Symbols(inventory, lexicon)
-    grammar = _grammar(arpa, symbols)
-    lexicon_transducer, disambiguation = lexicon_fst(lexicon, symbols, disambiguate=True)
-    kaldifst.arcsort(lexicon_transducer, sort_type="olabel")
-    lg = kaldifst.compose(lexicon_transducer, grammar)
-    kaldifst.determinize_star(lg)
-    kaldifst.minimize_encoded(lg)
+    symbols = Symbols(inventory.phones, lexicon)
+    lg, disambiguation = word_graph(symbols, lexicon, arpa)
     return _senone_graph(lg, inventory, disambiguation, minimise=True), symbols.words
-
-
-def _grammar(arpa: str | Path, symbols: Symbols) -> kaldifst.StdVectorFst:
-    """G with the lexicon's word numbers; #0 on the input side of back-off arcs keeps it determinisable."""
-    with tempfile.TemporaryDirectory() as folder:
-        table = Path(folder) / "words.txt"
-        table.write_text("".join(f"{w} {i}\n" for i, w in enumerate(symbols.words)), encoding="utf-8")
-        with _quiet_stderr():
-            text = kaldilm.arpa2fst(
-                input_arpa=str(arpa), disambig_symbol="#0", read_symbol_table=str(table), max_arpa_warnings=0
-            )
-    grammar = kaldifst.compile(s=text, acceptor=False)
-    kaldifst.arcsort(grammar, sort_type="ilabel")
-    return grammar
-
-
-@contextmanager
-def _quiet_stderr() -> Iterator[None]:
-    """kaldilm reports each section of an ARPA file on the process's stderr and has no switch for it."""
-    kept = os.dup(2)
-    with open(os.devnull, "wb") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
 
 
 def _senone_graph(
@@ -98,16 +63,7 @@ def _senone_graph(
     for number, window in enumerate(windows):
         if len(window) == 1 and window[0] < 0:
             label_of_window[number] = passing.setdefault(window[0], len(hmms) + 1 + len(passing))
-    for state in range(clg.num_states):
-        arcs = kaldifst.ArcIterator(clg, state)
-        relabelled = []
-        while not arcs.done:
-            a = arcs.value
-            relabelled.append(kaldifst.StdArc(label_of_window[a.ilabel], a.olabel, a.weight, a.nextstate))
-            arcs.next()
-        clg.delete_arcs(state, clg.num_arcs(state))
-        for a in relabelled:
-            clg.add_arc(state, a)
+    relabel_inputs(clg, label_of_window)
     if minimise:  # no determinisation here: words whose phones share all states are no longer told apart on this side
         kaldifst.minimize_encoded(clg)
     kaldifst.arcsort(clg, sort_type="ilabel")

@@ -5,6 +5,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
+
 from asr_kd.core.files import fingerprint, write_json
 
 INVENTORY_FILE = "inventory.json"
@@ -18,6 +20,10 @@ class Inventory(ABC):
 
     kind: ClassVar[str]
     """Name in descriptions."""
+    counted: ClassVar[str]
+    """What is counted where a model's answers are compared with the truth."""
+    prior_share: ClassVar[float]
+    """Share of the log-priors that is taken off in decoding, where no `asr-kd tune` has chosen one."""
     frame_shift_s: float
     """Seconds from one frame to the next."""
 
@@ -25,6 +31,16 @@ class Inventory(ABC):
     @abstractmethod
     def names(self) -> tuple[str, ...]:
         """One name a class."""
+
+    @property
+    @abstractmethod
+    def phones_of_class_CP(self) -> np.ndarray:
+        """Which sounds a class can be a part of, (C, P) bool: phones, or where classes are tokens, the tokens."""
+
+    @property
+    @abstractmethod
+    def silence_classes(self) -> range:
+        """The classes of frames that say nothing."""
 
     @property
     def size(self) -> int:

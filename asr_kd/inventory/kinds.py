@@ -32,6 +32,13 @@ def senones_of(inventory: Inventory, whose: object) -> Senones:
     raise ValueError(f"{whose}: its inventory is of kind {inventory.kind}; this needs {Senones.kind} (`asr-kd align`).")
 
 
+def tokens_of(inventory: Inventory, whose: object) -> Tokens:
+    """The inventory, for what only tokens can do; ValueError for other kinds. whose: the file or model to name."""
+    if isinstance(inventory, Tokens):
+        return inventory
+    raise ValueError(f"{whose}: its inventory is of kind {inventory.kind}; this needs {Tokens.kind} (`asr-kd tokens`).")
+
+
 def load_inventory(path: str | Path) -> Inventory:
     """Read `inventory.json`, or the folder that holds it. ValueError names the file."""
     file = Path(path) / INVENTORY_FILE if Path(path).is_dir() else Path(path)

@@ -21,6 +21,8 @@ class Senones(Inventory):
     """
 
     kind: ClassVar[str] = "senones"
+    counted: ClassVar[str] = "frames"
+    prior_share: ClassVar[float] = 1.0  # a search wants likelihoods
     phones: tuple[str, ...]
     """Phone names; the first is silence."""
     trees: tuple[tuple, ...]
@@ -84,6 +86,7 @@ class Senones(Inventory):
 
     @property
     def silence_classes(self) -> range:
+        """The states of silence."""
         return range(self.silence_states)
 
     def to_dict(self) -> dict[str, Any]:

@@ -6,7 +6,10 @@ Source: Graves et al., "Connectionist temporal classification" (2006).
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
 from typing import Any, ClassVar
+
+import numpy as np
 
 from asr_kd.inventory.inventory import Inventory
 
@@ -25,6 +28,8 @@ class Tokens(Inventory):
     """
 
     kind: ClassVar[str] = "tokens"
+    counted: ClassVar[str] = "tokens"
+    prior_share: ClassVar[float] = 0.0  # CTC makes the blank likely on purpose: paths are what has a probability
     units: tuple[str, ...]
     """Without the blank; unit u is class u + 1."""
     frame_shift_s: float = 0.030
@@ -52,6 +57,16 @@ class Tokens(Inventory):
     def _longest(self) -> int:
         return max(map(len, self.units))
 
+    @property
+    def phones_of_class_CP(self) -> np.ndarray:
+        """Each class is a sound of its own, (C, C) bool."""
+        return np.eye(self.size, dtype=bool)
+
+    @property
+    def silence_classes(self) -> range:
+        """The blank."""
+        return range(1)
+
     def spell(self, word: str) -> tuple[int, ...]:
         """Classes of a word's units. ValueError when the units cannot spell it."""
         text = SPACE + word
@@ -74,7 +89,7 @@ class Tokens(Inventory):
         return tuple(number for word in text.split() for number in self.spell(word))
 
     def decode(self, classes: Iterable[int]) -> str:
-        """The text of classes from which repetitions and blanks have been taken out."""
+        """The text of classes that `collapse` left."""
         return " ".join("".join(self.names[c] for c in classes if c).replace(SPACE, " ").split())
 
     def to_dict(self) -> dict[str, Any]:
@@ -87,3 +102,8 @@ class Tokens(Inventory):
         if not all(isinstance(unit, str) for unit in data["units"]):
             raise ValueError("units are not all text")
         return cls(tuple(data["units"]), float(data["frame_shift_s"]))
+
+
+def collapse(classes: Iterable[int]) -> tuple[int, ...]:
+    """What the frames of a path say: each class once however long it is held, then without the blanks."""
+    return tuple(cls for cls, _ in groupby(int(c) for c in classes) if cls)

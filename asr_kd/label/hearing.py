@@ -24,8 +24,8 @@ import numpy as np
 from asr_kd.graph.build import Graph
 from asr_kd.graph.lattice import LatticeArcs, Passage
 from asr_kd.graph.word_posteriors import best_path
-from asr_kd.graph.word_times import WordTimes
-from asr_kd.inventory.senones import Senones
+from asr_kd.graph.word_times import word_times
+from asr_kd.inventory.inventory import Inventory
 
 LEAST = 1e-6
 """Smaller values count as this in a mean of logarithms."""
@@ -68,24 +68,19 @@ class Heard:
     entropy: float
     """Mean entropy of the model's own posteriors, nats per frame."""
     phones: int
-    """Phones of the path, silence left out."""
+    """Phones of the path, silence left out; with a model of tokens, its tokens, blanks left out."""
     frames: int
 
 
 class Listener:
     """Reads `Heard` off lattices of one graph."""
 
-    def __init__(self, graph: Graph, inventory: Senones) -> None:
+    def __init__(self, graph: Graph, inventory: Inventory) -> None:
         """ValueError when the graph was built by a version that did not keep its lexicon."""
-        if graph.lexicon is None:
-            raise ValueError(
-                "--decode: the graph's folder has no lexicon.txt, which the words' times are found with. "
-                "Run `asr-kd graph` again."
-            )
         self._names = graph.words
         self._phones_CP = inventory.phones_of_class_CP
         self._silence_C = np.isin(np.arange(inventory.size), inventory.silence_classes)
-        self._times = WordTimes(inventory, graph.lexicon)
+        self._times = word_times(inventory, graph.lexicon)
 
     def __call__(self, lattice: LatticeArcs, passed: Passage, log_p_TC: np.ndarray) -> Heard:
         """log_p_TC: the model's own log-posteriors, natural log; `passed` is `passage(lattice)`."""

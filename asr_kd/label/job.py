@@ -15,7 +15,6 @@ from asr_kd.core.runtime import device, precision_on, set_threads
 from asr_kd.core.storage import location, size
 from asr_kd.graph.build import load_graph
 from asr_kd.graph.scales import Scales
-from asr_kd.inventory.kinds import senones_of
 from asr_kd.label.encoding import MOST_CLASSES
 from asr_kd.label.lattices import LatticeConfig, LatticePosteriors
 from asr_kd.label.posteriors import Features, LabelConfig, ShardLabels
@@ -85,12 +84,10 @@ class Labeller:
         if job.graph is not None:
             graph = load_graph(job.graph)
             graph.check(inventory, str(models[0]))
-            scales = Scales.load(Path(job.scales)) if job.scales else Scales()
+            scales = Scales.load(Path(job.scales)) if job.scales else Scales(prior=inventory.prior_share)
             config = LatticeConfig(scales, job.graph_weight)
             log_prior_C = self.teacher.model.log_prior_C.cpu().numpy()
-            self.lattices = LatticePosteriors(
-                graph, log_prior_C, config, senones_of(inventory, models[0]) if job.decode else None
-            )
+            self.lattices = LatticePosteriors(graph, log_prior_C, config, inventory if job.decode else None)
         elif job.scales is not None or job.decode:
             raise ValueError(f"{'--decode' if job.decode else '--scales'}: only used with --graph")
         self.settings = describe(

@@ -15,7 +15,7 @@ from asr_kd.graph.build import Graph
 from asr_kd.graph.lattice import class_posteriors, lattice_arcs, passage
 from asr_kd.graph.scales import Scales
 from asr_kd.graph.search import SearchConfig, Searcher
-from asr_kd.inventory.senones import Senones
+from asr_kd.inventory.inventory import Inventory
 from asr_kd.label.hearing import Heard, Listener
 
 SEARCH = SearchConfig(beam=9.0, lattice_beam=7.0)
@@ -41,7 +41,7 @@ class LatticePosteriors:
     """
 
     def __init__(
-        self, graph: Graph, log_prior_C: np.ndarray, config: LatticeConfig, inventory: Senones | None = None
+        self, graph: Graph, log_prior_C: np.ndarray, config: LatticeConfig, inventory: Inventory | None = None
     ) -> None:
         """ValueError when words are asked for and the graph does not have their pronunciations."""
         self.config = config

@@ -6,7 +6,7 @@ One file a shard, `OUT/<tar stem>.hyp.jsonl`, one line an utterance in the shard
   confidence  of the utterance, in [0, 1]; see label/hearing.py for this and the next three
   agreement   with the teacher alone, without lexicon and language model, in [0, 1]
   entropy     of the teacher's posteriors, nats per frame
-  phones      said, silence left out
+  phones      said, silence left out; of a model of tokens, tokens
   frames      of the teacher
   words       [word, start_s, end_s, confidence] of each word
   shard       digest of the tar

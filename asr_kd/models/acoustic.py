@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from asr_kd.frontend.fbank import FrontEnd, FrontEndConfig
 from asr_kd.inventory.inventory import Inventory
 from asr_kd.models.config import ModelConfig
-from asr_kd.models.encoder import LstmEncoder
+from asr_kd.models.encoders import build_encoder
 from asr_kd.models.quantisation import round_matrices
 
 STD_FLOOR = 1e-3  # a feature that never changes must not divide by zero
@@ -41,7 +41,7 @@ class AcousticModel(nn.Module):
         self.register_buffer("feature_mean_F", torch.zeros(features))
         self.register_buffer("feature_std_F", torch.ones(features))
         self.register_buffer("log_prior_C", torch.full((inventory.size,), 1 / inventory.size).log())
-        self.encoder = LstmEncoder(config, features)
+        self.encoder = build_encoder(config, features)
         self.output = nn.Linear(self.encoder.width, inventory.size)
         if config.weights == "int8":
             round_matrices(self)

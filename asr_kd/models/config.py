@@ -11,29 +11,35 @@ from asr_kd.core.config import load_config, to_dict
 class ModelConfig:
     """An encoder over stacked frames of 30 ms, with a linear layer to the classes behind it."""
 
-    kind: Literal["lstm"] = "lstm"
-    """Family of the encoder."""
+    kind: str = "lstm"
+    """Family of the encoder, of `encoders.ENCODERS`: lstm or conformer."""
     layers: int = 2
-    """LSTM layers."""
+    """LSTM or Conformer layers."""
     hidden: int = 256
-    """Cells of a layer and direction."""
+    """Cells of an LSTM layer and direction; values of a frame in a Conformer."""
     bidirectional: bool = False
     """Read each utterance in both directions: better, but only once it has ended."""
     lookahead: int = 0
     """Frames of 30 ms that a unidirectional model hears before it answers; 5 are 150 ms of delay."""
     projection: int | None = None
     """Width of a linear layer behind each LSTM layer; None passes the cells on as they are."""
+    heads: int = 4
+    """Conformer: heads of self-attention; they share the `hidden` values."""
+    kernel: int = 15
+    """Conformer: frames of 30 ms that a layer's convolution spans, an odd number (15 are 0.45 s)."""
     dropout: float = 0.2
     """Share of each layer's outputs that is dropped in training."""
     weights: Literal["float32", "int8"] = "float32"
     """What the matrices of LSTM and linear layers are rounded to, in training and on disk."""
 
     def __post_init__(self) -> None:
-        for name in ("layers", "hidden"):
+        for name in ("layers", "hidden", "heads", "kernel"):
             if getattr(self, name) < 1:
                 raise ValueError(f"model.{name} is {getattr(self, name)}; it must be 1 or more")
         if self.projection is not None and self.projection < 1:
             raise ValueError(f"model.projection is {self.projection}; it must be 1 or more, or null for none")
+        if self.kernel % 2 == 0:
+            raise ValueError(f"model.kernel is {self.kernel}; it must be odd, with as many frames before as after")
         if self.lookahead < 0:
             raise ValueError(f"model.lookahead is {self.lookahead}; it must not be negative")
         if self.bidirectional and self.lookahead:
@@ -48,8 +54,14 @@ PRESETS: dict[str, ModelConfig] = {
     "teacher-small": ModelConfig(layers=2, hidden=256, bidirectional=True),  # 2.6M
     "teacher-an4": ModelConfig(layers=3, hidden=256, bidirectional=True, dropout=0.3),  # 4.2M: an hour of speech
     "teacher-paper": ModelConfig(layers=5, hidden=768, bidirectional=True),  # 67M with 3,183 classes (arXiv 1904.01624)
+    "teacher-conformer": ModelConfig(
+        kind="conformer", layers=8, hidden=144, bidirectional=True, dropout=0.1
+    ),  # 4M: its attention needs a learning rate below an LSTM's, 0.001 or less
     "student-tiny": ModelConfig(layers=2, hidden=160, lookahead=5, dropout=0.1),  # 0.5M
     "student-small": ModelConfig(layers=3, hidden=256, lookahead=5, dropout=0.1),  # 1.6M
+    "student-conformer": ModelConfig(
+        kind="conformer", layers=4, hidden=96, bidirectional=True, dropout=0.1
+    ),  # 0.9M, not for streaming
     "student-paper": ModelConfig(
         layers=5, hidden=768, lookahead=5, dropout=0.1
     ),  # 24M with 3,183 classes (the paper's)

@@ -20,7 +20,7 @@ from asr_kd.frontend.fbank import FrontEnd, FrontEndConfig
 from asr_kd.models.inference import pad_waves
 from asr_kd.shards.reader import Shard
 from asr_kd.train.plan import BatchPlan, BatchSpec, OpenShards, Stream
-from asr_kd.train.targets import FrameTargets
+from asr_kd.train.targets import FrameTargets, TokenTargets
 
 MOST_FRAMES_APART = 2
 """Frames by which targets and features of an utterance may differ (edges are cut differently); more is a mistake."""
@@ -39,7 +39,7 @@ class Batch:
     frames_B: Tensor
     """int64"""
     ids_BTK: Tensor
-    """int64 classes, -1 in an empty slot."""
+    """int64 classes, -1 in an empty slot; all are empty where the targets are tokens."""
     log_p_BTK: Tensor
     log_tail_BT: Tensor
     stream: str
@@ -48,10 +48,12 @@ class Batch:
     utterances: list[str]
     """Ids; empty when all of the batch was set aside."""
     set_aside: list[str]
-    """Ids of planned utterances without targets or with damaged audio."""
+    """Ids of planned utterances without targets, with damaged audio, or too short for their tokens."""
     spec: BatchSpec
     truth: bool = True
     """Whether the targets are ground truth, not a teacher's."""
+    tokens_BU: Tensor | None = None
+    """int64 classes of each utterance in order, -1 behind the last; None where the targets are frames'."""
     teacher_x_BTF: Tensor | None = None
     """The output of a listening teacher's front end, without the masks that the model has to do with."""
 
@@ -118,24 +120,20 @@ class _Maker(Dataset):
 
     def _make(self, spec: BatchSpec) -> Batch:
         rng = np.random.default_rng(spec.seed)
-        ids, waves, targets, set_aside = [], [], [], []
+        ids, waves, set_aside = [], [], []
+        targets: list[FrameTargets] = []
+        tokens: list[TokenTargets] = []
         for path, row in spec.rows:
             shard = self.shards(path)
             target = self.stream.targets.load(shard)[row]
-            wave = self._audio(shard, row) if target is not None and target.frames else None
-            if target is None or wave is None:
+            wave = None if target is None or _is_empty(target) else self._audio(shard, row)
+            if target is None or wave is None or not self._fits(shard, row, wave, target):
                 set_aside.append(shard.entries[row].id)
                 continue
-            frames = self.frontend.num_frames(len(wave))
-            if abs(target.frames - frames) > MOST_FRAMES_APART:
-                shift_ms = self.frontend.frame_shift_s * 1000
-                raise ValueError(
-                    f"{path}: {shard.entries[row].id} has {frames} frames of {shift_ms:g} ms, "
-                    f"its targets have {target.frames}. Make the targets again with this front end."
-                )
             ids.append(shard.entries[row].id)
             waves.append(wave)
-            targets.append(target)
+            tokens.append(target) if isinstance(target, TokenTargets) else targets.append(target)
+        assert not targets or not tokens, f"{self.stream.name}: a source gives targets of one form"
         heard_BTF = None
         if waves:
             waves, speed = self.augment.waves(waves, rng)
@@ -148,7 +146,8 @@ class _Maker(Dataset):
             x_BTF = self.augment.features(x_BTF, frames_B, rng)
         else:
             x_BTF, frames_B, speed = torch.zeros(0, 0, self.frontend.dim), torch.zeros(0, dtype=torch.int64), 1.0
-        padded = pad_targets(targets, frames_B.tolist(), x_BTF.shape[1], speed)
+        frames = [] if tokens else frames_B.tolist()
+        padded = pad_targets(targets, frames, x_BTF.shape[1], speed, utterances=len(ids))
         return Batch(
             x_BTF,
             frames_B,
@@ -159,8 +158,23 @@ class _Maker(Dataset):
             set_aside=set_aside,
             spec=spec,
             truth=self.stream.truth,
+            tokens_BU=pad_tokens(tokens) if tokens else None,
             teacher_x_BTF=heard_BTF,
         )
+
+    def _fits(self, shard: Shard, row: int, wave: np.ndarray, target: FrameTargets | TokenTargets) -> bool:
+        """Whether frames and targets go together; ValueError when those of frames do not: a mistake in all of them."""
+        if isinstance(target, TokenTargets):  # always in or always out, whatever speed is drawn
+            fastest = max(self.stream.augment.speeds)
+            return target.least_frames <= self.frontend.num_frames(int(len(wave) / fastest))
+        frames = self.frontend.num_frames(len(wave))
+        if abs(target.frames - frames) > MOST_FRAMES_APART:
+            shift_ms = self.frontend.frame_shift_s * 1000
+            raise ValueError(
+                f"{shard.path}: {shard.entries[row].id} has {frames} frames of {shift_ms:g} ms, "
+                f"its targets have {target.frames}. Make the targets again with this front end."
+            )
+        return True
 
     def _audio(self, shard: Shard, row: int) -> np.ndarray | None:
         """The samples, or None when they are damaged or make no frame."""
@@ -179,17 +193,31 @@ class _Maker(Dataset):
         return wave
 
 
+def _is_empty(target: FrameTargets | TokenTargets) -> bool:
+    return not (len(target.tokens_U) if isinstance(target, TokenTargets) else target.frames)
+
+
+def pad_tokens(targets: list[TokenTargets]) -> Tensor:
+    """Tokens of utterances as (B, U) int64, -1 behind the last."""
+    tokens_BU = torch.full((len(targets), max(len(t.tokens_U) for t in targets)), -1, dtype=torch.int64)
+    for tokens_U, target in zip(tokens_BU, targets, strict=True):
+        tokens_U[: len(target.tokens_U)] = torch.from_numpy(target.tokens_U.astype(np.int64))
+    return tokens_BU
+
+
 def pad_targets(
-    targets: list[FrameTargets], frames: list[int], steps: int, speed: float = 1.0
+    targets: list[FrameTargets], frames: list[int], steps: int, speed: float = 1.0, utterances: int | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Targets of utterances played at `speed` as (B, steps, K) ids and log-probabilities and (B, steps) log-tails.
 
     frames: features of each utterance, after the change of speed; frame t answers what round(t * speed) did before.
+    utterances: B, where not every one of them has targets of frames; what has none is empty.
     """
+    rows = len(targets) if utterances is None else utterances
     most = max((t.k for t in targets), default=1)
-    ids_BTK = torch.full((len(targets), steps, most), -1, dtype=torch.int64)
-    log_p_BTK = torch.full((len(targets), steps, most), -torch.inf)
-    log_tail_BT = torch.full((len(targets), steps), -torch.inf)
+    ids_BTK = torch.full((rows, steps, most), -1, dtype=torch.int64)
+    log_p_BTK = torch.full((rows, steps, most), -torch.inf)
+    log_tail_BT = torch.full((rows, steps), -torch.inf)
     for b, (target, n) in enumerate(zip(targets, frames, strict=True)):
         source_T = np.minimum(np.rint(np.arange(n) * speed).astype(np.int64), target.frames - 1)
         ids_BTK[b, :n, : target.k] = torch.from_numpy(target.ids_TK[source_T].astype(np.int64))

@@ -49,6 +49,8 @@ class FitResult:
     """Time spent."""
     stopped_early: bool
     """Whether patience ran out, or newbob's learning rate, before the schedule ended."""
+    counted: str
+    """What `dev_frame_accuracy` is the share of: frames or tokens."""
 
 
 def fit(
@@ -267,8 +269,8 @@ class _Run:
         mark = " *" if state.best_step == state.step else ""
         _say(
             f"{line['epoch']:>3}/{len(self.schedule)} {stream.name}: loss {line['loss']:.3f}, "
-            f"dev {result.loss:.3f}, frames right {100 * result.frame_accuracy:.1f}%, lr {line['lr']:.1e}, "
-            f"{line['hours_per_second']:.3f} h/s, {state.wall_seconds:.0f} s{mark}"
+            f"dev {result.loss:.3f}, {self.model.inventory.counted} right {100 * result.frame_accuracy:.1f}%, "
+            f"lr {line['lr']:.1e}, {line['hours_per_second']:.3f} h/s, {state.wall_seconds:.0f} s{mark}"
         )
         return line
 
@@ -335,7 +337,14 @@ class _Run:
         s = self.state
         hours = s.audio_seconds / SECONDS_PER_HOUR
         return FitResult(
-            s.step, s.best_step, s.best_dev_loss, s.best_dev_frame_accuracy, hours, s.wall_seconds, s.stopped_early
+            s.step,
+            s.best_step,
+            s.best_dev_loss,
+            s.best_dev_frame_accuracy,
+            hours,
+            s.wall_seconds,
+            s.stopped_early,
+            self.model.inventory.counted,
         )
 
 

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from asr_kd.frontend.fbank import FrontEndConfig
 from asr_kd.models.acoustic import AcousticModel
+from asr_kd.train.ctc import mean_ctc_loss
 from asr_kd.train.data import Batch
 from asr_kd.train.losses import LossConfig, mean_loss
 
@@ -39,11 +40,17 @@ class Objective(nn.Module):
         return {}
 
 
+def batch_loss(logits_BTC: Tensor, batch: Batch) -> Tensor:
+    """The loss of the targets that a batch carries, nats per frame: `mean_loss` of frames, CTC of tokens."""
+    if batch.tokens_BU is not None:
+        return mean_ctc_loss(logits_BTC, batch.frames_B, batch.tokens_BU)
+    targets = batch.ids_BTK, batch.log_p_BTK, batch.log_tail_BT
+    return mean_loss(logits_BTC, batch.frames_B, *targets, LossConfig())
+
+
 class FrameObjective(Objective):
-    """The targets that batches carry, hard or soft: one term."""
+    """The targets that batches carry, of frames (hard or soft) or tokens: one term."""
 
     def terms(self, model: AcousticModel, batch: Batch) -> dict[str, Tensor]:
-        """`mean_loss` of the batch under the name of its stream."""
-        logits_BTC = model(batch.x_BTF, batch.frames_B)
-        targets = batch.ids_BTK, batch.log_p_BTK, batch.log_tail_BT
-        return {batch.stream: mean_loss(logits_BTC, batch.frames_B, *targets, LossConfig())}
+        """`batch_loss` of the batch under the name of its stream."""
+        return {batch.stream: batch_loss(model(batch.x_BTF, batch.frames_B), batch)}

@@ -1,18 +1,20 @@
 """What is measured on data without learning from it: normalisation, held-out loss, class priors."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
+from rapidfuzz.distance import Levenshtein
 from torch import Tensor
 
 from asr_kd.core.progress import Progress
 from asr_kd.core.runtime import autocast
 from asr_kd.frontend.augment import AugmentConfig
 from asr_kd.frontend.fbank import FrontEndConfig
+from asr_kd.inventory.tokens import collapse
 from asr_kd.models.acoustic import AcousticModel
 from asr_kd.train.data import Batch, Stream, batches
-from asr_kd.train.losses import LossConfig, frame_losses
+from asr_kd.train.objective import batch_loss
 from asr_kd.train.plan import BatchPlan
 
 FRAMES_PER_BATCH = 8000
@@ -29,7 +31,8 @@ class DevResult:
     loss: float
     """Nats per frame."""
     frame_accuracy: float
-    """Share of frames whose likeliest class is the target's."""
+    """Share of frames whose likeliest class is the target's. Where targets are tokens, 1 - the token error rate of what
+    the likeliest classes say, with repetitions and blanks taken out; it may be negative."""
 
 
 def clean(stream: Stream) -> Stream:
@@ -58,27 +61,39 @@ def feature_statistics(
 
 @torch.inference_mode()
 def evaluate(model: AcousticModel, held_out: Iterable[Batch], precision: str) -> DevResult:
-    """Loss and frame accuracy over batches. The model is left in evaluation mode.
+    """Loss and accuracy over batches. The model is left in evaluation mode.
 
     ValueError when not one utterance has both audio and targets.
     """
     model.eval()
     device = model.feature_mean_F.device
-    total, loss_sum, correct = 0, 0.0, 0
+    total, loss_sum, correct, asked = 0, 0.0, 0, 0
     for batch in held_out:
         if not batch.utterances:
             continue
         batch = batch.to(device)
         with autocast(device, precision):
             logits_BTC = model(batch.x_BTF, batch.frames_B)
-        losses_BT = frame_losses(logits_BTC, batch.ids_BTK, batch.log_p_BTK, batch.log_tail_BT, LossConfig())
-        inside_BT = inside(batch)
-        loss_sum += float(losses_BT[inside_BT].double().sum())
-        correct += int((logits_BTC.argmax(-1) == batch.ids_BTK[..., 0])[inside_BT].sum())
-        total += int(inside_BT.sum())
+        frames = int(batch.frames_B.sum())
+        loss_sum += float(batch_loss(logits_BTC, batch)) * frames
+        total += frames
+        for right, of in _right(logits_BTC, batch):
+            correct, asked = correct + right, asked + of
     if not total:
         raise ValueError("dev: not one held-out utterance has both audio and targets")
-    return DevResult(loss_sum / total, correct / total)
+    return DevResult(loss_sum / total, correct / asked)
+
+
+def _right(logits_BTC: Tensor, batch: Batch) -> Iterator[tuple[int, int]]:
+    """Of frames, or of the tokens of each utterance, how many are right (errors taken off) and how many there are."""
+    best_BT = logits_BTC.argmax(-1)
+    if batch.tokens_BU is None:
+        inside_BT = inside(batch)
+        yield int((best_BT == batch.ids_BTK[..., 0])[inside_BT].sum()), int(inside_BT.sum())
+        return
+    for best_T, n, tokens_U in zip(best_BT.tolist(), batch.frames_B.tolist(), batch.tokens_BU.tolist(), strict=True):
+        wanted = [token for token in tokens_U if token >= 0]
+        yield len(wanted) - Levenshtein.distance(wanted, collapse(best_T[:n])), len(wanted)
 
 
 @torch.inference_mode()
@@ -93,6 +108,8 @@ def log_priors(
     with Progress("priors", min(plan.seconds, most_frames * model.inventory.frame_shift_s)) as progress:
         for batch in batches(plan, model.frontend, workers=workers, endless=False):
             progress.update(batch.seconds)
+            if not batch.utterances:
+                continue
             batch = batch.to(device)
             with autocast(device, precision):
                 logits_BTC = model(batch.x_BTF, batch.frames_B)

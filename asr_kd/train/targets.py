@@ -1,4 +1,4 @@
-"""What a model's frames should answer: one form for hard and soft targets, and the sources that deliver them."""
+"""What a model should answer: one form for the hard and soft targets of frames, one for tokens without times."""
 
 from abc import ABC, abstractmethod
 from collections import OrderedDict
@@ -48,10 +48,26 @@ class FrameTargets:
         return self.ids_TK.shape[1]
 
 
-class TargetSource(Protocol):
-    """Whoever can say the targets of a shard's utterances."""
+@dataclass
+class TokenTargets:
+    """Targets of one utterance whose times are not known: what its frames say, one after the other."""
 
-    def load(self, shard: Shard) -> Sequence[FrameTargets | None]:
+    tokens_U: np.ndarray
+    """int32 classes, none of them the blank."""
+
+    @property
+    def least_frames(self) -> int:
+        """Frames that a path of these tokens needs: one each, and a blank between two that are the same."""
+        return len(self.tokens_U) + int((self.tokens_U[1:] == self.tokens_U[:-1]).sum())
+
+
+Targets = FrameTargets | TokenTargets
+
+
+class TargetSource(Protocol):
+    """Whoever can say the targets of a shard's utterances, all of one form."""
+
+    def load(self, shard: Shard) -> Sequence[Targets | None]:
         """One entry per row of the shard, in its order; None = this utterance is set aside."""
         ...
 

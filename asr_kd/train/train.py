@@ -1,4 +1,5 @@
-"""Labels are frame alignments from `asr-kd align`: the folder that it wrote, or its folders per data set.
+"""Labels are frame alignments from `asr-kd align`: the folder that it wrote, or its folders per data set; or nothing
+but the shards' text, which a model of tokens (`asr-kd tokens`) learns by CTC.
 
 The weights that are best on the held-out data end up in OUT/model.safetensors. The same command goes on where it was
 stopped.
@@ -6,6 +7,7 @@ stopped.
   asr-kd train exp/shards/labelled --alignments exp/align --dev exp/shards/dev --out exp/teacher
   asr-kd train exp/shards/labelled --alignments exp/align --dev exp/shards/dev --out exp/student \\
       --set model.preset=student-tiny epochs=40 train.optim.lr=0.003
+  asr-kd train exp/shards/labelled --tokens exp/tokens --dev exp/shards/dev --out exp/teacher
 """
 
 import argparse
@@ -18,21 +20,18 @@ from typing import Any
 from asr_kd.core.config import load_config
 from asr_kd.core.progress import SECONDS_PER_HOUR
 from asr_kd.core.runtime import device, seed_everything, set_threads
-from asr_kd.core.storage import Location
 from asr_kd.frontend.augment import AugmentConfig
 from asr_kd.frontend.fbank import FrontEndConfig
-from asr_kd.inventory.inventory import Inventory
 from asr_kd.models.acoustic import AcousticModel, build_model
 from asr_kd.models.checkpoint import load_model, load_weights, read_description, save_model
 from asr_kd.models.config import model_config
-from asr_kd.shards.reader import find_shards
-from asr_kd.train.alignments import AlignmentFolders, find_inventory
 from asr_kd.train.config import TrainConfig
 from asr_kd.train.data import Stream
 from asr_kd.train.loop import FitResult, fit, precision_on
 from asr_kd.train.plan import BatchPlan
 from asr_kd.train.state import STATE_FILE
 from asr_kd.train.statistics import feature_statistics, log_priors
+from asr_kd.train.truth import add_truth_arguments, truth_sources
 
 
 @dataclass(frozen=True)
@@ -56,24 +55,8 @@ class TrainRun:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `asr-kd train`."""
     parser.add_argument("shards", nargs="+", type=Path, help="labelled shards or folders of shards")
-    parser.add_argument(
-        "--alignments",
-        "--targets",
-        nargs="+",
-        type=Path,
-        required=True,
-        metavar="DIR",
-        help="alignments of the shards: what `asr-kd align` wrote, or folders inside; several are searched in turn",
-    )
+    add_truth_arguments(parser)
     parser.add_argument("--dev", nargs="+", type=Path, required=True, metavar="SHARDS", help="held-out labelled shards")
-    parser.add_argument(
-        "--dev-alignments",
-        "--dev-targets",
-        nargs="+",
-        type=Path,
-        metavar="DIR",
-        help="alignments of the held-out shards (default: those of --alignments)",
-    )
     parser.add_argument("--config", type=Path, help="YAML of TrainRun, for instance {model: {preset: teacher-an4}}")
     parser.add_argument(
         "--set", nargs="+", default=[], metavar="KEY=VALUE", help="changes to the config, such as epochs=5"
@@ -106,9 +89,10 @@ def run(args: argparse.Namespace) -> int:
     changes = {k: v for k in ("seed", "workers", "device") if (v := getattr(args, k)) is not None}
     config = load_config(TrainRun, args.config, args.set)
     config = replace(config, train=replace(config.train, **changes))
-    inventory = find_inventory(args.alignments)
-    labelled = labelled_stream("labelled", args.shards, args.alignments, inventory, config.augment)
-    dev = labelled_stream("dev", args.dev, args.dev_alignments or args.alignments, inventory, AugmentConfig())
+    truth, dev_truth = truth_sources(args)
+    inventory = truth.inventory
+    labelled = truth.stream("labelled", args.shards, config.augment)
+    dev = dev_truth.stream("dev", args.dev, AugmentConfig())
     seed_everything(config.train.seed)
     model = build_model(model_config(config.model), inventory, config.frontend)
     plan = BatchPlan(labelled, config.train.frames_per_batch, config.train.seed, inventory.frame_shift_s)
@@ -147,16 +131,6 @@ def begin(
         model.set_normalisation(*feature_statistics(labelled, model.frontend, config.seed, config.workers))
 
 
-def labelled_stream(
-    name: str, shards: Sequence[Location], folders: Sequence[Path], inventory: Inventory, augment: AugmentConfig
-) -> Stream:
-    """Shards with their alignments as a stream; every shard's alignment is checked to be there. ValueError if not."""
-    paths = find_shards(*shards)
-    targets = AlignmentFolders(folders, inventory)
-    targets.check(paths)
-    return Stream(name, paths, targets, augment)
-
-
 def add_priors(out: Path, labelled: Stream, config: TrainConfig) -> None:
     """Put class priors, averaged over the labelled data, into the finished OUT/model.safetensors; done only once."""
     notes = read_description(out)["notes"]
@@ -175,7 +149,8 @@ def summary(result: FitResult, out: Path) -> str:
     early = " (stopped early)" if result.stopped_early else ""
     return (
         f"{out}: {result.steps} steps{early}, {result.hours:.2f} h of audio in {result.seconds:.0f} s; best at step "
-        f"{result.best_step}: dev loss {result.dev_loss:.3f}, frames right {100 * result.dev_frame_accuracy:.1f}%"
+        f"{result.best_step}: dev loss {result.dev_loss:.3f}, "
+        f"{result.counted} right {100 * result.dev_frame_accuracy:.1f}%"
     )
 
 

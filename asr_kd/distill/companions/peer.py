@@ -22,7 +22,7 @@ from asr_kd.models.checkpoint import load_weights, save_model
 from asr_kd.models.config import model_config
 from asr_kd.train.config import TrainConfig
 from asr_kd.train.data import Batch, Stream
-from asr_kd.train.losses import LossConfig, mean_loss
+from asr_kd.train.objective import batch_loss
 from asr_kd.train.statistics import feature_statistics
 
 FOLDER = "peer"
@@ -83,10 +83,9 @@ class Peer(Companion):
         trace, batch = self._trace, lesson.batch
         assert trace is not None
         self._trace = None
-        targets = batch.ids_BTK, batch.log_p_BTK, batch.log_tail_BT
         terms = {}
-        if bool((batch.ids_BTK >= 0).any()):
-            terms["peer"] = mean_loss(trace.logits_BTC, batch.frames_B, *targets, LossConfig())
+        if batch.tokens_BU is not None or bool((batch.ids_BTK >= 0).any()):
+            terms["peer"] = batch_loss(trace.logits_BTC, batch)
         if self.config.feedback:
             answered = self._response(Lesson(batch, trace, Trace(lesson.student.logits_BTC.detach(), {})))
             assert answered is not None

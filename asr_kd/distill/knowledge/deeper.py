@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from asr_kd.distill.knowledge.knowledge import Knowledge, Sides, check_layer
 from asr_kd.distill.knowledge.lesson import Lesson
 from asr_kd.train.losses import LossConfig, frame_losses
+from asr_kd.train.objective import batch_loss
 
 
 @dataclass(frozen=True)
@@ -67,13 +68,10 @@ class Deeper(Knowledge):
         losses = []
         for name, head, projection in zip(self.names, self.heads, self.projections, strict=True):
             logits_BTC = head(lesson.student.layers[name].float())
-            loss_BT = (1 - config.targets) * frame_losses(
-                logits_BTC, ids_BTC, log_p_BTC, no_tail_BT, LossConfig(config.temperature)
-            )
+            taught_BT = frame_losses(logits_BTC, ids_BTC, log_p_BTC, no_tail_BT, LossConfig(config.temperature))
+            loss = (1 - config.targets) * taught_BT[lesson.inside_BT].mean()
             if config.targets:
-                own = frame_losses(logits_BTC, batch.ids_BTK, batch.log_p_BTK, batch.log_tail_BT, LossConfig())
-                loss_BT = loss_BT + config.targets * own
-            loss = loss_BT[lesson.inside_BT].mean()
+                loss = loss + config.targets * batch_loss(logits_BTC, batch)
             if config.hidden:
                 apart_NH = projection(lesson.student_frames(name)) - deep_NH
                 loss = loss + config.hidden * apart_NH.square().sum(-1).mean() / length

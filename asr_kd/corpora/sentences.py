@@ -1,0 +1,33 @@
+"""Sentences to learn a language from: the text of manifests, hypotheses and plain text files, normalised."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from asr_kd.corpora.text import normalise
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a text file. ValueError names it when it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as e:
+        raise ValueError(f"{path}: not readable as text ({e}). Give a manifest or a text file.") from None
+
+
+def read_sentences(path: Path) -> Iterator[list[str]]:
+    """Normalised sentences of a text file, a manifest or hypotheses (`text` of each line), empty ones left out.
+
+    ValueError names the file, and the line that is not JSON.
+    """
+    for number, line in enumerate(read_lines(path), 1):
+        if path.suffix == ".jsonl" and line.strip():
+            try:
+                line = json.loads(line).get("text") or ""
+            except (json.JSONDecodeError, AttributeError):
+                raise ValueError(f"{path}: line {number}: not a JSON object. Give a manifest or a text file.") from None
+            if not isinstance(line, str):
+                raise ValueError(f"{path}: line {number}: text is {line!r}; text or null is needed")
+        words = normalise(line).split()
+        if words:
+            yield words

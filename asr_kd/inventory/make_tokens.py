@@ -1,0 +1,57 @@
+"""Writes OUT/inventory.json: a blank, and the units that a CTC model spells words with, found in normalised text.
+
+`characters` are those of the text; `pieces` are the strings of characters that spell it best (extra `pieces`), with
+every single character among them, so that words can be spelt that the text lacks:
+
+  asr-kd tokens exp/manifests/labelled.jsonl --kind characters --out exp/tokens
+  asr-kd tokens exp/manifests/labelled.jsonl --kind pieces --size 200 --out exp/tokens
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from asr_kd.corpora.sentences import read_sentences
+from asr_kd.inventory.inventory import INVENTORY_FILE
+from asr_kd.inventory.pieces import train_pieces
+from asr_kd.inventory.tokens import Tokens
+
+SIZE = 200
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `asr-kd tokens`."""
+    parser.add_argument(
+        "text", nargs="+", type=Path, metavar="MANIFEST", help="labelled manifests, hypotheses (.jsonl) or plain text"
+    )
+    parser.add_argument("--kind", required=True, choices=("characters", "pieces"), help="what words are spelt with")
+    parser.add_argument("--size", type=int, help=f"most pieces (default {SIZE}; only with --kind pieces)")
+    parser.add_argument(
+        "--frame-shift",
+        type=float,
+        default=Tokens.frame_shift_s,
+        metavar="SECONDS",
+        help="from one frame of the front end to the next (default %(default)g)",
+    )
+    parser.add_argument("--out", required=True, type=Path, help=f"folder for {INVENTORY_FILE}")
+
+
+def run(args: argparse.Namespace) -> int:
+    """The verb."""
+    if args.size is not None and args.kind != "pieces":
+        raise ValueError("--size: only used with --kind pieces; characters are those of the text")
+    if not args.frame_shift > 0:
+        raise ValueError(f"--frame-shift {args.frame_shift}: it must be above 0")
+    sentences = [s for path in args.text for s in read_sentences(path)]
+    if not sentences:
+        raise ValueError(f"{args.text[0]}: holds no text to find {args.kind} in")
+    if args.kind == "pieces":
+        units = train_pieces([" ".join(s) for s in sentences], args.size or SIZE)
+        tokens = Tokens(tuple(units), args.frame_shift)
+    else:
+        tokens = Tokens.characters((word for s in sentences for word in s), frame_shift_s=args.frame_shift)
+    tokens.save(args.out / INVENTORY_FILE)
+    words = [word for s in sentences for word in s]
+    spelt = sum(len(tokens.spell(word)) for word in words) / len(words)
+    print(f"{args.out}: {len(tokens.units)} {args.kind}, {spelt:.1f} to a word", file=sys.stderr)
+    return 0

@@ -1,0 +1,78 @@
+"""Where the truth of labelled shards comes from: alignments of senones, or the text itself, spelt in tokens."""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from asr_kd.core.storage import Location
+from asr_kd.frontend.augment import AugmentConfig
+from asr_kd.inventory.inventory import Inventory
+from asr_kd.inventory.kinds import load_inventory, tokens_of
+from asr_kd.shards.reader import find_shards
+from asr_kd.train.alignments import AlignmentFolders, find_inventory
+from asr_kd.train.plan import Stream
+from asr_kd.train.spellings import TextTargets
+
+
+@dataclass(frozen=True)
+class TruthSource:
+    """The classes of a run, and what says which of them labelled shards hold."""
+
+    inventory: Inventory
+    targets: AlignmentFolders | TextTargets
+
+    def stream(self, name: str, shards: Sequence[Location], augment: AugmentConfig) -> Stream:
+        """Labelled shards, or folders of them, as a stream. ValueError when a shard has no targets of this source."""
+        paths = find_shards(*shards)
+        self.targets.check(paths)
+        return Stream(name, paths, self.targets, augment)
+
+
+def truth_source(
+    alignments: Sequence[Path] | None, tokens: Path | None, inventory: Inventory | None = None
+) -> TruthSource:
+    """The truth in folders of `asr-kd align`, or by an inventory of `asr-kd tokens`; exactly one of them is given.
+
+    inventory: whose classes the alignments must have, where it is not the one beside them.
+    """
+    if (alignments is None) == (tokens is None):
+        raise ValueError("labels: give either --alignments or --tokens")
+    if tokens is not None:
+        found = tokens_of(load_inventory(tokens), tokens)
+        return TruthSource(found, TextTargets(found))
+    assert alignments is not None
+    inventory = inventory or find_inventory(alignments)
+    return TruthSource(inventory, AlignmentFolders(alignments, inventory))
+
+
+def add_truth_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of every verb that learns from labelled shards."""
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument(
+        "--alignments",
+        nargs="+",
+        type=Path,
+        metavar="DIR",
+        help="alignments of the shards: what `asr-kd align` wrote, or folders inside; several are searched in turn",
+    )
+    source.add_argument(
+        "--tokens", type=Path, metavar="DIR", help="learn the shards' own text by CTC, spelt in these (`asr-kd tokens`)"
+    )
+    parser.add_argument(
+        "--dev-alignments",
+        nargs="+",
+        type=Path,
+        metavar="DIR",
+        help="alignments of the held-out shards (default: those of --alignments)",
+    )
+
+
+def truth_sources(args: argparse.Namespace) -> tuple[TruthSource, TruthSource]:
+    """The truth of the labelled and of the held-out shards, by the options of `add_truth_arguments`."""
+    labelled = truth_source(args.alignments, args.tokens)
+    if args.dev_alignments is None:
+        return labelled, labelled
+    if args.tokens is not None:
+        raise ValueError("--dev-alignments: with --tokens, the held-out shards' own text is the truth")
+    return labelled, truth_source(args.dev_alignments, None, labelled.inventory)
