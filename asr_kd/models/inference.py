@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from asr_kd.core.runtime import autocast
-from asr_kd.frontend.fbank import FrontEnd
 from asr_kd.models.acoustic import AcousticModel
+from asr_kd.models.bundle import BundleModel
 from asr_kd.models.ensemble import Ensemble
 
 CPU_BLOCK_FRAMES = 256
@@ -20,9 +20,11 @@ NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "_AL
 class Inference:
     """A model, or an ensemble, in evaluation mode with its front end on one device."""
 
-    def __init__(self, model: AcousticModel | Ensemble, device: torch.device, precision: str = "auto") -> None:
+    def __init__(
+        self, model: AcousticModel | BundleModel | Ensemble, device: torch.device, precision: str = "auto"
+    ) -> None:
         self.model = model.to(device).eval()
-        self.frontend = FrontEnd(model.frontend)
+        self.frontend = model.frontend.build()
         self.device = device
         self.precision = precision
 
