@@ -12,6 +12,7 @@ from asr_kd.models.acoustic import AcousticModel
 from asr_kd.models.bundle import BundleModel
 from asr_kd.models.bundle_files import PREFIX, load_bundle
 from asr_kd.models.checkpoint import load_model, model_fingerprint
+from asr_kd.models.whisper import PREFIX as WHISPER
 
 
 class Ensemble(nn.Module):
@@ -54,17 +55,22 @@ def load_models(paths: Sequence[str | Path]) -> AcousticModel | BundleModel | En
 
     ValueError as for `load_model`, `load_bundle` and `Ensemble`.
     """
-    models = [load_bundle(str(path)) if str(path).startswith(PREFIX) else load_model(path) for path in paths]
+    models = [load_bundle(str(path)) if _is_bundle(path) else load_model(path) for path in paths]
     return models[0] if len(models) == 1 else Ensemble(models).eval()
 
 
 def models_fingerprint(paths: Sequence[str | Path]) -> str:
     """Digest of the only model, or of all in whatever order."""
     digests = sorted(
-        load_bundle(str(path)).fingerprint if str(path).startswith(PREFIX) else model_fingerprint(path)
-        for path in paths
+        load_bundle(str(path)).fingerprint if _is_bundle(path) else model_fingerprint(path) for path in paths
     )
     return digests[0] if len(digests) == 1 else fingerprint(digests)
+
+
+def _is_bundle(path: str | Path) -> bool:
+    if str(path).startswith(WHISPER):
+        raise ValueError(f"{path}: gives words, no posteriors. Label with it, then use the transcripts.")
+    return str(path).startswith(PREFIX)
 
 
 def _log_mean(logs: list[Tensor]) -> Tensor:
