@@ -81,8 +81,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         type=location,
         metavar="HYP",
-        help="with --model: align to these instead of the shards' text: *.hyp.jsonl of `asr-kd label`, their folder, or "
-        "a list of `asr-kd select`",
+        help="with --model: align to these instead of the shards' text: *.hyp.jsonl of `asr-kd label`, their folder, "
+        "or a list of `asr-kd select`",
     )
     parser.add_argument(
         "--least-confidence",
