@@ -8,13 +8,15 @@ is set aside.
 Confidences, all in [0, 1]:
 - of an utterance: exp of the mean log-probability of a token. faster-whisper tells it for each segment (avg_logprob);
   segments weigh by their tokens.
-- of a word: the mean probability of its tokens, by the alignment that finds its times (word_timestamps).
+- of a word: the mean probability of its tokens, by the alignment that finds its times (word_timestamps). It counts what
+  Whisper would rather have written: number words come out low where it leans to digits.
 Source: Radford et al., "Robust speech recognition via large-scale weak supervision" (arXiv 2212.04356), section 4.5.
 """
 
 import hashlib
 import json
 import math
+import threading
 from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -22,6 +24,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 from asr_kd.core.files import sha256_file
 from asr_kd.core.runtime import set_threads
@@ -59,6 +62,8 @@ class Whisper:
         utterance.  ValueError when the extra is missing, or the model, or it cannot be had.
         """
         faster_whisper = _library()
+        # faster-whisper has a progress bar that is never shown; its lock between processes would outlive a killed worker.
+        tqdm.set_lock(threading.RLock())
         what = name.removeprefix(PREFIX)
         self.folder = _folder(faster_whisper, what)
         self.precision = {"cpu": "float32"}.get(device.type, "float16") if precision == "auto" else precision
