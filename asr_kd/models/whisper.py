@@ -62,7 +62,7 @@ class Whisper:
         utterance.  ValueError when the extra is missing, or the model, or it cannot be had.
         """
         faster_whisper = _library()
-        # faster-whisper has a progress bar that is never shown; its lock between processes would outlive a killed worker.
+        # faster-whisper has a progress bar, never shown, whose lock between processes would outlive a killed worker.
         tqdm.set_lock(threading.RLock())
         what = name.removeprefix(PREFIX)
         self.folder = _folder(faster_whisper, what)
