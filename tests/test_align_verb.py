@@ -15,6 +15,7 @@ from asr_kd.models.checkpoint import model_fingerprint, save_model
 from asr_kd.models.config import ModelConfig
 from asr_kd.shards.reader import open_shard
 from asr_kd.shards.sidecar import read_description, read_sidecar, sidecar_path
+from asr_kd.shards.transcripts import Transcript, Word, write_transcripts
 from asr_kd.shards.writer import write_shards
 
 SMALL = [
@@ -152,3 +153,49 @@ def test_without_a_lexicon_words_come_from_cmudict(tone_shards, tmp_path):
     out = tmp_path / "out"
     assert main(["align", *map(str, tone_shards), "--out", str(out), "--threads", "1", "--set", *SMALL]) == 0
     assert Lexicon.read(out / "lexicon.txt").words == ["AH", "EE", "OH"]
+
+
+@pytest.fixture
+def heard(tone_utterances, aligned, tmp_path):
+    """A model, a shard without text, and what a teacher heard in it: the truth, but for what the lines show."""
+    torch.manual_seed(0)
+    save_model(
+        tmp_path / "model", build_model(ModelConfig(layers=1, hidden=8), load_inventory(aligned), FrontEndConfig())
+    )
+    (path,) = write_shards(tone_utterances[:5], tmp_path / "unlabelled", strip_text=True)
+    shard = open_shard(path)
+    said = [Transcript([Word(w, 0, 0, 0.9) for w in u.text.split()], 0.9) for u in tone_utterances[:5]]
+    said[1] = dataclasses.replace(said[1], confidence=0.3)
+    said[2] = Transcript([Word("ЭХО", 0, 0, 0.9)], 0.9)  # no phones of English say it
+    said[3] = "Whisper hears no speech"
+    write_transcripts(tmp_path / "hyp", shard, said)
+    return tmp_path, shard
+
+
+def test_a_model_aligns_speech_without_text_to_what_was_heard_and_says_so(heard, lexicon, tone_shards, capsys):
+    folder, shard = heard
+    options = ["--model", folder / "model", "--transcripts", folder / "hyp", "--least-confidence", 0.5]
+    assert align([shard.path], lexicon, folder / "out", *options) == 0
+    states = states_of(folder / "out", shard)
+    assert [row is None for row in states] == [False, True, True, True, False]
+    description = read_description(sidecar_path(folder / "out" / "unlabelled", shard))
+    assert description["pseudo_text"]["least_confidence"] == 0.5 and description["kind"] == "alignment"
+    told = capsys.readouterr().err
+    assert "1 words have no pronunciation in the inventory's phones: ЭХО" in told
+    assert "3 set aside (no transcript, or one that does not fit the audio): tone-01, tone-02, tone-03" in told
+    assert align(tone_shards, lexicon, folder / "true", "--model", folder / "model") == 0
+    truth = open_shard(tone_shards[0])
+    assert states[0] == states_of(folder / "true", truth)[0]  # the text is the same
+    assert "pseudo_text" not in read_description(sidecar_path(folder / "true" / truth.path.parent.name, truth))
+
+
+def test_transcripts_of_other_shards_or_without_a_model_are_refused(heard, lexicon, tone_shards, capsys):
+    folder, shard = heard
+    options = ["--model", folder / "model", "--transcripts", folder / "hyp"]
+    assert align(tone_shards, lexicon, folder / "out", *options) == 2
+    assert f"of 1 shards, none of them {tone_shards[0]}" in capsys.readouterr().err
+    assert align([shard.path], lexicon, folder / "out", *options[2:]) == 2
+    assert "--transcripts: only used with --model" in capsys.readouterr().err
+    assert align([shard.path], lexicon, folder / "out", *options[:2], "--least-confidence", 0.5) == 2
+    assert "--least-confidence: only used with --transcripts" in capsys.readouterr().err
+    assert not (folder / "out").exists()

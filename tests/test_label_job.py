@@ -16,8 +16,8 @@ import pytest
 from asr_kd.cli import main
 from asr_kd.label.claims import Claims
 from asr_kd.label.records import Records, status
-from asr_kd.label.transcripts import read_transcripts
 from asr_kd.shards.reader import open_shard
+from asr_kd.shards.transcripts import read_transcripts
 
 SCRIPT = Path(__file__).resolve().parent.parent / "tools/exactly_once.py"
 spec = importlib.util.spec_from_file_location("exactly_once", SCRIPT)

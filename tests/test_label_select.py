@@ -6,16 +6,16 @@ from asr_kd.cli import main
 from asr_kd.corpora.manifest import read_manifest
 from asr_kd.corpora.sentences import read_sentences
 from asr_kd.label.hearing import Heard, HeardWord
-from asr_kd.label.transcripts import NO_PATH, read_transcripts, transcripts_path, write_transcripts
 from asr_kd.score.hypotheses import read_hypotheses
 from asr_kd.shards.reader import Entry, Shard
+from asr_kd.shards.transcripts import read_transcripts, transcripts_path, write_transcripts
 
 SHIFT_S = 0.03
 
 
 def heard(confidence, *words, agreement=0.9, entropy=0.5, phones=10):
     said = [HeardWord(word, 10 * i, 10 * i + 10, c, c, c) for i, (word, c) in enumerate(words)]
-    return Heard(said, confidence, agreement, entropy, phones, 100)
+    return Heard(said, confidence, agreement, entropy, phones, 100).transcript(SHIFT_S)
 
 
 def shard_of(folder, name, *entries):
@@ -34,8 +34,8 @@ def folder(tmp_path):
     c = heard(0.97, ("STOP", 0.97), phones=4)
     d = heard(0.2, ("NO", 0.2), entropy=2.5)
     f = heard(0.99, phones=0)
-    write_transcripts(tmp_path / "hyp", first, [a, b, c], SHIFT_S)
-    write_transcripts(tmp_path / "hyp", second, [d, "too short", f], SHIFT_S)
+    write_transcripts(tmp_path / "hyp", first, [a, b, c])
+    write_transcripts(tmp_path / "hyp", second, [d, "too short", f])
     return tmp_path / "hyp"
 
 
@@ -69,15 +69,21 @@ def test_a_line_says_what_was_heard_when_and_how_surely(folder):
     assert aside["reason"] == "too short" and "text" not in aside
 
 
-def test_an_utterance_without_a_path_says_so(tmp_path):
-    path = write_transcripts(tmp_path, shard_of(tmp_path, "s0", ("a", 1.0)), [None], SHIFT_S)
-    assert [line["reason"] for line in read_transcripts(path)] == [NO_PATH]
+def test_lines_of_a_teacher_that_knows_less_are_selected_by_what_they_have(folder, capsys):
+    whole = [json.loads(line) for line in (folder / "s0.hyp.jsonl").read_text().splitlines()]
+    for line in whole:
+        del line["phones"], line["agreement"], line["entropy"], line["frames"]
+    (folder / "s0.hyp.jsonl").write_text("".join(json.dumps(line) + "\n" for line in whole))
+    assert kept(folder, "--min-confidence", 0.5, "--min-word-confidence", 0.8) == "acf"
+    for criterion, field in (("--min-rate", "phones"), ("--min-agreement", "agreement"), ("--max-entropy", "entropy")):
+        assert select(folder, "--dry-run", criterion, 0.5) == 2
+        assert f"{criterion}: a has no {field}" in capsys.readouterr().err
 
 
 def test_the_same_hearing_gives_the_same_bytes_and_reads_back(folder, tmp_path):
     shard = shard_of(tmp_path, "s2", ("x", 2.0))
-    once = write_transcripts(tmp_path / "1", shard, [heard(1 / 3, ("A", 1 / 3))], SHIFT_S)
-    again = write_transcripts(tmp_path / "2", shard, [heard(1 / 3 + 1e-9, ("A", 1 / 3 - 1e-9))], SHIFT_S)
+    once = write_transcripts(tmp_path / "1", shard, [heard(1 / 3, ("A", 1 / 3))])
+    again = write_transcripts(tmp_path / "2", shard, [heard(1 / 3 + 1e-9, ("A", 1 / 3 - 1e-9))])
     assert once == transcripts_path(tmp_path / "1", shard) and once.read_bytes() == again.read_bytes()
     assert [line["id"] for line in read_transcripts(folder)] == list("abcdef")
     assert [line["id"] for line in read_transcripts(folder / "s1.hyp.jsonl")] == list("def")

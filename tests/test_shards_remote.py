@@ -18,7 +18,8 @@ from asr_kd.core.storage import StorageError
 from asr_kd.corpora.manifest import Utterance
 from asr_kd.frontend.fbank import FrontEndConfig
 from asr_kd.inventory.senones import Senones
-from asr_kd.label.job import LabelJob, Labeller, Worker
+from asr_kd.label.job import LabelJob, Worker
+from asr_kd.label.labellers import make_labeller
 from asr_kd.label.soft_targets import SoftTargets
 from asr_kd.models.acoustic import build_model
 from asr_kd.models.checkpoint import save_model
@@ -223,7 +224,7 @@ def test_a_store_that_fails_sets_no_utterance_aside(audio, teacher, bucket, on_t
     on_the_way(lambda method, path: "503" if path.endswith(".tar") else None)
     job, outcomes = LabelJob(teacher=(str(teacher),), out=f"{bucket}/targets"), []
     given = iter([*map(str, find_shards(audio)), None])
-    Worker(Labeller(job), outcomes.append).run(lambda: next(given))
+    Worker(make_labeller(job), outcomes.append).run(lambda: next(given))
     assert [o.kind for o in outcomes] == ["failed"] * 3 and not any(o.final for o in outcomes)
     assert all("Run the same command again to go on." in o.reason for o in outcomes)
     assert sidecars(f"{bucket}/targets") == {}

@@ -6,13 +6,16 @@ Alignments are written per shard to OUT/FOLDER/SHARD.parquet, FOLDER being the s
 
   asr-kd align exp/shards/labelled --also exp/shards/dev --lexicon exp/manifests/lexicon.txt --out exp/align
   asr-kd align exp/shards/labelled --model exp/teacher --lexicon exp/align/lexicon.txt --out exp/realign
+  asr-kd align exp/shards/unlabelled --model exp/teacher --transcripts exp/transcripts --least-confidence 0.7 --out ...
 
+The last aligns speech without text to what `asr-kd label` heard in it. Words are pronounced as those of texts are;
+utterances with a word that the inventory has no phones for are set aside.
 Utterances whose text does not fit their audio are set aside: null in the sidecar, counted at the end.
 """
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from string import ascii_uppercase, digits
@@ -25,11 +28,11 @@ import torch
 from asr_kd import __version__
 from asr_kd.align.flat_start import FORCED, FlatStartConfig, Speech, flat_start
 from asr_kd.align.gaussians import FRAMES_PER_STEP
+from asr_kd.align.texts import OwnTexts, PseudoTexts, Texts, pronounceable
 from asr_kd.core.config import load_config, to_dict
 from asr_kd.core.progress import Progress
 from asr_kd.core.runtime import device, set_threads
-from asr_kd.core.storage import name_of, parent
-from asr_kd.corpora.text import normalise
+from asr_kd.core.storage import location, name_of, parent
 from asr_kd.frontend.fbank import FrontEnd, FrontEndConfig
 from asr_kd.graph.hclg import TextGraphs
 from asr_kd.graph.search import Searcher
@@ -74,6 +77,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model", nargs="+", type=Path, help="align with this model, or these together, instead of Gaussians"
     )
     parser.add_argument(
+        "--transcripts",
+        nargs="+",
+        type=location,
+        metavar="HYP",
+        help="with --model: align to these instead of the shards' text: *.hyp.jsonl of `asr-kd label`, their folder, "
+        "or a list of `asr-kd select`",
+    )
+    parser.add_argument(
+        "--least-confidence",
+        type=float,
+        default=0.0,
+        metavar="X",
+        help="with --transcripts: leave utterances aside that the teacher is less sure of (default: %(default)g)",
+    )
+    parser.add_argument(
         "--config", type=Path, help="YAML of AlignConfig, for instance {flat_start: {tree: {leaves: 300}}}"
     )
     parser.add_argument(
@@ -89,8 +107,17 @@ def run(args: argparse.Namespace) -> int:
     config = load_config(AlignConfig, args.config, args.set)
     training, also = find_shards(*args.shards), find_shards(*args.also) if args.also else []
     _check_distinct(training + also, args.out)
+    if args.transcripts and not args.model:
+        raise ValueError("--transcripts: only used with --model; Gaussians are trained on the text of labelled shards")
+    if args.least_confidence and not args.transcripts:
+        raise ValueError("--least-confidence: only used with --transcripts")
+    shards = [open_shard(p) for p in training + also]
+    texts: Texts = OwnTexts()
+    if args.transcripts:
+        texts = PseudoTexts(args.transcripts, args.least_confidence)
+        texts.check(shards)
     given = Lexicon.read(args.lexicon) if args.lexicon else Lexicon({})
-    lexicon, sources = given.extended(_words(training + also))
+    lexicon, sources = given.extended({w for s in shards for text in texts.of(s) if text for w in text.split()})
     spelled = [word for word, source in sources.items() if source == "graphemes"]
     if sources:
         more = f"; by their letters: {', '.join(spelled[:10])}{' ...' if len(spelled) > 10 else ''}" if spelled else ""
@@ -102,6 +129,10 @@ def run(args: argparse.Namespace) -> int:
         inventory = senones_of(inference.model.inventory, args.model[0])
         scorer = inference.scores
         aligner: dict[str, object] = {"model": models_fingerprint(args.model)}
+        if args.transcripts:  # what a teacher hears is not the user's to mend
+            lexicon, gone = pronounceable(lexicon, list(sources), inventory.phones)
+            if gone:
+                _say(f"{len(gone)} words have no pronunciation in the inventory's phones: {', '.join(gone[:10])}")
     else:
         frontend = FrontEnd(config.frontend)
         if config.frontend.stack != FRAMES_PER_STEP or abs(frontend.frame_shift_s - Senones.frame_shift_s) > 1e-6:
@@ -121,10 +152,9 @@ def run(args: argparse.Namespace) -> int:
     lexicon.write(args.out / "lexicon.txt")
     done, failed = 0, []
     graphs = TextGraphs(inventory, lexicon)
-    shards = [open_shard(p) for p in training + also]
     with Progress("align", sum(s.seconds for s in shards)) as progress:
         for shard in shards:
-            states = align_shard(shard, graphs, scorer)
+            states = align_shard(shard, texts.of(shard), graphs, scorer)
             table = pa.table(
                 {"id": [e.id for e in shard.entries], "states": pa.array(states, type=pa.list_(pa.int16()))}
             )
@@ -136,6 +166,7 @@ def run(args: argparse.Namespace) -> int:
                 "frame_shift_s": frontend.frame_shift_s,
                 "library": __version__,
                 **aligner,
+                **texts.describe(shard),
             }
             write_sidecar(sidecar_path(args.out / name_of(parent(shard.path)), shard), table, description)
             failed += [e.id for e, s in zip(shard.entries, states, strict=True) if s is None]
@@ -143,25 +174,33 @@ def run(args: argparse.Namespace) -> int:
             progress.update(shard.seconds)
     _say(f"{done - len(failed)} of {done} utterances aligned to {inventory.size} classes in {args.out}")
     if failed:
+        why = "no transcript, or one that does not fit the audio" if args.transcripts else "text does not fit the audio"
         shown = ", ".join(failed[:5]) + (" ..." if len(failed) > 5 else "")
-        _say(f"{len(failed)} set aside (text does not fit the audio): {shown}")
+        _say(f"{len(failed)} set aside ({why}): {shown}")
     if done == len(failed):
         raise ValueError(f"{args.shards[0]}: not one utterance could be aligned. Do the texts belong to the audio?")
     return 0
 
 
 def align_shard(
-    shard: Shard, graphs: TextGraphs, scorer: Callable[[list[np.ndarray]], list[np.ndarray]]
+    shard: Shard,
+    texts: Sequence[str | None],
+    graphs: TextGraphs,
+    scorer: Callable[[list[np.ndarray]], list[np.ndarray]],
 ) -> list[np.ndarray | None]:
-    """Class of each 30 ms frame of each utterance of a shard, None where text and audio do not fit."""
+    """Class of each 30 ms frame of each utterance of a shard, None where text and audio do not fit.
+
+    texts: normalised, of each row; None, or with a word that the graphs do not know, sets it aside.
+    """
     states: list[np.ndarray | None] = [None] * len(shard.entries)
-    rows = [r for r, e in enumerate(shard.entries) if e.text and normalise(e.text)]
+    words = [(text or "").split() for text in texts]
+    rows = [r for r, said in enumerate(words) if said and all(w in graphs.symbols.word for w in said)]
     rows.sort(key=lambda r: shard.entries[r].seconds)
     for start in range(0, len(rows), UTTERANCES_PER_BATCH):
         batch = rows[start : start + UTTERANCES_PER_BATCH]
         for row, score_TC in zip(batch, scorer([shard.audio(r) for r in batch]), strict=True):
             if len(score_TC):
-                graph = graphs.compile(normalise(shard.entries[row].text or "").split())
+                graph = graphs.compile(words[row])
                 path = Searcher(graph, FORCED).best(score_TC)
                 if path is not None and path.complete:
                     states[row] = path.classes.astype(np.int16)
@@ -175,10 +214,6 @@ def _check_distinct(shards: list[Path], out: Path) -> None:
         sidecar = sidecar_path(out / path.parent.name, path)
         if taken.setdefault(sidecar, path) != path:
             raise ValueError(f"{path}: would write {sidecar}, as would {taken[sidecar]}. Rename one of their folders.")
-
-
-def _words(shards: list[Path]) -> set[str]:
-    return {w for p in shards for e in open_shard(p).entries if e.text for w in normalise(e.text).split()}
 
 
 def _other_units() -> set[str]:
@@ -196,12 +231,13 @@ def _speech(shards: list[Path], frontend: FrontEnd, max_hours: float) -> Iterato
     seconds = 0.0
     for path in shards:
         shard = open_shard(path)
-        rows = [r for r, e in enumerate(shard.entries) if e.text and normalise(e.text)]
+        texts = OwnTexts().of(shard)
+        rows = [r for r, text in enumerate(texts) if text]
         for start in range(0, len(rows), UTTERANCES_PER_BATCH):
             batch = rows[start : start + UTTERANCES_PER_BATCH]
             for row, x_NF in zip(batch, _mfcc([shard.audio(r) for r in batch], frontend), strict=True):
                 entry = shard.entries[row]
-                yield Speech(entry.id, x_NF, normalise(entry.text or "").split())
+                yield Speech(entry.id, x_NF, (texts[row] or "").split())
                 seconds += entry.seconds
         if seconds > max_hours * 3600:
             return

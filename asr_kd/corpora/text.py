@@ -22,12 +22,13 @@ def normalise(text: str) -> str:
     """
     text = unicodedata.normalize("NFKC", _APOSTROPHES.sub("'", text)).upper()
     text = _APOSTROPHES.sub("'", unicodedata.normalize("NFKC", text))
-    text = "".join(c if _is_word_character(c) else " " for c in text)
+    text = "".join(c if is_word_character(c) else " " for c in text)
     words = (_trim(word) for word in _REPEATED.sub("'", text).split())
     return " ".join(word for word in words if word)
 
 
-def _is_word_character(c: str) -> bool:
+def is_word_character(c: str) -> bool:
+    """Whether a character is part of words, not between them."""
     return c == "'" or unicodedata.category(c)[0] in "LM" or unicodedata.category(c) == "Nd"
 
 

@@ -83,6 +83,10 @@ class FrontEndConfig:
         """Digest of all fields; equal only for front ends that make the same features."""
         return fingerprint(to_dict(self))
 
+    def build(self) -> "FrontEnd":
+        """The front end."""
+        return FrontEnd(self)
+
 
 class FrontEnd:
     """Features of padded batches of waves, on the device that holds the waves. It has no state between calls."""

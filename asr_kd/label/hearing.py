@@ -26,7 +26,9 @@ from asr_kd.graph.lattice import LatticeArcs, Passage
 from asr_kd.graph.word_posteriors import best_path
 from asr_kd.graph.word_times import word_times
 from asr_kd.inventory.inventory import Inventory
+from asr_kd.shards.transcripts import NUMBERS, Transcript, Word
 
+NO_PATH = "the search found no path that ends where sentences end"
 LEAST = 1e-6
 """Smaller values count as this in a mean of logarithms."""
 
@@ -70,6 +72,13 @@ class Heard:
     phones: int
     """Phones of the path, silence left out; with a model of tokens, its tokens, blanks left out."""
     frames: int
+
+    def transcript(self, frame_shift_s: float) -> Transcript:
+        """The same in seconds, as a line of a manifest tells it."""
+        words = [Word(w.word, w.start_frame * frame_shift_s, w.end_frame * frame_shift_s, w.confidence)
+                 for w in self.words]  # fmt: skip
+        numbers: dict[str, float | int] = {name: getattr(self, name) for name in NUMBERS}
+        return Transcript(words, self.confidence, numbers)
 
 
 class Listener:

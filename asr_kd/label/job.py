@@ -8,23 +8,12 @@ import queue
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
-from asr_kd.core.runtime import device, precision_on, set_threads
-from asr_kd.core.storage import location, size
-from asr_kd.graph.build import load_graph
-from asr_kd.graph.scales import Scales
-from asr_kd.label.encoding import MOST_CLASSES
-from asr_kd.label.lattices import LatticeConfig, LatticePosteriors
-from asr_kd.label.posteriors import Features, LabelConfig, ShardLabels
-from asr_kd.label.sidecars import describe, statistics
-from asr_kd.label.transcripts import write_transcripts
-from asr_kd.models.ensemble import load_models, models_fingerprint
-from asr_kd.models.inference import Inference
+from asr_kd.label.lattices import LatticeConfig
+from asr_kd.label.posteriors import LabelConfig
 from asr_kd.shards.reader import Shard, open_shard
 from asr_kd.shards.remote import streamed_folder
-from asr_kd.shards.sidecar import sidecar_path, write_sidecar
 
 BATCHES_AHEAD = 2
 """Batches that are read and turned into features while the teacher works on another."""
@@ -35,7 +24,8 @@ class LabelJob:
     """What decides the sidecars of a folder, and on what they are made."""
 
     teacher: tuple[str, ...]
-    """Model folders or files; the posteriors of several are averaged."""
+    """Model folders or files, `bundle:NAME_OR_FILE`, or `whisper:NAME_OR_FOLDER`; the posteriors of several are
+    averaged."""
     out: str
     """Folder of the sidecars."""
     config: LabelConfig = field(default_factory=LabelConfig)
@@ -46,6 +36,10 @@ class LabelJob:
     graph_weight: float = LatticeConfig.weight
     decode: bool = False
     """Also write what the search heard."""
+    inventory: str | None = None
+    """Folder or file of the inventory that the posteriors are mapped to; None: the teacher's own."""
+    language: str | None = None
+    """Of what Whisper transcribes; None: what it takes each utterance for."""
     device: str = "auto"
     precision: str = "auto"
     threads: int | None = None
@@ -67,52 +61,41 @@ class Outcome:
     statistics: dict[str, Any] = field(default_factory=dict)
 
 
-class Labeller:
-    """A job made ready on this machine: teacher in memory, graph loaded."""
+class Batch(Protocol):
+    """Rows of a shard that were read and wait for the teacher."""
 
-    def __init__(self, job: LabelJob) -> None:
-        """ValueError when teacher, graph and options do not belong together."""
-        set_threads(job.threads)
-        self.job = job
-        on = device(job.device)
-        models = [Path(m) for m in job.teacher]
-        self.teacher = Inference(load_models(models), on, job.precision)
-        inventory = self.teacher.model.inventory
-        if inventory.size > MOST_CLASSES:
-            raise ValueError(f"{models[0]}: has {inventory.size} classes; sidecars hold {MOST_CLASSES}")
-        self.lattices = None
-        if job.graph is not None:
-            graph = load_graph(job.graph)
-            graph.check(inventory, str(models[0]))
-            scales = Scales.load(Path(job.scales)) if job.scales else Scales(prior=inventory.prior_share)
-            config = LatticeConfig(scales, job.graph_weight)
-            log_prior_C = self.teacher.model.log_prior_C.cpu().numpy()
-            self.lattices = LatticePosteriors(graph, log_prior_C, config, inventory if job.decode else None)
-        elif job.scales is not None or job.decode:
-            raise ValueError(f"{'--decode' if job.decode else '--scales'}: only used with --graph")
-        self.settings = describe(
-            models_fingerprint(models),
-            inventory,
-            job.config.selection,
-            job.config.quantiser,
-            self.teacher.frontend.frame_shift_s,
-            precision_on(on, job.precision),
-            None if self.lattices is None else self.lattices.description | {"decoded": job.decode},
-        )
+    seconds: float
+    """Of audio, that of rows set aside included."""
 
-    def labels(self, shard: Shard) -> ShardLabels:
+
+class Labels(Protocol):
+    """The labels of one shard in the making. `read` may run ahead of `label` in another thread."""
+
+    shard: Shard
+
+    def batches(self) -> list[list[int]]:
+        """Rows of each batch; all rows of the shard, each once."""
+
+    def read(self, rows: list[int]) -> Any:
+        """A Batch: audio made ready. What cannot be used is set aside with its reason."""
+
+    def label(self, batch: Any) -> None:
+        """Put what `read` gave through the teacher and keep what it says."""
+
+
+class Labeller(Protocol):
+    """A job made ready on this machine, its teacher in memory. `labellers.make_labeller` knows the kinds."""
+
+    settings: dict[str, Any]
+    """What the description of every sidecar of the job says."""
+    device: str
+    """What the teacher works on, for people."""
+
+    def labels(self, shard: Shard) -> Labels:
         """The labels of a shard, to be made."""
-        return ShardLabels(shard, self.teacher, self.job.config, self.lattices)
 
-    def write(self, labels: ShardLabels) -> dict[str, Any]:
-        """Write the sidecar of finished labels, what was heard before it; returns what it holds, in numbers."""
-        table, shard = labels.table(), labels.shard
-        if self.job.decode:
-            write_transcripts(location(self.job.out), shard, labels.heard(), self.teacher.frontend.frame_shift_s)
-        path = sidecar_path(location(self.job.out), shard)
-        numbers = statistics(table, shard)
-        write_sidecar(path, table, self.settings | {"shard": shard.digest} | numbers)
-        return numbers | {"bytes": size(path)}
+    def write(self, labels: Any) -> dict[str, Any]:
+        """Write finished labels, the sidecar last; returns what it holds, in numbers: `seconds`, `bytes` and others."""
 
 
 @dataclass
@@ -120,8 +103,8 @@ class _Step:
     """Passed from thread to thread: a batch of a shard, or (batch None) its end, or (error) that it failed."""
 
     path: str
-    labels: ShardLabels | None = None
-    batch: Features | None = None
+    labels: Labels | None = None
+    batch: Batch | None = None
     error: Exception | None = None
 
 
@@ -149,7 +132,7 @@ class Worker:
         ]
         for thread in threads:
             thread.start()
-        failed: ShardLabels | None = None
+        failed: Labels | None = None
         while (step := read.get()) is not None:
             if step.labels is not None and step.labels is failed:
                 continue

@@ -1,4 +1,5 @@
-"""Writes OUT/SHARD.parquet for each SHARD.tar: of every frame the top classes, their probabilities and what is left.
+"""Writes OUT/SHARD.parquet for each SHARD.tar: of every frame the top classes, their probabilities and what is left;
+of a teacher that only gives words, the words and how sure it is of them (and OUT/SHARD.hyp.jsonl).
 
 A shard is done when its sidecar stands under its name, whole. The same command goes on where it was stopped. Run it on
 as many machines as share OUT, start it again when one dies: no shard is lost or done twice, and the bytes are the same.
@@ -8,6 +9,8 @@ cannot be labelled is tried again, then reported, and the others go on.
   asr-kd label exp/shards/unlabelled --teacher exp/teacher --out exp/targets
   asr-kd label exp/shards/unlabelled --teacher exp/teacher --out exp/targets --status
   asr-kd label exp/shards/unlabelled --teacher exp/teacher --graph exp/graph --decode --out exp/targets
+  asr-kd label exp/shards/unlabelled --teacher bundle:WAV2VEC2_ASR_BASE_960H --inventory exp/tokens --out exp/targets
+  asr-kd label exp/shards/unlabelled --teacher whisper:small.en --out exp/transcripts
 """
 
 import argparse
@@ -23,15 +26,16 @@ from asr_kd.core.progress import SECONDS_PER_HOUR, Progress
 from asr_kd.core.runtime import set_threads
 from asr_kd.core.storage import Location, list_files, location, output_location, stem
 from asr_kd.label.claims import Claims
-from asr_kd.label.encoding import Quantiser, check_format
+from asr_kd.label.encoding import Quantiser
 from asr_kd.label.engine import run_shards
-from asr_kd.label.job import LabelJob, Labeller, Outcome
+from asr_kd.label.job import LabelJob, Outcome
+from asr_kd.label.labellers import make_labeller
 from asr_kd.label.lattices import LatticeConfig
 from asr_kd.label.pools import Pool, ProcessPool, workers_here
 from asr_kd.label.posteriors import LabelConfig
 from asr_kd.label.records import Records, Status, check_settings, status, tar_sizes
 from asr_kd.label.selection import SelectionConfig
-from asr_kd.label.sidecars import KIND
+from asr_kd.label.sidecars import check_kind
 from asr_kd.shards.reader import find_shards, open_shard
 from asr_kd.shards.sidecar import read_description, read_sidecar, sidecar_path
 
@@ -49,9 +53,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--teacher",
         nargs="+",
         required=True,
-        type=Path,
         metavar="MODEL",
-        help="the model: its folder or its .safetensors file; the posteriors of several are averaged",
+        help="the model: its folder or its .safetensors file; bundle:NAME_OR_FILE, one of torchaudio's ASR bundles; "
+        "whisper:NAME_OR_FOLDER (extra `whisper`), which gives transcripts; the posteriors of several are averaged",
     )
     parser.add_argument("--out", required=True, type=output_location, help="folder for the sidecars")
     parser.add_argument("--k", type=int, default=selection.k, help="most classes kept per frame (default: %(default)s)")
@@ -81,6 +85,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--decode",
         action="store_true",
         help="with --graph: also write OUT/SHARD.hyp.jsonl, what the search heard and how sure it is of each word",
+    )
+    parser.add_argument(
+        "--inventory",
+        type=Path,
+        metavar="DIR",
+        help="map the posteriors to this inventory of tokens: its units, of those that the teacher knows, and frames",
+    )
+    parser.add_argument(
+        "--language", metavar="CODE", help="of what Whisper hears, such as en (default: what it takes it for)"
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
     parser.add_argument(
@@ -122,7 +135,7 @@ def run(args: argparse.Namespace) -> int:
     if args.tries < 1 or (args.workers is not None and args.workers < 1):
         raise ValueError("--tries and --workers: at least 1 is needed")
     job = LabelJob(
-        teacher=tuple(str(path) for path in args.teacher),
+        teacher=tuple(args.teacher),
         out=str(args.out),
         config=LabelConfig(
             SelectionConfig(args.k, args.mass, args.floor), Quantiser(args.levels), args.frames_per_batch
@@ -131,12 +144,14 @@ def run(args: argparse.Namespace) -> int:
         scales=None if args.scales is None else str(args.scales),
         graph_weight=args.graph_weight,
         decode=args.decode,
+        inventory=None if args.inventory is None else str(args.inventory),
+        language=args.language,
         device=args.device,
         precision=args.precision,
         threads=args.threads,
     )
-    labeller = Labeller(job)  # every mistake in the options shows here, before a worker starts
-    settings, on = labeller.settings, labeller.teacher.device.type
+    labeller = make_labeller(job)  # every mistake in the options shows here, before a worker starts
+    settings, on = labeller.settings, labeller.device
     del labeller
     todo = _undone(paths, args.out, settings, args.verify)
     seconds = _seconds(todo)
@@ -205,8 +220,8 @@ def _undone(paths: Sequence[Location], out: Location, settings: dict, verify: bo
 
 
 def _check(sidecar: Location, found: dict, wanted: dict) -> None:
-    if found.get("kind") == KIND:
-        check_format(sidecar, found)
+    if found.get("kind") == wanted["kind"]:
+        check_kind(sidecar, found)
     check_settings(sidecar, found, wanted)
 
 
@@ -234,6 +249,8 @@ def describe_status(now: Status, out: Location) -> str:
             f", {now.classes_per_frame:.1f} classes a frame that hold {100 * now.mass_kept:.2f}% of the mass, "
             f"{now.mb_per_hour:.2f} MB per hour"
         )
+    if now.words is not None:
+        text += f", {now.words} words"
     if now.running or now.failed:
         text += f"\n{now.running} at work, {now.failed} failed"
     if now.done < now.shards and now.hours_left is not None:

@@ -19,7 +19,8 @@ from typing import Protocol, TypeVar
 import torch
 
 from asr_kd.core.runtime import handle_signals_on_their_own_stack, set_threads
-from asr_kd.label.job import LabelJob, Labeller, Outcome, Worker
+from asr_kd.label.job import LabelJob, Outcome, Worker
+from asr_kd.label.labellers import make_labeller
 
 SHARDS_AHEAD = 3
 """Shards that a worker has at most: at the teacher, being read, and being fetched."""
@@ -203,7 +204,7 @@ def _work(job: LabelJob, pipe: Connection, environment: dict[str, str]) -> None:
             os._exit(1)
 
     try:
-        labeller = Labeller(job)
+        labeller = make_labeller(job)
     except Exception as e:
         tell(Outcome("", "broken", reason=str(e)))
         return

@@ -12,11 +12,13 @@ import torch
 from torch import Tensor
 
 from asr_kd.label.encoding import Quantiser, encode_table
-from asr_kd.label.hearing import Heard
+from asr_kd.label.hearing import NO_PATH, Heard
 from asr_kd.label.lattices import LatticePosteriors
+from asr_kd.label.mapping import Mapping
 from asr_kd.label.selection import SelectionConfig, select_batch
 from asr_kd.models.inference import Inference, pad_waves
 from asr_kd.shards.reader import Shard
+from asr_kd.shards.transcripts import Transcript
 from asr_kd.train.targets import FrameTargets
 
 
@@ -49,10 +51,16 @@ class ShardLabels:
     """The labels of one shard in the making. `read` may run ahead of `label` in another thread."""
 
     def __init__(
-        self, shard: Shard, teacher: Inference, config: LabelConfig, lattices: LatticePosteriors | None = None
+        self,
+        shard: Shard,
+        teacher: Inference,
+        config: LabelConfig,
+        lattices: LatticePosteriors | None = None,
+        mapping: Mapping | None = None,
     ) -> None:
-        """lattices: what posteriors are put through first."""
-        self.shard, self.teacher, self.config, self.lattices = shard, teacher, config, lattices
+        """lattices: what posteriors are put through first.  mapping: to the inventory that is wanted, after that."""
+        self.shard, self.teacher, self.config = shard, teacher, config
+        self.lattices, self.mapping = lattices, mapping
         self._results: list[FrameTargets | str] = ["not labelled"] * len(shard.entries)
         self._heard: list[Heard | None] = [None] * len(shard.entries)
 
@@ -80,7 +88,7 @@ class ShardLabels:
                 continue
             if not np.isfinite(wave).all():
                 self._results[row] = "the audio holds samples that are not finite"
-            elif not self.teacher.frontend.num_frames(len(wave)):
+            elif not self._frames(len(wave)):
                 self._results[row] = f"{len(wave)} samples are too short for one frame"
             else:
                 good.append(row)
@@ -91,6 +99,10 @@ class ShardLabels:
         wave_BN, samples_B = pad_waves(waves)
         x_BTF, frames_B = self.teacher.frontend(wave_BN.to(self.teacher.device), samples_B)
         return Features(good, x_BTF, frames_B.cpu(), seconds)
+
+    def _frames(self, samples: int) -> int:
+        frames = self.teacher.frontend.num_frames(samples)
+        return frames if self.mapping is None else self.mapping.frames(frames)
 
     @torch.inference_mode()
     def label(self, batch: Features) -> None:
@@ -103,9 +115,11 @@ class ShardLabels:
         """The sidecar table, one row per utterance in the shard's order, when all batches are labelled."""
         return encode_table([e.id for e in self.shard.entries], self._results, self.config.quantiser)
 
-    def heard(self) -> list[Heard | str | None]:
-        """What the search heard in each row; text: why the row was set aside, None: the search found nothing."""
-        return [r if isinstance(r, str) else h for r, h in zip(self._results, self._heard, strict=True)]
+    def transcripts(self) -> list[Transcript | str]:
+        """What the search heard in each row, or why there is nothing."""
+        shift = self.teacher.frontend.frame_shift_s
+        pairs = zip(self._results, self._heard, strict=True)
+        return [r if isinstance(r, str) else NO_PATH if h is None else h.transcript(shift) for r, h in pairs]
 
     def _targets(self, batch: Features) -> Iterator[tuple[FrameTargets | str, Heard | None]]:
         """Of each utterance of the batch its targets, or why there are none, and what was heard."""
@@ -118,7 +132,10 @@ class ShardLabels:
                 if not torch.isnan(log_p_TC).any():
                     mixed_TC, heard[row] = self.lattices.search(log_p_TC.cpu().numpy())
                     log_p_TC.copy_(torch.from_numpy(mixed_TC))
-        for targets, found in zip(select_batch(log_p_BTC, batch.frames_B, selection), heard, strict=True):
+        frames_B = batch.frames_B
+        if self.mapping is not None:
+            log_p_BTC, frames_B = self.mapping(log_p_BTC, frames_B)
+        for targets, found in zip(select_batch(log_p_BTC, frames_B, selection), heard, strict=True):
             yield "the teacher's posteriors are not finite" if targets is None else targets, found
 
 

@@ -12,7 +12,8 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from asr_kd.label.job import LabelJob, Labeller, Outcome, Worker
+from asr_kd.label.job import LabelJob, Outcome, Worker
+from asr_kd.label.labellers import make_labeller
 from asr_kd.label.pools import SHARDS_AHEAD, freest
 
 try:
@@ -34,7 +35,7 @@ class _Actor:
         self._outcomes: dict[str, queue.Queue[Outcome]] = {}
         self._broken: str | None = None
         try:
-            worker = Worker(Labeller(job), self._tell)
+            worker = Worker(make_labeller(job), self._tell)
         except Exception as e:  # told as an outcome: an exception in here would only look like a lost actor
             self._broken = str(e)
         else:

@@ -30,14 +30,14 @@ from asr_kd.core.storage import (
     write_bytes,
 )
 from asr_kd.label.claims import Claims
-from asr_kd.label.encoding import check_format
-from asr_kd.label.sidecars import KIND
+from asr_kd.label.sidecars import check_kind
 from asr_kd.shards.sidecar import read_description, shorten, sidecar_path
 
 RATE_WINDOW_S = 900.0
 """The rate of labelling is that of so much time past."""
 ABANDONED_S = 3600.0
-LOGGED = ("seconds", "frames", "classes_kept", "mass_kept", "set_aside", "first_reason", "bytes")
+LOGGED = ("seconds", "frames", "classes_kept", "mass_kept", "words", "set_aside", "first_reason", "bytes")
+"""What a log keeps of a sidecar's numbers; each kind of sidecar has some of them."""
 
 
 class Records:
@@ -92,7 +92,7 @@ class Records:
         delete(child(self._failures, f"{stem(shard)}.json"))
         if isinstance(self._log, Path):  # objects cannot be appended to: there, the sidecars tell
             self._log.mkdir(parents=True, exist_ok=True)
-            line = {"shard": stem(shard), "at": time.time(), **{key: numbers[key] for key in LOGGED}}
+            line = {"shard": stem(shard), "at": time.time(), **{k: numbers[k] for k in LOGGED if k in numbers}}
             with open(self._log / f"{self._run}.jsonl", "a", encoding="utf-8") as f:
                 f.write(json.dumps(line) + "\n")
 
@@ -141,6 +141,8 @@ class Status:
     classes_per_frame: float | None
     mass_kept: float | None
     """Probability that they hold, mean over the frames."""
+    words: int | None
+    """Of transcripts; None for sidecars of posteriors."""
     mb_per_hour: float | None
     set_aside: int
     first_reason: str | None
@@ -164,16 +166,13 @@ def status(shards: Sequence[Location], out: Location) -> Status:
     paths = [sidecar_path(out, tars[name]) for name in unlogged]
     remote = isinstance(records.out, str)
     for name, path, description in zip(unlogged, paths, concurrently(read_description, paths, remote), strict=True):
-        if description["kind"] != KIND:
-            raise ValueError(
-                f"{path}: holds {description['kind']}, not {KIND}. Give the folder of `asr-kd label --out`."
-            )
+        check_kind(path, description)
         at = path.stat().st_mtime if isinstance(path, Path) else 0.0
-        check_format(path, description)
         numbers[name] = {**description, "bytes": sidecars[name], "at": at}
-    total = {key: sum(line[key] for line in numbers.values()) for key in ("seconds", "frames", "classes_kept")}
+    totals = ("seconds", "frames", "classes_kept", "words")
+    total = {key: sum(line.get(key, 0) for line in numbers.values()) for key in totals}
     aside, written = sum(n["set_aside"] for n in numbers.values()), sum(n["bytes"] for n in numbers.values())
-    mass = sum(line["mass_kept"] * line["frames"] for line in numbers.values())
+    mass = sum(line["mass_kept"] * line["frames"] for line in numbers.values() if "frames" in line)
     hours = total["seconds"] / SECONDS_PER_HOUR
     bytes_of = {stem(path): n for path, n in tar_sizes(shards).items()}
     bytes_done = sum(bytes_of.get(name, 0) for name in there)
@@ -194,6 +193,7 @@ def status(shards: Sequence[Location], out: Location) -> Status:
         seconds_left=left / rate if rate and left is not None else None,
         classes_per_frame=total["classes_kept"] / total["frames"] if total["frames"] else None,
         mass_kept=mass / total["frames"] if total["frames"] else None,
+        words=total["words"] if any("words" in line for line in numbers.values()) else None,
         mb_per_hour=written / hours / 1e6 if hours else None,
         set_aside=aside,
         first_reason=next((n["first_reason"] for _, n in sorted(numbers.items()) if n["first_reason"]), None),

@@ -20,7 +20,7 @@ from typing import Any
 
 from asr_kd.core.files import atomic_path
 from asr_kd.core.progress import SECONDS_PER_HOUR
-from asr_kd.label.transcripts import read_transcripts
+from asr_kd.shards.transcripts import read_transcripts
 
 THRESHOLDS = tuple(round(0.05 * i, 2) for i in range(20))
 """Of the table that is printed."""
@@ -74,6 +74,10 @@ MEASURES: dict[str, Callable[[Line], float]] = {
 """What `min_NAME` and `max_NAME` are compared with."""
 
 
+NEEDED = {"rate": "phones", "agreement": "agreement", "entropy": "entropy"}
+"""What a line must hold to be measured so; not all teachers know it."""
+
+
 @dataclass(frozen=True)
 class Chosen:
     """What was kept, and why the rest was not."""
@@ -87,7 +91,7 @@ class Chosen:
 
 
 def choose(lines: Sequence[Line], criteria: Criteria) -> Chosen:
-    """Apply the criteria one after the other."""
+    """Apply the criteria one after the other. ValueError where lines lack what one looks at."""
     kept = [line for line in lines if "text" in line]
     dropped = {"reason": [line for line in lines if "text" not in line]}
     before = kept
@@ -96,6 +100,7 @@ def choose(lines: Sequence[Line], criteria: Criteria) -> Chosen:
             stays = _most_confident(kept, value * SECONDS_PER_HOUR)
         else:
             side, measure = name.split("_", 1)
+            _check_known(kept, name, NEEDED.get(measure))
             sign = 1 if side == "min" else -1
             stays = {line["id"] for line in kept if sign * MEASURES[measure](line) >= sign * value}
         dropped[name] = [line for line in kept if line["id"] not in stays]
@@ -103,6 +108,15 @@ def choose(lines: Sequence[Line], criteria: Criteria) -> Chosen:
         if name not in ("min_confidence", "keep_hours"):
             before = kept
     return Chosen(kept, dropped, before)
+
+
+def _check_known(lines: Sequence[Line], name: str, field: str | None) -> None:
+    lacking = next((line["id"] for line in lines if field is not None and field not in line), None)
+    if lacking is not None:
+        raise ValueError(
+            f"{option(name)}: {lacking} has no {field}: its teacher does not know it (Whisper). "
+            "Ask for confidence and seconds only."
+        )
 
 
 def rate(line: Line) -> float:

@@ -1,4 +1,4 @@
-"""What soft-target sidecars say of themselves."""
+"""What the sidecars of labelling say of themselves: soft targets, and transcripts."""
 
 from pathlib import Path
 from typing import Any
@@ -8,11 +8,14 @@ import pyarrow.compute as pc
 
 from asr_kd.core.config import to_dict
 from asr_kd.inventory.inventory import Inventory
-from asr_kd.label.encoding import FORMAT, Quantiser
+from asr_kd.label.encoding import FORMAT, Quantiser, check_format
 from asr_kd.label.selection import SelectionConfig
 from asr_kd.shards.reader import Shard
 
 KIND = "posteriors"
+TRANSCRIPTS_KIND = "transcripts"
+TRANSCRIPTS_FORMAT = 1
+"""Version of the columns of transcripts."""
 
 
 def describe(
@@ -23,8 +26,13 @@ def describe(
     frame_shift_s: float,
     precision: str,
     lattices: dict[str, Any] | None = None,
+    mapping: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """What the description of every sidecar of a job says. teacher: its fingerprint; precision: of the forward pass."""
+    """What the description of every sidecar of a job says.
+
+    teacher: its fingerprint.  inventory, frame_shift_s: of the targets.  precision: of the forward pass.
+    mapping: how the targets came from the teacher's own inventory; None where that is theirs.
+    """
     return {
         "kind": KIND,
         "format": FORMAT,
@@ -35,7 +43,22 @@ def describe(
         "frame_shift_s": frame_shift_s,
         "precision": precision,
         "lattices": lattices,
+        "mapping": mapping,
     }
+
+
+def check_kind(path: str | Path, description: dict[str, Any]) -> None:
+    """ValueError when the sidecar at `path` was not made by labelling, or in another format than this code reads."""
+    kind = description.get("kind")
+    if kind == KIND:
+        check_format(path, description)
+    elif kind != TRANSCRIPTS_KIND:
+        raise ValueError(f"{path}: holds {kind}, not {KIND} or {TRANSCRIPTS_KIND}. Give what `asr-kd label` wrote.")
+    elif description.get("format") != TRANSCRIPTS_FORMAT:
+        raise ValueError(
+            f"{path}: transcripts in format {description.get('format')}, this asr_kd reads {TRANSCRIPTS_FORMAT}. "
+            "Remove it and run `asr-kd label` again."
+        )
 
 
 def check_teacher(path: str | Path, description: dict[str, Any], teacher: str) -> None:

@@ -9,7 +9,10 @@ from torch import Tensor, nn
 
 from asr_kd.core.files import fingerprint
 from asr_kd.models.acoustic import AcousticModel, Trace
+from asr_kd.models.bundle import BundleModel
+from asr_kd.models.bundle_files import PREFIX, load_bundle
 from asr_kd.models.checkpoint import load_model, model_fingerprint
+from asr_kd.models.whisper import PREFIX as WHISPER
 
 
 class Ensemble(nn.Module):
@@ -21,7 +24,7 @@ class Ensemble(nn.Module):
 
     log_prior_C: Tensor
 
-    def __init__(self, members: Sequence[AcousticModel]) -> None:
+    def __init__(self, members: Sequence[AcousticModel | BundleModel]) -> None:
         """ValueError when the members differ in inventory or front end."""
         super().__init__()
         first = members[0]
@@ -56,16 +59,27 @@ class Ensemble(nn.Module):
         return sum(p.numel() for p in self.parameters())
 
 
-def load_models(paths: Sequence[Path]) -> AcousticModel | Ensemble:
-    """The model at the only path, or the ensemble of all. ValueError as for `load_model` and `Ensemble`."""
-    models = [load_model(path) for path in paths]
+def load_models(paths: Sequence[str | Path]) -> AcousticModel | BundleModel | Ensemble:
+    """The model at the only path (or `bundle:NAME_OR_FILE`), or the ensemble of all.
+
+    ValueError as for `load_model`, `load_bundle` and `Ensemble`.
+    """
+    models = [load_bundle(str(path)) if _is_bundle(path) else load_model(path) for path in paths]
     return models[0] if len(models) == 1 else Ensemble(models).eval()
 
 
-def models_fingerprint(paths: Sequence[Path]) -> str:
+def models_fingerprint(paths: Sequence[str | Path]) -> str:
     """Digest of the only model, or of all in whatever order."""
-    digests = sorted(model_fingerprint(path) for path in paths)
+    digests = sorted(
+        load_bundle(str(path)).fingerprint if _is_bundle(path) else model_fingerprint(path) for path in paths
+    )
     return digests[0] if len(digests) == 1 else fingerprint(digests)
+
+
+def _is_bundle(path: str | Path) -> bool:
+    if str(path).startswith(WHISPER):
+        raise ValueError(f"{path}: gives words, no posteriors. Label with it, then use the transcripts.")
+    return str(path).startswith(PREFIX)
 
 
 def _log_mean(logs: list[Tensor]) -> Tensor:

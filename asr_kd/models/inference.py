@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from asr_kd.core.runtime import autocast
-from asr_kd.frontend.fbank import FrontEnd
 from asr_kd.models.acoustic import AcousticModel
+from asr_kd.models.bundle import BundleModel
 from asr_kd.models.ensemble import Ensemble
 from asr_kd.models.int8_kernels import Int8Kernels
 
@@ -21,12 +21,16 @@ NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "_AL
 class Inference:
     """A model, or an ensemble, in evaluation mode with its front end on one device."""
 
-    def __init__(self, model: AcousticModel | Ensemble, device: torch.device, precision: str = "auto") -> None:
+    def __init__(
+        self, model: AcousticModel | BundleModel | Ensemble, device: torch.device, precision: str = "auto"
+    ) -> None:
         """ValueError for int8 on anything but a CPU, or with weights that are not of eight bits."""
         if precision == "int8" and device.type != "cpu":
             raise ValueError(f"precision is int8, which {device} has no kernels for. Use --device cpu.")
+        if precision == "int8" and isinstance(model, BundleModel):
+            raise ValueError("precision is int8: a bundle has no weights of eight bits. Give another --precision.")
         self.model = Int8Kernels(model) if precision == "int8" else model.to(device).eval()
-        self.frontend = FrontEnd(model.frontend)
+        self.frontend = model.frontend.build()
         self.device = device
         self.precision = precision
 

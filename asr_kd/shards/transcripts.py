@@ -3,7 +3,8 @@
 One file a shard, `OUT/<tar stem>.hyp.jsonl`, one line an utterance in the shard's order. Each is a manifest line: `id`,
 `audio_filepath` (the member of the tar, as in tarred NeMo manifests), `duration`, `text`, `speaker` where known, and
 
-  confidence  of the utterance, in [0, 1]; see label/hearing.py for this and the next three
+  confidence  of the utterance, in [0, 1]: label/hearing.py says what it and the next three are, for transcripts of a
+              search; models/whisper.py for Whisper's, which have none of the next four
   agreement   with the teacher alone, without lexicon and language model, in [0, 1]
   entropy     of the teacher's posteriors, nats per frame
   phones      said, silence left out; of a model of tokens, tokens
@@ -12,24 +13,24 @@ One file a shard, `OUT/<tar stem>.hyp.jsonl`, one line an utterance in the shard
   shard       digest of the tar
 
 An utterance that was set aside has `reason` instead of text and all that follows from it.  Numbers are rounded, so that
-the same posteriors give the same bytes.  `asr-kd graph` learns from the text, `asr-kd score --hyp` reads a file.
+the same posteriors give the same bytes.  `asr-kd graph` learns from the text, `asr-kd score --hyp` reads a file,
+`asr-kd align --transcripts` aligns to it.
 """
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from asr_kd.core.storage import Location, child, exists, list_files, location, read_bytes, stem, write_bytes
-from asr_kd.label.hearing import Heard
 from asr_kd.shards.reader import Entry, Shard
 
 ENDING = ".hyp.jsonl"
-NO_PATH = "the search found no path that ends where sentences end"
-NUMBERS = ("confidence", "agreement", "entropy", "phones", "frames")
-"""Fields of a line with text, besides its words."""
+NUMBERS = ("agreement", "entropy", "phones", "frames")
+"""Fields of a line with text that only some teachers know."""
 SHARES = ("confidence", "agreement")
-"""Those of them that lie in [0, 1]."""
+"""Numbers that lie in [0, 1]."""
 MOST = 1e9
 """No number of a line is larger."""
 DIGITS = 4
@@ -43,38 +44,58 @@ def transcripts_path(folder: Location, shard: Shard) -> Location:
     return child(folder, stem(shard.path) + ENDING)
 
 
-def transcript(entry: Entry, shard: str, heard: Heard | str | None, frame_shift_s: float) -> dict[str, Any]:
-    """The line of an utterance.  shard: digest of its tar.  heard: why it was set aside, or None: there was no path."""
+@dataclass(frozen=True)
+class Word:
+    """One word of a transcript."""
+
+    word: str
+    start_s: float
+    end_s: float
+    confidence: float
+    """In [0, 1]."""
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """What a teacher takes an utterance to say."""
+
+    words: list[Word]
+    confidence: float
+    """In [0, 1]."""
+    numbers: dict[str, float | int] = field(default_factory=dict)
+    """Some of NUMBERS: what else the teacher knows."""
+
+    @property
+    def text(self) -> str:
+        """The words."""
+        return " ".join(w.word for w in self.words)
+
+
+def transcript_line(entry: Entry, shard: str, found: Transcript | str) -> dict[str, Any]:
+    """The line of an utterance.  shard: digest of its tar.  found: text is the reason why it was set aside."""
     line: dict[str, Any] = {
         "id": entry.id,
         "audio_filepath": f"{entry.id}.flac",
         "duration": round(entry.seconds, TIME_DIGITS),
     }
-    if heard is None or isinstance(heard, str):
-        line["reason"] = NO_PATH if heard is None else heard
+    if isinstance(found, str):
+        line["reason"] = found
     else:
-        line["text"] = " ".join(w.word for w in heard.words)
-        line |= {name: _rounded(getattr(heard, name)) for name in NUMBERS}
+        line |= {"text": found.text, "confidence": rounded(found.confidence)}
+        line |= {name: rounded(found.numbers[name]) for name in NUMBERS if name in found.numbers}
         line["words"] = [
-            [
-                w.word,
-                round(w.start_frame * frame_shift_s, TIME_DIGITS),
-                round(w.end_frame * frame_shift_s, TIME_DIGITS),
-                _rounded(w.confidence),
-            ]
-            for w in heard.words
+            [w.word, round(w.start_s, TIME_DIGITS), round(w.end_s, TIME_DIGITS), rounded(w.confidence)]
+            for w in found.words
         ]
     if entry.speaker is not None:
         line["speaker"] = entry.speaker
     return line | {"shard": shard}
 
 
-def write_transcripts(
-    folder: Location, shard: Shard, heard: Sequence[Heard | str | None], frame_shift_s: float
-) -> Location:
-    """Write a shard's transcripts, whole or not at all: of each row what was heard, as `transcript` takes it."""
+def write_transcripts(folder: Location, shard: Shard, found: Sequence[Transcript | str]) -> Location:
+    """Write a shard's transcripts, whole or not at all: one of each row, as `transcript_line` takes it."""
     path = transcripts_path(folder, shard)
-    lines = [transcript(e, shard.digest, h, frame_shift_s) for e, h in zip(shard.entries, heard, strict=True)]
+    lines = [transcript_line(e, shard.digest, f) for e, f in zip(shard.entries, found, strict=True)]
     write_bytes(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode())
     return path
 
@@ -90,7 +111,10 @@ def find_transcripts(*places: Location) -> list[Location]:
         if inside:
             found.update(inside)
         elif isinstance(place, Path) and place.is_dir():
-            raise ValueError(f"{place}: holds no transcripts (*{ENDING}). `asr-kd label --decode` writes some.")
+            raise ValueError(
+                f"{place}: holds no transcripts (*{ENDING}). `asr-kd label` writes some, with --decode or a teacher "
+                "whisper:..."
+            )
         elif exists(place):
             found.add(place)
         else:
@@ -135,8 +159,10 @@ def _parse(place: str, text: str) -> dict[str, Any]:
         return line
     if not isinstance(line.get("text"), str):
         raise ValueError(f"{place}: neither text nor a reason for having none. Give files of `asr-kd label --decode`.")
+    _check(place, line, "confidence", line.get("confidence"))
     for name in NUMBERS:
-        _check(place, line, name, line.get(name))
+        if name in line:
+            _check(place, line, name, line[name])
     words = line.get("words")
     if not isinstance(words, list) or not all(isinstance(w, list) and len(w) == 4 for w in words):
         raise ValueError(f"{place}: words is not a list of [word, start, end, confidence]")
@@ -156,5 +182,6 @@ def _check(place: str, line: dict[str, Any], name: str, value: Any) -> None:
         )
 
 
-def _rounded(value: float) -> float | int:
+def rounded(value: float) -> float | int:
+    """As lines and sidecars hold it, so that the same answer gives the same bytes."""
     return value if isinstance(value, int) else round(float(value), DIGITS)

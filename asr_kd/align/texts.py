@@ -1,0 +1,80 @@
+"""What the utterances of shards are aligned to: their own text, or what a teacher heard in them."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from asr_kd.core.files import fingerprint
+from asr_kd.core.storage import Location
+from asr_kd.corpora.text import normalise
+from asr_kd.inventory.lexicon import Lexicon
+from asr_kd.shards.reader import Shard
+from asr_kd.shards.transcripts import read_transcripts
+
+
+class Texts(Protocol):
+    """Whoever can say what was said in a shard's utterances."""
+
+    def of(self, shard: Shard) -> list[str | None]:
+        """Normalised text of each row, None where there is none."""
+
+    def describe(self, shard: Shard) -> dict[str, Any]:
+        """What the shard's alignments say of their text; nothing where it is the shard's own."""
+
+
+class OwnTexts:
+    """The text that the shards hold."""
+
+    def of(self, shard: Shard) -> list[str | None]:
+        """As `Texts` says."""
+        return [normalise(e.text) or None if e.text else None for e in shard.entries]
+
+    def describe(self, shard: Shard) -> dict[str, Any]:
+        """As `Texts` says."""
+        return {}
+
+
+class PseudoTexts:
+    """What a teacher heard: lines of `asr-kd label` or `select`. The shards' own text is not looked at."""
+
+    def __init__(self, places: Sequence[Location], least_confidence: float = 0.0) -> None:
+        """ValueError when a line is damaged or does not say which tar it is of."""
+        if not 0 <= least_confidence <= 1:
+            raise ValueError(f"--least-confidence {least_confidence}: it must lie in [0, 1]")
+        self.places, self.least_confidence = places, least_confidence
+        self._texts: dict[str, dict[str, str]] = {}
+        for line in read_transcripts(*places):
+            if not isinstance(line.get("shard"), str):
+                raise ValueError(f"{places[0]}: {line['id']} does not name its shard. Give what `asr-kd label` wrote.")
+            texts = self._texts.setdefault(line["shard"], {})
+            if "text" in line and line["confidence"] >= least_confidence:
+                texts[line["id"]] = normalise(line["text"])
+
+    def of(self, shard: Shard) -> list[str | None]:
+        """As `Texts` says."""
+        texts = self._texts.get(shard.digest, {})
+        return [texts.get(e.id) or None for e in shard.entries]
+
+    def describe(self, shard: Shard) -> dict[str, Any]:
+        """As `Texts` says."""
+        texts = dict(sorted(self._texts.get(shard.digest, {}).items()))
+        return {"pseudo_text": {"least_confidence": self.least_confidence, "digest": fingerprint(texts)}}
+
+    def check(self, shards: Sequence[Shard]) -> None:
+        """ValueError when not one line is of these tars."""
+        if not any(shard.digest in self._texts for shard in shards):
+            raise ValueError(
+                f"{self.places[0]}: of {len(self._texts)} shards, none of them {shards[0].path} or another one given. "
+                "Align the shards that were labelled; a tar that was written anew must be labelled again."
+            )
+
+
+def pronounceable(lexicon: Lexicon, by_rule: Sequence[str], phones: Sequence[str]) -> tuple[Lexicon, list[str]]:
+    """The lexicon less what the inventory's phones cannot say, and the words that are gone.
+
+    by_rule: words whose pronunciations were made up or looked up; only those may go.
+    """
+    known, pronunciations = set(phones), dict(lexicon.pronunciations)
+    for word in by_rule:
+        pronunciations[word] = [pron for pron in pronunciations[word] if known.issuperset(pron)]
+    gone = [word for word in by_rule if not pronunciations[word]]
+    return Lexicon({word: prons for word, prons in pronunciations.items() if prons}), gone
