@@ -27,9 +27,11 @@ class Inference:
         """ValueError for int8 on anything but a CPU, or with weights that are not of eight bits."""
         if precision == "int8" and device.type != "cpu":
             raise ValueError(f"precision is int8, which {device} has no kernels for. Use --device cpu.")
-        if precision == "int8" and isinstance(model, BundleModel):
-            raise ValueError("precision is int8: a bundle has no weights of eight bits. Give another --precision.")
-        self.model = Int8Kernels(model) if precision == "int8" else model.to(device).eval()
+        self.model: AcousticModel | BundleModel | Ensemble | Int8Kernels = model.to(device).eval()
+        if precision == "int8":
+            if isinstance(model, BundleModel):
+                raise ValueError("precision is int8: a bundle has no weights of eight bits. Give another --precision.")
+            self.model = Int8Kernels(model)
         self.frontend = model.frontend.build()
         self.device = device
         self.precision = precision

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from asr_kd.distill.companions.companion import Companion
+from asr_kd.frontend.fbank import FrontEndConfig
 from asr_kd.models.acoustic import AcousticModel, Trace
 from asr_kd.models.bundle import BundleModel
 from asr_kd.models.ensemble import Ensemble, load_models, models_fingerprint
@@ -30,7 +31,7 @@ class Fixed(Companion):
         if not paths:
             raise ValueError("mode offline: give the teacher that listens with --listener MODEL")
         teacher = load_models(paths).eval().requires_grad_(False)
-        if isinstance(teacher, BundleModel):
+        if isinstance(teacher, BundleModel) or not isinstance(teacher.frontend, FrontEndConfig):
             raise ValueError(f"{paths[0]}: hears waves, not a student's frames. Let it label with `asr-kd label`.")
         check_inventory(teacher, str(paths[0]), student)
         self._teacher = [teacher]  # in a list: its weights are in its own file, not in the run's state
