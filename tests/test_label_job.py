@@ -165,6 +165,18 @@ def test_a_claim_is_one_runs_until_dropped_stale_or_its_process_is_dead(tmp_path
     assert (tmp_path / "d.json").exists() and late.take("d")  # that process has ended
 
 
+def test_claims_of_a_run_that_died_after_its_last_shard_are_swept_away(given, tmp_path):
+    tars, teacher, _ = given
+    assert label(tars, teacher, tmp_path) == 0
+    folder = tmp_path / ".work/claims"
+    take = "import sys\nfrom pathlib import Path\nfrom asr_kd.label.claims import Claims\n"
+    take += f"assert Claims(Path({str(folder)!r})).take({tars[0].stem!r})\nsys.stdout.close()\n"
+    subprocess.run([sys.executable, "-c", take], check=True)
+    (folder / "other.json").write_text(json.dumps({"machine": "another", "host": "h", "pid": 1, "started": "1"}))
+    assert label(tars, teacher, tmp_path) == 0
+    assert [path.name for path in folder.iterdir()] == ["other.json"]  # whether that one lives cannot be told from here
+
+
 def test_a_wrong_teacher_is_told_before_any_worker_starts(given, tmp_path, capsys):
     tars, _, _ = given
     assert label(tars, tmp_path / "nowhere", tmp_path / "out") == 2

@@ -164,5 +164,5 @@ def test_a_loaded_model_in_eight_bits_is_tested_as_it_is_kept(tone_shards, align
     config = TrainConfig(frames_per_batch=150, workers=0, device="cpu", ema_decay=0.9, optim=OptimConfig(lr=0.01))
     result = fit(load_model(tmp_path / "begun"), [(labelled, 3.0)], dev, config, tmp_path / "out")
     held_out = batches(BatchPlan(dev, 150, 0, shuffle=False), FRONTEND, endless=False)
-    kept = evaluate(load_model(tmp_path / "out"), held_out, config.loss, "float32")
+    kept = evaluate(load_model(tmp_path / "out"), held_out, "float32")
     assert kept.loss == pytest.approx(result.dev_loss, rel=1e-6)

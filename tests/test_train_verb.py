@@ -112,7 +112,7 @@ def test_text_alone_trains_a_model_of_tokens(tone_shards, tmp_path, capsys, chan
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ([], "one of the arguments --alignments/--targets --tokens is required"),
+        ([], "one of the arguments --alignments --tokens is required"),
         (["--tokens", "{tokens}", "--alignments", "{align}"], "not allowed with argument"),
         (["--tokens", "{tokens}", "--dev-alignments", "{align}"], "--dev-alignments: with --tokens"),
         (["--tokens", "{align}"], "its inventory is of kind senones; this needs tokens (`asr-kd tokens`)"),

@@ -50,6 +50,17 @@ class Claims:
         self._thread.join()
         for name in list(self._held):
             self.drop(name)
+        self.sweep()
+
+    def sweep(self) -> None:
+        """Remove claims of processes of this machine that have ended: of shards that are done, nobody would miss them.
+
+        One that is taken over at the same moment may go with them; then a shard may be labelled twice, to the same end.
+        """
+        for path in sorted(self.folder.glob("*.json")) if self.folder else ():
+            holder = _read(path)
+            if holder is not None and _is_dead(holder):
+                path.unlink(missing_ok=True)
 
     def take(self, name: str) -> bool:
         """Claim a shard. False while another run, alive as far as can be told, has it."""

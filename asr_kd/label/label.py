@@ -174,6 +174,7 @@ def _label(
     records.agree(settings)
     records.tidy()
     if not todo:
+        Claims(records.claims_folder).sweep()
         return {}
     if records.claims_folder is None:  # machines that cannot tell each other what they work on begin at other places
         todo = random.Random(uuid.uuid4().int).sample(todo, len(todo))
