@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Quick start: synthetic voices (espeak-ng), no download. A few minutes of labelled speech (--labelled MINUTES: others)
-# train a teacher, it labels what has no text, and a small streaming student learns from that.   9 min on 2 cores.
+# train a teacher, it labels what has no text, and a small streaming student learns from that.   8 min on 2 cores.
 # Results: exp/quickstart/report.html and results.json.
 # WER test: teacher 25.9, labelled only 38.2, distilled 28.9, oracle 22.9 (seed 0)
 . "$(dirname "$0")/../../tools/recipe.sh" "$@"
