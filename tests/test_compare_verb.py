@@ -6,10 +6,10 @@ import pytest
 import yaml
 from test_decode_verbs import run, trained  # noqa: F401  (a fixture)
 
-from asr_kd.compare.figures import COLUMNS
 from asr_kd.corpora.manifest import write_manifest
 from asr_kd.models.checkpoint import read_description
 
+COLUMNS = ("name", "knowledge", "mode", "student", "params", "bytes", "rtf", "wer", "ci95", "werr", "recovery")
 TRAIN = (
     "distill --unlabelled {shards} --labelled {shards} --alignments {exp}/align --dev {shards} --listener {exp}/model "
     "--seed {seed} --set 'model={layers: 1, hidden: 12, dropout: 0}' schedule={epochs: 1} train.workers=0 --out {out}"

@@ -123,7 +123,7 @@ def test_average_and_snapshot_are_the_students_past(streams, teacher, tmp_path):
         student, objective = begun(mode, streams, teacher)
         fit(student, schedule(streams), streams[2], CONFIG, tmp_path / mode, objective=objective)
         companion = objective.companion
-        past = companion.average.module if mode == "average" else companion.snapshot
+        past = companion.model
         distance = {
             name: float((p - dict(student.named_parameters())[name]).abs().max()) for name, p in past.named_parameters()
         }

@@ -16,11 +16,9 @@ kept mass only mean something with a trained teacher on real speech.
 import argparse
 import contextlib
 import io
-import json
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -31,8 +29,8 @@ import torch
 from asr_kd import __version__
 from asr_kd.bench import forward
 from asr_kd.bench.material import PAPER_CLASSES, one_utterance_each, random_teacher, synthetic_shards
+from asr_kd.bench.outcome import check_counts, report
 from asr_kd.bench.peak import device_name, flops_per_frame, peak_flops
-from asr_kd.core.files import write_json
 from asr_kd.core.progress import SECONDS_PER_HOUR
 from asr_kd.core.runtime import device, precision_on, set_threads
 from asr_kd.label import label
@@ -79,19 +77,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure and report."""
-    for name in ("rounds", "workers", "threads"):
-        if getattr(args, name) is not None and getattr(args, name) < 1:
-            raise ValueError(f"--{name} {getattr(args, name)}: at least 1 is needed")
-    if not args.minutes > 0:
-        raise ValueError(f"--minutes {args.minutes:g}: it must be above 0")
-    with tempfile.TemporaryDirectory(prefix="asr-kd-bench-") as folder:
-        result = measure(args, Path(folder))
-    if not args.json:
-        print("\n".join(describe(result)))
-    if args.out is not None:
-        write_json(args.out, result)
-    print(json.dumps(result))
-    return 0
+    check_counts(args, ("rounds", "workers", "threads"), ("minutes",))
+    return report(args, measure, describe)
 
 
 def measure(args: argparse.Namespace, folder: Path) -> dict:

@@ -10,10 +10,8 @@ ask. A model may be a preset, with random weights: those are as fast as trained 
 """
 
 import argparse
-import json
 import statistics
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,8 +23,8 @@ from torch import Tensor
 from asr_kd import __version__
 from asr_kd.bench import forward
 from asr_kd.bench.material import PAPER_CLASSES, random_teacher, synthetic_shards
+from asr_kd.bench.outcome import check_counts, report
 from asr_kd.bench.peak import device_name
-from asr_kd.core.files import write_json
 from asr_kd.core.runtime import device, precision_on
 from asr_kd.models.checkpoint import load_model, save_model
 from asr_kd.models.config import PRESETS
@@ -72,19 +70,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure and report."""
-    for name in ("batch", "rounds", "threads"):
-        if getattr(args, name) < 1:
-            raise ValueError(f"--{name} {getattr(args, name)}: at least 1 is needed")
-    if not args.seconds > 0:
-        raise ValueError(f"--seconds {args.seconds:g}: it must be above 0")
-    with tempfile.TemporaryDirectory(prefix="asr-kd-bench-") as folder:
-        result = measure(args, Path(folder))
-    if not args.json:
-        print("\n".join(describe(result)))
-    if args.out is not None:
-        write_json(args.out, result)
-    print(json.dumps(result))
-    return 0
+    check_counts(args, ("batch", "rounds", "threads"), ("seconds",))
+    return report(args, measure, describe)
 
 
 def measure(args: argparse.Namespace, folder: Path) -> dict:

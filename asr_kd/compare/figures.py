@@ -17,9 +17,6 @@ from asr_kd.score.bootstrap import (
     sum_by_unit,
 )
 
-COLUMNS = ("name", "knowledge", "mode", "student", "params", "bytes", "rtf", "wer", "ci95", "werr", "recovery")
-"""What every row of compare.json has, `teacher_share` and `wers` (one a seed) besides."""
-
 
 def figures(
     scores: Sequence[Mapping[str, Any]], baseline: str = "", oracle: str = "", teacher: str = ""

@@ -105,11 +105,7 @@ def parse(entry: Mapping[str, Any]) -> tuple[str, float, Any]:
 
 def listens(knowledge: Sequence[Mapping[str, Any]], stored: bool) -> bool:
     """Whether some entry needs a teacher that hears each batch."""
-    parsed = [(KNOWLEDGE[kind], options) for kind, _, options in map(parse, knowledge)]
-    return any(
-        kind.listens or (source := getattr(options, "source", None)) == "companion" or (source == "auto" and not stored)
-        for kind, options in parsed
-    )
+    return any(KNOWLEDGE[kind].needs_listener(options, stored) for kind, _, options in map(parse, knowledge))
 
 
 def companion_of(mode: str, options: Mapping[str, Any], student: AcousticModel, teachers: Sequence[Path]) -> Companion:

@@ -1,5 +1,6 @@
 """What a run minimises: the interface between the training loop and whatever teaches the model."""
 
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from asr_kd.train.data import Batch
 from asr_kd.train.losses import LossConfig, mean_loss
 
 
-class Objective(nn.Module):
+class Objective(nn.Module, ABC):
     """Named terms whose sum is minimised, and what they need besides the model.
 
     Parameters of the objective are trained with the model's and saved in the run's state, not in the model. What is
@@ -22,9 +23,9 @@ class Objective(nn.Module):
     teacher_frontend: FrontEndConfig | None = None
     """Batches also bring the features of this front end, unmasked, for a teacher that listens."""
 
+    @abstractmethod
     def terms(self, model: AcousticModel, batch: Batch) -> dict[str, Tensor]:
         """Weighted terms of a batch by name, each a scalar: nats per frame, or without unit. Not empty."""
-        raise NotImplementedError
 
     def after_step(self, model: AcousticModel) -> None:
         """Called when the weights have been updated."""

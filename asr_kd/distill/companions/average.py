@@ -8,12 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-import torch
-from torch import Tensor
-
-from asr_kd.distill.companions.companion import Companion
-from asr_kd.models.acoustic import AcousticModel, Trace
-from asr_kd.train.data import Batch
+from asr_kd.distill.companions.past import Past
+from asr_kd.models.acoustic import AcousticModel
 from asr_kd.train.optim import averaged
 
 
@@ -33,41 +29,22 @@ class AverageConfig:
             raise ValueError(f"companion.begin is {self.begin}; it must not be negative")
 
 
-class Average(Companion):
-    """A float32 exponential average, saved with the run."""
+class Average(Past):
+    """A float32 exponential average."""
 
-    sub_epochs: Tensor
     Config = AverageConfig
 
     def __init__(self, config: AverageConfig, student: AcousticModel, paths: Sequence[Path]) -> None:
-        super().__init__()
-        self.config = config
-        self.frontend, self.classes, self.layer_widths = student.frontend, student.inventory.size, student.layer_widths
+        super().__init__(student, config.begin)
         self.average = averaged(student, config.decay).eval().requires_grad_(False)
-        self.register_buffer("sub_epochs", torch.zeros((), dtype=torch.int64))
 
     @property
-    def _model(self) -> AcousticModel:
+    def model(self) -> AcousticModel:
+        """The average."""
         return cast(AcousticModel, self.average.module)
-
-    @torch.no_grad()
-    def trace(self, batch: Batch) -> Trace | None:
-        """In evaluation mode, of what the student hears without masks."""
-        assert batch.teacher_x_BTF is not None
-        if int(self.sub_epochs) < self.config.begin:
-            return None
-        return self._model.trace(batch.teacher_x_BTF, batch.frames_B)
-
-    def train(self, mode: bool = True) -> "Average":
-        """Stays in evaluation mode."""
-        return super().train(False)
 
     def after_step(self, model: AcousticModel) -> None:
         """Follow the student; its normalisation is taken as it is."""
         self.average.update_parameters(model)
-        for ours, theirs in zip(self._model.buffers(), model.buffers(), strict=True):
+        for ours, theirs in zip(self.model.buffers(), model.buffers(), strict=True):
             ours.copy_(theirs)
-
-    def after_sub_epoch(self, model: AcousticModel) -> None:
-        """One more is done."""
-        self.sub_epochs.add_(1)

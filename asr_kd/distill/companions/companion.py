@@ -1,5 +1,6 @@
 """The interface of a teacher that listens: who it is in a mode of distillation, and how it changes."""
 
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,18 +14,17 @@ from asr_kd.train.config import TrainConfig
 from asr_kd.train.data import Batch, Stream
 
 
-class Companion(nn.Module):
+class Companion(nn.Module, ABC):
     """Listens to what the student hears. Its own parameters, if any, are trained with the student's."""
 
     Config: ClassVar[type]
     """Dataclass of its options."""
     frontend: FrontEndConfig
     layer_widths: Widths
-    classes: int
 
+    @abstractmethod
     def trace(self, batch: Batch) -> Trace | None:
         """What it makes of `batch.teacher_x_BTF`, without gradient; None when it has nothing to say yet."""
-        raise NotImplementedError
 
     def terms(self, lesson: Lesson) -> dict[str, Tensor]:
         """What it minimises itself, by name; empty for those that do not learn by gradients."""

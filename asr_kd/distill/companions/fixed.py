@@ -36,8 +36,7 @@ class Fixed(Companion):
         check_inventory(teacher, str(paths[0]), student)
         self._teacher = [teacher]  # in a list: its weights are in its own file, not in the run's state
         self._fingerprint = models_fingerprint(paths)
-        self.frontend, self.classes = teacher.frontend, teacher.inventory.size
-        self.layer_widths = teacher.layer_widths
+        self.frontend, self.layer_widths = teacher.frontend, teacher.layer_widths
 
     @torch.no_grad()
     def trace(self, batch: Batch) -> Trace:

@@ -61,7 +61,7 @@ class Peer(Companion):
         made = model_config(config.model) if config.model else student.config
         frontend = config.frontend or student.frontend
         self.model = build_model(made, student.inventory, frontend)
-        self.frontend, self.classes, self.layer_widths = frontend, student.inventory.size, self.model.layer_widths
+        self.frontend, self.layer_widths = frontend, self.model.layer_widths
         if len(paths) > 1:
             raise ValueError(f"mode online: {len(paths)} models to begin the peer with; give one or none")
         if paths:
@@ -69,7 +69,7 @@ class Peer(Companion):
         self.begun = bool(paths)
         widths = student.layer_widths
         learnt = load_config(ResponseConfig, {"temperature": config.temperature})
-        self._response = Response(learnt, Sides(widths, widths, self.classes, stored=False))
+        self._response = Response(learnt, Sides(widths, widths, student.inventory.size, stored=False))
         self._trace: Trace | None = None
 
     def trace(self, batch: Batch) -> Trace:

@@ -40,7 +40,6 @@ class Deeper(Knowledge):
     """Mean over the heads of their losses, nats per frame. Nobody else needs to listen."""
 
     Config = DeeperConfig
-    listens = False
 
     def __init__(self, config: DeeperConfig, sides: Sides) -> None:
         super().__init__(config, sides)
@@ -55,6 +54,11 @@ class Deeper(Knowledge):
                 raise ValueError(f"deeper: {name} is the student's last layer, which teaches. Name earlier ones.")
             self.heads.append(nn.Linear(width, sides.classes))
             self.projections.append(nn.Linear(width, sides.student[self.last]))
+
+    @classmethod
+    def needs_listener(cls, config: DeeperConfig, stored: bool) -> bool:
+        """The student teaches itself."""
+        return False
 
     def forward(self, lesson: Lesson) -> Tensor:
         """The last layer's answers and values are taken as they are: heads do not pull at them."""

@@ -1,10 +1,10 @@
 """The interface of a kind of knowledge, and the checks that several share."""
 
-from collections.abc import Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor, nn
 
 from asr_kd.distill.knowledge.lesson import Lesson
@@ -25,22 +25,25 @@ class Sides:
     """Whether the unlabelled data carry a teacher's targets."""
 
 
-class Knowledge(nn.Module):
+class Knowledge(nn.Module, ABC):
     """One term of the loss. May own weights, such as projections, which are trained with the student's."""
 
     Config: ClassVar[type]
     """Dataclass of its options."""
-    listens: ClassVar[bool] = True
-    """Whether it needs a teacher that hears each batch; else the batches' own targets can do."""
+
+    @classmethod
+    def needs_listener(cls, config: Any, stored: bool) -> bool:
+        """Whether a teacher must hear each batch. stored: whether the unlabelled data carry targets."""
+        return True
 
     def __init__(self, config: Any, sides: Sides) -> None:
         """ValueError naming both sides when layers or widths do not fit."""
         super().__init__()
         self.config = config
 
+    @abstractmethod
     def forward(self, lesson: Lesson) -> Tensor | None:
         """A scalar to be minimised; None when there is nothing to learn in this batch."""
-        raise NotImplementedError
 
 
 def check_layer(layer: str, widths: Widths, kind: str, whose: str) -> int:
@@ -62,12 +65,3 @@ def layer_pairs(layers: Mapping[str, str], sides: Sides, kind: str) -> list[tupl
         check_layer(student, sides.student, kind, "student")
         check_layer(teacher, sides.teacher, kind, "teacher")
     return pairs
-
-
-def some(rows: Tensor | Sequence[Tensor], most: int) -> Any:
-    """At most so many rows, evenly spaced and therefore the same for student and teacher."""
-    if isinstance(rows, Tensor):
-        if len(rows) <= most:
-            return rows
-        return rows[torch.linspace(0, len(rows) - 1, most, device=rows.device).long()]
-    return [some(r, most) for r in rows]

@@ -34,6 +34,23 @@ class Lesson:
         assert self.teacher is not None
         return self.teacher.layers[layer][self.inside_BT].float()
 
+    def compared(self, pair: tuple[str, str], of: str, most: int) -> tuple[Tensor, Tensor]:
+        """A student's and a teacher's layer of the same frames, or means of utterances: (N, widths), N at most `most`.
+
+        of: "frames" or "utterances".  Where there are more, evenly spaced ones.
+        """
+        assert self.teacher is not None
+        student, teacher = pair
+        if of == "utterances":
+            both = self.pooled(self.student.layers[student]), self.pooled(self.teacher.layers[teacher])
+        else:
+            both = self.student_frames(student), self.teacher_frames(teacher)
+        count = len(both[0])
+        if count <= most:
+            return both
+        rows_N = torch.linspace(0, count - 1, most, device=both[0].device).long()
+        return both[0][rows_N], both[1][rows_N]
+
     def pooled(self, layer_BTH: Tensor) -> Tensor:
         """Mean of each utterance's frames, (B, H), float32."""
         inside_BT1 = self.inside_BT[..., None]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize, smooth_l1_loss
 
-from asr_kd.distill.knowledge.knowledge import Knowledge, Sides, layer_pairs, some
+from asr_kd.distill.knowledge.knowledge import Knowledge, Sides, layer_pairs
 from asr_kd.distill.knowledge.lesson import Lesson
 
 
@@ -51,13 +51,8 @@ class Relations(Knowledge):
         if lesson.teacher is None:
             return None
         losses = []
-        for student, teacher in self.pairs:
-            if self.config.of == "utterances":
-                ours_NH = lesson.pooled(lesson.student.layers[student])
-                theirs_NH = lesson.pooled(lesson.teacher.layers[teacher])
-            else:
-                ours_NH, theirs_NH = lesson.student_frames(student), lesson.teacher_frames(teacher)
-            ours_NH, theirs_NH = some([ours_NH, theirs_NH], self.config.most)
+        for pair in self.pairs:
+            ours_NH, theirs_NH = lesson.compared(pair, self.config.of, self.config.most)
             if len(ours_NH) < 3:
                 return None
             loss = ours_NH.new_zeros(())

@@ -55,16 +55,20 @@ class Response(Knowledge):
     """KL from the teacher's posteriors to the student's, mean over the frames that count, in nats."""
 
     Config = ResponseConfig
-    listens = False
 
     def __init__(self, config: ResponseConfig, sides: Sides) -> None:
         super().__init__(config, sides)
-        self.live = config.source == "companion" or (config.source == "auto" and not sides.stored)
+        self.live = self.needs_listener(config, sides.stored)
         if self.live and sides.teacher is None:
             raise ValueError("response: nobody listens, and there are no stored targets. Give --targets, or a mode.")
         if not self.live and not sides.stored:
             raise ValueError("response.source is stored, but there are no stored targets. Give --targets DIR.")
         self.loss = LossConfig(config.temperature, config.tail)
+
+    @classmethod
+    def needs_listener(cls, config: ResponseConfig, stored: bool) -> bool:
+        """Unless stored posteriors are what is learned."""
+        return config.source == "companion" or (config.source == "auto" and not stored)
 
     def forward(self, lesson: Lesson) -> Tensor | None:
         """From the batch's own targets where a teacher stored them, else from who listens."""

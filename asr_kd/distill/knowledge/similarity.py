@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from asr_kd.distill.knowledge.knowledge import Knowledge, Sides, layer_pairs, some
+from asr_kd.distill.knowledge.knowledge import Knowledge, Sides, layer_pairs
 from asr_kd.distill.knowledge.lesson import Lesson
 
 
@@ -23,7 +23,7 @@ class SimilarityConfig:
     of: Literal["frames", "utterances"] = "frames"
     """`frames`: all frames of a batch, up to `most`; `utterances`: the means over each one's frames."""
     most: int = 400
-    """Frames of a batch that are compared with each other, evenly spaced."""
+    """Frames (or utterances) of a batch that are compared with each other, evenly spaced."""
 
     def __post_init__(self) -> None:
         if self.most < 2:
@@ -44,13 +44,8 @@ class Similarity(Knowledge):
         if lesson.teacher is None or (self.config.of == "utterances" and len(lesson.batch.frames_B) < 2):
             return None
         losses = []
-        for student, teacher in self.pairs:
-            if self.config.of == "utterances":
-                ours_NH = lesson.pooled(lesson.student.layers[student])
-                theirs_NH = lesson.pooled(lesson.teacher.layers[teacher])
-            else:
-                ours_NH = some(lesson.student_frames(student), self.config.most)
-                theirs_NH = some(lesson.teacher_frames(teacher), self.config.most)
+        for pair in self.pairs:
+            ours_NH, theirs_NH = lesson.compared(pair, self.config.of, self.config.most)
             losses.append((gram(ours_NH) - gram(theirs_NH)).square().sum(-1).mean())
         return torch.stack(losses).mean()
 
