@@ -13,6 +13,8 @@ from asr_kd.inventory.tokens import Tokens, collapse
 from asr_kd.models.acoustic import build_model
 from asr_kd.models.config import ModelConfig
 from asr_kd.shards.reader import open_shard
+from asr_kd.shards.texts import OwnTexts, PseudoTexts
+from asr_kd.shards.transcripts import Transcript, Word, write_transcripts
 from asr_kd.shards.writer import write_shards
 from asr_kd.train.ctc import ctc_losses, mean_ctc_loss
 from asr_kd.train.data import batches
@@ -105,6 +107,21 @@ def test_what_cannot_be_spelt_or_does_not_fit_is_set_aside_and_told(tone_utteran
     assert f"2 of 4 utterances are set aside; the first, {unspelt.id}: UH: cannot be spelt" in capsys.readouterr().err
     with pytest.raises(ValueError, match=r"no utterance has text that the tokens can spell.*`asr-kd tokens`"):
         TextTargets(Tokens.characters(["XYZ"])).check(shards)
+
+
+def test_what_a_teacher_heard_is_the_text_of_its_shards_and_others_keep_their_own(tone_utterances, tmp_path, capsys):
+    (own,) = write_shards(tone_utterances[:3], tmp_path / "labelled")
+    (heard,) = write_shards(tone_utterances[3:6], tmp_path / "unlabelled")  # their text is there, but not to be seen
+    said = [Transcript([Word("AH", 0, 1, c), Word("OH", 1, 2, c)], c) for c in (0.9, 0.3)]
+    write_transcripts(tmp_path / "hyp", open_shard(heard), [*said, "too short"])
+    source = TextTargets(TOKENS, PseudoTexts([tmp_path / "hyp"], 0.5, OwnTexts()))
+    source.check([own, heard])
+    assert "2 of 6 utterances are set aside; the first, tone-04: it has no text" in capsys.readouterr().err
+    rows = [row for path in (own, heard) for row in source.load(open_shard(path))]
+    texts = [None if row is None else TOKENS.decode(row.tokens_U.tolist()) for row in rows]
+    assert texts == [*(u.text for u in tone_utterances[:3]), "AH OH", None, None]
+    with pytest.raises(ValueError, match=rf"none of them {own}.*Give the shards that were labelled"):
+        source.check([own])
 
 
 def test_a_text_that_fits_only_when_slow_is_set_aside_at_every_speed(tone_utterances, tmp_path):

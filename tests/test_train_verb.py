@@ -117,6 +117,9 @@ def test_text_alone_trains_a_model_of_tokens(tone_shards, tmp_path, capsys, chan
         (["--tokens", "{tokens}", "--dev-alignments", "{align}"], "--dev-alignments: with --tokens"),
         (["--tokens", "{align}"], "its inventory is of kind senones; this needs tokens (`asr-kd tokens`)"),
         (["--alignments", "{tokens}"], "no alignment in"),
+        (["--alignments", "{align}", "--transcripts", "{tokens}"], "--transcripts: only used with --tokens"),
+        (["--tokens", "{tokens}", "--least-confidence", "0.5"], "--least-confidence: only used with --transcripts"),
+        (["--tokens", "{tokens}", "--transcripts", "{tokens}"], "holds no transcripts (*.hyp.jsonl)"),
     ],
 )
 def test_the_truth_is_alignments_or_tokens(tone_shards, alignments, tmp_path, capsys, options, message):

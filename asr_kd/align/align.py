@@ -28,7 +28,7 @@ import torch
 from asr_kd import __version__
 from asr_kd.align.flat_start import FORCED, FlatStartConfig, Speech, flat_start
 from asr_kd.align.gaussians import FRAMES_PER_STEP
-from asr_kd.align.texts import OwnTexts, PseudoTexts, Texts, pronounceable
+from asr_kd.align.pronounceable import pronounceable
 from asr_kd.core.config import load_config, to_dict
 from asr_kd.core.progress import Progress
 from asr_kd.core.runtime import device, set_threads
@@ -43,6 +43,7 @@ from asr_kd.models.ensemble import load_models, models_fingerprint
 from asr_kd.models.inference import Inference, pad_waves
 from asr_kd.shards.reader import Shard, find_shards, open_shard
 from asr_kd.shards.sidecar import sidecar_path, write_sidecar
+from asr_kd.shards.texts import OwnTexts, PseudoTexts, Texts
 
 UTTERANCES_PER_BATCH = 16
 

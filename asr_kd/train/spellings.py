@@ -1,4 +1,4 @@
-"""Targets from nothing but text: the tokens that an utterance's words are spelt with."""
+"""Targets from nothing but text, given or heard by a teacher: the tokens that an utterance's words are spelt with."""
 
 import sys
 from collections.abc import Sequence
@@ -7,28 +7,31 @@ from typing import Any
 import numpy as np
 
 from asr_kd.core.storage import Location
-from asr_kd.corpora.text import normalise
 from asr_kd.inventory.tokens import Tokens
-from asr_kd.shards.reader import Entry, Shard, open_shard
+from asr_kd.shards.reader import Shard, open_shard
+from asr_kd.shards.texts import OwnTexts, Texts
 from asr_kd.train.targets import TokenTargets
 
 
 class TextTargets:
-    """The text in shards, spelt. Utterances without words, or with one that cannot be spelt, are set aside."""
+    """Texts of shards, spelt. Utterances without words, or with one that cannot be spelt, are set aside."""
 
-    def __init__(self, tokens: Tokens) -> None:
-        self.tokens = tokens
+    def __init__(self, tokens: Tokens, texts: Texts | None = None) -> None:
+        """texts: by default the shards' own."""
+        self.tokens, self.texts = tokens, texts or OwnTexts()
 
     def load(self, shard: Shard) -> Sequence[TokenTargets | None]:
         """Targets of a shard's rows, as TargetSource says."""
-        return TextRows(shard.entries, self.tokens)
+        return TextRows(self.texts.of(shard), self.tokens)
 
     def check(self, paths: Sequence[Location]) -> None:
         """Tell how many utterances are set aside. ValueError names the first of them when no shard has another."""
+        shards = [open_shard(path) for path in paths]
+        self.texts.check(shards)
         fine, aside, first = 0, 0, ""
-        for path in paths:
-            for entry in open_shard(path).entries:
-                spelt = _spelt(entry, self.tokens)
+        for shard in shards:
+            for entry, text in zip(shard.entries, self.texts.of(shard), strict=True):
+                spelt = _spelt(text, self.tokens)
                 if not isinstance(spelt, str):
                     fine += 1
                     continue
@@ -46,20 +49,19 @@ class TextTargets:
 class TextRows(Sequence[TokenTargets | None]):
     """The rows of a shard, spelt when they are asked for."""
 
-    def __init__(self, entries: Sequence[Entry], tokens: Tokens) -> None:
-        self._entries, self._tokens = entries, tokens
+    def __init__(self, texts: Sequence[str | None], tokens: Tokens) -> None:
+        self._texts, self._tokens = texts, tokens
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self._texts)
 
     def __getitem__(self, row: Any) -> Any:
-        spelt = _spelt(self._entries[row], self._tokens)
+        spelt = _spelt(self._texts[row], self._tokens)
         return None if isinstance(spelt, str) else TokenTargets(np.array(spelt, dtype=np.int32))
 
 
-def _spelt(entry: Entry, tokens: Tokens) -> tuple[int, ...] | str:
-    """Classes of an utterance's text, or why it gives no targets."""
-    text = normalise(entry.text or "")
+def _spelt(text: str | None, tokens: Tokens) -> tuple[int, ...] | str:
+    """Classes of a normalised text, or why it gives no targets."""
     if not text:
         return "it has no text"
     try:

@@ -1,15 +1,17 @@
-"""Where the truth of labelled shards comes from: alignments of senones, or the text itself, spelt in tokens."""
+"""Where the truth of labelled shards comes from: alignments of senones, or text, spelt in tokens: the shards' own, or
+what a teacher heard in them."""
 
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from asr_kd.core.storage import Location
+from asr_kd.core.storage import Location, location
 from asr_kd.frontend.augment import AugmentConfig
 from asr_kd.inventory.inventory import Inventory
 from asr_kd.inventory.kinds import load_inventory, tokens_of
 from asr_kd.shards.reader import find_shards
+from asr_kd.shards.texts import OwnTexts, PseudoTexts, Texts
 from asr_kd.train.alignments import AlignmentFolders, find_inventory
 from asr_kd.train.plan import Stream
 from asr_kd.train.spellings import TextTargets
@@ -30,17 +32,21 @@ class TruthSource:
 
 
 def truth_source(
-    alignments: Sequence[Path] | None, tokens: Path | None, inventory: Inventory | None = None
+    alignments: Sequence[Path] | None,
+    tokens: Path | None,
+    inventory: Inventory | None = None,
+    texts: Texts | None = None,
 ) -> TruthSource:
     """The truth in folders of `asr-kd align`, or by an inventory of `asr-kd tokens`; exactly one of them is given.
 
     inventory: whose classes the alignments must have, where it is not the one beside them.
+    texts: what is spelt in tokens (default: the shards' own text).
     """
     if (alignments is None) == (tokens is None):
         raise ValueError("labels: give either --alignments or --tokens")
     if tokens is not None:
         found = tokens_of(load_inventory(tokens), tokens)
-        return TruthSource(found, TextTargets(found))
+        return TruthSource(found, TextTargets(found, texts))
     assert alignments is not None
     inventory = inventory or find_inventory(alignments)
     return TruthSource(inventory, AlignmentFolders(alignments, inventory))
@@ -60,6 +66,21 @@ def add_truth_arguments(parser: argparse.ArgumentParser) -> None:
         "--tokens", type=Path, metavar="DIR", help="learn the shards' own text by CTC, spelt in these (`asr-kd tokens`)"
     )
     parser.add_argument(
+        "--transcripts",
+        nargs="+",
+        type=location,
+        metavar="HYP",
+        help="with --tokens: what a teacher heard (*.hyp.jsonl of `asr-kd label`, their folder, or a list of `asr-kd "
+        "select`) is the text of those shards; others keep their own",
+    )
+    parser.add_argument(
+        "--least-confidence",
+        type=float,
+        default=0.0,
+        metavar="X",
+        help="with --transcripts: leave utterances aside that the teacher is less sure of (default: %(default)g)",
+    )
+    parser.add_argument(
         "--dev-alignments",
         nargs="+",
         type=Path,
@@ -70,9 +91,20 @@ def add_truth_arguments(parser: argparse.ArgumentParser) -> None:
 
 def truth_sources(args: argparse.Namespace) -> tuple[TruthSource, TruthSource]:
     """The truth of the labelled and of the held-out shards, by the options of `add_truth_arguments`."""
-    labelled = truth_source(args.alignments, args.tokens)
-    if args.dev_alignments is None:
-        return labelled, labelled
-    if args.tokens is not None:
+    if args.least_confidence and not args.transcripts:
+        raise ValueError("--least-confidence: only used with --transcripts")
+    if args.tokens is None:
+        if args.transcripts:
+            raise ValueError(
+                "--transcripts: only used with --tokens; alignments are made by `asr-kd align --transcripts`"
+            )
+        labelled = truth_source(args.alignments, None)
+        if args.dev_alignments is None:
+            return labelled, labelled
+        return labelled, truth_source(args.dev_alignments, None, labelled.inventory)
+    if args.dev_alignments is not None:
         raise ValueError("--dev-alignments: with --tokens, the held-out shards' own text is the truth")
-    return labelled, truth_source(args.dev_alignments, None, labelled.inventory)
+    dev = truth_source(None, args.tokens)
+    if not args.transcripts:
+        return dev, dev
+    return truth_source(None, args.tokens, texts=PseudoTexts(args.transcripts, args.least_confidence, OwnTexts())), dev

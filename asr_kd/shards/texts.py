@@ -1,4 +1,4 @@
-"""What the utterances of shards are aligned to: their own text, or what a teacher heard in them."""
+"""What is taken to be said in the utterances of shards: their own text, or what a teacher heard in them."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -6,7 +6,6 @@ from typing import Any, Protocol
 from asr_kd.core.files import fingerprint
 from asr_kd.core.storage import Location
 from asr_kd.corpora.text import normalise
-from asr_kd.inventory.lexicon import Lexicon
 from asr_kd.shards.reader import Shard
 from asr_kd.shards.transcripts import read_transcripts
 
@@ -20,6 +19,9 @@ class Texts(Protocol):
     def describe(self, shard: Shard) -> dict[str, Any]:
         """What the shard's alignments say of their text; nothing where it is the shard's own."""
 
+    def check(self, shards: Sequence[Shard]) -> None:
+        """ValueError when these texts are of none of the shards."""
+
 
 class OwnTexts:
     """The text that the shards hold."""
@@ -32,15 +34,21 @@ class OwnTexts:
         """As `Texts` says."""
         return {}
 
+    def check(self, shards: Sequence[Shard]) -> None:
+        """As `Texts` says: always fine."""
+
 
 class PseudoTexts:
-    """What a teacher heard: lines of `asr-kd label` or `select`. The shards' own text is not looked at."""
+    """What a teacher heard: lines of `asr-kd label` or `select`. The own text of those shards is not looked at."""
 
-    def __init__(self, places: Sequence[Location], least_confidence: float = 0.0) -> None:
-        """ValueError when a line is damaged or does not say which tar it is of."""
+    def __init__(self, places: Sequence[Location], least_confidence: float = 0.0, others: Texts | None = None) -> None:
+        """others: the texts of shards that no line is of (default: they have none).
+
+        ValueError when a line is damaged or does not say which tar it is of.
+        """
         if not 0 <= least_confidence <= 1:
             raise ValueError(f"--least-confidence {least_confidence}: it must lie in [0, 1]")
-        self.places, self.least_confidence = places, least_confidence
+        self.places, self.least_confidence, self.others = places, least_confidence, others
         self._texts: dict[str, dict[str, str]] = {}
         for line in read_transcripts(*places):
             if not isinstance(line.get("shard"), str):
@@ -51,30 +59,22 @@ class PseudoTexts:
 
     def of(self, shard: Shard) -> list[str | None]:
         """As `Texts` says."""
+        if shard.digest not in self._texts and self.others is not None:
+            return self.others.of(shard)
         texts = self._texts.get(shard.digest, {})
         return [texts.get(e.id) or None for e in shard.entries]
 
     def describe(self, shard: Shard) -> dict[str, Any]:
         """As `Texts` says."""
+        if shard.digest not in self._texts and self.others is not None:
+            return self.others.describe(shard)
         texts = dict(sorted(self._texts.get(shard.digest, {}).items()))
         return {"pseudo_text": {"least_confidence": self.least_confidence, "digest": fingerprint(texts)}}
 
     def check(self, shards: Sequence[Shard]) -> None:
-        """ValueError when not one line is of these tars."""
+        """As `Texts` says."""
         if not any(shard.digest in self._texts for shard in shards):
             raise ValueError(
                 f"{self.places[0]}: of {len(self._texts)} shards, none of them {shards[0].path} or another one given. "
-                "Align the shards that were labelled; a tar that was written anew must be labelled again."
+                "Give the shards that were labelled; a tar that was written anew must be labelled again."
             )
-
-
-def pronounceable(lexicon: Lexicon, by_rule: Sequence[str], phones: Sequence[str]) -> tuple[Lexicon, list[str]]:
-    """The lexicon less what the inventory's phones cannot say, and the words that are gone.
-
-    by_rule: words whose pronunciations were made up or looked up; only those may go.
-    """
-    known, pronunciations = set(phones), dict(lexicon.pronunciations)
-    for word in by_rule:
-        pronunciations[word] = [pron for pron in pronunciations[word] if known.issuperset(pron)]
-    gone = [word for word in by_rule if not pronunciations[word]]
-    return Lexicon({word: prons for word, prons in pronunciations.items() if prons}), gone
