@@ -32,7 +32,7 @@ from asr_kd.align.pronounceable import pronounceable
 from asr_kd.core.config import load_config, to_dict
 from asr_kd.core.progress import Progress
 from asr_kd.core.runtime import device, set_threads
-from asr_kd.core.storage import location, name_of, parent
+from asr_kd.core.storage import name_of, parent
 from asr_kd.frontend.fbank import FrontEnd, FrontEndConfig
 from asr_kd.graph.hclg import TextGraphs
 from asr_kd.graph.search import Searcher
@@ -43,7 +43,7 @@ from asr_kd.models.ensemble import load_models, models_fingerprint
 from asr_kd.models.inference import Inference, pad_waves
 from asr_kd.shards.reader import Shard, find_shards, open_shard
 from asr_kd.shards.sidecar import sidecar_path, write_sidecar
-from asr_kd.shards.texts import OwnTexts, PseudoTexts, Texts
+from asr_kd.shards.texts import OwnTexts, add_transcript_arguments, given_texts
 
 UTTERANCES_PER_BATCH = 16
 
@@ -77,21 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model", nargs="+", type=Path, help="align with this model, or these together, instead of Gaussians"
     )
-    parser.add_argument(
-        "--transcripts",
-        nargs="+",
-        type=location,
-        metavar="HYP",
-        help="with --model: align to these instead of the shards' text: *.hyp.jsonl of `asr-kd label`, their folder, "
-        "or a list of `asr-kd select`",
-    )
-    parser.add_argument(
-        "--least-confidence",
-        type=float,
-        default=0.0,
-        metavar="X",
-        help="with --transcripts: leave utterances aside that the teacher is less sure of (default: %(default)g)",
-    )
+    add_transcript_arguments(parser, "with --model: align to these instead of the shards' text")
     parser.add_argument(
         "--config", type=Path, help="YAML of AlignConfig, for instance {flat_start: {tree: {leaves: 300}}}"
     )
@@ -110,13 +96,9 @@ def run(args: argparse.Namespace) -> int:
     _check_distinct(training + also, args.out)
     if args.transcripts and not args.model:
         raise ValueError("--transcripts: only used with --model; Gaussians are trained on the text of labelled shards")
-    if args.least_confidence and not args.transcripts:
-        raise ValueError("--least-confidence: only used with --transcripts")
     shards = [open_shard(p) for p in training + also]
-    texts: Texts = OwnTexts()
-    if args.transcripts:
-        texts = PseudoTexts(args.transcripts, args.least_confidence)
-        texts.check(shards)
+    texts = given_texts(args)
+    texts.check(shards)
     given = Lexicon.read(args.lexicon) if args.lexicon else Lexicon({})
     lexicon, sources = given.extended({w for s in shards for text in texts.of(s) if text for w in text.split()})
     spelled = [word for word, source in sources.items() if source == "graphemes"]

@@ -1,10 +1,11 @@
 """What is taken to be said in the utterances of shards: their own text, or what a teacher heard in them."""
 
+import argparse
 from collections.abc import Sequence
 from typing import Any, Protocol
 
 from asr_kd.core.files import fingerprint
-from asr_kd.core.storage import Location
+from asr_kd.core.storage import Location, location
 from asr_kd.corpora.text import normalise
 from asr_kd.shards.reader import Shard
 from asr_kd.shards.transcripts import read_transcripts
@@ -78,3 +79,33 @@ class PseudoTexts:
                 f"{self.places[0]}: of {len(self._texts)} shards, none of them {shards[0].path} or another one given. "
                 "Give the shards that were labelled; a tar that was written anew must be labelled again."
             )
+
+
+def add_transcript_arguments(parser: argparse.ArgumentParser, meaning: str) -> None:
+    """Options of every verb that takes what a teacher heard as text.
+
+    meaning: what --transcripts does there, for the help.
+    """
+    parser.add_argument(
+        "--transcripts",
+        nargs="+",
+        type=location,
+        metavar="HYP",
+        help=f"{meaning}: *.hyp.jsonl of `asr-kd label`, their folder, or a list of `asr-kd select`",
+    )
+    parser.add_argument(
+        "--least-confidence",
+        type=float,
+        default=0.0,
+        metavar="X",
+        help="with --transcripts: leave utterances aside that the teacher is less sure of (default: %(default)g)",
+    )
+
+
+def given_texts(args: argparse.Namespace, others: Texts | None = None) -> Texts:
+    """By the options of `add_transcript_arguments`: the shards' own text, or what was heard. others: of PseudoTexts."""
+    if args.transcripts:
+        return PseudoTexts(args.transcripts, args.least_confidence, others)
+    if args.least_confidence:
+        raise ValueError("--least-confidence: only used with --transcripts")
+    return OwnTexts()

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from asr_kd.core.storage import Location, location
+from asr_kd.core.storage import Location
 from asr_kd.frontend.augment import AugmentConfig
 from asr_kd.inventory.inventory import Inventory
 from asr_kd.inventory.kinds import load_inventory, tokens_of
 from asr_kd.shards.reader import find_shards
-from asr_kd.shards.texts import OwnTexts, PseudoTexts, Texts
+from asr_kd.shards.texts import OwnTexts, Texts, add_transcript_arguments, given_texts
 from asr_kd.train.alignments import AlignmentFolders, find_inventory
 from asr_kd.train.plan import Stream
 from asr_kd.train.spellings import TextTargets
@@ -65,20 +65,8 @@ def add_truth_arguments(parser: argparse.ArgumentParser) -> None:
     source.add_argument(
         "--tokens", type=Path, metavar="DIR", help="learn the shards' own text by CTC, spelt in these (`asr-kd tokens`)"
     )
-    parser.add_argument(
-        "--transcripts",
-        nargs="+",
-        type=location,
-        metavar="HYP",
-        help="with --tokens: what a teacher heard (*.hyp.jsonl of `asr-kd label`, their folder, or a list of `asr-kd "
-        "select`) is the text of those shards; others keep their own",
-    )
-    parser.add_argument(
-        "--least-confidence",
-        type=float,
-        default=0.0,
-        metavar="X",
-        help="with --transcripts: leave utterances aside that the teacher is less sure of (default: %(default)g)",
+    add_transcript_arguments(
+        parser, "with --tokens: what a teacher heard is the text of those shards, and others keep their own"
     )
     parser.add_argument(
         "--dev-alignments",
@@ -91,20 +79,14 @@ def add_truth_arguments(parser: argparse.ArgumentParser) -> None:
 
 def truth_sources(args: argparse.Namespace) -> tuple[TruthSource, TruthSource]:
     """The truth of the labelled and of the held-out shards, by the options of `add_truth_arguments`."""
-    if args.least_confidence and not args.transcripts:
-        raise ValueError("--least-confidence: only used with --transcripts")
+    if args.tokens is None and args.transcripts:
+        raise ValueError("--transcripts: only used with --tokens; `asr-kd align --transcripts` makes alignments")
+    texts = given_texts(args, others=OwnTexts())
     if args.tokens is None:
-        if args.transcripts:
-            raise ValueError(
-                "--transcripts: only used with --tokens; alignments are made by `asr-kd align --transcripts`"
-            )
         labelled = truth_source(args.alignments, None)
         if args.dev_alignments is None:
             return labelled, labelled
         return labelled, truth_source(args.dev_alignments, None, labelled.inventory)
     if args.dev_alignments is not None:
         raise ValueError("--dev-alignments: with --tokens, the held-out shards' own text is the truth")
-    dev = truth_source(None, args.tokens)
-    if not args.transcripts:
-        return dev, dev
-    return truth_source(None, args.tokens, texts=PseudoTexts(args.transcripts, args.least_confidence, OwnTexts())), dev
+    return truth_source(None, args.tokens, texts=texts), truth_source(None, args.tokens)
