@@ -57,6 +57,16 @@ def test_ablation_rows_keep_their_order_and_join_their_seeds(tmp_path):
     assert "recipes/an4/ablation.sh" in text
 
 
+def test_the_table_of_compare_becomes_a_section(tmp_path):
+    folder = make_run(tmp_path / "a", 1, 0.2)
+    (folder / "compare.md").write_text("# AN4\n\n| system |\n|---|\n| hard |\n")
+    text = results_markdown([folder])
+    assert text.index("| Teacher |") < text.index("## Compared: AN4\n\n| system |\n|---|\n| hard |\n")
+    (folder / "compare.md").write_text("something else")
+    with pytest.raises(ValueError, match=r"compare.md: not a table of `asr-kd compare`"):
+        results_markdown([folder])
+
+
 def test_same_runs_same_bytes(tmp_path):
     folders = [str(make_run(tmp_path / "a", 1, 0.2)), str(make_ablation(tmp_path / "b", [{"name": "x", "wer": 0.2}]))]
     for name in ("one.md", "two.md"):
@@ -81,4 +91,4 @@ def test_a_wrong_ablation_file_is_told_in_one_line(tmp_path, capsys, rows, told)
 
 def test_a_folder_without_results_is_refused(tmp_path, capsys):
     assert main(["results", str(tmp_path), "--out", str(tmp_path / "R.md")]) == 2
-    assert "no results.json or ablation.json" in capsys.readouterr().err
+    assert "no results.json, ablation.json or compare.md" in capsys.readouterr().err

@@ -218,7 +218,7 @@ def _write_table(grid: Grid, rows: Sequence[Row], args: argparse.Namespace) -> N
         size = {ours: sum(part[theirs] for part in parts) for ours, theirs in keys.items()}
         about = {"name": row.name, "knowledge": row.knowledge, "mode": row.mode, "student": row.student}
         table.append(about | size | measured[row.name] | {"seeds": len(args.exp)})
-    made_by = f"`{command_line()}`, commit {commit()}, seeds {len(args.exp)}"
+    made_by = f"{command_line()}  # commit {commit()}"
     write_json(args.out / "compare.json", table)
     text = markdown(table, args.title, made_by)
     with atomic_path(args.out / "compare.md") as temporary:

@@ -59,7 +59,7 @@ def figures(
 
 
 def markdown(rows: Sequence[Mapping[str, Any]], title: str, made_by: str) -> str:
-    """The table for readers; best rows are not marked: intervals overlap."""
+    """The table for readers; best rows are not marked: intervals overlap. made_by: a command, with the commit."""
     header = "| system | knowledge | mode | student | params | bytes | RTF | WER % [95%] | seeds | WERR % | recovery % "
     lines = [f"# {title}", "", header + "| of the teacher's right words % |", "|" + "---|" * 12]
     for row in rows:
@@ -71,7 +71,7 @@ def markdown(rows: Sequence[Mapping[str, Any]], title: str, made_by: str) -> str
         cells.append(" ".join(_percent(w) for w in row["wers"]))
         cells += [_percent(row["werr"]), _percent(row["recovery"]), _percent(row["teacher_share"])]
         lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join([*lines, "", made_by, ""])
+    return "\n".join([*lines, "", "Made by", "", "```bash", made_by, "```", ""])
 
 
 def _percent(value: float | None) -> str:

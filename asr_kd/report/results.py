@@ -4,9 +4,9 @@ Example:
 
     asr-kd results exp/an4/seed1/report exp/an4/seed2/report exp/an4/ablation --out RESULTS.md
 
-Each EXP is a folder with results.json (of `asr-kd report`), ablation.json, or both. Runs that share a title are one
-recipe with several seeds: mean and range over the runs. ablation.json is a list of
-{"name", "wer", "ci95", "seed", "command", ...}; rows that share a name are one variant with several seeds.
+Each EXP is a folder with results.json (of `asr-kd report`), ablation.json, compare.md (of `asr-kd compare`), or several
+of them. Runs that share a title are one recipe with several seeds: mean and range over the runs. ablation.json is a
+list of {"name", "wer", "ci95", "seed", "command", ...}; rows that share a name are one variant with several seeds.
 The same inputs give the same bytes.
 """
 
@@ -30,7 +30,9 @@ With a single seed, brackets hold the 95% bootstrap interval over the test set i
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `asr-kd results`."""
-    parser.add_argument("exp", nargs="+", type=Path, metavar="EXP", help="folder with results.json or ablation.json")
+    parser.add_argument(
+        "exp", nargs="+", type=Path, metavar="EXP", help="folder with results.json, ablation.json or compare.md"
+    )
     parser.add_argument("--out", required=True, type=Path, metavar="FILE", help="Markdown file to write")
 
 
@@ -47,21 +49,24 @@ def results_markdown(folders: Sequence[Path]) -> str:
     """The text of RESULTS.md. ValueError when a folder holds no results or what it holds has another form."""
     runs: dict[str, list[dict[str, Any]]] = {}
     variants: list[dict[str, Any]] = []
+    comparisons: list[str] = []
     for folder in folders:
-        results, ablation = folder / "results.json", folder / "ablation.json"
-        if not results.exists() and not ablation.exists():
+        results, ablation, compare = (folder / name for name in ("results.json", "ablation.json", "compare.md"))
+        if not any(file.exists() for file in (results, ablation, compare)):
             raise ValueError(
-                f"{folder}: no results.json or ablation.json. Make them with `asr-kd report --out {folder}`."
+                f"{folder}: no results.json, ablation.json or compare.md. `asr-kd report --out ...` makes the first."
             )
         if results.exists():
             found = _read_results(results)
             runs.setdefault(found["title"], []).append(found)
         if ablation.exists():
             variants += _read_ablation(ablation)
+        if compare.exists():
+            comparisons.append(_read_comparison(compare))
     sections = [HEAD, *(_recipe(title, group) for title, group in runs.items())]
     if variants:
         sections.append(_ablation(variants))
-    return "\n".join(sections)
+    return "\n".join([*sections, *comparisons])
 
 
 def _recipe(title: str, runs: list[dict[str, Any]]) -> str:
@@ -158,6 +163,14 @@ def _read_results(path: Path) -> dict[str, Any]:
     if not isinstance(results, dict) or not isinstance(results.get("systems"), dict):
         raise ValueError(f"{path}: not the results.json of `asr-kd report`. Make the report again.")
     return {"title": str(path.parent)} | results
+
+
+def _read_comparison(path: Path) -> str:
+    """The table of `asr-kd compare`, its title as that of a section."""
+    text = path.read_text(encoding="utf-8")
+    if not text.startswith("# "):
+        raise ValueError(f"{path}: not a table of `asr-kd compare`. Run it again.")
+    return f"## Compared: {text.removeprefix('# ')}"
 
 
 def _read_ablation(path: Path) -> list[dict[str, Any]]:
