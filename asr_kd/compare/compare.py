@@ -209,8 +209,8 @@ def _write_table(grid: Grid, rows: Sequence[Row], args: argparse.Namespace) -> N
     names = {row.name for row in rows}
     there = {what: name if (name := getattr(grid, what)) in names else "" for what in ("baseline", "oracle", "teacher")}
     measured = figures(scores, **there)
-    models = {row.name: _Task(grid, row, args.out, args.exp[0], 0).models for row in rows}
-    speed = _speed(list(models.values()), places.text(grid.dev), args.out)
+    models = {row.name: _Task(grid, row, args.out, args.exp[0], 0).models for row in rows}  # all seeds are of one size
+    speed = _speed(list(models.values()), Places(grid, args.out, args.exp[0], 0).text(grid.dev), args.out)
     table: list[dict[str, Any]] = []
     for row in rows:
         parts = [speed[str(path)] for path in models[row.name]]
