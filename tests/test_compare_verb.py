@@ -96,3 +96,13 @@ def test_rows_that_need_each_other_are_refused(grid, trained, tmp_path, capsys):
     rows = [{"name": n, "steps": [f"quantise {{row:{m}}} --out {{out}}"]} for n, m in (("a", "b"), ("b", "a"))]
     assert compare(grid(rows=rows, baseline="", teacher=""), trained, tmp_path / "out") == 2
     assert "need each other in a circle: a, b" in capsys.readouterr().err
+
+
+def test_seeds_share_what_they_have_in_common(grid, trained, tmp_path, capsys):  # noqa: F811
+    rows = [
+        {"name": "teacher", "model": "{exp}/model", "steps": ["label {shards} --out {shared}/heard --teacher {out}"]}
+    ]
+    out = tmp_path / "out"
+    assert run("compare", grid(rows=rows, baseline=""), "--exp", trained, trained, "--out", out, "--dry-run") == 0
+    words = [line.split() for line in capsys.readouterr().out.splitlines() if " label " in line]
+    assert [(w[4], w[6]) for w in words] == [(f"{out}/shared/heard", f"{out}/seed{seed}/teacher") for seed in (0, 1)]

@@ -26,7 +26,8 @@ class Row:
     """What it is, for the table."""
     steps: tuple[str, ...] = ()
     """Verbs of asr-kd with their arguments, in order. `{out}` is the row's folder, `{row:NAME}` that of another row,
-    `{exp}` and `{seed}` the run's, and any name of `let` its text. The shell is not asked: no pipes, no globs."""
+    `{exp}` and `{seed}` the run's, `{shared}` a folder for what all seeds have in common (steps may write it side by
+    side), and any name of `let` its text. The shell is not asked: no pipes, no globs."""
     model: str = "{out}"
     """The model, or several, that is tuned and decoded."""
     graph: str | None = None
@@ -88,7 +89,7 @@ class Places:
     def __init__(self, grid: Grid, out: Path, exp: Path, seed: int) -> None:
         """ValueError names a place that does not exist."""
         self._folder, self._rows = out / f"seed{seed}", {row.name for row in grid.parsed}
-        self._texts = {"exp": str(exp), "seed": str(seed)}
+        self._texts = {"exp": str(exp), "seed": str(seed), "shared": str(out / "shared")}
         for name, text in grid.let.items():
             self._texts[name] = self.text(text)
 
