@@ -1,5 +1,5 @@
 """Labels are frame alignments from `asr-kd align`: the folder that it wrote, or its folders per data set; or nothing
-but the shards' text, which a model of tokens (`asr-kd tokens`) learns by CTC.
+but text, the shards' own or what a teacher heard, which a model of tokens (`asr-kd tokens`) learns by CTC.
 
 The weights that are best on the held-out data end up in OUT/model.safetensors. The same command goes on where it was
 stopped.
@@ -8,6 +8,8 @@ stopped.
   asr-kd train exp/shards/labelled --alignments exp/align --dev exp/shards/dev --out exp/student \\
       --set model.preset=student-tiny epochs=40 train.optim.lr=0.003
   asr-kd train exp/shards/labelled --tokens exp/tokens --dev exp/shards/dev --out exp/teacher
+  asr-kd train exp/shards/labelled exp/shards/unlabelled --tokens exp/tokens --transcripts exp/heard \\
+      --dev exp/shards/dev --out exp/student
 """
 
 import argparse
