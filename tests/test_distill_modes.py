@@ -1,6 +1,7 @@
 """Each mode of distillation: short runs lower the loss, move only the weights that they should, and go on exactly."""
 
 import copy
+import dataclasses
 import json
 
 import pytest
@@ -17,8 +18,9 @@ from asr_kd.models.checkpoint import load_model, save_model
 from asr_kd.models.config import ModelConfig
 from asr_kd.train.alignments import AlignmentFolders
 from asr_kd.train.config import OptimConfig, TrainConfig
-from asr_kd.train.data import Stream
+from asr_kd.train.data import Stream, batches
 from asr_kd.train.loop import fit
+from asr_kd.train.plan import BatchPlan
 from asr_kd.train.statistics import feature_statistics
 
 CONFIG = TrainConfig(frames_per_batch=150, workers=0, device="cpu", ema_decay=0.5, optim=OptimConfig(lr=0.01))
@@ -73,7 +75,7 @@ def begun(mode, streams, teacher, knowledge=RESPONSE):
     student.set_normalisation(*feature_statistics(streams[0], FRONTEND, seed=0))
     paths = [teacher] if mode == "offline" else []
     companion = companion_of("online" if mode == "mutual" else mode, MODES[mode], student, paths)
-    companion.begin(streams[0], CONFIG)
+    companion.begin(student, streams[0], CONFIG)
     return student, DistillObjective(student, knowledge, companion=companion, stored=False)
 
 
@@ -134,6 +136,20 @@ def test_average_and_snapshot_are_the_students_past(streams, teacher, tmp_path):
         else:
             assert max(distance.values()) == 0  # renewed after the 6th sub-epoch, the last one
         torch.testing.assert_close(past.feature_mean_F, student.feature_mean_F)
+
+
+@pytest.mark.parametrize("mode", ["average", "snapshot"])
+def test_what_the_student_begins_as_teaches_at_once_where_asked(mode, streams):
+    student = new_model()
+    companion = companion_of(mode, MODES[mode] | {"begin": 0}, student, [])
+    student.load_state_dict(new_model(seed=7).state_dict())  # as --init does, after the companion is made
+    companion.begin(student, streams[0], CONFIG)
+    batch = next(iter(batches(BatchPlan(streams[0], 150, seed=0), FRONTEND, endless=False)))
+    batch = dataclasses.replace(batch, teacher_x_BTF=batch.x_BTF)
+    said = companion.trace(batch).logits_BTC
+    torch.testing.assert_close(said, student.eval()(batch.x_BTF, batch.frames_B))
+    with pytest.raises(ValueError, match=r"companion.begin is -1"):
+        companion_of(mode, {"begin": -1}, student, [])
 
 
 @pytest.mark.parametrize("mode", ["mutual", "average", "snapshot"])

@@ -190,7 +190,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         begin(model, labelled, config.train, args.init, args.init_layers)
         if companion is not None:
-            companion.begin(labelled, config.train)
+            companion.begin(model, labelled, config.train)
         write_json(args.out / RECORD_FILE, record)
     result = fit(model, schedule, dev, config.train, args.out, not args.restart, objective)
     add_priors(args.out, labelled, config.train)

@@ -20,7 +20,7 @@ class AverageConfig:
     decay: float = 0.999
     """Share of itself that the average keeps in a step; early on it spans a tenth of the steps done."""
     begin: int = 1
-    """It is silent until so many sub-epochs are done: before, it knows no more than the student."""
+    """It is silent until so many sub-epochs are done, that it knows something. With --init, 0 will do."""
 
     def __post_init__(self) -> None:
         if not 0 < self.decay < 1:

@@ -30,8 +30,8 @@ class Companion(nn.Module, ABC):
         """What it minimises itself, by name; empty for those that do not learn by gradients."""
         return {}
 
-    def begin(self, labelled: Stream, config: TrainConfig) -> None:
-        """Called before the first step of a new run."""
+    def begin(self, student: AcousticModel, labelled: Stream, config: TrainConfig) -> None:
+        """Called before the first step of a new run, when the student has its first weights."""
 
     def after_step(self, model: AcousticModel) -> None:
         """Called when the student's weights have been updated."""

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from asr_kd.distill.companions.companion import Companion
 from asr_kd.models.acoustic import AcousticModel, Trace
-from asr_kd.train.data import Batch
+from asr_kd.train.config import TrainConfig
+from asr_kd.train.data import Batch, Stream
 
 
 class Past(Companion):
@@ -33,6 +34,10 @@ class Past(Companion):
         if int(self.sub_epochs) < self._silent:
             return None
         return self.model.trace(batch.teacher_x_BTF, batch.frames_B)
+
+    def begin(self, student: AcousticModel, labelled: Stream, config: TrainConfig) -> None:
+        """The student's first weights, which may be those of a trained model, are where its past begins."""
+        self.model.load_state_dict(student.state_dict())
 
     def after_sub_epoch(self, model: AcousticModel) -> None:
         """One more is done."""

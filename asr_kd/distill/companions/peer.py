@@ -92,7 +92,7 @@ class Peer(Companion):
             terms["peer from student"] = self.config.feedback * answered
         return terms
 
-    def begin(self, labelled: Stream, config: TrainConfig) -> None:
+    def begin(self, student: AcousticModel, labelled: Stream, config: TrainConfig) -> None:
         """Take the normalisation of the labelled audio, unless it began with a model's weights."""
         if not self.begun:
             self.model.set_normalisation(*feature_statistics(labelled, self.frontend, config.seed, config.workers))

@@ -17,11 +17,16 @@ class SnapshotConfig:
     """How often the teacher is renewed."""
 
     every: int = 4
-    """Sub-epochs that a snapshot serves; before the first one nobody teaches."""
+    """Sub-epochs that a snapshot serves."""
+    begin: int | None = None
+    """It is silent until so many sub-epochs are done; null: until the first snapshot is taken. With --init, 0 will do:
+    what the student begins as teaches first."""
 
     def __post_init__(self) -> None:
         if self.every < 1:
             raise ValueError(f"companion.every is {self.every}; it must be 1 or more")
+        if self.begin is not None and self.begin < 0:
+            raise ValueError(f"companion.begin is {self.begin}; it must not be negative")
 
 
 class Snapshot(Past):
@@ -30,7 +35,7 @@ class Snapshot(Past):
     Config = SnapshotConfig
 
     def __init__(self, config: SnapshotConfig, student: AcousticModel, paths: Sequence[Path]) -> None:
-        super().__init__(student, config.every)
+        super().__init__(student, config.every if config.begin is None else config.begin)
         self._every = config.every
         self.snapshot = copy.deepcopy(student).eval().requires_grad_(False)
 
