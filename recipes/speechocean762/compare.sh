@@ -4,6 +4,6 @@
 # Other options are those of `asr-kd compare`, such as --only ROW ..., --jobs N, --dry-run.
 name=speechocean762
 let=('teacher={preset: teacher-small, dropout: 0.3}' 'pairs={layer0: layer0, layer1: layer1}')
-let+=('shallow={preset: teacher-small, layers: 1, dropout: 0.3}' kept=0)
+let+=('shallow={preset: teacher-small, layers: 1, dropout: 0.3}')
 title="speechocean762"
 . "$(dirname "$0")/../compare.sh"
