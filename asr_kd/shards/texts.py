@@ -1,7 +1,7 @@
 """What is taken to be said in the utterances of shards: their own text, or what a teacher heard in them."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 from asr_kd.core.files import fingerprint
@@ -20,7 +20,7 @@ class Texts(Protocol):
     def describe(self, shard: Shard) -> dict[str, Any]:
         """What the shard's alignments say of their text; nothing where it is the shard's own."""
 
-    def check(self, shards: Sequence[Shard]) -> None:
+    def check(self, shards: Iterable[Shard]) -> None:
         """ValueError when these texts are of none of the shards."""
 
 
@@ -35,7 +35,7 @@ class OwnTexts:
         """As `Texts` says."""
         return {}
 
-    def check(self, shards: Sequence[Shard]) -> None:
+    def check(self, shards: Iterable[Shard]) -> None:
         """As `Texts` says: always fine."""
 
 
@@ -72,13 +72,17 @@ class PseudoTexts:
         texts = dict(sorted(self._texts.get(shard.digest, {}).items()))
         return {"pseudo_text": {"least_confidence": self.least_confidence, "digest": fingerprint(texts)}}
 
-    def check(self, shards: Sequence[Shard]) -> None:
+    def check(self, shards: Iterable[Shard]) -> None:
         """As `Texts` says."""
-        if not any(shard.digest in self._texts for shard in shards):
-            raise ValueError(
-                f"{self.places[0]}: of {len(self._texts)} shards, none of them {shards[0].path} or another one given. "
-                "Give the shards that were labelled; a tar that was written anew must be labelled again."
-            )
+        first = None
+        for shard in shards:  # which may be opened one after the other
+            if shard.digest in self._texts:
+                return
+            first = first or shard.path
+        raise ValueError(
+            f"{self.places[0]}: of {len(self._texts)} shards, none of them {first} or another one given. "
+            "Give the shards that were labelled; a tar that was written anew must be labelled again."
+        )
 
 
 def add_transcript_arguments(parser: argparse.ArgumentParser, meaning: str) -> None:

@@ -26,10 +26,9 @@ class TextTargets:
 
     def check(self, paths: Sequence[Location]) -> None:
         """Tell how many utterances are set aside. ValueError names the first of them when no shard has another."""
-        shards = [open_shard(path) for path in paths]
-        self.texts.check(shards)
+        self.texts.check(open_shard(path) for path in paths)
         fine, aside, first = 0, 0, ""
-        for shard in shards:
+        for shard in map(open_shard, paths):  # one at a time: a corpus is larger than memory
             for entry, text in zip(shard.entries, self.texts.of(shard), strict=True):
                 spelt = _spelt(text, self.tokens)
                 if not isinstance(spelt, str):
