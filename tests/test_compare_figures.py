@@ -6,6 +6,7 @@ import pytest
 
 from asr_kd.compare.figures import figures, markdown
 from asr_kd.compare.grid import Grid, Places, needs
+from asr_kd.compare.measured import Measured, Utterances, read_measured
 from asr_kd.core.config import load_config
 
 GRID = {
@@ -23,7 +24,10 @@ GRID = {
 }
 
 
-def scores(errors_by_system, words=4):
+ABOUT = {"params": 4, "bytes": 16, "rtf": 0.1, "commit": "c0ffee"}
+
+
+def scores(errors_by_system):
     """As `asr-kd score` writes them: utterances of four words, with so many errors each."""
     utterances = [
         {
@@ -34,16 +38,24 @@ def scores(errors_by_system, words=4):
         }
         for n in range(len(next(iter(errors_by_system.values()))))
     ]
-    systems = {name: {"wer": sum(errors) / words / len(errors)} for name, errors in errors_by_system.items()}
-    return {"per_utterance": utterances, "systems": systems}
+    return {"per_utterance": utterances, "systems": dict.fromkeys(errors_by_system)}
+
+
+def measured_of(seeds):
+    measured = Measured(Utterances.of(scores(next(iter(seeds.values())))))
+    for seed, errors in seeds.items():
+        measured.add(seed, scores(errors), dict.fromkeys(errors, ABOUT))
+    return measured
+
+
+SEEDS = {
+    0: {"base": [2, 2, 2, 2], "ours": [1, 1, 2, 1], "oracle": [0, 1, 0, 0], "teacher": [1, 0, 0, 0]},
+    3: {"base": [2, 2, 3, 2], "ours": [1, 2, 2, 1], "oracle": [0, 1, 0, 1], "teacher": [0, 1, 0, 0]},
+}
 
 
 def test_figures_are_of_all_seeds_together():
-    seeds = [
-        scores({"base": [2, 2, 2, 2], "ours": [1, 1, 2, 1], "oracle": [0, 1, 0, 0], "teacher": [1, 0, 0, 0]}),
-        scores({"base": [2, 2, 3, 2], "ours": [1, 2, 2, 1], "oracle": [0, 1, 0, 1], "teacher": [0, 1, 0, 0]}),
-    ]
-    found = figures(seeds, "base", "oracle", "teacher")
+    found = figures(measured_of(SEEDS), "base", "oracle", "teacher")
     assert found["base"]["wer"] == pytest.approx(17 / 32) and found["base"]["werr"] is None
     ours = found["ours"]
     assert ours["wer"] == pytest.approx(11 / 32) and ours["wers"] == [5 / 16, 6 / 16]
@@ -51,9 +63,33 @@ def test_figures_are_of_all_seeds_together():
     assert ours["teacher_share"] == pytest.approx(21 / 30) and found["teacher"]["teacher_share"] == 1
     low, high = ours["ci95"]
     assert low < ours["wer"] < high
-    other = scores({"base": [1], "ours": [1], "oracle": [1], "teacher": [1]})
-    with pytest.raises(ValueError, match="not decoded on the same test"):
-        figures([seeds[0], other])
+
+
+def test_seeds_measured_apart_join_into_the_same_figures(tmp_path):
+    for seed, errors in SEEDS.items():
+        measured_of({seed: errors | ({"late": [1] * 4} if seed else {})}).write(tmp_path / f"{seed}.jsonl")
+    for order in ("0", "3"), ("3", "0"):
+        joined = read_measured([tmp_path / f"{seed}.jsonl" for seed in order])
+        assert figures(joined, "base") == figures(measured_of(SEEDS), "base")  # `late` was not measured with all seeds
+        assert joined.about["ours"] == ABOUT
+
+
+def test_what_does_not_belong_together_is_not_joined(tmp_path):
+    ours, again, other, junk, short = (tmp_path / f"{name}.jsonl" for name in "abcde")
+    measured_of(SEEDS).write(ours)
+    measured_of({3: SEEDS[3]}).write(again)
+    measured_of({4: {"base": [1]}}).write(other)
+    junk.write_text('{"ids": ["u0"]}\n')
+    short.write_text(ours.read_text().replace("[1, 1, 2, 1]", "[1, 1]"))
+    for second, message in [
+        (again, "b.jsonl: seed 3 is there already"),
+        (other, "c.jsonl: 1 utterances of another test than the others' 4"),
+        (junk, "d.jsonl: not what `asr-kd compare` leaves in measured.jsonl"),
+        (short, "e.jsonl: not what .*errors of row ours"),
+        (tmp_path / "none.jsonl", "none.jsonl: no such file"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            read_measured([ours, second])
 
 
 def test_the_table_shows_what_there_is():

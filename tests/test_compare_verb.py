@@ -106,3 +106,23 @@ def test_seeds_share_what_they_have_in_common(grid, trained, tmp_path, capsys): 
     assert run("compare", grid(rows=rows, baseline=""), "--exp", trained, trained, "--out", out, "--dry-run") == 0
     words = [line.split() for line in capsys.readouterr().out.splitlines() if " label " in line]
     assert [(w[4], w[6]) for w in words] == [(f"{out}/shared/heard", f"{out}/seed{seed}/teacher") for seed in (0, 1)]
+
+
+def test_a_seed_made_elsewhere_joins_the_table(grid, trained, tmp_path, capsys):  # noqa: F811
+    here, there, both = (tmp_path / name for name in ("here", "there", "both"))
+    assert compare(grid(), trained, here) == 0
+    assert compare(grid(), trained, there, "--first-seed", 2, "--only", "student") == 0
+    assert (there / "seed2/student/model.safetensors").exists()
+    assert run("compare", grid(), "--join", here / "measured.jsonl", there / "measured.jsonl", "--out", both) == 0
+    assert "not every seed has them: copy" in capsys.readouterr().err
+    wers = {row["name"]: row["wers"] for row in json.loads((both / "compare.json").read_text())}
+    for name, seeds in wers.items():
+        alone = [{r["name"]: r["wers"][0] for r in json.loads((o / "compare.json").read_text())} for o in (here, there)]
+        assert seeds == [rows[name] for rows in alone]
+    assert wers.keys() == {"teacher", "student"}
+    before = (both / "compare.json").read_bytes()
+    assert compare(grid(), trained, there, "--first-seed", 2, "--join", there / "measured.jsonl") == 2
+    assert "seed 2 is to be run here too" in capsys.readouterr().err
+    assert run("compare", grid(), "--out", both) == 2
+    assert "--exp, or measured ones with --join" in capsys.readouterr().err
+    assert (both / "compare.json").read_bytes() == before

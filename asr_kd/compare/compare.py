@@ -6,9 +6,12 @@ first. The same command goes on where it was stopped; a row whose commands chang
 
   asr-kd compare recipes/compare.yaml --exp exp/an4 exp/an4-seed1 --out exp/an4/compare
   asr-kd compare recipes/compare.yaml --exp exp/an4 --out exp/an4/compare --only hidden relations --dry-run
+  asr-kd compare recipes/compare.yaml --exp exp/an4-seed2 --first-seed 2 --out seed2     # on another machine, and then
+  asr-kd compare recipes/compare.yaml --join seed*/measured.jsonl --out exp/an4/compare  # one table of all
 
 writes OUT/compare.md and OUT/compare.json, a list with for each row its name, knowledge, mode, student, params, bytes,
-rtf (of the forward pass on one core), wer, ci95, werr, recovery and teacher_share.
+rtf (of the forward pass on one core), wer, ci95, werr, recovery and teacher_share, and OUT/measured.jsonl, the errors
+that they were computed from.
 """
 
 import argparse
@@ -27,6 +30,7 @@ from typing import Any
 
 from asr_kd.compare.figures import figures, markdown
 from asr_kd.compare.grid import Grid, Places, Row, needs
+from asr_kd.compare.measured import SIZES, Measured, Utterances, read_measured
 from asr_kd.core.config import load_config
 from asr_kd.core.files import atomic_path, fingerprint, read_json, write_json
 from asr_kd.score.provenance import command_line, commit
@@ -43,8 +47,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--exp",
         type=Path,
         nargs="+",
-        required=True,
+        default=[],
         help="results of a recipe, what {exp} stands for; one folder for each seed 0, 1, ...",
+    )
+    parser.add_argument(
+        "--first-seed", type=int, default=0, metavar="N", help="of --exp (default: 0); others elsewhere"
+    )
+    parser.add_argument(
+        "--join", type=Path, nargs="+", default=[], metavar="FILE", help="measured.jsonl of other seeds, made elsewhere"
     )
     parser.add_argument("--out", type=Path, required=True, help="folder for the rows' results and the table")
     parser.add_argument("--let", nargs="+", default=[], metavar="NAME=TEXT", help="texts instead of the grid's own")
@@ -61,7 +71,13 @@ def run(args: argparse.Namespace) -> int:
     grid = load_config(Grid, args.grid)
     grid = replace(grid, let=grid.let | _texts(args.let, grid))
     rows = _chosen(grid, args.only)
-    tasks = [_Task(grid, row, args.out, exp, seed) for seed, exp in enumerate(args.exp) for row in rows]
+    if not args.exp and not args.join:
+        raise ValueError("nothing to compare: give the recipe's results with --exp, or measured ones with --join")
+    joined = read_measured(args.join) if args.join else None
+    seeds = list(enumerate(args.exp, args.first_seed))
+    if joined and (both := sorted(joined.errors.keys() & dict(seeds).keys())):
+        raise ValueError(f"--join: seed {both[0]} is to be run here too. Give each seed once; see --first-seed.")
+    tasks = [_Task(grid, row, args.out, exp, seed) for seed, exp in seeds for row in rows]
     if args.dry_run:
         for task in tasks:
             for words in task.commands:
@@ -70,7 +86,11 @@ def run(args: argparse.Namespace) -> int:
     failed = _run_all(tasks, args.jobs or os.cpu_count() or 1)
     whole = [row for row in rows if not any(t.row is row and t.key in failed for t in tasks)]
     if whole:
-        _write_table(grid, whole, args)
+        measured = _measure(grid, whole, args) if args.exp else None
+        if measured and joined:
+            measured.join(joined, str(args.join[0]))
+        if found := measured or joined:
+            _write_table(grid, whole, found, args)
     for name, reason in failed.items():
         _say(f"{name}: {reason}")
     return 1 if failed else 0
@@ -199,25 +219,47 @@ def _chosen(grid: Grid, only: Sequence[str] | None) -> list[Row]:
     return [row for row in rows.values() if row.name in wanted]
 
 
-def _write_table(grid: Grid, rows: Sequence[Row], args: argparse.Namespace) -> None:
-    scores = []
-    for seed, exp in enumerate(args.exp):
+def _measure(grid: Grid, rows: Sequence[Row], args: argparse.Namespace) -> Measured:
+    """Score and size up rows that every seed of `--exp` has; OUT/measured.jsonl."""
+    seeds = list(enumerate(args.exp, args.first_seed))
+    (first, exp), *_ = seeds  # all seeds are of one size
+    models = {row.name: _Task(grid, row, args.out, exp, first).models for row in rows}
+    speed = _speed(list(models.values()), Places(grid, args.out, exp, first).text(grid.dev), args.out)
+    about: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        parts = [speed[str(path)] for path in models[row.name]]
+        keys = dict(zip(SIZES, ("parameters", "bytes", "real_time_factor"), strict=True))
+        about[row.name] = {ours: sum(part[theirs] for part in parts) for ours, theirs in keys.items()}
+        about[row.name]["commit"] = commit()
+    measured: Measured | None = None
+    for seed, exp in seeds:
         places = Places(grid, args.out, exp, seed)
         found = score(Path(places.text(grid.reference)), {row.name: places.folder(row.name) / "decode" for row in rows})
         write_scores(args.out / f"seed{seed}" / "scores.json", found)
-        scores.append(found)
-    names = {row.name for row in rows}
-    there = {what: name if (name := getattr(grid, what)) in names else "" for what in ("baseline", "oracle", "teacher")}
-    measured = figures(scores, **there)
-    models = {row.name: _Task(grid, row, args.out, args.exp[0], 0).models for row in rows}  # all seeds are of one size
-    speed = _speed(list(models.values()), Places(grid, args.out, args.exp[0], 0).text(grid.dev), args.out)
+        measured = measured or Measured(Utterances.of(found))
+        measured.add(seed, found, about)
+    assert measured is not None
+    measured.write(args.out / "measured.jsonl")
+    return measured
+
+
+def _write_table(grid: Grid, rows: Sequence[Row], measured: Measured, args: argparse.Namespace) -> None:
+    """Of those rows that every seed has."""
+    shared = set(measured.rows()) & {row.name for row in rows}
+    if not shared:
+        raise ValueError("no row was measured with every seed: there is no table to write")
+    if lost := [row.name for row in rows if row.name not in shared]:
+        _say(f"not in the table, since not every seed has them: {', '.join(lost)}")
+    there = {
+        what: name if (name := getattr(grid, what)) in shared else "" for what in ("baseline", "oracle", "teacher")
+    }
+    found = figures(measured, **there)
     table: list[dict[str, Any]] = []
     for row in rows:
-        parts = [speed[str(path)] for path in models[row.name]]
-        keys = {"params": "parameters", "bytes": "bytes", "rtf": "real_time_factor"}
-        size = {ours: sum(part[theirs] for part in parts) for ours, theirs in keys.items()}
-        about = {"name": row.name, "knowledge": row.knowledge, "mode": row.mode, "student": row.student}
-        table.append(about | size | measured[row.name] | {"seeds": len(args.exp)})
+        if row.name in shared:
+            about = {"name": row.name, "knowledge": row.knowledge, "mode": row.mode, "student": row.student}
+            size = {key: measured.about[row.name][key] for key in SIZES}
+            table.append(about | size | found[row.name] | {"seeds": len(measured.errors)})
     made_by = f"{command_line()}  # commit {commit()}"
     write_json(args.out / "compare.json", table)
     text = markdown(table, args.title, made_by)

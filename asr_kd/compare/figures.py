@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from asr_kd.compare.measured import Measured
 from asr_kd.score.bootstrap import (
     BootstrapConfig,
     choose_unit,
@@ -18,26 +19,17 @@ from asr_kd.score.bootstrap import (
 )
 
 
-def figures(
-    scores: Sequence[Mapping[str, Any]], baseline: str = "", oracle: str = "", teacher: str = ""
-) -> dict[str, dict[str, Any]]:
-    """Of each system `wer`, `ci95`, `werr`, `recovery`, `teacher_share` and `wers`; None where there is none.
+def figures(measured: Measured, baseline: str = "", oracle: str = "", teacher: str = "") -> dict[str, dict[str, Any]]:
+    """Of each row that every seed has: `wer`, `ci95`, `werr`, `recovery`, `teacher_share` and `wers`; None for none.
 
-    scores: what `asr-kd score` wrote for each seed, of the same references.  Errors are summed over the seeds: the WER
-    is the seeds' mean, and its interval that of the mean on other speakers (or utterances), not of other seeds.
+    Errors are summed over the seeds: the WER is the seeds' mean, and its interval that of the mean on other speakers
+    (or utterances), not of other seeds.
     """
-    first = scores[0]["per_utterance"]
-    if any([u["id"] for u in s["per_utterance"]] != [u["id"] for u in first] for s in scores):
-        raise ValueError("the seeds were not decoded on the same test")
-    names = list(scores[0]["systems"])
-    words_N = [len(u["reference"].split()) for u in first]
-    errors_NK = np.array(
-        [[sum(s["per_utterance"][n]["systems"][x]["errors"] for s in scores) for x in names] for n in range(len(first))]
-    )
-    speakers = [u["speaker"] for u in first]
-    unit = choose_unit(BootstrapConfig(), speakers)
-    keys = [s or "" for s in speakers] if unit == "speaker" else [u["id"] for u in first]
-    columns_NK = np.column_stack([len(scores) * np.array(words_N), errors_NK]).astype(np.float64)
+    test, seeds, names = measured.test, [e for _, e in sorted(measured.errors.items())], measured.rows()
+    errors_NK = np.array([[sum(s[x][n] for s in seeds) for x in names] for n in range(len(test.ids))])
+    unit = choose_unit(BootstrapConfig(), test.speakers)
+    keys = [s or "" for s in test.speakers] if unit == "speaker" else test.ids
+    columns_NK = np.column_stack([len(seeds) * np.array(test.words), errors_NK]).astype(np.float64)
     sums_RK = resampled_sums(sum_by_unit(columns_NK, keys), BootstrapConfig.resamples, BootstrapConfig.seed)
     words_R, errors = sums_RK[:, 0], dict(zip(names, sums_RK[:, 1:].T, strict=True))
     found: dict[str, dict[str, Any]] = {}
@@ -53,7 +45,7 @@ def figures(
                 row |= {"recovery": estimate(recovery_R), "recovery_ci95": interval(recovery_R)}
         if teacher:
             row["teacher_share"] = estimate((words_R - errors[name]) / (words_R - errors[teacher]))
-        row["wers"] = [s["systems"][name]["wer"] for s in scores]
+        row["wers"] = [sum(s[name]) / sum(test.words) for s in seeds]
         found[name] = row
     return found
 

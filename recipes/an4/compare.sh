@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# What each kind of knowledge, mode and student brings, over seeds 0 to N - 1: exp/an4/compare.md and compare.json.
-#   --seeds N    how many seeds (default 1); recipes/an4/run.sh runs first for each
+# What each kind of knowledge, mode and student brings: exp/an4/compare.md, compare.json and measured.jsonl.
+#   --seeds N         how many seeds (default 1); recipes/an4/run.sh runs first for each
+#   --first-seed M    seeds M to M + N - 1 (default 0): machines can share the seeds out, `asr-kd compare --join` joins them
 # Other options are those of `asr-kd compare`, such as --only ROW ..., --jobs N, --dry-run.
 name=an4
 let=('graph={exp}/transcripts/graph/second_teacher')

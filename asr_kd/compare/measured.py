@@ -1,0 +1,111 @@
+"""What `asr-kd compare` measured: the errors of each row and seed, so that tables made apart can become one.
+
+OUT/measured.jsonl is JSON Lines. The first line is the test: {"ids": [...], "speakers": [...], "words": [...]} (ids,
+speakers or null, and words of the reference, one each an utterance). Every other line is a row with one seed:
+{"seed": 1, "row": "hard", "errors": [...], "params": ..., "bytes": ..., "rtf": ..., "commit": ...}, the errors in the
+order of the test.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from asr_kd.core.files import atomic_path
+
+SIZES = ("params", "bytes", "rtf")
+"""What a row is, whatever its seed: parameters, bytes on disk, real-time factor of the forward pass on one core."""
+
+
+@dataclass(frozen=True)
+class Utterances:
+    """The utterances that every row was decoded on."""
+
+    ids: list[str]
+    speakers: list[str | None]
+    words: list[int]
+
+    @classmethod
+    def of(cls, scores: Mapping[str, Any]) -> "Utterances":
+        """Of what `asr-kd score` wrote."""
+        utterances = scores["per_utterance"]
+        return cls(
+            [u["id"] for u in utterances],
+            [u["speaker"] for u in utterances],
+            [len(u["reference"].split()) for u in utterances],
+        )
+
+
+@dataclass
+class Measured:
+    """Rows of one or more seeds on one test."""
+
+    test: Utterances
+    errors: dict[int, dict[str, list[int]]] = field(default_factory=dict)
+    """By seed and row, of each utterance."""
+    about: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """By row: SIZES and `commit`, of the first seed that has it."""
+
+    def add(self, seed: int, scores: Mapping[str, Any], about: Mapping[str, Mapping[str, Any]]) -> None:
+        """Take in what `asr-kd score` wrote of a seed. ValueError when it was of another test, or the seed is there."""
+        found = {
+            row: [u["systems"][row]["errors"] for u in scores["per_utterance"]] for row in scores["systems"]
+        }  # fmt: skip
+        self.join(
+            Measured(Utterances.of(scores), {seed: found}, {row: dict(a) for row, a in about.items()}), f"seed {seed}"
+        )
+
+    def join(self, other: "Measured", whose: str) -> None:
+        """Take in another's seeds. ValueError names `whose` when it was of another test, or a seed is there already."""
+        if other.test != self.test:
+            raise ValueError(f"{whose}: {len(other.test.ids)} utterances of another test than the others' "
+                             f"{len(self.test.ids)}. One table needs one test.")  # fmt: skip
+        if both := sorted(self.errors.keys() & other.errors.keys()):
+            raise ValueError(f"{whose}: seed {both[0]} is there already. Give each seed once.")
+        self.errors |= other.errors
+        self.about = other.about | self.about
+
+    def rows(self) -> list[str]:
+        """Those that every seed has."""
+        first, *others = self.errors.values()
+        return [row for row in first if all(row in o for o in others)]
+
+    def write(self, path: Path) -> None:
+        """Write the file whole."""
+        lines: list[Mapping[str, Any]] = [asdict(self.test)]
+        for seed, rows in sorted(self.errors.items()):
+            lines += [{"seed": seed, "row": row, "errors": e} | self.about[row] for row, e in rows.items()]
+        with atomic_path(path) as temporary:
+            temporary.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), "utf-8")
+
+
+def read_measured(paths: Sequence[Path]) -> Measured:
+    """The files' seeds together. ValueError names the file that is none, of another test, or has a seed again."""
+    measured: Measured | None = None
+    for path in paths:
+        try:
+            found = _parsed(path.read_text(encoding="utf-8").splitlines())
+        except FileNotFoundError:
+            raise ValueError(
+                f"{path}: no such file. `asr-kd compare` leaves measured.jsonl beside its table."
+            ) from None
+        except (KeyError, TypeError, ValueError) as e:
+            raise ValueError(f"{path}: not what `asr-kd compare` leaves in measured.jsonl ({e!r})") from None
+        if measured is None:
+            measured = found
+        else:
+            measured.join(found, str(path))
+    assert measured is not None
+    return measured
+
+
+def _parsed(lines: Sequence[str]) -> Measured:
+    test, *rows = map(json.loads, lines)
+    measured = Measured(Utterances(**test))
+    for line in rows:
+        if len(line["errors"]) != len(measured.test.ids) or not all(isinstance(e, int) for e in line["errors"]):
+            raise TypeError(f"errors of row {line['row']}")
+        measured.errors.setdefault(int(line["seed"]), {})[line["row"]] = line["errors"]
+        measured.about.setdefault(line["row"], {key: line[key] for key in (*SIZES, "commit")})
+    return measured
