@@ -251,3 +251,5 @@ def test_the_layers_that_a_student_began_as_are_recorded_and_must_stay(given, to
         assert (record["init"], record["init_layers"]) == (model_fingerprint(given / "teacher"), [0])
         assert distill(given, tone_shards, tmp_path, *init[:2]) == 2
     assert "this run was begun with init_layers = [0], here it is None" in capsys.readouterr().err
+    assert distill(given, tone_shards, tmp_path / "dry", *init, "--dry-run") == 2  # a student of other layers
+    assert "or without --init." in capsys.readouterr().err and not (tmp_path / "dry").exists()

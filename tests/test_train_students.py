@@ -115,10 +115,13 @@ def test_the_verb_trains_a_shallower_copy_and_refuses_before_the_first_step(
         (init, ("model={layers: 3, hidden: 8}",), "this model has 3"),
         (init[2:], two, "Name it with --init"),
     ):
-        capsys.readouterr()
-        assert train(tone_shards, alignments, tmp_path / "refused", *options, changes=changes) == 2
-        assert message in capsys.readouterr().err.splitlines()[-1]
-        assert not (tmp_path / "refused" / "metrics.jsonl").exists()
+        for more in ((), ("--dry-run",)):
+            capsys.readouterr()
+            assert train(tone_shards, alignments, tmp_path / "refused", *options, *more, changes=changes) == 2
+            assert message in capsys.readouterr().err.splitlines()[-1]
+            assert not (tmp_path / "refused" / "metrics.jsonl").exists()
+    assert train(tone_shards, alignments, tmp_path / "dry", *init, "--dry-run", changes=two) == 0
+    assert not (tmp_path / "dry").exists()
 
 
 @pytest.mark.parametrize("ema", [0, 0.9])

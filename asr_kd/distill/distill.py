@@ -180,6 +180,8 @@ def run(args: argparse.Namespace) -> int:
         f"{len(schedule)} sub-epochs on {device(config.train.device).type}"
     )
     if args.dry_run:
+        if args.init is not None or args.init_layers is not None:
+            begin(model, labelled, config.train, args.init, args.init_layers)  # whether they fit
         return 0
     goes_on = not args.restart and (args.out / STATE_FILE).exists()
     init = None if args.init is None else model_fingerprint(args.init)

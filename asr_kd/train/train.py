@@ -105,6 +105,8 @@ def run(args: argparse.Namespace) -> int:
         f"about {steps} steps on {device(config.train.device).type}"
     )
     if args.dry_run:
+        if args.init is not None or args.init_layers is not None:
+            begin(model, labelled, config.train, args.init, args.init_layers)  # whether they fit
         return 0
     if args.restart or not (args.out / STATE_FILE).exists():
         begin(model, labelled, config.train, args.init, args.init_layers)
