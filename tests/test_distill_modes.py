@@ -120,6 +120,20 @@ def test_a_short_run_lowers_the_loss_and_moves_what_it_should(mode, streams, tea
         assert ("response" not in line["terms"]) == quiet
 
 
+def test_a_teacher_that_listens_in_bf16_says_nearly_the_same(streams, teacher):
+    plan = BatchPlan(streams[1], CONFIG.frames_per_batch, 0)
+    batch = next(batches(plan, FRONTEND, teacher=FRONTEND))
+    exact, rounded = (companion_of("offline", {"precision": p}, new_model(), [teacher]) for p in ("float32", "bf16"))
+    ours, theirs = exact.trace(batch), rounded.trace(batch)
+    assert theirs.logits_BTC.dtype == theirs.layers["layer0"].dtype == torch.float32
+    assert not torch.equal(ours.logits_BTC, theirs.logits_BTC)
+    inside_BT = torch.arange(ours.logits_BTC.shape[1]) < batch.frames_B[:, None]
+    p_NC, q_NC = (trace.logits_BTC[inside_BT].softmax(-1) for trace in (ours, theirs))
+    torch.testing.assert_close(q_NC, p_NC, atol=0.02, rtol=0)
+    with pytest.raises(ValueError, match="precision"):
+        companion_of("offline", {"precision": "int4"}, new_model(), [teacher])
+
+
 def test_average_and_snapshot_are_the_students_past(streams, teacher, tmp_path):
     for mode in ("average", "snapshot"):
         student, objective = begun(mode, streams, teacher)

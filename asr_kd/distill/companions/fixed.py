@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
+from asr_kd.core.runtime import autocast
 from asr_kd.distill.companions.companion import Companion
 from asr_kd.frontend.fbank import FrontEndConfig
 from asr_kd.models.acoustic import AcousticModel, Trace
@@ -17,7 +18,10 @@ from asr_kd.train.data import Batch
 
 @dataclass(frozen=True)
 class FixedConfig:
-    """Nothing to choose: the teacher is --listener."""
+    """How the teacher, which is --listener, listens."""
+
+    precision: Literal["auto", "bf16", "float32"] = "auto"
+    """Of its forward pass. `auto` is bf16 where it is fast, as when it labels: it does not learn, so CPUs gain too."""
 
 
 class Fixed(Companion):
@@ -35,15 +39,17 @@ class Fixed(Companion):
             raise ValueError(f"{paths[0]}: hears waves, not a student's frames. Let it label with `asr-kd label`.")
         check_inventory(teacher, str(paths[0]), student)
         self._teacher = [teacher]  # in a list: its weights are in its own file, not in the run's state
-        self._fingerprint = models_fingerprint(paths)
+        self._fingerprint, self._precision = models_fingerprint(paths), config.precision
         self.frontend, self.layer_widths = teacher.frontend, teacher.layer_widths
 
     @torch.no_grad()
     def trace(self, batch: Batch) -> Trace:
-        """In evaluation mode."""
+        """In evaluation mode; float32 whatever it was computed in."""
         assert batch.teacher_x_BTF is not None
-        teacher = self._teacher[0].to(batch.teacher_x_BTF.device)
-        return teacher.trace(batch.teacher_x_BTF, batch.frames_B)
+        on = batch.teacher_x_BTF.device
+        with autocast(on, self._precision):
+            trace = self._teacher[0].to(on).trace(batch.teacher_x_BTF, batch.frames_B)
+        return Trace(trace.logits_BTC.float(), {name: layer.float() for name, layer in trace.layers.items()})
 
     def identity(self) -> dict[str, Any]:
         """The teacher's fingerprint."""
