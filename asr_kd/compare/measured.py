@@ -49,18 +49,16 @@ class Measured:
 
     def add(self, seed: int, scores: Mapping[str, Any], about: Mapping[str, Mapping[str, Any]]) -> None:
         """Take in what `asr-kd score` wrote of a seed. ValueError when it was of another test, or the seed is there."""
-        found = {
-            row: [u["systems"][row]["errors"] for u in scores["per_utterance"]] for row in scores["systems"]
-        }  # fmt: skip
-        self.join(
-            Measured(Utterances.of(scores), {seed: found}, {row: dict(a) for row, a in about.items()}), f"seed {seed}"
-        )
+        utterances = scores["per_utterance"]
+        found = {row: [u["systems"][row]["errors"] for u in utterances] for row in scores["systems"]}
+        its = {row: dict(a) for row, a in about.items()}
+        self.join(Measured(Utterances.of(scores), {seed: found}, its), f"seed {seed}")
 
     def join(self, other: "Measured", whose: str) -> None:
         """Take in another's seeds. ValueError names `whose` when it was of another test, or a seed is there already."""
         if other.test != self.test:
-            raise ValueError(f"{whose}: {len(other.test.ids)} utterances of another test than the others' "
-                             f"{len(self.test.ids)}. One table needs one test.")  # fmt: skip
+            sizes = f"{len(other.test.ids)} utterances of another test than the others' {len(self.test.ids)}"
+            raise ValueError(f"{whose}: {sizes}. One table needs one test.")
         if both := sorted(self.errors.keys() & other.errors.keys()):
             raise ValueError(f"{whose}: seed {both[0]} is there already. Give each seed once.")
         self.errors |= other.errors
