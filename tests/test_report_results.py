@@ -74,6 +74,25 @@ def test_same_runs_same_bytes(tmp_path):
     assert (tmp_path / "one.md").read_bytes() == (tmp_path / "two.md").read_bytes()
 
 
+def test_results_that_lie_elsewhere_can_be_kept(tmp_path, capsys):
+    an4, voices = make_run(tmp_path / "a", 1, 0.2), make_run(tmp_path / "b", 1, 0.3, title="Voices")
+    (voices / "compare.md").write_text("# Voices\n\n| system |\n|---|\n| hard |\n")
+    out, results = tmp_path / "R.md", lambda *more: main(["results", *map(str, more), "--out", str(tmp_path / "R.md")])
+    assert results(an4, voices, "--keep") == 0  # there is nothing to keep
+    both = out.read_text()
+    assert results(voices, "--keep") == 0 and out.read_text() == both
+    assert results(make_run(tmp_path / "again", 1, 0.4), "--keep") == 0
+    kept = out.read_text()
+    assert "| Teacher | 40.0" in kept and "| Teacher | 20.0" not in kept
+    assert kept.index("## AN4") < kept.index("## Voices") < kept.index("## Compared: Voices") < kept.index("| hard |")
+    assert results(make_run(tmp_path / "late", 1, 0.1, title="Late"), "--keep") == 0
+    assert out.read_text().startswith(kept) and "## Late" in out.read_text()
+    assert results(voices) == 0 and "AN4" not in out.read_text()
+    out.write_text("# My own notes\n")
+    assert results(voices, "--keep") == 2 and out.read_text() == "# My own notes\n"
+    assert "not made by this version of `asr-kd results`" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("rows", "told"),
     [

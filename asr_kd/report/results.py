@@ -7,7 +7,8 @@ Example:
 Each EXP is a folder with results.json (of `asr-kd report`), ablation.json, compare.md (of `asr-kd compare`), or several
 of them. Runs that share a title are one recipe with several seeds: mean and range over the runs. ablation.json is a
 list of {"name", "wer", "ci95", "seed", "command", ...}; rows that share a name are one variant with several seeds.
-The same inputs give the same bytes.
+The same inputs give the same bytes. With --keep the file's sections of other titles stay as they are, for results whose
+folders are elsewhere.
 """
 
 import argparse
@@ -34,11 +35,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "exp", nargs="+", type=Path, metavar="EXP", help="folder with results.json, ablation.json or compare.md"
     )
     parser.add_argument("--out", required=True, type=Path, metavar="FILE", help="Markdown file to write")
+    parser.add_argument("--keep", action="store_true", help="keep what FILE has of other titles; the same are replaced")
 
 
 def run(args: argparse.Namespace) -> int:
     """Run `asr-kd results`."""
     text = results_markdown(args.exp)
+    if args.keep and args.out.exists():
+        text = merged(args.out.read_text(encoding="utf-8"), text)
     with atomic_path(args.out) as temporary:
         temporary.write_text(text, encoding="utf-8")
     print(f"{args.out}: from {len(args.exp)} folder{'s' if len(args.exp) > 1 else ''}")
@@ -67,6 +71,20 @@ def results_markdown(folders: Sequence[Path]) -> str:
     if variants:
         sections.append(_ablation(variants))
     return "\n".join([*sections, *comparisons])
+
+
+def merged(old: str, new: str) -> str:
+    """`old` with `new`'s sections in the place of those of the same title, and its others at the end.
+
+    ValueError when `old` is not of this verb.
+    """
+    if not old.startswith(HEAD):
+        raise ValueError("--keep: the file was not made by this version of `asr-kd results`. Choose another --out.")
+    sections: dict[str, str] = {}
+    for text in (old, new):
+        for section in text.split("\n## ")[1:]:
+            sections[section.partition("\n")[0]] = section.strip("\n")
+    return "\n".join([HEAD, *(f"## {section}\n" for section in sections.values())])
 
 
 def _recipe(title: str, runs: list[dict[str, Any]]) -> str:
