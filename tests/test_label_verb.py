@@ -102,7 +102,7 @@ def test_several_teachers_label_with_their_mean(tars, teacher, tmp_path):
 
 
 def test_hard_targets_are_the_arg_max_and_k_cuts_further(tars, teacher, tmp_path):
-    label(tars, teacher, tmp_path)
+    label(tars, teacher, tmp_path, "--precision", "float32")  # in bf16 near ties change places
     shard = open_shard(tars[0])
     hard = SoftTargets(tmp_path, INVENTORY, hard=True).load(shard)
     few = SoftTargets(tmp_path, INVENTORY, k=2).load(shard)
