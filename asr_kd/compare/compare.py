@@ -88,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
     if whole:
         measured = _measure(grid, whole, args) if args.exp else None
         if measured and joined:
-            measured.join(joined, str(args.join[0]))
+            measured.join(joined, "--join")
         if found := measured or joined:
             _write_table(grid, whole, found, args)
     for name, reason in failed.items():
