@@ -74,15 +74,24 @@ def test_seeds_measured_apart_join_into_the_same_figures(tmp_path):
         assert joined.about["ours"] == ABOUT
 
 
+def test_rows_of_one_seed_measured_apart_join(tmp_path):
+    """A row that both have, since others needed it, may be there twice: it has the same errors."""
+    parts = {"a": ("base", "ours"), "b": ("base", "oracle", "teacher")}
+    for name, rows in parts.items():
+        measured_of({3: {row: SEEDS[3][row] for row in rows}}).write(tmp_path / name)
+    joined = read_measured([tmp_path / name for name in parts])
+    assert figures(joined, "base", "oracle") == figures(measured_of({3: SEEDS[3]}), "base", "oracle")
+
+
 def test_what_does_not_belong_together_is_not_joined(tmp_path):
     ours, again, other, junk, short = (tmp_path / f"{name}.jsonl" for name in "abcde")
     measured_of(SEEDS).write(ours)
-    measured_of({3: SEEDS[3]}).write(again)
+    measured_of({3: SEEDS[3] | {"ours": [1, 2, 2, 2]}}).write(again)
     measured_of({4: {"base": [1]}}).write(other)
     junk.write_text('{"ids": ["u0"]}\n')
     short.write_text(ours.read_text().replace("[1, 1, 2, 1]", "[1, 1]"))
     for second, message in [
-        (again, "b.jsonl: seed 3 is there already"),
+        (again, "b.jsonl: ours with seed 3 has other errors than where it was measured before"),
         (other, "c.jsonl: 1 utterances of another test than the others' 4"),
         (junk, "d.jsonl: not what `asr-kd compare` leaves in measured.jsonl"),
         (short, "e.jsonl: not what .*errors of row ours"),

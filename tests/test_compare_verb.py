@@ -121,8 +121,23 @@ def test_a_seed_made_elsewhere_joins_the_table(grid, trained, tmp_path, capsys):
         assert seeds == [rows[name] for rows in alone]
     assert wers.keys() == {"teacher", "student"}
     before = (both / "compare.json").read_bytes()
-    assert compare(grid(), trained, there, "--first-seed", 2, "--join", there / "measured.jsonl") == 2
-    assert "seed 2 is to be run here too" in capsys.readouterr().err
     assert run("compare", grid(), "--out", both) == 2
     assert "--exp, or measured ones with --join" in capsys.readouterr().err
     assert (both / "compare.json").read_bytes() == before
+
+
+def test_what_was_measured_elsewhere_is_not_run_again(grid, trained, tmp_path, capsys):  # noqa: F811
+    first, rest, whole = (tmp_path / name for name in ("first", "rest", "whole"))
+    assert compare(grid(), trained, first, "--only", "teacher") == 0
+    join = ("--join", first / "measured.jsonl")
+    capsys.readouterr()
+    assert compare(grid(), trained, rest, *join, "--dry-run") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert any("quantise" in line for line in lines) and not any("rest/seed0/teacher" in line for line in lines)
+    assert compare(grid(), trained, rest, *join) == 0  # copy needs the student, which is trained anew
+    assert compare(grid(), trained, whole) == 0
+    joined, at_once = (json.loads((out / "compare.json").read_text()) for out in (rest, whole))
+    assert [(row["name"], row["wers"]) for row in joined] == [(row["name"], row["wers"]) for row in at_once]
+    assert not (rest / "seed0/teacher").exists()
+    assert compare(grid(), trained, tmp_path / "none", "--join", whole / "measured.jsonl") == 0
+    assert not (tmp_path / "none/seed0").exists()  # nothing was left to run

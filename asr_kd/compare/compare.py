@@ -8,6 +8,7 @@ first. The same command goes on where it was stopped; a row whose commands chang
   asr-kd compare recipes/compare.yaml --exp exp/an4 --out exp/an4/compare --only hidden relations --dry-run
   asr-kd compare recipes/compare.yaml --exp exp/an4-seed2 --first-seed 2 --out seed2     # on another machine, and then
   asr-kd compare recipes/compare.yaml --join seed*/measured.jsonl --out exp/an4/compare  # one table of all
+  asr-kd compare recipes/compare.yaml --exp exp/an4 --join seed0.jsonl --out rest        # what seed0.jsonl lacks
 
 writes OUT/compare.md and OUT/compare.json, a list with for each row its name, knowledge, mode, student, params, bytes,
 rtf (of the forward pass on one core), wer, ci95, werr, recovery and teacher_share, and OUT/measured.jsonl, the errors
@@ -54,7 +55,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--first-seed", type=int, default=0, metavar="N", help="of --exp (default: 0); others elsewhere"
     )
     parser.add_argument(
-        "--join", type=Path, nargs="+", default=[], metavar="FILE", help="measured.jsonl of other seeds, made elsewhere"
+        "--join",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="measured.jsonl of other seeds or rows, made elsewhere; what they have is not run again",
     )
     parser.add_argument("--out", type=Path, required=True, help="folder for the rows' results and the table")
     parser.add_argument("--let", nargs="+", default=[], metavar="NAME=TEXT", help="texts instead of the grid's own")
@@ -74,25 +80,27 @@ def run(args: argparse.Namespace) -> int:
     if not args.exp and not args.join:
         raise ValueError("nothing to compare: give the recipe's results with --exp, or measured ones with --join")
     joined = read_measured(args.join) if args.join else None
-    seeds = list(enumerate(args.exp, args.first_seed))
-    if joined and (both := sorted(joined.errors.keys() & dict(seeds).keys())):
-        raise ValueError(f"--join: seed {both[0]} is to be run here too. Give each seed once; see --first-seed.")
-    tasks = [_Task(grid, row, args.out, exp, seed) for seed, exp in seeds for row in rows]
+    there = joined.errors if joined else {}
+    tasks = [
+        _Task(grid, row, args.out, exp, seed)
+        for seed, exp in enumerate(args.exp, args.first_seed)
+        for row in _with_needs(grid, [row.name for row in rows if row.name not in there.get(seed, {})])
+    ]
     if args.dry_run:
         for task in tasks:
             for words in task.commands:
                 print(shlex.join(["asr-kd", *words]))
         return 0
     failed = _run_all(tasks, args.jobs or os.cpu_count() or 1)
-    whole = [row for row in rows if not any(t.row is row and t.key in failed for t in tasks)]
-    if whole:
-        measured = _measure(grid, whole, args) if args.exp else None
-        if measured and joined:
-            measured.join(joined, "--join")
+    measured = _measure(grid, [task for task in tasks if task.key not in failed], args)
+    if measured and joined:
+        measured.join(joined, "--join")
+    try:
         if found := measured or joined:
-            _write_table(grid, whole, found, args)
-    for name, reason in failed.items():
-        _say(f"{name}: {reason}")
+            _write_table(grid, rows, found, args)
+    finally:  # what failed is the last that one reads
+        for name, reason in failed.items():
+            _say(f"{name}: {reason}")
     return 1 if failed else 0
 
 
@@ -101,7 +109,7 @@ class _Task:
 
     def __init__(self, grid: Grid, row: Row, out: Path, exp: Path, seed: int) -> None:
         places = Places(grid, out, exp, seed)
-        self.row, self.seed, self.folder = row, seed, places.folder(row.name)
+        self.row, self.seed, self.places, self.folder = row, seed, places, places.folder(row.name)
         self.key = f"seed{seed}/{row.name}"
         self.needs = {f"seed{seed}/{name}" for name in needs(row, grid.let)}
         self.models = [Path(word) for word in places.words(row.model, row.name)]
@@ -205,10 +213,15 @@ def _texts(pairs: Sequence[str], grid: Grid) -> dict[str, str]:
 
 def _chosen(grid: Grid, only: Sequence[str] | None) -> list[Row]:
     """The rows asked for and those that they need, in the grid's order. ValueError names an unknown one."""
+    if not only:
+        return list(grid.parsed)
+    return _with_needs(grid, [*only, *(name for name in (grid.baseline, grid.oracle, grid.teacher) if name)])
+
+
+def _with_needs(grid: Grid, names: Sequence[str]) -> list[Row]:
+    """Rows of these names and those that they need, in the grid's order. ValueError names an unknown one."""
     rows = {row.name: row for row in grid.parsed}
-    wanted, asked = set[str](), list(only or rows)
-    if only:
-        asked += [name for name in (grid.baseline, grid.oracle, grid.teacher) if name]
+    wanted, asked = set[str](), list(names)
     while asked:
         name = asked.pop()
         if name not in rows:
@@ -219,22 +232,26 @@ def _chosen(grid: Grid, only: Sequence[str] | None) -> list[Row]:
     return [row for row in rows.values() if row.name in wanted]
 
 
-def _measure(grid: Grid, rows: Sequence[Row], args: argparse.Namespace) -> Measured:
-    """Score and size up rows that every seed of `--exp` has; OUT/measured.jsonl."""
-    seeds = list(enumerate(args.exp, args.first_seed))
-    (first, exp), *_ = seeds  # all seeds are of one size
-    models = {row.name: _Task(grid, row, args.out, exp, first).models for row in rows}
-    speed = _speed(list(models.values()), Places(grid, args.out, exp, first).text(grid.dev), args.out)
+def _measure(grid: Grid, tasks: Sequence[_Task], args: argparse.Namespace) -> Measured | None:
+    """Score and size up what was run; OUT/measured.jsonl. None when nothing was."""
+    if not tasks:
+        return None
+    models: dict[str, list[Path]] = {}
+    for task in tasks:
+        models.setdefault(task.row.name, task.models)  # all seeds are of one size
+    speed = _speed(list(models.values()), tasks[0].places.text(grid.dev), args.out)
     about: dict[str, dict[str, Any]] = {}
-    for row in rows:
-        parts = [speed[str(path)] for path in models[row.name]]
+    for name, paths in models.items():
+        parts = [speed[str(path)] for path in paths]
         keys = dict(zip(SIZES, ("parameters", "bytes", "real_time_factor"), strict=True))
-        about[row.name] = {ours: sum(part[theirs] for part in parts) for ours, theirs in keys.items()}
-        about[row.name]["commit"] = commit()
+        about[name] = {ours: sum(part[theirs] for part in parts) for ours, theirs in keys.items()}
+        about[name]["commit"] = commit()
     measured: Measured | None = None
-    for seed, exp in seeds:
-        places = Places(grid, args.out, exp, seed)
-        found = score(Path(places.text(grid.reference)), {row.name: places.folder(row.name) / "decode" for row in rows})
+    for seed in sorted({task.seed for task in tasks}):
+        ours = [task for task in tasks if task.seed == seed]
+        found = score(
+            Path(ours[0].places.text(grid.reference)), {task.row.name: task.folder / "decode" for task in ours}
+        )
         write_scores(args.out / f"seed{seed}" / "scores.json", found)
         measured = measured or Measured(Utterances.of(found))
         measured.add(seed, found, about)
@@ -244,7 +261,7 @@ def _measure(grid: Grid, rows: Sequence[Row], args: argparse.Namespace) -> Measu
 
 
 def _write_table(grid: Grid, rows: Sequence[Row], measured: Measured, args: argparse.Namespace) -> None:
-    """Of those rows that every seed has."""
+    """Of those rows that every seed has. ValueError when there is none."""
     shared = set(measured.rows()) & {row.name for row in rows}
     if not shared:
         raise ValueError("no row was measured with every seed: there is no table to write")

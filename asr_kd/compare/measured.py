@@ -48,20 +48,28 @@ class Measured:
     """By row: SIZES and `commit`, of the first seed that has it."""
 
     def add(self, seed: int, scores: Mapping[str, Any], about: Mapping[str, Mapping[str, Any]]) -> None:
-        """Take in what `asr-kd score` wrote of a seed. ValueError when it was of another test, or the seed is there."""
+        """Take in what `asr-kd score` wrote of a seed. ValueError as `join` says."""
         utterances = scores["per_utterance"]
         found = {row: [u["systems"][row]["errors"] for u in utterances] for row in scores["systems"]}
-        its = {row: dict(a) for row, a in about.items()}
+        its = {row: dict(about[row]) for row in found}
         self.join(Measured(Utterances.of(scores), {seed: found}, its), f"seed {seed}")
 
     def join(self, other: "Measured", whose: str) -> None:
-        """Take in another's seeds. ValueError names `whose` when it was of another test, or a seed is there already."""
+        """Take in another's seeds and rows.
+
+        ValueError names `whose` when it was of another test, or has other errors in a row that is there already.
+        """
         if other.test != self.test:
             sizes = f"{len(other.test.ids)} utterances of another test than the others' {len(self.test.ids)}"
             raise ValueError(f"{whose}: {sizes}. One table needs one test.")
-        if both := sorted(self.errors.keys() & other.errors.keys()):
-            raise ValueError(f"{whose}: seed {both[0]} is there already. Give each seed once.")
-        self.errors |= other.errors
+        for seed, rows in other.errors.items():
+            ours = self.errors.get(seed, {})
+            if differing := [row for row in rows if ours.get(row, rows[row]) != rows[row]]:
+                raise ValueError(
+                    f"{whose}: {differing[0]} with seed {seed} has other errors than where it was measured before, so "
+                    "one of them is of another model. Delete that row's line in the file that you do not trust."
+                )
+            self.errors[seed] = ours | rows
         self.about = other.about | self.about
 
     def rows(self) -> list[str]:
