@@ -84,20 +84,21 @@ def test_selected_frames_are_those_where_someone_speaks():
     assert selected(lesson).item() == pytest.approx((wrong + missed) / 2, rel=1e-4)
 
 
-def test_a_spike_that_comes_a_little_later_costs_nothing_when_delays_are_allowed():
-    blank, spike = [0.9, 0.05, 0.05], [0.1, 0.8, 0.1]
-    teacher = [[spike, spike, blank, blank, blank]]
-    student = torch.tensor([[blank, blank, spike, spike, blank]]).log()
-    lesson = Lesson(batch([5], teacher), trace(student), None)
-    sides = Sides(STUDENT, None, 3)
-    at_once = kind("response", sides)(lesson)
+def test_spikes_that_come_a_little_later_cost_nothing_when_delays_are_allowed():
+    blank, spike, sides = [0.9, 0.05, 0.05], [0.1, 0.8, 0.1], Sides(STUDENT, None, 3)
+    teacher = [[spike, spike, blank, blank, blank], [blank, spike, blank, spike, blank]]
+    student = torch.tensor([[blank, blank, spike, spike, blank], [blank, blank, spike, blank, spike]]).log()
+    lesson = Lesson(batch([5, 5], teacher), trace(student), None)
     late = kind("response", sides, match="delayed", delays=2)(lesson)
-    wrong = 0.1 * math.log(0.1 / 0.9) + 0.8 * math.log(0.8 / 0.05) + 0.1 * math.log(0.1 / 0.05)
-    assert late.item() == pytest.approx(2 * wrong / 5, rel=1e-5)  # the first two frames have nothing before them
-    assert at_once > 1.4 * late
+    missed = 0.1 * math.log(0.1 / 0.9) + 0.8 * math.log(0.8 / 0.05) + 0.1 * math.log(0.1 / 0.05)
+    # Two frames late, the first two have nothing before them; one frame late, the second utterance costs nothing.
+    assert late.item() == pytest.approx(2 * missed / 10, rel=1e-5)
+    assert kind("response", sides)(lesson) > 2 * late
     for match in ("frames", "delayed"):
-        same = Lesson(batch([5], teacher), trace(torch.tensor(teacher).log()), None)
+        same = Lesson(batch([5, 5], teacher), trace(torch.tensor(teacher).log()), None)
         assert kind("response", sides, match=match)(same).item() == pytest.approx(0, abs=1e-6)
+        silent = Lesson(batch([5, 5], teacher), trace(torch.tensor([[blank] * 5] * 2).log()), None)
+        assert kind("response", sides, match=match, delays=1)(silent).item() == pytest.approx(4 * missed / 10)
 
 
 def test_hidden_layers_are_compared_by_angle_or_by_distance():

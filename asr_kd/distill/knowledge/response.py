@@ -7,9 +7,10 @@ CTC models say the same thing at different times, and mostly nothing (blank). Wh
 - selected: only those where the teacher's blank is less likely than `blank_most`, or the student's is, so that neither
   learns silence only (Tian et al., "Knowledge distillation for CTC based speech recognition", arXiv 2211.14644, select
   frames by the teacher's blank; both sides here);
-- delayed: each with the best fitting of the teacher's frames up to `delays` before it, since a student that hears less
-  of what follows spikes later (Kurata and Audhkhasi, "Guiding CTC posterior spike timings", arXiv 1904.08311, guide the
-  spikes instead).
+- delayed: each with the teacher's some frames before it, since a student that hears less of what follows spikes later
+  (Kurata and Audhkhasi, "Guiding CTC posterior spike timings", arXiv 1904.08311, guide the spikes instead). All frames
+  of an utterance have one delay, up to `delays`, the one that fits best: if each chose its own, a student that never
+  spikes would find a blank beside every spike and learn nothing.
 """
 
 from dataclasses import dataclass
@@ -80,21 +81,25 @@ class Response(Knowledge):
             return None
         else:
             targets = (lesson.batch.ids_BTK, lesson.batch.log_p_BTK, lesson.batch.log_tail_BT)
-        losses_BT = self._losses(lesson.student.logits_BTC, targets)
+        losses_BT = self._losses(lesson, targets)
         counts_BT = lesson.inside_BT
         if self.config.match == "selected":
             counts_BT = counts_BT & self._speaks(lesson.student.logits_BTC, targets)
         return torch.where(counts_BT, losses_BT, 0).sum() / counts_BT.sum().clamp(min=1)
 
-    def _losses(self, logits_BTC: Tensor, targets: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+    def _losses(self, lesson: Lesson, targets: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        logits_BTC = lesson.student.logits_BTC
         losses_BT = frame_losses(logits_BTC, *targets, self.loss)
         if self.config.match != "delayed":
             return losses_BT
+        by_delay = [losses_BT]
         for delay in range(1, min(self.config.delays, logits_BTC.shape[1] - 1) + 1):
             ids_BTK, log_p_BTK, log_tail_BT = (t[:, :-delay] for t in targets)
             late_BT = frame_losses(logits_BTC[:, delay:], ids_BTK, log_p_BTK, log_tail_BT, self.loss)
-            losses_BT = torch.cat([losses_BT[:, :delay], torch.minimum(losses_BT[:, delay:], late_BT)], 1)
-        return losses_BT
+            by_delay.append(torch.cat([losses_BT[:, :delay], late_BT], 1))  # the first frames have nothing before them
+        losses_DBT = torch.stack(by_delay)
+        best_B = torch.where(lesson.inside_BT, losses_DBT, 0).sum(-1).argmin(0)
+        return losses_DBT[best_B, torch.arange(len(best_B), device=best_B.device)]
 
     def _speaks(self, logits_BTC: Tensor, targets: tuple[Tensor, Tensor, Tensor]) -> Tensor:
         ids_BTK, log_p_BTK, _ = targets
