@@ -6,7 +6,7 @@ import pytest
 
 from asr_kd.compare.figures import figures, markdown
 from asr_kd.compare.grid import Grid, Places, needs
-from asr_kd.compare.measured import Measured, Utterances, read_measured
+from asr_kd.compare.measured import Measured, read_measured, together
 from asr_kd.core.config import load_config
 
 GRID = {
@@ -42,10 +42,7 @@ def scores(errors_by_system):
 
 
 def measured_of(seeds):
-    measured = Measured(Utterances.of(scores(next(iter(seeds.values())))))
-    for seed, errors in seeds.items():
-        measured.add(seed, scores(errors), dict.fromkeys(errors, ABOUT))
-    return measured
+    return together((str(n), Measured.of(n, scores(e), dict.fromkeys(e, ABOUT))) for n, e in seeds.items())
 
 
 SEEDS = {

@@ -141,3 +141,21 @@ def test_what_was_measured_elsewhere_is_not_run_again(grid, trained, tmp_path, c
     assert not (rest / "seed0/teacher").exists()
     assert compare(grid(), trained, tmp_path / "none", "--join", whole / "measured.jsonl") == 0
     assert not (tmp_path / "none/seed0").exists()  # nothing was left to run
+
+
+def test_a_row_measured_with_other_errors_stops_those_that_need_it(grid, trained, tmp_path, capsys):  # noqa: F811
+    first, rest = tmp_path / "first", tmp_path / "rest"
+    assert compare(grid(), trained, first, "--only", "student") == 0
+    file = first / "measured.jsonl"
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    student = next(line for line in lines if line.get("row") == "student")
+    student["errors"][0] += 1  # as trained on another processor
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert compare(grid(), trained, rest, "--join", file) == 1
+    said = capsys.readouterr().err
+    assert "--join: student with seed 0 has other errors than where it was measured before" in said
+    assert "seed0/copy: needs seed0/student, which failed" in said and not (rest / "seed0/copy").exists()
+    assert {row["name"] for row in json.loads((rest / "compare.json").read_text())} == {"teacher", "student"}
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines if line is not student))  # as the message says
+    assert compare(grid(), trained, rest, "--join", file) == 0
+    assert (rest / "seed0/copy/model.safetensors").exists()

@@ -31,7 +31,7 @@ from typing import Any
 
 from asr_kd.compare.figures import figures, markdown
 from asr_kd.compare.grid import Grid, Places, Row, needs
-from asr_kd.compare.measured import SIZES, Measured, Utterances, read_measured
+from asr_kd.compare.measured import SIZES, Measured, read_measured, together
 from asr_kd.core.config import load_config
 from asr_kd.core.files import atomic_path, fingerprint, read_json, write_json
 from asr_kd.score.provenance import command_line, commit
@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
             for words in task.commands:
                 print(shlex.join(["asr-kd", *words]))
         return 0
-    failed = _run_all(tasks, args.jobs or os.cpu_count() or 1)
+    failed = _run_all(tasks, args.jobs or os.cpu_count() or 1, joined)
     measured = _measure(grid, [task for task in tasks if task.key not in failed], args)
     if measured and joined:
         measured.join(joined, "--join")
@@ -113,6 +113,7 @@ class _Task:
         self.key = f"seed{seed}/{row.name}"
         self.needs = {f"seed{seed}/{name}" for name in needs(row, grid.let)}
         self.models = [Path(word) for word in places.words(row.model, row.name)]
+        self.reference = Path(places.text(grid.reference))
         graph = places.text(grid.graph if row.graph is None else row.graph, row.name)
         on = ["--model", *map(str, self.models), *(["--graph", graph] if graph else [])]
         self.commands = [places.words(step, row.name) for step in row.steps]
@@ -154,12 +155,23 @@ class _Task:
             done = [*done, mark]
             write_json(done_file, done)
 
+    def compare(self, joined: Measured) -> None:
+        """RuntimeError where the row was measured before with other errors: what needs it would be of another model."""
+        if (before := joined.errors.get(self.seed, {}).get(self.row.name)) is not None:
+            known = Measured(joined.test, {self.seed: {self.row.name: before}})
+            found = score(self.reference, {self.row.name: self.folder / "decode"})
+            try:
+                known.join(Measured.of(self.seed, found, {self.row.name: {}}), "--join")
+            except ValueError as e:
+                raise RuntimeError(str(e)) from None
+
 
 @dataclass
 class _Clock:
-    """Says what begins and ends."""
+    """Runs a task and says that it has ended."""
 
     total: int
+    joined: Measured | None
     ended: int = 0
 
     def __post_init__(self) -> None:
@@ -168,17 +180,22 @@ class _Clock:
     def __call__(self, task: _Task, threads: int) -> None:
         started = time.monotonic()
         task.run(threads)
+        if self.joined is not None:
+            task.compare(self.joined)
         with self._lock:
             self.ended += 1
             _say(f"{self.ended}/{self.total} {task.key}: {time.monotonic() - started:.0f} s")
 
 
-def _run_all(tasks: Sequence[_Task], jobs: int) -> dict[str, str]:
-    """Run tasks when those that they need are done; the reasons of those that failed."""
+def _run_all(tasks: Sequence[_Task], jobs: int, joined: Measured | None) -> dict[str, str]:
+    """Run tasks when those that they need are done, and look whether they fit what was measured before.
+
+    Returns the reasons of those that failed.
+    """
     threads = max(1, (os.cpu_count() or 1) // jobs)
     waiting, done, failed = list(tasks), set[str](), dict[str, str]()
     running: dict[Future, _Task] = {}
-    clock = _Clock(len(tasks))
+    clock = _Clock(len(tasks), joined)
     with ThreadPoolExecutor(jobs) as pool:
         while waiting or running:
             for task in list(waiting):
@@ -246,16 +263,13 @@ def _measure(grid: Grid, tasks: Sequence[_Task], args: argparse.Namespace) -> Me
         keys = dict(zip(SIZES, ("parameters", "bytes", "real_time_factor"), strict=True))
         about[name] = {ours: sum(part[theirs] for part in parts) for ours, theirs in keys.items()}
         about[name]["commit"] = commit()
-    measured: Measured | None = None
+    seeds = []
     for seed in sorted({task.seed for task in tasks}):
         ours = [task for task in tasks if task.seed == seed]
-        found = score(
-            Path(ours[0].places.text(grid.reference)), {task.row.name: task.folder / "decode" for task in ours}
-        )
+        found = score(ours[0].reference, {task.row.name: task.folder / "decode" for task in ours})
         write_scores(args.out / f"seed{seed}" / "scores.json", found)
-        measured = measured or Measured(Utterances.of(found))
-        measured.add(seed, found, about)
-    assert measured is not None
+        seeds.append((f"seed {seed}", Measured.of(seed, found, about)))
+    measured = together(seeds)
     measured.write(args.out / "measured.jsonl")
     return measured
 

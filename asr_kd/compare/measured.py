@@ -7,7 +7,7 @@ order of the test.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,12 +47,12 @@ class Measured:
     about: dict[str, dict[str, Any]] = field(default_factory=dict)
     """By row: SIZES and `commit`, of the first seed that has it."""
 
-    def add(self, seed: int, scores: Mapping[str, Any], about: Mapping[str, Mapping[str, Any]]) -> None:
-        """Take in what `asr-kd score` wrote of a seed. ValueError as `join` says."""
+    @classmethod
+    def of(cls, seed: int, scores: Mapping[str, Any], about: Mapping[str, dict[str, Any]]) -> "Measured":
+        """What `asr-kd score` wrote of rows with one seed; about: SIZES and `commit` of each."""
         utterances = scores["per_utterance"]
         found = {row: [u["systems"][row]["errors"] for u in utterances] for row in scores["systems"]}
-        its = {row: dict(about[row]) for row in found}
-        self.join(Measured(Utterances.of(scores), {seed: found}, its), f"seed {seed}")
+        return cls(Utterances.of(scores), {seed: found}, {row: about[row] for row in found})
 
     def join(self, other: "Measured", whose: str) -> None:
         """Take in another's seeds and rows.
@@ -67,7 +67,8 @@ class Measured:
             if differing := [row for row in rows if ours.get(row, rows[row]) != rows[row]]:
                 raise ValueError(
                     f"{whose}: {differing[0]} with seed {seed} has other errors than where it was measured before, so "
-                    "one of them is of another model. Delete that row's line in the file that you do not trust."
+                    "one of them is of another model. In the file that you do not trust, delete the lines of that row "
+                    "and of rows made from it."
                 )
             self.errors[seed] = ours | rows
         self.about = other.about | self.about
@@ -86,24 +87,26 @@ class Measured:
             temporary.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), "utf-8")
 
 
+def together(parts: Iterable[tuple[str, Measured]]) -> Measured:
+    """Named parts, at least one, as one. ValueError as `Measured.join` says."""
+    _, whole = next(parts := iter(parts))
+    for name, part in parts:
+        whole.join(part, name)
+    return whole
+
+
 def read_measured(paths: Sequence[Path]) -> Measured:
-    """The files' seeds together. ValueError names the file that is none, of another test, or has a seed again."""
-    measured: Measured | None = None
-    for path in paths:
-        try:
-            found = _parsed(path.read_text(encoding="utf-8").splitlines())
-        except FileNotFoundError:
-            raise ValueError(
-                f"{path}: no such file. `asr-kd compare` leaves measured.jsonl beside its table."
-            ) from None
-        except (KeyError, TypeError, ValueError) as e:
-            raise ValueError(f"{path}: not what `asr-kd compare` leaves in measured.jsonl ({e!r})") from None
-        if measured is None:
-            measured = found
-        else:
-            measured.join(found, str(path))
-    assert measured is not None
-    return measured
+    """The files together. ValueError names the file that is none, of another test, or has other errors in some row."""
+    return together((str(path), _read(path)) for path in paths)
+
+
+def _read(path: Path) -> Measured:
+    try:
+        return _parsed(path.read_text(encoding="utf-8").splitlines())
+    except FileNotFoundError:
+        raise ValueError(f"{path}: no such file. `asr-kd compare` leaves measured.jsonl beside its table.") from None
+    except (KeyError, TypeError, ValueError) as e:
+        raise ValueError(f"{path}: not what `asr-kd compare` leaves in measured.jsonl ({e!r})") from None
 
 
 def _parsed(lines: Sequence[str]) -> Measured:
