@@ -17,7 +17,7 @@ from asr_kd.train.alignments import AlignmentFolders
 from asr_kd.train.config import OptimConfig, TrainConfig
 from asr_kd.train.data import Stream, batches
 from asr_kd.train.loop import fit
-from asr_kd.train.optim import learning_rate
+from asr_kd.train.optim import adamw, learning_rate
 from asr_kd.train.plan import BatchPlan
 from asr_kd.train.statistics import evaluate, feature_statistics, log_priors
 
@@ -192,6 +192,21 @@ def test_the_learning_rate_rises_then_falls_to_its_floor():
         assert learning_rate(config, 0.05) == pytest.approx(0.5)
         assert learning_rate(config, 0.1) == pytest.approx(1.0)
         assert learning_rate(config, 1.0) == pytest.approx(0.05)
+
+
+def test_eps_decides_whether_a_weak_gradient_makes_a_full_step():
+    moved = {}
+    for eps in (1e-8, 1e-4):
+        for slope in (1.0, 1e-6):
+            weight = torch.nn.Parameter(torch.zeros(3))
+            optimizer = adamw([weight], OptimConfig(lr=0.01, eps=eps))
+            (slope * weight.sum()).backward()
+            optimizer.step()
+            moved[eps, slope] = -weight[0].item()
+    assert moved[1e-8, 1.0] == pytest.approx(0.01) and moved[1e-8, 1e-6] == pytest.approx(0.01, rel=0.02)
+    assert moved[1e-4, 1.0] == pytest.approx(0.01, rel=0.02) and moved[1e-4, 1e-6] == pytest.approx(0.0001, rel=0.02)
+    with pytest.raises(ValueError, match=r"optim\.eps is 0; it must be above 0"):
+        OptimConfig(eps=0)
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_with_its_batch(streams, tmp_path):

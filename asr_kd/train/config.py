@@ -22,14 +22,16 @@ class OptimConfig:
     """AdamW's decay of weight matrices (not of biases), times the learning rate."""
     betas: tuple[float, float] = (0.9, 0.98)
     """AdamW's memory of gradients and of their squares."""
+    eps: float = 1e-8
+    """AdamW makes steps of one length whatever a weight's gradient, unless its size (root mean square) is well below
+    this. Raised, it shortens the steps of knowledge that pulls too weakly to be trusted alone (docs/knowledge.md)."""
     clip: float = 5.0
     """Longest gradient (L2 norm over all weights); longer ones are scaled down."""
 
     def __post_init__(self) -> None:
-        if not self.lr > 0:
-            raise ValueError(f"optim.lr is {self.lr}; it must be above 0")
-        if not self.clip > 0:
-            raise ValueError(f"optim.clip is {self.clip}; it must be above 0")
+        for name in ("lr", "eps", "clip"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"optim.{name} is {getattr(self, name)}; it must be above 0")
         for name in ("warmup", "floor", "newbob_gain"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"optim.{name} is {getattr(self, name)}; it must lie in [0, 1)")
