@@ -167,7 +167,7 @@ class _Task:
 
 
 @dataclass
-class _Clock:
+class _Runner:
     """Runs a task and says that it has ended."""
 
     total: int
@@ -195,7 +195,7 @@ def _run_all(tasks: Sequence[_Task], jobs: int, joined: Measured | None) -> dict
     threads = max(1, (os.cpu_count() or 1) // jobs)
     waiting, done, failed = list(tasks), set[str](), dict[str, str]()
     running: dict[Future, _Task] = {}
-    clock = _Clock(len(tasks), joined)
+    runner = _Runner(len(tasks), joined)
     with ThreadPoolExecutor(jobs) as pool:
         while waiting or running:
             for task in list(waiting):
@@ -204,7 +204,7 @@ def _run_all(tasks: Sequence[_Task], jobs: int, joined: Measured | None) -> dict
                     waiting.remove(task)
                 elif task.needs <= done and len(running) < jobs:
                     waiting.remove(task)
-                    running[pool.submit(clock, task, threads)] = task
+                    running[pool.submit(runner, task, threads)] = task
             if not running:
                 if waiting and not any(t.needs & failed.keys() for t in waiting):
                     raise ValueError(f"rows need each other in a circle: {', '.join(t.row.name for t in waiting)}")
