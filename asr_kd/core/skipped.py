@@ -1,0 +1,78 @@
+"""What a command leaves out: how many, why, which of them, and when that is too much to go on."""
+
+import argparse
+import json
+import sys
+from collections import Counter
+
+from asr_kd.core.storage import Location, delete, write_bytes
+
+MAX_SKIPPED = 0.2
+"""More is a fault of the whole set, not of single items; sets of five may still lose one."""
+REASONS_SHOWN = 3
+
+
+class Skipped:
+    """Items that a command leaves out, each with its reason."""
+
+    def __init__(self, what: str = "utterances", max_share: float = MAX_SKIPPED) -> None:
+        """max_share: of all items that may be skipped, in [0, 1]. ValueError when it is out of it."""
+        if not 0 <= max_share <= 1:
+            raise ValueError(f"--max-skipped {max_share}: it must lie in [0, 1]")
+        self.what, self.max_share = what, max_share
+        self.reasons: dict[str, str] = {}
+        """Of each item's id, in the order in which they were met."""
+
+    def __len__(self) -> int:
+        return len(self.reasons)
+
+    def add(self, item: str, reason: str) -> None:
+        """Note that `item` is left out. The first reason of an item stays."""
+        self.reasons.setdefault(item, reason)
+
+    def finish(self, total: int, file: Location) -> None:
+        """Write `file` with {"id", "reason"} a line, say how many of `total` are skipped and why.
+
+        Without skipped items an older `file` is removed and nothing is said.
+        ValueError when all are skipped, or more than `max_share`.
+        """
+        if not self.reasons:
+            delete(file)
+            return
+        lines = [json.dumps({"id": i, "reason": r}, ensure_ascii=False) + "\n" for i, r in self.reasons.items()]
+        write_bytes(file, "".join(lines).encode())
+        told = f"{len(self)} of {total} {self.what} skipped ({self._summary()}), all in {file}"
+        if len(self) >= total:
+            raise ValueError(f"{told}. None is left.")
+        if len(self) > self.max_share * total:
+            raise ValueError(
+                f"{told}: more than a share of {self.max_share:g}. Mend them, or accept it with "
+                f"--max-skipped {_rounded_up(len(self) / total)}."
+            )
+        print(told, file=sys.stderr, flush=True)
+
+    def _summary(self) -> str:
+        """`2 x damaged audio, first u4; ...`: the reasons, the most frequent first."""
+        first: dict[str, str] = {}
+        counts: Counter[str] = Counter()
+        for item, reason in self.reasons.items():
+            short = reason.partition(f"{item}: ")[2] or reason  # errors of audio name tar and utterance first
+            first.setdefault(short, item)
+            counts[short] += 1
+        shown = [f"{n} x {reason}, first {first[reason]}" for reason, n in counts.most_common(REASONS_SHOWN)]
+        return "; ".join(shown) + ("; ..." if len(counts) > REASONS_SHOWN else "")
+
+
+def add_skipped_argument(parser: argparse.ArgumentParser, what: str = "utterances") -> None:
+    """`--max-skipped` of every command that skips."""
+    parser.add_argument(
+        "--max-skipped",
+        type=float,
+        default=MAX_SKIPPED,
+        metavar="SHARE",
+        help=f"fail when more than this share of the {what} is skipped as damaged or unusable (default: %(default)g)",
+    )
+
+
+def _rounded_up(share: float) -> float:
+    return min(1.0, int(share * 100 + 1) / 100)
