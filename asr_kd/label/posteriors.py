@@ -97,7 +97,9 @@ class ShardLabels:
         if not good:
             return Features([], torch.empty(0), torch.empty(0), seconds)
         wave_BN, samples_B = pad_waves(waves)
-        x_BTF, frames_B = self.teacher.frontend(wave_BN.to(self.teacher.device), samples_B)
+        if self.teacher.device.type == "cuda":
+            wave_BN = wave_BN.pin_memory()
+        x_BTF, frames_B = self.teacher.frontend(wave_BN.to(self.teacher.device, non_blocking=True), samples_B)
         return Features(good, x_BTF, frames_B.cpu(), seconds)
 
     def _frames(self, samples: int) -> int:

@@ -77,14 +77,22 @@ def _select(log_p_TC: Tensor, config: SelectionConfig) -> FrameTargets:
     else:
         dropped_TK = p_TK.cumsum(-1) - p_TK >= config.mass  # the mass is reached before this one
     dropped_TK[:, 0] = False
-    if dropped_TK.any():
+    if dropped_TK.is_cuda or dropped_TK.any():  # a GPU is not asked: the answer would have to be waited for
         log_dropped_T = log_p_TK.masked_fill(~dropped_TK, -torch.inf).logsumexp(-1)
         log_tail_T = torch.logaddexp(log_tail_T, log_dropped_T)
         ids_TK = ids_TK.masked_fill(dropped_TK, -1)
         log_p_TK = log_p_TK.masked_fill(dropped_TK, -torch.inf)
-    return FrameTargets(
-        ids_TK.int().cpu().numpy(), log_p_TK.float().cpu().numpy(), log_tail_T.float().clamp(max=0).cpu().numpy()
-    )
+    return _to_host(ids_TK.int(), log_p_TK.float(), log_tail_T.float().clamp(max=0))
+
+
+def _to_host(ids_TK: Tensor, log_p_TK: Tensor, log_tail_T: Tensor) -> FrameTargets:
+    """The targets in main memory; from a GPU in one copy, in which classes travel as the bits of a float32."""
+    if not ids_TK.is_cuda:
+        return FrameTargets(ids_TK.numpy(), log_p_TK.numpy(), log_tail_T.numpy())
+    packed_TN = torch.cat([ids_TK.view(torch.float32), log_p_TK, log_tail_T[:, None]], dim=1).cpu().numpy()
+    kept = ids_TK.shape[1]
+    parts = [np.ascontiguousarray(part) for part in np.split(packed_TN, [kept, 2 * kept], axis=1)]
+    return FrameTargets(parts[0].view(np.int32), parts[1], parts[2][:, 0])
 
 
 def _join(parts: list[FrameTargets]) -> FrameTargets:

@@ -5,7 +5,7 @@ bits, and a run that goes on at batch n sees what it would have seen.
 """
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -57,11 +57,16 @@ class Batch:
     teacher_x_BTF: Tensor | None = None
     """The output of a listening teacher's front end, without the masks that the model has to do with."""
 
+    def pin_memory(self) -> "Batch":
+        """The same with its tensors in page-locked memory. The loader's name for it."""
+        return self._with_tensors(lambda tensor: tensor.pin_memory())
+
     def to(self, device: torch.device) -> "Batch":
         """The same with its tensors on `device`."""
-        tensors: dict[str, Any] = {
-            k: v.to(device, non_blocking=True) for k, v in vars(self).items() if isinstance(v, Tensor)
-        }
+        return self._with_tensors(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def _with_tensors(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+        tensors: dict[str, Any] = {k: change(v) for k, v in vars(self).items() if isinstance(v, Tensor)}
         return replace(self, **tensors)
 
 
@@ -73,10 +78,12 @@ def batches(
     workers: int = 0,
     endless: bool = True,
     teacher: FrontEndConfig | None = None,
+    pin_memory: bool = False,
 ) -> Iterator[Batch]:
     """The batches of a plan from batch `start_batch` of `epoch` on; `endless` goes on with the next epochs.
 
     workers: processes that prepare batches; 0 prepares them here.  teacher: front end of a teacher that listens.
+    pin_memory: tensors lie in page-locked memory, which a GPU copies from while it computes.
     ValueError when shards or targets are missing, broken, or do not belong together.
     """
     loader = DataLoader(
@@ -84,6 +91,7 @@ def batches(
         batch_size=None,
         sampler=plan.epochs(epoch, start_batch) if endless else plan.epoch(epoch),  # type: ignore[arg-type]
         num_workers=workers,
+        pin_memory=pin_memory,
         prefetch_factor=BATCHES_AHEAD if workers else None,
         worker_init_fn=_start_worker,
         generator=torch.Generator(),  # the loader draws a seed for its workers; not from the model's randomness

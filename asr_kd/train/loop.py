@@ -26,9 +26,12 @@ from asr_kd.train.plan import BatchPlan
 from asr_kd.train.signals import StopRequest
 from asr_kd.train.state import STATE_FILE, Position, RunState, load_state, save_state
 from asr_kd.train.statistics import DevResult, evaluate
+from asr_kd.train.unread_losses import NonFiniteLoss, UnreadLosses
 
 KEPT_DEV_SECONDS = 3600
 """Held-out audio up to so much is made into batches once (90 MiB) and kept for all tests of a run."""
+STEPS_BETWEEN_READS = 50
+"""On a GPU, losses are copied to the host once in so many steps; each copy waits for all work that is queued."""
 PLACE_ERROR = 1e-6  # sums of fractions such as 1/3 + 1/3 + 1/3 may end a little beside 1
 
 
@@ -106,6 +109,7 @@ class _Run:
         self.identity = self._identity(schedule)
         self.state = RunState(positions={name: Position() for name in self.plans})
         self.opened: dict[str, Iterator[Batch]] = {}
+        self.losses = UnreadLosses(every=1 if self.device.type == "cpu" else STEPS_BETWEEN_READS)
         if resume:
             self._restore()
         else:
@@ -152,10 +156,8 @@ class _Run:
             started = time.monotonic()
             batch = next(self._batches(stream.name))
             if batch.utterances:
-                loss = self._step(batch.to(self.device))
-                frames = int(batch.frames_B.sum())
-                state.loss_sum += loss * frames
-                state.frames += frames
+                frames = int(batch.frames_B.sum())  # before the batch goes to a GPU, which would be waited for
+                self._step(batch.to(self.device), frames)
             ended = batch.spec.done == 1
             position.place = batch.spec.epoch + batch.spec.done
             position.epoch = batch.spec.epoch + ended
@@ -171,9 +173,10 @@ class _Run:
                 raise KeyboardInterrupt
             if time.monotonic() - self.last_save > self.config.save_minutes * 60:
                 self._save()
+        self._read_losses()
 
-    def _step(self, batch: Batch) -> float:
-        """One update of the weights; the loss before it, nats per frame."""
+    def _step(self, batch: Batch, frames: int) -> None:
+        """One update of the weights. The loss before it is noted without waiting for the device."""
         state, config = self.state, self.config
         lr = learning_rate(config.optim, self._progress(batch.seconds), state.lr_factor)
         for group in self.optimizer.param_groups:
@@ -181,13 +184,7 @@ class _Run:
         torch.manual_seed(_step_seed(config.seed, state.step))  # dropout: no state to save, the same after a resume
         terms = self._terms(batch)
         loss = torch.stack(list(terms.values())).sum()
-        value = float(loss.detach())
-        if not np.isfinite(value):
-            raise ValueError(
-                f"{self.out}: the loss is {value} at step {state.step} ({batch.stream}: {batch.utterances[0]} ...). "
-                "Look at those targets, or lower train.optim.lr and begin anew with --restart."
-            )
-        self._report(terms)
+        self._note(loss, terms, frames, f"step {state.step} ({batch.stream}: {batch.utterances[0]} ...)")
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.trained, config.optim.clip)
@@ -196,24 +193,31 @@ class _Run:
         if self.average is not None:
             self.average.update_parameters(self.model)
         state.step += 1
-        return value
 
     def _terms(self, batch: Batch) -> dict[str, Tensor]:
         """What is minimised on a batch, by name."""
         with runtime.autocast(self.device, self.precision):
             return self.objective.terms(self.model, batch)
 
-    def _report(self, terms: dict[str, Tensor]) -> None:
-        """Note each term's value and, where it first meets others in a sub-epoch, how hard it pulls at the model."""
+    def _note(self, loss: Tensor, terms: dict[str, Tensor], frames: int, where: str) -> None:
+        """Note a step's losses and, where a term first meets others in a sub-epoch, how hard it pulls at the model."""
         if len(terms) > 1 and not terms.keys() <= self.state.gradients.keys():
             weights = [p for p in self.model.parameters() if p.requires_grad]
             for name, term in terms.items():
                 pulls = torch.autograd.grad(term, weights, retain_graph=True, allow_unused=True)
                 squares = [pull.float().square().sum() for pull in pulls if pull is not None]
                 self.state.gradients[name] = float(torch.stack(squares).sum().sqrt()) if squares else 0.0
-        for name, term in terms.items():
-            total, count = self.state.terms.get(name, (0.0, 0))
-            self.state.terms[name] = (total + float(term.detach()), count + 1)
+        self.losses.add(loss, terms, frames, where)
+        if self.losses.are_due:
+            self._read_losses()
+
+    def _read_losses(self) -> None:
+        try:
+            self.losses.read_into(self.state)
+        except NonFiniteLoss as e:
+            raise ValueError(
+                f"{self.out}: {e}. Look at those targets, or lower train.optim.lr and begin anew with --restart."
+            ) from None
 
     def _test(self) -> DevResult:
         """Measure the weights as they would be kept; keep them if they are the best so far."""
@@ -288,7 +292,9 @@ class _Run:
             at = self.state.positions[name]
             frontend, workers = self.model.frontend, self.config.workers
             heard = self.objective.teacher_frontend
-            self.opened[name] = batches(self.plans[name], frontend, at.epoch, at.batch, workers, teacher=heard)
+            pinned = self.device.type == "cuda"
+            plan = self.plans[name]
+            self.opened[name] = batches(plan, frontend, at.epoch, at.batch, workers, teacher=heard, pin_memory=pinned)
         return self.opened[name]
 
     def _identity(self, schedule: list[tuple[Stream, float]]) -> dict[str, Any]:
@@ -320,6 +326,7 @@ class _Run:
         return parts if self.average is None else parts | {"average": self.average}
 
     def _save(self) -> None:
+        self._read_losses()
         parts = {name: part.state_dict() for name, part in self._parts().items()}
         save_state(self.out, self.state, self.identity, parts)
         self.last_save = time.monotonic()

@@ -53,7 +53,9 @@ class _SparseKL(torch.autograd.Function):
         terms_BTK = p_BTK * (log_p_BTK - log_q_BTC.gather(-1, ids_BTK))
         kl_BT = torch.where(p_BTK > 0, terms_BTK, 0).sum(-1)
         log_scale_BT = None
-        if not torch.isneginf(log_tail_BT).all():
+        # Without a tail this part is a pass over (B, T, C) for nothing. A GPU is not asked: the answer would have to be
+        # waited for.
+        if log_tail_BT.is_cuda or not torch.isneginf(log_tail_BT).all():
             log_tail_BT = log_tail_BT.to(log_q_BTC.dtype)
             log_rest_BT = log_q_BTC.scatter(-1, ids_BTK, -torch.inf).logsumexp(-1)
             log_scale_BT = torch.where(torch.isneginf(log_rest_BT), -torch.inf, log_tail_BT - log_rest_BT)
@@ -116,10 +118,8 @@ def frame_losses(
     if config.tail == "renormalise":
         log_p_BTK, log_tail_BT = renormalise(log_p_BTK, log_tail_BT)
     logits_BTC = logits_BTC.float()
-    if is_hard(log_p_BTK, log_tail_BT):
-        return sparse_kl(logits_BTC.log_softmax(-1), ids_BTK, log_p_BTK, log_tail_BT)
     temperature = config.temperature
-    if temperature == 1:
+    if temperature == 1 or is_hard(log_p_BTK, log_tail_BT):
         return sparse_kl(logits_BTC.log_softmax(-1), ids_BTK, log_p_BTK, log_tail_BT)
     log_p_BTK, log_tail_BT = soften(ids_BTK, log_p_BTK, log_tail_BT, temperature, logits_BTC.shape[-1])
     log_q_BTC = (logits_BTC / temperature).log_softmax(-1)
