@@ -4,6 +4,8 @@ import argparse
 import importlib
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 
 from asr_kd import __version__
 
@@ -30,6 +32,12 @@ VERBS = {
 }
 
 
+SHARE_THEIR_OUTPUT = ("label",)
+"""Any number of runs may write into one folder: they agree on settings and claim their work."""
+FILE_OUTPUTS = ("select", "results", "bench")
+"""--out is a file."""
+
+
 def build_parser(verb: str | None = None) -> argparse.ArgumentParser:
     """The parser; only the arguments of `verb` are filled in, so that `--help` answers at once."""
     parser = argparse.ArgumentParser(
@@ -51,16 +59,30 @@ def build_parser(verb: str | None = None) -> argparse.ArgumentParser:
     return parser
 
 
+def output_lock(args: argparse.Namespace, argv: Sequence[str]) -> AbstractContextManager:
+    """What keeps two commands from writing into one --out. Nothing where nothing is written."""
+    from asr_kd.core.output_lock import OutputLock
+
+    out = getattr(args, "out", None)
+    if out is None or args.verb in SHARE_THEIR_OUTPUT or getattr(args, "dry_run", False):
+        return nullcontext()
+    is_file = args.verb in FILE_OUTPUTS or (args.verb == "quantise" and out.suffix == ".safetensors")
+    return OutputLock(Path(out), ["asr-kd", *argv], is_file)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb. 0: done; 2: the user's mistake, told in one line; 130: interrupted."""
     argv = list(sys.argv[1:] if argv is None else argv)
     verb = next((a for a in argv if a in VERBS), None)
     args = build_parser(verb).parse_args(argv)
+    from asr_kd.core.processes import die_with_parent
     from asr_kd.core.runtime import handle_signals_on_their_own_stack  # imports torch: not for --help
 
+    die_with_parent()
     handle_signals_on_their_own_stack()
     try:
-        return args.run(args) or 0
+        with output_lock(args, argv):
+            return args.run(args) or 0
     except (ValueError, OSError) as e:
         print(f"asr-kd {args.verb}: {e}", file=sys.stderr)
         return 2

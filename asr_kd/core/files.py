@@ -3,11 +3,21 @@
 import hashlib
 import json
 import os
+import re
 import secrets
+import shutil
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
+
+from asr_kd.core.processes import Process, tag_has_ended
+
+ABANDONED_S = 3600.0
+"""A temporary file of another machine that has not been written to for so long is nobody's."""
+_TEMPORARY = re.compile(r"\..+\.((?P<tag>[0-9a-f]{8}-\d{1,10}-\w+)|\d+)-[0-9a-f]{8}\.tmp", re.DOTALL)
 
 
 @contextmanager
@@ -15,11 +25,13 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A temporary name in the folder of `path`, renamed to `path` when the block ends well.
 
     The file is flushed to disk before the rename, so a reader never sees half of it, whenever the machine stops.
-    When the block raises, the temporary file is removed and `path` is as it was.
+    When the block raises, the temporary file is removed and `path` is as it was. One of a killed process is removed
+    by the next that writes into the folder.
     """
     final = Path(path)
     final.parent.mkdir(parents=True, exist_ok=True)
-    temporary = final.with_name(f".{final.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")  # pids of machines may agree
+    _remove_abandoned_once(final.parent.absolute())
+    temporary = temporary_path(final)
     try:
         yield temporary
         with open(temporary, "rb") as f:
@@ -28,6 +40,31 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         _fsync_folder(final.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def temporary_path(final: Path) -> Path:
+    """A new name beside `final` that says which process it is of, for `remove_abandoned`."""
+    return final.with_name(f".{final.name[:40]}.{Process.this().tag}-{secrets.token_hex(4)}.tmp")
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Remove the temporary files (and folders) in `folder` whose processes have ended, as far as can be told."""
+    for entry in os.scandir(folder):
+        found = _TEMPORARY.fullmatch(entry.name)
+        if found is None:
+            continue
+        ended = tag_has_ended(found["tag"]) if found["tag"] else None
+        with suppress(OSError):  # another command does the same
+            if ended or (ended is None and entry.stat().st_mtime < time.time() - ABANDONED_S):
+                if entry.is_dir(follow_symlinks=False):
+                    shutil.rmtree(entry.path)
+                else:
+                    os.unlink(entry.path)
+
+
+@cache
+def _remove_abandoned_once(folder: Path) -> None:
+    remove_abandoned(folder)
 
 
 def _fsync_folder(folder: Path) -> None:

@@ -6,7 +6,7 @@ whoever labels it: when a claim is lost or taken over too early, a sidecar is wr
 
 import json
 import os
-import socket
+import stat
 import threading
 import time
 import uuid
@@ -17,9 +17,12 @@ from types import TracebackType
 from typing import Any
 
 from asr_kd.core.files import atomic_path
+from asr_kd.core.processes import Process
 
 LEASE_S = 120.0
 """A claim whose file has not been touched for so long is nobody's."""
+LONGEST_CLAIM = 1 << 16
+"""Bytes; what is longer is no claim."""
 
 
 class Claims:
@@ -34,8 +37,7 @@ class Claims:
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.lease_s = folder, lease_s
-        self._me = {"machine": _machine(), "host": socket.gethostname(), "pid": os.getpid()}
-        self._me |= {"started": _started(os.getpid()), "run": uuid.uuid4().hex}
+        self._me = Process.this().record() | {"run": uuid.uuid4().hex}
         self._held: set[str] = set()
         self._seen: dict[str, tuple[Any, float]] = {}
         self._stop = threading.Event()
@@ -59,7 +61,7 @@ class Claims:
         """
         for path in sorted(self.folder.glob("*.json")) if self.folder else ():
             holder = _read(path)
-            if holder is not None and _is_dead(holder):
+            if _is_dead(holder):
                 path.unlink(missing_ok=True)
 
     def take(self, name: str) -> bool:
@@ -71,6 +73,8 @@ class Claims:
             with open(path, "x", encoding="utf-8") as f:
                 json.dump(self._me, f)
         except FileExistsError:
+            if _is_odd(path):  # no run made it, and work is not to wait for it
+                return True
             if not self._is_stale(path):
                 return False
             with atomic_path(path) as temporary:
@@ -102,7 +106,7 @@ class Claims:
 
     def _is_stale(self, path: Path) -> bool:
         holder = _read(path)
-        if holder is not None and _is_dead(holder):
+        if _is_dead(holder):
             return True
         try:
             state = (path.stat().st_mtime_ns, holder)
@@ -121,45 +125,26 @@ class Claims:
                     os.utime(self._path(name))
 
 
+def _is_odd(path: Path) -> bool:
+    """Whether there is something else than a file: a folder, a link, a pipe."""
+    try:
+        return not stat.S_ISREG(path.lstat().st_mode)
+    except FileNotFoundError:
+        return False
+
+
 def _read(path: Path) -> dict[str, Any] | None:
-    """What a claim says; None when it is gone or was cut off in the making."""
+    """What a claim says; None when it is gone, was cut off in the making, or no run wrote it."""
     try:
-        holder = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        if _is_odd(path):
+            return None
+        with open(path, "rb") as f:
+            holder = json.loads(f.read(LONGEST_CLAIM))
+    except (OSError, ValueError, RecursionError):
         return None
-    return holder if isinstance(holder, dict) else None
+    return holder if Process.parse(holder) else None
 
 
-def _is_dead(holder: dict[str, Any]) -> bool:
-    """Whether the holder is a process of this machine that has ended; False where that cannot be told."""
-    if holder.get("machine") != _machine():
-        return False
-    return _started(int(holder.get("pid", 0))) != holder.get("started")
-
-
-def _machine() -> str:
-    """Tells machines apart, and containers with process numbers of their own."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot}/{os.stat('/proc/self/ns/pid').st_ino}"
-    except OSError:
-        return socket.gethostname()
-
-
-def _started(pid: int) -> str | None:
-    """When a process of this machine started, in the kernel's ticks; None when it does not run."""
-    try:
-        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None if Path("/proc/self/stat").exists() or not _answers(pid) else "running"
-    return None if state in "ZX" else fields[18]  # field 22 of the line: numbers are given anew, ticks are not
-
-
-def _answers(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+def _is_dead(holder: dict[str, Any] | None) -> bool:
+    process = Process.parse(holder)
+    return process is not None and process.has_ended

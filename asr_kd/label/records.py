@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from asr_kd.core.files import remove_abandoned
 from asr_kd.core.progress import SECONDS_PER_HOUR
 from asr_kd.core.storage import (
     Location,
@@ -35,7 +36,6 @@ from asr_kd.shards.sidecar import read_description, shorten, sidecar_path
 
 RATE_WINDOW_S = 900.0
 """The rate of labelling is that of so much time past."""
-ABANDONED_S = 3600.0
 LOGGED = ("seconds", "frames", "classes_kept", "mass_kept", "words", "set_aside", "first_reason", "bytes")
 """What a log keeps of a sidecar's numbers; each kind of sidecar has some of them."""
 
@@ -76,11 +76,10 @@ class Records:
         check_settings(path, found, settings)
 
     def tidy(self) -> None:
-        """Remove what killed runs were writing; a sidecar takes seconds, so what is an hour old is nobody's."""
-        for path in self.out.glob(".*.tmp") if isinstance(self.out, Path) else ():
-            with suppress(FileNotFoundError):
-                if path.stat().st_mtime < time.time() - ABANDONED_S:
-                    path.unlink()
+        """Remove what killed runs were writing."""
+        for folder in (self.out, self.claims_folder, self.folder):
+            if isinstance(folder, Path) and folder.is_dir():
+                remove_abandoned(folder)
 
     def failed(self, shard: str, reason: str, tries: int) -> None:
         """Note that a shard could not be labelled."""
