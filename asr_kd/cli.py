@@ -75,10 +75,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     verb = next((a for a in argv if a in VERBS), None)
     args = build_parser(verb).parse_args(argv)
+    from asr_kd.core.files import use_own_temporary_folder
     from asr_kd.core.processes import die_with_parent
     from asr_kd.core.runtime import handle_signals_on_their_own_stack  # imports torch: not for --help
 
     die_with_parent()
+    use_own_temporary_folder()
     handle_signals_on_their_own_stack()
     try:
         with output_lock(args, argv):

@@ -1,5 +1,7 @@
 """A stage's log holds what was said, without what a progress bar overwrote, and its exit code is the command's."""
 
+import os
+import select
 import subprocess
 import sys
 from pathlib import Path
@@ -30,3 +32,14 @@ def test_the_exit_code_is_that_of_the_command(tmp_path: Path) -> None:
     missing = live(tmp_path / "log", "no-such-program")
     assert missing.returncode == 127
     assert "no-such-program: No such file or directory" in missing.stderr
+
+
+def test_the_command_ends_when_this_program_is_killed(tmp_path: Path) -> None:
+    command = [sys.executable, str(LIVE), str(tmp_path / "log"), "sh", "-c", "echo $$; read x < fifo"]
+    os.mkfifo(tmp_path / "fifo")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tmp_path) as live_py:
+        assert live_py.stdout is not None
+        watched = os.pidfd_open(int(live_py.stdout.readline()))
+        live_py.kill()
+    assert select.select([watched], [], [], 30)[0]
+    os.close(watched)

@@ -2,6 +2,7 @@
 
 import os
 import re
+import select
 import shutil
 import subprocess
 import sys
@@ -276,3 +277,38 @@ def test_a_corpus_root_comes_from_its_variable_then_from_the_data_folder_then_fr
     assert "root is data/an4" in root(AN4_ROOT="", ASR_KD_DATA="")
     assert f"root is {shared}/an4" in root(AN4_ROOT="", ASR_KD_DATA=str(shared))
     assert "root is /mine" in root(AN4_ROOT="/mine", ASR_KD_DATA=str(shared))
+
+
+SLOW = (
+    RECIPE.split("stage 1")[0]
+    + """
+mkfifo $exp/begun $exp/go 2>/dev/null || true
+stage%s 1 "slow" sh -c 'echo $$ > "$0/begun"; read x < "$0/go"; echo done > "$2"' $exp --out $exp/out
+join
+"""
+)
+
+
+@pytest.mark.parametrize("side_by_side", ["", "_bg"])
+def test_a_recipe_that_is_killed_takes_its_stage_along_and_is_alone_in_its_folder(toy: Toy, side_by_side: str) -> None:
+    toy.write(SLOW % side_by_side)
+    command = ["bash", str(toy.root / "recipes/toy/run.sh")]
+    environment = {**os.environ, "ASR_KD_NO_SETUP": "1", "PATH": PATH}
+    exp = toy.root / "exp/toy"
+    exp.mkdir(parents=True)
+    for name in ("begun", "go"):
+        os.mkfifo(exp / name)
+    with subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as recipe:
+        stage = int((exp / "begun").read_text())
+        second = toy.run()
+        assert second.returncode == 2
+        assert f"run.sh (process {recipe.pid} on " in second.stderr
+        assert "does not start" in second.stderr
+        watched = os.pidfd_open(stage)
+        recipe.kill()
+    ended, _, _ = select.select([watched], [], [], 30)
+    assert ended, "the stage runs on without its recipe"
+    os.close(watched)
+    toy.write((SLOW % side_by_side).replace('echo $$ > "$0/begun"; read x < "$0/go";', ""))
+    assert toy.run().returncode == 0
+    assert (exp / "out").read_text() == "done\n"

@@ -96,6 +96,14 @@ if [[ -z $dry_run ]]; then
     PATH=$PWD/.venv/bin:$PATH
   fi
   mkdir -p "$exp/logs" "$exp/.stages"
+  # One recipe at a time owns $exp. Its stages hold the lock too: one that was killed is waited for while they end.
+  exec {lock}<>"$exp/.stages/.lock"
+  if ! flock --wait 10 "$lock"; then
+    say "$exp: $(tr -d '\0' <"$exp/.stages/.lock") is at work there, so this one (process $$ on $(uname -n)) does not start. Wait until it has ended, or give another --exp."
+    exit 2
+  fi
+  echo "$(basename "$recipe_file") (process $$ on $(uname -n), since $(date '+%F %T'))" >"$exp/.stages/.lock"
+  export RECIPE_PID=$$
 fi
 export PYTHONUNBUFFERED=1 # lines appear when they are written
 export PYTHONHASHSEED=0

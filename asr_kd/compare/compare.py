@@ -34,6 +34,7 @@ from asr_kd.compare.grid import Grid, Places, Row, needs
 from asr_kd.compare.measured import SIZES, Measured, read_measured, together
 from asr_kd.core.config import load_config
 from asr_kd.core.files import atomic_path, fingerprint, read_json, write_json
+from asr_kd.core.processes import DIES_WITH
 from asr_kd.score.provenance import command_line, commit
 from asr_kd.score.score import score, write_scores
 
@@ -139,7 +140,7 @@ class _Task:
                 done = []
             log = self.folder / "log" / f"{number}-{words[0]}.txt"
             log.parent.mkdir(parents=True, exist_ok=True)
-            environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+            environment = os.environ | {"OMP_NUM_THREADS": str(threads), DIES_WITH: str(os.getpid())}
             with open(log, "w", encoding="utf-8") as file:
                 code = subprocess.run(
                     [sys.executable, "-m", "asr_kd.cli", *words],

@@ -1,11 +1,13 @@
 """Files that appear whole or not at all, their digests, and paths that stay inside their folder."""
 
+import atexit
 import hashlib
 import json
 import os
 import re
 import secrets
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,6 +19,8 @@ from asr_kd.core.processes import Process, tag_has_ended
 
 ABANDONED_S = 3600.0
 """A temporary file of another machine that has not been written to for so long is nobody's."""
+LONGEST_TEMPORARY_FOLDER = 75
+"""Characters: names of sockets in it, which libraries make, may have 107."""
 _TEMPORARY = re.compile(r"\..+\.((?P<tag>[0-9a-f]{8}-\d{1,10}-\w+)|\d+)-[0-9a-f]{8}\.tmp", re.DOTALL)
 
 
@@ -65,6 +69,23 @@ def remove_abandoned(folder: Path) -> None:
 @cache
 def _remove_abandoned_once(folder: Path) -> None:
     remove_abandoned(folder)
+
+
+@cache
+def use_own_temporary_folder() -> None:
+    """Let all that this process puts into the temporary folder lie in one of its own, which goes when it ends.
+
+    Those of processes that were killed are removed.
+    """
+    shared = Path(tempfile.gettempdir())
+    remove_abandoned(shared)
+    own = temporary_path(shared / "asr_kd")
+    if len(str(own)) > LONGEST_TEMPORARY_FOLDER:
+        return
+    own.mkdir(mode=0o700)
+    tempfile.tempdir = str(own)
+    made_by = os.getpid()
+    atexit.register(lambda: shutil.rmtree(own, ignore_errors=True) if os.getpid() == made_by else None)
 
 
 def _fsync_folder(folder: Path) -> None:

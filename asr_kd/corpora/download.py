@@ -3,11 +3,10 @@
 import shutil
 import sys
 import tarfile
-import tempfile
 import urllib.request
 from pathlib import Path
 
-from asr_kd.core.files import atomic_path
+from asr_kd.core.files import atomic_path, remove_abandoned, temporary_path
 
 TIMEOUT_S = 60
 
@@ -21,8 +20,11 @@ def fetch_archive(url: str, root: Path) -> None:
     assert not root.exists()
     root.parent.mkdir(parents=True, exist_ok=True)
     print(f"fetching {url}", file=sys.stderr)
-    with tempfile.TemporaryDirectory(prefix=f".{root.name}.", dir=root.parent) as folder:
-        archive, unpacked = Path(folder) / "archive", Path(folder) / "unpacked"
+    remove_abandoned(root.parent)
+    folder = temporary_path(root)
+    folder.mkdir()
+    try:
+        archive, unpacked = folder / "archive", folder / "unpacked"
         try:
             with (
                 urllib.request.urlopen(url, timeout=TIMEOUT_S) as response,
@@ -42,3 +44,5 @@ def fetch_archive(url: str, root: Path) -> None:
             raise ValueError(f"{url}: not a tar archive that can be unpacked safely ({e})") from None
         inside = list(unpacked.iterdir())
         (inside[0] if len(inside) == 1 and inside[0].is_dir() else unpacked).rename(root)
+    finally:
+        shutil.rmtree(folder)

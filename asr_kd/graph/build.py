@@ -128,7 +128,8 @@ def run(args: argparse.Namespace) -> int:
         assert lexicon is not None
         fst, names = decoding_graph(inventory, lexicon, arpa)
     with atomic_path(args.out / "HCLG.fst") as temporary:
-        fst.write(str(temporary))
+        if not fst.write(str(temporary)):  # it does not raise
+            raise OSError(f"{args.out / 'HCLG.fst'}: could not be written whole. Is the disk full?")
     description = {
         "kind": "graph",
         "version": 1,

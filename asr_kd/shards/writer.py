@@ -79,6 +79,11 @@ def write_shards(
                 progress.update(shard.seconds)
     finally:
         pool.shutdown(cancel_futures=True)  # after an interruption, only what is being written is finished
+    for shard in shards:
+        if not shard.is_finished():
+            raise ValueError(
+                f"{shard.path}: is not what this run wrote: something else changed {out}. Run the same command again."
+            )
     return [shard.path for shard in shards]
 
 
