@@ -1,9 +1,11 @@
 import dataclasses
 import hashlib
+import json
 
 import numpy as np
 import pytest
 import torch
+from tones import damage
 
 from asr_kd.cli import main
 from asr_kd.corpora.manifest import Utterance
@@ -121,7 +123,8 @@ def test_text_that_does_not_fit_is_set_aside_and_told(tone_utterances, lexicon, 
     assert aside == ["tone-00", "tone-01", "tone-02", "blip"]
     told = capsys.readouterr().err
     assert "9 of 13 utterances aligned" in told
-    assert "4 set aside" in told and "tone-00, tone-01, tone-02, blip" in told
+    assert "2 have no text" in told
+    assert "2 of 11 utterances with text skipped (2 x the text does not fit the audio, first blip)" in told
 
 
 def test_words_that_the_lexicon_lacks_are_told_with_their_source(tone_shards, tmp_path, capsys):
@@ -175,14 +178,15 @@ def heard(tone_utterances, aligned, tmp_path):
 def test_a_model_aligns_speech_without_text_to_what_was_heard_and_says_so(heard, lexicon, tone_shards, capsys):
     folder, shard = heard
     options = ["--model", folder / "model", "--transcripts", folder / "hyp", "--least-confidence", 0.5]
-    assert align([shard.path], lexicon, folder / "out", *options) == 0
+    assert align([shard.path], lexicon, folder / "out", *options, "--max-skipped", 0.5) == 0
     states = states_of(folder / "out", shard)
     assert [row is None for row in states] == [False, True, True, True, False]
     description = read_description(sidecar_path(folder / "out" / "unlabelled", shard))
     assert description["pseudo_text"]["least_confidence"] == 0.5 and description["kind"] == "alignment"
     told = capsys.readouterr().err
     assert "1 words have no pronunciation in the inventory's phones: ЭХО" in told
-    assert "3 set aside (no transcript, or one that does not fit the audio): tone-01, tone-02, tone-03" in told
+    assert "2 have no transcript, or one the teacher is not sure enough of" in told
+    assert "1 of 3 utterances with text skipped (1 x ЭХО has no pronunciation" in told
     assert align(tone_shards, lexicon, folder / "true", "--model", folder / "model") == 0
     truth = open_shard(tone_shards[0])
     assert states[0] == states_of(folder / "true", truth)[0]  # the text is the same
@@ -199,3 +203,25 @@ def test_transcripts_of_other_shards_or_without_a_model_are_refused(heard, lexic
     assert align([shard.path], lexicon, folder / "out", *options[:2], "--least-confidence", 0.5) == 2
     assert "--least-confidence: only used with --transcripts" in capsys.readouterr().err
     assert not (folder / "out").exists()
+
+
+@pytest.mark.parametrize("with_model", [False, True])
+def test_damaged_audio_is_skipped_and_the_rest_is_aligned(
+    tone_utterances, lexicon, aligned, tmp_path, capsys, with_model
+):
+    torch.manual_seed(0)
+    save_model(
+        tmp_path / "model", build_model(ModelConfig(layers=1, hidden=8), load_inventory(aligned), FrontEndConfig())
+    )
+    how = ["--model", tmp_path / "model"] if with_model else ["--set", *SMALL]
+    (path,) = write_shards(tone_utterances, tmp_path / "labelled")
+    damage(path, "tone-03", "tone-08")
+    assert align([path], lexicon, tmp_path / "out", *how) == 0
+    told = capsys.readouterr().err
+    assert "10 of 12 utterances aligned" in told and "2 of 12 utterances with text skipped (2 x damaged audio" in told
+    states = states_of(tmp_path / "out", open_shard(path))
+    assert [i for i, row in enumerate(states) if row is None] == [3, 8]
+    listed = [json.loads(line)["id"] for line in (tmp_path / "out" / "skipped.jsonl").read_text().splitlines()]
+    assert sorted(listed) == ["tone-03", "tone-08"]
+    assert align([path], lexicon, tmp_path / "out", *how, "--max-skipped", 0.1) == 2
+    assert "accept it with --max-skipped 0.17" in capsys.readouterr().err

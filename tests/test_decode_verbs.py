@@ -5,9 +5,11 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from tones import damage
 
 from asr_kd.cli import main
-from asr_kd.corpora.manifest import Utterance
+from asr_kd.core.skipped import Skipped
+from asr_kd.corpora.manifest import Utterance, write_manifest
 from asr_kd.decode.recognise import Recogniser
 from asr_kd.frontend.fbank import FrontEndConfig
 from asr_kd.graph.build import load_graph
@@ -143,7 +145,7 @@ def test_decode_uses_the_scales_that_tune_chose(tone_shards, trained, tmp_path, 
 
 def test_scores_are_weighed_as_the_scales_say(tone_shards, trained):
     recogniser = Recogniser([trained / "model"], trained / "graph", "cpu", "float32")
-    scored = next(recogniser.score(tone_shards))
+    scored = next(recogniser.score(tone_shards, Skipped()))
     assert np.exp(scored.log_p_TC).sum(1) == pytest.approx(1)
     log_prior_C = load_model(trained / "model").log_prior_C.numpy()
     expected_TC = 0.5 * (scored.log_p_TC - 0.25 * log_prior_C)
@@ -152,8 +154,8 @@ def test_scores_are_weighed_as_the_scales_say(tone_shards, trained):
 
 def test_a_part_of_the_utterances_is_taken_evenly_from_all_shards(tone_shards, trained):
     recogniser = Recogniser([trained / "model"], trained / "graph", "cpu", "float32")
-    ids = [scored.id for scored in recogniser.score(tone_shards)]
-    assert [scored.id for scored in recogniser.score(tone_shards, every=5)] == ids[::5]
+    ids = [scored.id for scored in recogniser.score(tone_shards, Skipped())]
+    assert [scored.id for scored in recogniser.score(tone_shards, Skipped(), every=5)] == ids[::5]
 
 
 def test_scales_come_from_a_file_or_its_folder_and_nothing_else(tmp_path):
@@ -240,3 +242,59 @@ def test_soft_targets_through_a_graph_are_corrected_by_what_can_be_said(tone_sha
     capsys.readouterr()
     assert run("label", *tone_shards, *common, "--out", tmp_path / "graph") == 2
     assert "lattices" in capsys.readouterr().err
+
+
+def test_damaged_audio_is_skipped_listed_and_scored_as_deletions(tone_utterances, trained, tmp_path, capsys):
+    shards = write_shards(tone_utterances, tmp_path / "test", shard_seconds=4.0)
+    verb("decode", shards, trained, tmp_path / "whole")
+    damage(shards[0], "tone-01")
+    assert verb("decode", shards, trained, tmp_path / "out") == 0
+    assert "1 of 12 utterances skipped (1 x damaged audio" in capsys.readouterr().err
+    found = hypotheses(tmp_path / "out")
+    assert [h["id"] for h in found] == [u.id for u in tone_utterances]
+    assert "text" not in found[1] and "damaged audio" in found[1]["reason"]
+    whole = hypotheses(tmp_path / "whole")
+    assert [h["text"] for h in found if "text" in h] == [h["text"] for h in whole if h["id"] != "tone-01"]
+    assert json.loads((tmp_path / "out" / "decode.json").read_text())["skipped"] == 1
+    write_manifest(tmp_path / "test.jsonl", tone_utterances)
+    hyps = ["--hyp", f"a={tmp_path / 'out'}", f"b={tmp_path / 'whole'}"]
+    assert run("score", "--ref", tmp_path / "test.jsonl", *hyps, "--out", tmp_path / "scores") == 0
+    shown = capsys.readouterr().out
+    assert (
+        "a: decoding skipped 1 of 12 utterances; their words are counted as deletions" in shown
+        and "b: dec" not in shown
+    )
+    systems = json.loads((tmp_path / "scores" / "scores.json").read_text())["systems"]
+    assert systems["a"]["skipped"] == ["tone-01"] and "skipped" not in systems["b"]
+    lost = len(tone_utterances[1].text.split())
+    assert systems["a"]["deletions"] >= lost and systems["a"]["words"] == systems["b"]["words"]
+
+
+def test_what_sharding_could_not_read_is_a_skipped_hypothesis(tone_utterances, trained, tmp_path):
+    (tmp_path / "bad.flac").write_bytes(b"no audio")
+    bad = Utterance("bad", str(tmp_path / "bad.flac"), 1.0, text="AH")
+    shards = write_shards([*tone_utterances, bad], tmp_path / "test")
+    assert verb("decode", shards, trained, tmp_path / "out") == 0
+    assert hypotheses(tmp_path / "out")[0]["id"] == "bad" and "reason" in hypotheses(tmp_path / "out")[0]
+
+
+def test_a_model_of_nan_has_no_hypotheses(tone_shards, trained, tmp_path, capsys):
+    model = load_model(trained / "model")
+    next(model.parameters()).data.fill_(float("nan"))
+    save_model(tmp_path / "model", model)
+    files = ["--model", tmp_path / "model", "--graph", trained / "graph", "--out", tmp_path / "out"]
+    for name in ("decode", "tune"):
+        assert run(name, *tone_shards, *files) == 2
+        told = capsys.readouterr().err
+        assert "12 x the model's posteriors are not finite" in told and "None is left" in told
+    assert not (tmp_path / "out" / "hyp.jsonl").exists()
+
+
+def test_more_than_the_stated_share_is_an_error_unless_it_is_accepted(tone_utterances, trained, tmp_path, capsys):
+    shards = write_shards(tone_utterances, tmp_path / "test")
+    damage(shards[0], "tone-00", "tone-03", "tone-07")
+    for name in ("decode", "tune"):
+        assert verb(name, shards, trained, tmp_path / name) == 2
+        assert "accept it with --max-skipped 0.26" in capsys.readouterr().err
+        assert len((tmp_path / name / "skipped.jsonl").read_text().splitlines()) == 3
+        assert verb(name, shards, trained, tmp_path / name, "--max-skipped", 0.26) == 0

@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 import soundfile
+from tones import damage
 
 from asr_kd.cli import main
 from asr_kd.corpora.manifest import Utterance, write_manifest
@@ -167,3 +168,32 @@ def test_the_systems_that_were_scored_are_named_when_the_student_is_not_among_th
     assert report(tmp_path, "--student", "pupil") == 2
     assert "pupil: not among the systems scored (teacher, " in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("source", ["shards", "manifest"])
+def test_a_clip_that_is_damaged_is_told_and_the_page_is_made(tmp_path, capsys, source):
+    make_run(tmp_path)
+    utterances = [Utterance(f"u{i}", str(tmp_path / f"u{i}.flac"), 0.5, text=t) for i, t in enumerate(REFERENCES)]
+    if source == "shards":
+        (tar,) = write_shards(utterances, tmp_path / "shards", 60)
+        damage(tar, "u2")
+        assert report(tmp_path, "--audio", str(tmp_path / "shards")) == 0
+    else:
+        (tmp_path / "u2.flac").write_bytes(b"no audio")
+        assert report(tmp_path, "--manifest", str(tmp_path / "test.jsonl")) == 0
+    assert "no sound of u2: " in capsys.readouterr().err
+    assert len(clips(page(tmp_path))) == 2
+
+
+def test_the_page_says_what_decoding_skipped(tmp_path):
+    make_run(tmp_path)
+    file = tmp_path / "student_distilled" / "hyp.jsonl"
+    file.write_text(file.read_text().replace('"text": "SIX SIX"', '"reason": "damaged audio"'))
+    hyps = [f"{name}={tmp_path / name}" for name in TEXTS]
+    assert (
+        main(["score", "--ref", str(tmp_path / "test.jsonl"), "--hyp", *hyps, "--out", str(tmp_path / "scores")]) == 0
+    )
+    report(tmp_path)
+    assert "student_distilled: decoding skipped 1 of 4 utterances; their words are counted as deletions" in page(
+        tmp_path
+    )

@@ -29,3 +29,12 @@ def align_tones(shards, out, set_aside=()):
         description = {"kind": "alignment", "inventory": INVENTORY.fingerprint, "shard": shard.digest}
         write_sidecar(sidecar_path(out / path.parent.name, shard), table, description)
     return out
+
+
+def damage(tar, *ids):
+    """Overwrite the audio of these utterances with zeros, as a bad disk block would."""
+    with open(tar, "r+b") as f:
+        for entry in open_shard(tar).entries:
+            if entry.id in ids:
+                f.seek(entry.audio_offset)
+                f.write(bytes(entry.audio_size))

@@ -21,6 +21,7 @@ from scipy.stats import rankdata, spearmanr
 
 from asr_kd.core.progress import Progress
 from asr_kd.core.runtime import set_threads
+from asr_kd.core.skipped import Skipped
 from asr_kd.decode.recognise import Recogniser, all_shards
 from asr_kd.graph.hclg import decoding_graph
 from asr_kd.graph.ngram import train_ngram
@@ -154,9 +155,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     phones_CP, silence = inventory.phones_of_class_CP, list(inventory.silence_classes)
     references = {u.id: u.text or "" for u in read_references(args.ref)}
     shards, seconds = all_shards(args.shards)
-    measured, lost = [], 0
+    measured, lost, skipped = [], 0, Skipped()
     with Progress("confidence", seconds / args.every) as progress:
-        for scored in recogniser.score(shards, progress, args.every):
+        for scored in recogniser.score(shards, skipped, progress, args.every):
             found = signals_of(lattices, scored.log_p_TC)
             if found is None:
                 lost += 1
@@ -176,6 +177,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 signals["frames' phones, path and phone loop (2nd search)"] = same_T[speech_T].mean()
             errors = utterance_errors([references[scored.id]], [text])[0]
             measured.append(Measured(scored.seconds, errors, words, signals))
+    for name, reason in skipped.reasons.items():
+        print(f"{name} is left out: {reason}", file=sys.stderr)
     if lost:
         print(f"{lost} utterances without a whole path are left out", file=sys.stderr)
     print(table(measured))

@@ -10,7 +10,8 @@ Alignments are written per shard to OUT/FOLDER/SHARD.parquet, FOLDER being the s
 
 The last aligns speech without text to what `asr-kd label` heard in it. Words are pronounced as those of texts are;
 utterances with a word that the inventory has no phones for are set aside.
-Utterances whose text does not fit their audio are set aside: null in the sidecar, counted at the end.
+Utterances without text, with text that does not fit their audio, or with damaged audio are skipped: null in the
+sidecar, counted with their reasons at the end. OUT/skipped.jsonl lists those with text.
 """
 
 import argparse
@@ -32,6 +33,7 @@ from asr_kd.align.pronounceable import pronounceable
 from asr_kd.core.config import load_config, to_dict
 from asr_kd.core.progress import Progress
 from asr_kd.core.runtime import device, set_threads
+from asr_kd.core.skipped import Skipped, add_skipped_argument
 from asr_kd.core.storage import name_of, parent
 from asr_kd.frontend.fbank import FrontEnd, FrontEndConfig
 from asr_kd.graph.hclg import TextGraphs
@@ -41,6 +43,7 @@ from asr_kd.inventory.lexicon import Lexicon, strip_stress
 from asr_kd.inventory.senones import Senones
 from asr_kd.models.ensemble import load_models, models_fingerprint
 from asr_kd.models.inference import Inference, pad_waves
+from asr_kd.shards.readable import readable
 from asr_kd.shards.reader import Shard, find_shards, open_shard
 from asr_kd.shards.sidecar import sidecar_path, write_sidecar
 from asr_kd.shards.texts import OwnTexts, add_transcript_arguments, given_texts
@@ -85,12 +88,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--device", default="auto", help="auto, cpu, cuda, cuda:1, ... (default auto; only with --model)"
     )
     parser.add_argument("--threads", type=int, help="CPU threads of one operation")
+    add_skipped_argument(parser, "utterances that have text")
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="changes to the config")
 
 
 def run(args: argparse.Namespace) -> int:
     """The verb."""
     set_threads(args.threads)
+    skipped = Skipped("utterances with text", args.max_skipped)
     config = load_config(AlignConfig, args.config, args.set)
     training, also = find_shards(*args.shards), find_shards(*args.also) if args.also else []
     _check_distinct(training + also, args.out)
@@ -124,7 +129,7 @@ def run(args: argparse.Namespace) -> int:
                 f"Gaussians need {FRAMES_PER_STEP}, one every {Senones.frame_shift_s * 1000:g} ms. "
                 "Set frontend.frame_shift_s and frontend.stack so."
             )
-        speech = list(_speech(training, frontend, config.max_hours))
+        speech = list(_speech(training, frontend, config.max_hours, skipped))
         if not speech:
             raise ValueError(f"{args.shards[0]}: no utterance has text. Gaussians are trained on labelled shards.")
         phones = sorted({*lexicon.phones[1:], *_other_units()})
@@ -133,11 +138,11 @@ def run(args: argparse.Namespace) -> int:
         aligner = {"flat_start": to_dict(config)}
     inventory.save(args.out / "inventory.json")
     lexicon.write(args.out / "lexicon.txt")
-    done, failed = 0, []
+    aligned = without_text = 0
     graphs = TextGraphs(inventory, lexicon)
     with Progress("align", sum(s.seconds for s in shards)) as progress:
         for shard in shards:
-            states = align_shard(shard, texts.of(shard), graphs, scorer)
+            states = align_shard(shard, texts.of(shard), graphs, scorer, skipped)
             table = pa.table(
                 {"id": [e.id for e in shard.entries], "states": pa.array(states, type=pa.list_(pa.int16()))}
             )
@@ -152,15 +157,16 @@ def run(args: argparse.Namespace) -> int:
                 **texts.describe(shard),
             }
             write_sidecar(sidecar_path(args.out / name_of(parent(shard.path)), shard), table, description)
-            failed += [e.id for e, s in zip(shard.entries, states, strict=True) if s is None]
-            done += len(states)
+            aligned += sum(s is not None for s in states)
+            without_text += sum(not text for text in texts.of(shard))
             progress.update(shard.seconds)
-    _say(f"{done - len(failed)} of {done} utterances aligned to {inventory.size} classes in {args.out}")
-    if failed:
-        why = "no transcript, or one that does not fit the audio" if args.transcripts else "text does not fit the audio"
-        shown = ", ".join(failed[:5]) + (" ..." if len(failed) > 5 else "")
-        _say(f"{len(failed)} set aside ({why}): {shown}")
-    if done == len(failed):
+    total = sum(len(s.entries) for s in shards)
+    _say(f"{aligned} of {total} utterances aligned to {inventory.size} classes in {args.out}")
+    if without_text:
+        sure = ", or one the teacher is not sure enough of" if args.transcripts else ""
+        _say(f"{without_text} have no {'transcript' if args.transcripts else 'text'}{sure}")
+    skipped.finish(total - without_text, args.out / "skipped.jsonl")
+    if not aligned:
         raise ValueError(f"{args.shards[0]}: not one utterance could be aligned. Do the texts belong to the audio?")
     return 0
 
@@ -170,23 +176,33 @@ def align_shard(
     texts: Sequence[str | None],
     graphs: TextGraphs,
     scorer: Callable[[list[np.ndarray]], list[np.ndarray]],
+    skipped: Skipped,
 ) -> list[np.ndarray | None]:
     """Class of each 30 ms frame of each utterance of a shard, None where text and audio do not fit.
 
-    texts: normalised, of each row; None, or with a word that the graphs do not know, sets it aside.
+    texts: normalised, of each row; None leaves it out.  skipped: gets the others that are not aligned.
     """
     states: list[np.ndarray | None] = [None] * len(shard.entries)
     words = [(text or "").split() for text in texts]
-    rows = [r for r, said in enumerate(words) if said and all(w in graphs.symbols.word for w in said)]
+    rows = []
+    for row, said in enumerate(words):
+        unknown = next((w for w in said if w not in graphs.symbols.word), None)
+        if unknown is not None:
+            skipped.add(shard.entries[row].id, f"{unknown} has no pronunciation in the inventory's phones")
+        elif said:
+            rows.append(row)
     rows.sort(key=lambda r: shard.entries[r].seconds)
     for start in range(0, len(rows), UTTERANCES_PER_BATCH):
-        batch = rows[start : start + UTTERANCES_PER_BATCH]
-        for row, score_TC in zip(batch, scorer([shard.audio(r) for r in batch]), strict=True):
-            if len(score_TC):
-                graph = graphs.compile(words[row])
-                path = Searcher(graph, FORCED).best(score_TC)
-                if path is not None and path.complete:
-                    states[row] = path.classes.astype(np.int16)
+        batch, waves = readable(shard, rows[start : start + UTTERANCES_PER_BATCH], skipped)
+        for row, score_TC in zip(batch, scorer(waves) if batch else [], strict=True):
+            if np.isnan(score_TC).any():
+                skipped.add(shard.entries[row].id, "the scores of its frames are not finite")
+                continue
+            path = Searcher(graphs.compile(words[row]), FORCED).best(score_TC) if len(score_TC) else None
+            if path is not None and path.complete:
+                states[row] = path.classes.astype(np.int16)
+            else:
+                skipped.add(shard.entries[row].id, "the text does not fit the audio")
     return states
 
 
@@ -210,15 +226,15 @@ def _mfcc(waves: list[np.ndarray], frontend: FrontEnd) -> list[np.ndarray]:
     return [x_BTF[i, : int(n)].numpy() for i, n in enumerate(frames_B)]
 
 
-def _speech(shards: list[Path], frontend: FrontEnd, max_hours: float) -> Iterator[Speech]:
+def _speech(shards: list[Path], frontend: FrontEnd, max_hours: float, skipped: Skipped) -> Iterator[Speech]:
     seconds = 0.0
     for path in shards:
         shard = open_shard(path)
         texts = OwnTexts().of(shard)
         rows = [r for r, text in enumerate(texts) if text]
         for start in range(0, len(rows), UTTERANCES_PER_BATCH):
-            batch = rows[start : start + UTTERANCES_PER_BATCH]
-            for row, x_NF in zip(batch, _mfcc([shard.audio(r) for r in batch], frontend), strict=True):
+            batch, waves = readable(shard, rows[start : start + UTTERANCES_PER_BATCH], skipped)
+            for row, x_NF in zip(batch, _mfcc(waves, frontend) if batch else [], strict=True):
                 entry = shard.entries[row]
                 yield Speech(entry.id, x_NF, (texts[row] or "").split())
                 seconds += entry.seconds

@@ -4,6 +4,9 @@ model's parameters and the real-time factor:
   asr-kd decode exp/shards/test --model exp/student --graph exp/graph --scales exp/student/tune --out exp/decode/student
 
 A model of tokens (`asr-kd tokens`) spells words also without --graph: what is likeliest in each frame.
+
+Utterances with damaged audio, also those that `asr-kd shard` set aside, are skipped: their line has "reason" instead of
+text, OUT/skipped.jsonl lists them, and `asr-kd score` counts their words as deletions.
 """
 
 import argparse
@@ -17,10 +20,12 @@ from asr_kd.core.config import load_config
 from asr_kd.core.files import atomic_path, write_json
 from asr_kd.core.progress import Progress
 from asr_kd.core.runtime import precision_on, set_threads
+from asr_kd.core.skipped import Skipped
 from asr_kd.decode.recognise import Recogniser, add_recogniser_arguments, all_shards, describe
 from asr_kd.graph.scales import Scales
 from asr_kd.graph.search import SearchConfig
 from asr_kd.models.ensemble import models_fingerprint
+from asr_kd.shards.reader import open_shard
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """The verb."""
     threads = set_threads(args.threads)
+    skipped = Skipped(max_share=args.max_skipped)
     config = load_config(SearchConfig, {"beam": args.beam})
     recogniser = Recogniser(args.model, args.graph, args.device, args.precision)
     scales = Scales.load(args.scales) if args.scales else Scales(prior=recogniser.inventory.prior_share)
@@ -47,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     searcher = recogniser.searcher(config)
     lines = {}
     with Progress("decode", seconds) as progress:
-        for scored in recogniser.score(shards, progress):
+        for scored in recogniser.score(shards, skipped, progress):
             words = recogniser.search(searcher, scored.log_p_TC, scales)
             line = {"id": scored.id, "text": " ".join(words), "seconds": scored.seconds}
             if args.nbest > 1:
@@ -56,6 +62,13 @@ def run(args: argparse.Namespace) -> int:
             if scored.id in lines:
                 raise ValueError(f"{scored.id}: two utterances have this id. Decode their shards one after the other.")
             lines[scored.id] = line
+    for path in shards:
+        for item in open_shard(path).set_aside:
+            if item["id"] not in lines:
+                skipped.add(item["id"], item["error"])
+    for name, reason in skipped.reasons.items():
+        lines[name] = {"id": name, "reason": reason}
+    skipped.finish(len(lines), args.out / "skipped.jsonl")
     with atomic_path(args.out / "hyp.jsonl") as temporary, open(temporary, "w", encoding="utf-8") as f:
         f.writelines(json.dumps(lines[i], ensure_ascii=False) + "\n" for i in sorted(lines))
     model = recogniser.inference.model
@@ -68,14 +81,16 @@ def run(args: argparse.Namespace) -> int:
             "params": model.parameter_count,
             "precision": precision_on(recogniser.inference.device, args.precision),
             "rtf": recogniser.real_time_factor,
-            "utterances": len(lines),
+            "utterances": len(lines) - len(skipped),
+            **({"skipped": len(skipped)} if skipped else {}),
             "audio_seconds": recogniser.audio_seconds,
             "threads": threads,
             "torch": torch.__version__,
         },
     )
+    decoded = len(lines) - len(skipped)
     print(
-        f"{len(lines)} utterances, real-time factor {recogniser.real_time_factor:.4f}: {args.out / 'hyp.jsonl'}",
+        f"{decoded} utterances, real-time factor {recogniser.real_time_factor:.4f}: {args.out / 'hyp.jsonl'}",
         file=sys.stderr,
     )
     return 0

@@ -10,6 +10,7 @@ import numpy as np
 
 from asr_kd.core.progress import Progress
 from asr_kd.core.runtime import device
+from asr_kd.core.skipped import Skipped, add_skipped_argument
 from asr_kd.decode.words import GraphSearch, GreedySearch, WordSearch
 from asr_kd.graph.build import load_graph
 from asr_kd.graph.scales import Scales
@@ -17,6 +18,7 @@ from asr_kd.graph.search import SearchConfig
 from asr_kd.inventory.tokens import Tokens
 from asr_kd.models.ensemble import load_models
 from asr_kd.models.inference import Inference
+from asr_kd.shards.readable import readable
 from asr_kd.shards.reader import find_shards, open_shard
 
 UTTERANCES_PER_BATCH = 16
@@ -46,6 +48,7 @@ def add_recogniser_arguments(parser: argparse.ArgumentParser, greedy: bool) -> N
     parser.add_argument("--out", required=True, type=Path, help="folder for the result")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ... (default auto)")
     parser.add_argument("--threads", type=int, help="CPU threads of one operation")
+    add_skipped_argument(parser)
 
 
 class Recogniser:
@@ -69,9 +72,12 @@ class Recogniser:
         self.search_seconds = 0.0
         self.audio_seconds = 0.0
 
-    def score(self, shards: list[Path], progress: Progress | None = None, every: int = 1) -> Iterator[Scored]:
+    def score(
+        self, shards: list[Path], skipped: Skipped, progress: Progress | None = None, every: int = 1
+    ) -> Iterator[Scored]:
         """Log-posteriors of every utterance, shard by shard, short utterances first within a shard.
 
+        skipped: gets those with damaged audio or with posteriors that are not numbers.
         every: 2 leaves out every other utterance in this order, 3 two of three, ...
         """
         seen = 0
@@ -80,13 +86,17 @@ class Recogniser:
             rows = sorted(range(len(shard.entries)), key=lambda r: shard.entries[r].seconds)
             seen, rows = seen + len(rows), rows[-seen % every :: every]
             for start in range(0, len(rows), UTTERANCES_PER_BATCH):
-                batch = rows[start : start + UTTERANCES_PER_BATCH]
-                waves = [shard.audio(r) for r in batch]
+                batch, waves = readable(shard, rows[start : start + UTTERANCES_PER_BATCH], skipped)
+                if not batch:
+                    continue
                 began = time.perf_counter()
                 log_ps = self.inference.scores(waves, prior_scale=0.0)
                 self.forward_seconds += time.perf_counter() - began
                 for row, log_p_TC in zip(batch, log_ps, strict=True):
                     entry = shard.entries[row]
+                    if np.isnan(log_p_TC).any():
+                        skipped.add(entry.id, "the model's posteriors are not finite")
+                        continue
                     self.audio_seconds += entry.seconds
                     yield Scored(entry.id, entry.seconds, entry.text, log_p_TC)
                     if progress:

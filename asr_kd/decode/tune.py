@@ -14,6 +14,7 @@ import jiwer
 
 from asr_kd.core.files import write_json
 from asr_kd.core.runtime import set_threads
+from asr_kd.core.skipped import Skipped
 from asr_kd.corpora.text import normalise
 from asr_kd.decode.recognise import Recogniser, add_recogniser_arguments, all_shards
 from asr_kd.graph.scales import Scales
@@ -49,7 +50,10 @@ def run(args: argparse.Namespace) -> int:
     recogniser = Recogniser(args.model, args.graph, args.device)
     shards, seconds = all_shards(args.shards)
     every = max(1, math.ceil(seconds / 60 / args.max_minutes))
-    scored = [item for item in recogniser.score(shards, every=every) if normalise(item.text or "")]
+    skipped = Skipped(max_share=args.max_skipped)
+    found = list(recogniser.score(shards, skipped, every=every))
+    skipped.finish(len(found) + len(skipped), args.out / "skipped.jsonl")
+    scored = [item for item in found if normalise(item.text or "")]
     if not scored:
         raise ValueError(f"{args.shards[0]}: no utterance has text. Scales are tuned on labelled held-out data.")
     assert recogniser.graph is not None

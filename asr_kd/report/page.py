@@ -10,7 +10,7 @@ import jinja2
 from asr_kd.report.curves import Run
 from asr_kd.report.summary import label
 from asr_kd.report.svg import COLOURS, NARROW_WIDTH, WIDE_WIDTH, Curve, Mark, interval_chart, line_chart
-from asr_kd.score.table import pair_of, percent, span
+from asr_kd.score.table import pair_of, percent, skipped_notes, span
 from asr_kd.score.wer import columns
 
 HERE = Path(__file__).parent
@@ -62,6 +62,7 @@ def render(page: Page) -> str:
         clips=page.clips,
         configs=page.configs,
         versions=page.versions,
+        skipped_notes=skipped_notes(page.scores),
     )
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from asr_kd.core.files import atomic_path, read_json, write_json
+from asr_kd.core.skipped import Skipped
 from asr_kd.report.clips import clips_from_manifest, clips_from_shards
 from asr_kd.report.curves import read_run
 from asr_kd.report.page import Page, render, worst_utterances
@@ -112,10 +113,14 @@ def find_clips(
 ) -> dict[str, str]:
     """Sound of the utterances shown: from the shards, and what is not in them from the manifest's audio files."""
     ids = [u["id"] for u in worst_utterances(scores, student, worst)]
-    clips = clips_from_shards(audio, ids) if audio else {}
+    skipped = Skipped("clips")
+    clips = clips_from_shards(audio, ids, skipped) if audio else {}
     absent = [i for i in ids if i not in clips]
     if manifest is not None and absent:
-        clips |= clips_from_manifest(manifest, absent)
+        clips |= clips_from_manifest(manifest, absent, skipped)
+    for name, reason in skipped.reasons.items():
+        if name not in clips:
+            print(f"asr-kd report: no sound of {name}: {reason}", file=sys.stderr)
     return clips
 
 

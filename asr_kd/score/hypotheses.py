@@ -1,11 +1,11 @@
 """Reading references and hypotheses, and matching one to the other."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from asr_kd.core.files import read_json
+from asr_kd.core.text_files import read_rows
 from asr_kd.corpora.manifest import Utterance, read_manifest
 
 
@@ -28,31 +28,21 @@ def hypotheses_file(path: str | Path) -> Path:
     return Path(path) / "hyp.jsonl" if Path(path).is_dir() else Path(path)
 
 
-def read_hypotheses(path: str | Path) -> dict[str, str]:
-    """Text of each utterance id. ValueError names file and line of what cannot be read or comes twice."""
+def read_hypotheses(path: str | Path) -> dict[str, str | None]:
+    """Text of each utterance id, None where decoding skipped it: its line has `reason` instead of text.
+
+    ValueError names file and line of what cannot be read or comes twice.
+    """
     file = hypotheses_file(path)
-    texts: dict[str, str] = {}
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        raise ValueError(f"{file}: no such file. Write it with `asr-kd decode --out {file.parent}`.") from None
-    except UnicodeDecodeError as e:
-        raise ValueError(f"{file}: not UTF-8 ({e})") from None
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            entry = json.loads(line)
-        except json.JSONDecodeError as e:
-            raise ValueError(f"{file}:{number}: not valid JSON ({e})") from None
-        for field in ("id", "text"):
-            if not isinstance(entry, dict) or not isinstance(entry.get(field), str):
-                raise ValueError(f'{file}:{number}: no text field "{field}". A line is {{"id": ..., "text": ...}}.')
+    texts: dict[str, str | None] = {}
+    for place, entry in read_rows(file, advice=f"Write it with `asr-kd decode --out {file.parent}`."):
+        skipped = "text" not in entry and isinstance(entry.get("reason"), str)
+        for field in ("id",) if skipped else ("id", "text"):
+            if not isinstance(entry.get(field), str):
+                raise ValueError(f'{place}: no text field "{field}". A line is {{"id": ..., "text": ...}}.')
         if entry["id"] in texts:
-            raise ValueError(
-                f"{file}:{number}: second hypothesis for {entry['id']}. Decode again into an empty folder."
-            )
-        texts[entry["id"]] = entry["text"]
+            raise ValueError(f"{place}: second hypothesis for {entry['id']}. Decode again into an empty folder.")
+        texts[entry["id"]] = None if skipped else entry["text"]
     return texts
 
 
@@ -62,8 +52,8 @@ def read_decode_notes(path: str | Path) -> dict[str, Any]:
     return read_json(notes) if notes.exists() else {}
 
 
-def match(references: Sequence[Utterance], hypotheses: Mapping[str, str], path: str | Path) -> list[str]:
-    """The hypothesis of each reference, in order. ValueError lists the ids that only one side has."""
+def match(references: Sequence[Utterance], hypotheses: Mapping[str, str | None], path: str | Path) -> list[str | None]:
+    """The hypothesis of each reference, in order, None where it was skipped. ValueError lists ids of one side only."""
     ids = {u.id for u in references}
     missing = [u.id for u in references if u.id not in hypotheses]
     if missing:
@@ -71,7 +61,7 @@ def match(references: Sequence[Utterance], hypotheses: Mapping[str, str], path: 
             f"{hypotheses_file(path)}: no hypothesis for {some(missing)}. Decode the whole test set; an utterance "
             "without an answer is a line with empty text."
         )
-    unknown = [i for i in hypotheses if i not in ids]
+    unknown = [i for i, text in hypotheses.items() if i not in ids and text is not None]
     if unknown:
         raise ValueError(
             f"{hypotheses_file(path)}: no reference for {some(unknown)}. Give --ref the manifest that was decoded."

@@ -6,7 +6,8 @@ Example:
         --baseline teacher --by snr --out exp/scores
 
 writes exp/scores/scores.json and prints a table. Texts are normalised first. Intervals are 95% bootstrap intervals;
-all systems share the resamples, so differences are paired.
+all systems share the resamples, so differences are paired. Where decoding skipped an utterance (its line has a reason
+instead of text), all its words are deletions and the table says so; an utterance without a line is refused.
 """
 
 import argparse
@@ -100,9 +101,13 @@ def score(
 ) -> dict[str, Any]:
     """What `scores.json` holds; see `compare.score_systems` for the figures."""
     references = read_references(ref)
-    texts = {name: match(references, read_hypotheses(path), path) for name, path in hyps.items()}
+    found = {name: match(references, read_hypotheses(path), path) for name, path in hyps.items()}
+    texts = {name: [text or "" for text in matched] for name, matched in found.items()}
     scored = score_systems(references, texts, baseline, oracle, by, config)
     for name, path in hyps.items():
+        skipped = [u.id for u, text in zip(references, found[name], strict=True) if text is None]
+        if skipped:
+            scored["systems"][name]["skipped"] = skipped
         scored["systems"][name] |= {"hypotheses": str(hypotheses_file(path)), "decode": read_decode_notes(path)}
     origin = {
         "format": 1,

@@ -31,7 +31,18 @@ def table(scores: Mapping[str, Any]) -> str:
         f"{scores['utterances']} utterances; intervals: {b['resamples']} bootstrap resamples of {b['units']} "
         f"{b['unit']}s, seed {b['seed']}" + (f"; WERR and p against {baseline}" if baseline else "")
     )
+    parts += skipped_notes(scores)
     return "\n\n".join(parts)
+
+
+def skipped_notes(scores: Mapping[str, Any]) -> list[str]:
+    """Of each system whose decoding skipped utterances, how many, and that they count."""
+    return [
+        f"{name}: decoding skipped {len(s['skipped'])} of {scores['utterances']} utterances; their words are counted "
+        "as deletions"
+        for name, s in scores["systems"].items()
+        if s.get("skipped")
+    ]
 
 
 def pair_of(scores: Mapping[str, Any], a: str, b: str) -> dict[str, Any] | None:

@@ -5,6 +5,7 @@ Edge cases, decided:
 - Both texts are normalised by `corpora.text.normalise` first; nothing else is forgiven.
 - An empty reference adds no words to the denominator; every hypothesised word counts as an insertion.
 - An empty hypothesis is an answer: every reference word counts as a deletion.
+- An utterance that decoding skipped counts as an empty hypothesis, and `scores.json` and the table say so.
 - A missing hypothesis is not an answer: it is refused (see `hypotheses.match`), never counted as empty.
 - WER is errors / reference words over the whole set (not a mean over utterances) and may exceed 1.
 """

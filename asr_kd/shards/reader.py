@@ -30,6 +30,8 @@ class Shard:
     entries: list[Entry]
     cache: Path | None = None
     """The folder that a remote tar is fetched to when its audio is first asked for; None for a local tar."""
+    set_aside: tuple[dict[str, str], ...] = ()
+    """{"id", "error"} of what could not become a row when the tar was written or first read."""
 
     def audio(self, row: int) -> np.ndarray:
         """The samples of a row: (N,) float32 in [-1, 1), 16 kHz mono. ValueError names tar and utterance.
@@ -77,13 +79,13 @@ def open_shard(path: str | Path, cache: Path | None = None) -> Shard:
     where = location(path)
     if isinstance(where, Path):
         index = index_of(where)
-        return Shard(where, index.sha256, index.seconds, index.entries)
+        return Shard(where, index.sha256, index.seconds, index.entries, None, tuple(index.set_aside))
     cache = cache or cache_folder()
     try:
         index = remote_index(where, cache)
     except FileNotFoundError:
         raise ValueError(f"{where}: no such shard. `asr-kd shard` writes shards.") from None
-    return Shard(where, index.sha256, index.seconds, index.entries, cache)
+    return Shard(where, index.sha256, index.seconds, index.entries, cache, tuple(index.set_aside))
 
 
 @overload
