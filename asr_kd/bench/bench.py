@@ -8,10 +8,12 @@ asr-kd bench model exp/student --teacher exp/teacher
 import argparse
 
 from asr_kd.bench import label, model
+from asr_kd.bench.gpu import gpu
 
 SUB_VERBS = {
     "label": (label, "the labelling job against the teacher's bare forward pass, and a plain loop"),
     "model": (model, "the bare forward pass of models against each other: size, real-time factor, ratios"),
+    "gpu": (gpu, "everything on one GPU: agreement with a CPU, labelling and training against their ceilings"),
 }
 
 
