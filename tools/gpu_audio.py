@@ -45,27 +45,25 @@ def synthetic(minutes: float) -> Iterator[Sample]:
 
 def write(samples: Iterator[Sample], out: Path, name: str) -> None:
     """Tars OUT/NAME-NNN.tar of Opus files, with their indexes."""
-    tar: tarfile.TarFile | None = None
-    paths: list[Path] = []
+    shards: list[list[Sample]] = []
     held_s = SHARD_SECONDS
-    for key, wave_N, text in samples:
+    for sample in samples:
         if held_s >= SHARD_SECONDS:
-            if tar is not None:
-                tar.close()
-            paths.append(out / f"{name}-{len(paths):03d}.tar")
-            tar, held_s = tarfile.open(paths[-1], "w"), 0.0
-        audio = io.BytesIO()
-        soundfile.write(audio, wave_N, SAMPLE_RATE, format="OGG", subtype="OPUS")
-        meta = json.dumps({"duration": len(wave_N) / SAMPLE_RATE} | ({"text": text} if text else {}))
-        assert tar is not None
-        for suffix, data in (("opus", audio.getvalue()), ("json", meta.encode())):
-            member = tarfile.TarInfo(f"{key}.{suffix}")
-            member.size = len(data)
-            tar.addfile(member, io.BytesIO(data))
-        held_s += len(wave_N) / SAMPLE_RATE
-    if tar is not None:
-        tar.close()
-    for path in paths:
+            shards.append([])
+            held_s = 0.0
+        shards[-1].append(sample)
+        held_s += len(sample[1]) / SAMPLE_RATE
+    for number, shard in enumerate(shards):
+        path = out / f"{name}-{number:03d}.tar"
+        with tarfile.open(path, "w") as tar:
+            for key, wave_N, text in shard:
+                audio = io.BytesIO()
+                soundfile.write(audio, wave_N, SAMPLE_RATE, format="OGG", subtype="OPUS")
+                meta = json.dumps({"duration": len(wave_N) / SAMPLE_RATE} | ({"text": text} if text else {}))
+                for suffix, data in (("opus", audio.getvalue()), ("json", meta.encode())):
+                    member = tarfile.TarInfo(f"{key}.{suffix}")
+                    member.size = len(data)
+                    tar.addfile(member, io.BytesIO(data))
         open_shard(path)  # writes the index
 
 

@@ -82,7 +82,10 @@ def _ceiling(setup: Setup, path: Path, precision: str, peaks: dict[str, Any]) ->
     times = [forward.forward_seconds(teacher, batches, precision, setup.cores) for _ in range(3)]
     frames_per_s = sum(len(x_TF) for x_TF in features) / sorted(times)[1]
     flops, product = flops_per_frame(teacher.model), peaks.get(f"product_tflops_{precision}")
+    # A recurrent network reads its weights at every step of time, which a cache may spare it.
     weights_bytes = sum(p.numel() for p in teacher.model.parameters()) * (2 if precision == "bf16" else 4)
+    read_gb_per_s = weights_bytes * sum(x_BTF.shape[1] for x_BTF, _ in batches) / sorted(times)[1] / 1e9
+    copy_gb_per_s = peaks.get("copy_gb_per_s")
     return {
         "ceiling_hours_per_second": frames_per_s * teacher.frontend.frame_shift_s / 3600,
         "frames_per_batch": best.frames_per_batch,
@@ -90,17 +93,8 @@ def _ceiling(setup: Setup, path: Path, precision: str, peaks: dict[str, Any]) ->
         "flops_per_frame": flops,
         "weights_bytes": weights_bytes,
         "share_of_product": flops * frames_per_s / 1e12 / product if product else None,
-        "share_of_bandwidth": _bytes_per_second(teacher, batches, weights_bytes, sorted(times)[1])
-        / peaks["copy_gb_per_s"]
-        if peaks.get("copy_gb_per_s")
-        else None,
+        "share_of_bandwidth": read_gb_per_s / copy_gb_per_s if copy_gb_per_s else None,
     }
-
-
-def _bytes_per_second(teacher: Inference, batches: list[Any], weights_bytes: int, seconds: float) -> float:
-    """GB/s of a recurrent network that reads all of its weights at every step of time, which a cache may spare it."""
-    steps = sum(x_BTF.shape[1] for x_BTF, _ in batches)
-    return weights_bytes * steps / seconds / 1e9
 
 
 def _job_rate(setup: Setup, path: Path, precision: str, workers: int, ceiling: dict[str, Any]) -> float:
