@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -161,3 +163,24 @@ def test_classes_are_refused_beside_a_language_model_of_ones_own(parts, capsys):
     assert read_arpa(parts / "graph" / "lm.arpa").log10_prob("A", ["A"]) > plain.log10_prob("A", ["A"])
     assert graph(parts, "--arpa", parts / "graph" / "lm.arpa", "--classes", parts / "classes.txt") == 2
     assert "an --arpa model is taken as it is" in capsys.readouterr().err
+
+
+FULL_DISK = """
+import resource, sys
+from asr_kd.cli import main
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+def test_a_graph_that_does_not_fit_on_the_disk_is_not_certified(parts):
+    assert graph(parts, parts / "labelled.jsonl", out="whole") == 0
+    sizes = {p.name: p.stat().st_size for p in (parts / "whole").iterdir()}
+    room = sizes.pop("HCLG.fst") - 1
+    assert max(sizes.values()) < room
+    command = ["graph", parts / "labelled.jsonl", "--lexicon", parts / "lexicon.txt", "--inventory", parts / "align"]
+    command = [sys.executable, "-c", FULL_DISK, str(room), *map(str, command), "--out", str(parts / "cut")]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    assert ended.returncode == 2
+    assert "HCLG.fst: could not be written whole" in ended.stderr
+    assert [p.name for p in (parts / "cut").iterdir()] == ["lm.arpa"]

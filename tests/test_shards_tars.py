@@ -17,7 +17,7 @@ from asr_kd.core.files import sha256_file
 from asr_kd.corpora.manifest import Utterance, read_manifest, write_manifest
 from asr_kd.shards.index import index_path, read_index
 from asr_kd.shards.reader import find_shards, open_shard
-from asr_kd.shards.writer import tar_key, write_shards
+from asr_kd.shards.writer import check_written, plan_shards, tar_key, write_shards
 
 
 def pcm(seed: int, samples: int = 3200) -> np.ndarray:
@@ -245,3 +245,23 @@ def test_finding_shards_is_sorted_and_never_mixes_parts(manifest, tmp_path):
         find_shards(tmp_path / "nothing")
     with pytest.raises(ValueError, match="not a shard"):
         find_shards(manifest)
+
+
+def test_shards_that_something_else_changed_are_not_reported_as_written(manifest, tmp_path):
+    wanted = list(read_manifest(manifest))
+    planned = list(plan_shards(wanted, tmp_path / "out", shard_seconds=0.3))
+    assert len(write_shards(wanted, tmp_path / "out", shard_seconds=0.3)) > 1
+    check_written(planned)
+    tar, index = planned[1].path, index_path(planned[1].path)
+    for spoil in (
+        lambda: tar.write_bytes(tar.read_bytes()[:-512]),
+        tar.unlink,
+        index.unlink,
+        lambda: index.write_text("{"),
+        lambda: index.write_bytes(index_path(planned[0].path).read_bytes()),
+    ):
+        spoil()
+        with pytest.raises(ValueError, match=r"shard-000001.tar: is not what this run wrote"):
+            check_written(planned)
+        write_shards(wanted, tmp_path / "out", shard_seconds=0.3)
+        check_written(planned)

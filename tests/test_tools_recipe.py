@@ -312,3 +312,53 @@ def test_a_recipe_that_is_killed_takes_its_stage_along_and_is_alone_in_its_folde
     toy.write((SLOW % side_by_side).replace('echo $$ > "$0/begun"; read x < "$0/go";', ""))
     assert toy.run().returncode == 0
     assert (exp / "out").read_text() == "done\n"
+
+
+FOLDERS = (
+    RECIPE.split("stage 1")[0]
+    + """
+stage 1 "sort words"  sh -c 'mkdir -p $2 && sort "$0" > $2/sorted && echo ran >> ran.sort' words.txt --out $exp/work
+stage 2 "count" sh -c 'mkdir -p $2; wc -l < $0/sorted > $2/count; echo ran >> ran.count' $exp/work --out $exp/work/n
+stage 3 "show"        sh -c 'cat $2/work/n/count > $2/shown; echo ran >> ran.show' x --out $exp
+"""
+)
+
+
+@pytest.mark.parametrize(
+    "spoil, why, ran",
+    [
+        (lambda exp: (exp / "work/sorted").unlink(), "work/sorted is missing", ["sort"]),
+        (lambda exp: (exp / "work/sorted").write_text("a\n"), "work/sorted is not as", ["sort"]),
+        (lambda exp: (exp / "work/n/count").write_text("3\n"), "work/n/count is not as", ["count"]),
+        (lambda exp: (exp / "shown").write_text(""), "shown is not as", ["show"]),
+    ],
+)
+def test_an_output_that_was_lost_or_cut_off_reruns_its_stage(toy: Toy, spoil, why: str, ran: list[str]) -> None:
+    toy.write(FOLDERS)
+    assert toy.run().returncode == 0
+    assert toy.stages_run() == ["sort", "count", "show"]
+    assert toy.run().stdout.count("already done") == 3
+    spoil(toy.root / "exp/toy")
+    shown = toy.run().stdout
+    assert why in shown
+    assert toy.stages_run()[: len(ran)] == ran
+    assert (toy.root / "exp/toy/work/sorted").read_text() == "a\nb\n"
+    assert (toy.root / "exp/toy/shown").read_text().strip() == "2"
+
+
+def test_an_output_that_was_only_touched_reruns_nothing(toy: Toy) -> None:
+    toy.write(FOLDERS)
+    toy.run()
+    toy.stages_run()
+    os.utime(toy.root / "exp/toy/shown", (1, 1))
+    toy.run()
+    assert toy.stages_run() == []
+
+
+def test_changed_code_of_the_library_reruns_everything(done: Toy) -> None:
+    (done.root / "asr_kd/core").mkdir()
+    (done.root / "asr_kd/core/files.py").write_text("x = 1\n")
+    assert "the code of asr_kd changed" in done.run().stdout
+    assert done.stages_run() == ["sort", "count", "show"]
+    done.run()
+    assert done.stages_run() == []

@@ -7,8 +7,10 @@
 What follows --out is removed before a stage that ran before runs with another command or other inputs, if it lies in
 the recipe's own folder (STAMP is RECIPE_FOLDER/.stages/NAME.json). After an interruption it stays: verbs go on from it.
 
-Inputs are the arguments, and the PATH of every NAME=PATH, that exist as a file or folder, save what follows --out.
-A file up to 1 MB counts by its content; a larger one, and each file of a folder, by size and time of change.
+Done also means that the outputs, with all their files, stand there as the stage left them, and that the library's code
+is the same. Inputs are the arguments, and the PATH of every NAME=PATH, that exist as a file or folder, save what
+follows --out. A file up to 1 MB counts by its content; a larger one, and each file of a folder, by size and time of
+change. A file of an output counts by its size and SHA-256, which is looked at when its time of change is another.
 """
 
 import hashlib
@@ -23,7 +25,7 @@ from pathlib import Path
 LARGEST_READ_BYTES = 1_000_000
 NOT_COMPARED = "--started"
 """Its value differs in each run and changes nothing that is computed."""
-LIBRARY = Path(__file__).resolve().parent.parent / "asr_kd" / "__init__.py"
+LIBRARY = Path(__file__).resolve().parent.parent / "asr_kd"
 
 
 def describe(command: Sequence[str]) -> dict:
@@ -37,6 +39,7 @@ def describe(command: Sequence[str]) -> dict:
     return {
         "command": list(_without_values_of((NOT_COMPARED,), command)),
         "version": _library_version(),
+        "code": _library_code(),
         "inputs": inputs,
         "outputs": outputs,
     }
@@ -48,10 +51,56 @@ def what_changed(before: dict, now: dict) -> str | None:
         return "its command changed"
     if before["version"] != now["version"]:
         return f"asr_kd is {now['version']}, it was {before['version']}"
+    if before.get("code") != now["code"]:
+        return "the code of asr_kd changed"
     for path in sorted(set(before["inputs"]) | set(now["inputs"])):
         if before["inputs"].get(path) != now["inputs"].get(path):
             return f"{path} changed"
     return None
+
+
+def record_of(stamp: Path, outputs: Sequence[str]) -> dict[str, list]:
+    """Size, time of change and SHA-256 of each file of the outputs."""
+    record = {}
+    for path in _files_of(stamp, outputs):
+        status = path.stat()
+        record[str(path)] = [status.st_size, status.st_mtime_ns, _sha256(path)]
+    return record
+
+
+def what_is_wrong(record: dict[str, list]) -> str | None:
+    """One line on the first file that is not as the stage left it, None where there is none."""
+    for name, (size, changed_at, sha256) in record.items():
+        path = Path(name)
+        if not path.is_file():
+            return f"{name} is missing"
+        status = path.stat()
+        if status.st_size != size or (status.st_mtime_ns != changed_at and _sha256(path) != sha256):
+            return f"{name} is not as the stage left it"
+    return None
+
+
+def _files_of(stamp: Path, outputs: Sequence[str]) -> Iterator[Path]:
+    """Files of the outputs; those of other stages that lie in there, logs and hidden bookkeeping left out."""
+    others = [_read(path) for path in stamp.parent.glob("*.json") if path != stamp]
+    theirs = {os.path.abspath(o) for other in others if other for o in other["outputs"]}
+    theirs -= {os.path.abspath(o) for o in outputs}
+    for output in outputs:
+        if os.path.isfile(output):
+            yield Path(output)
+        for folder, folders, files in os.walk(output):
+            folders[:] = sorted(
+                f for f in folders if f[0] != "." and f != "logs" and os.path.abspath(Path(folder, f)) not in theirs
+            )
+            for name in sorted(files):
+                path = Path(folder, name)
+                if name[0] != "." and os.path.abspath(path) not in theirs and path.is_file():
+                    yield path
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
 
 
 def _values_of(option: str, command: Sequence[str]) -> Iterator[str]:
@@ -97,8 +146,16 @@ def _size_and_time(path: Path) -> bytes:
 
 
 def _library_version() -> str:
-    found = re.search(r'^__version__ = "(.*)"', LIBRARY.read_text(), re.MULTILINE) if LIBRARY.exists() else None
+    file = LIBRARY / "__init__.py"
+    found = re.search(r'^__version__ = "(.*)"', file.read_text(), re.MULTILINE) if file.exists() else None
     return found[1] if found else "unknown"
+
+
+def _library_code() -> str:
+    digest = hashlib.sha256()
+    for path in sorted(LIBRARY.rglob("*.py")):
+        digest.update(f"{path.relative_to(LIBRARY)}\0{_sha256(path)}\0".encode())
+    return digest.hexdigest()
 
 
 def _read(path: Path) -> dict | None:
@@ -128,8 +185,10 @@ def check(stamp: Path, command: Sequence[str], again: bool) -> int:
     """0: done, 1: to be run; prints seconds or reason and notes what is about to be run."""
     now, before = describe(command), _read(stamp)
     if before is not None:
-        changed, missing = what_changed(before, now), [o for o in now["outputs"] if not os.path.exists(o)]
         finished = before["seconds"] is not None
+        changed, missing = what_changed(before, now), [o for o in now["outputs"] if not os.path.exists(o)]
+        if finished and not (changed or missing):
+            changed = what_is_wrong(before["files"])
         if not (changed or missing or again) and finished:
             print(before["seconds"])
             return 0
@@ -150,7 +209,8 @@ def main(arguments: Sequence[str]) -> int:
         begun = json.loads(Path(stamp).read_text())
         # An input that was not there before is one that the stage fetched itself, such as a corpus.
         inputs = describe(begun["command"])["inputs"] | begun["inputs"]
-        _write(Path(stamp), {**begun, "inputs": inputs, "seconds": int(rest[0])})
+        files = record_of(Path(stamp), begun["outputs"])
+        _write(Path(stamp), {**begun, "inputs": inputs, "files": files, "seconds": int(rest[0])})
         return 0
     return check(Path(stamp), rest, again=verb == "again")
 

@@ -79,12 +79,17 @@ def write_shards(
                 progress.update(shard.seconds)
     finally:
         pool.shutdown(cancel_futures=True)  # after an interruption, only what is being written is finished
+    check_written(shards)
+    return [shard.path for shard in shards]
+
+
+def check_written(shards: Iterable[PlannedShard]) -> None:
+    """ValueError unless the tars and indexes that stand there are those of the plan: nothing else wrote meanwhile."""
     for shard in shards:
         if not shard.is_finished():
             raise ValueError(
-                f"{shard.path}: is not what this run wrote: something else changed {out}. Run the same command again."
+                f"{shard.path}: is not what this run wrote; something else changed it. Run the same command again."
             )
-    return [shard.path for shard in shards]
 
 
 def plan_shards(
