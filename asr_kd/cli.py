@@ -78,6 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from asr_kd.core.files import use_own_temporary_folder
     from asr_kd.core.processes import die_with_parent
     from asr_kd.core.runtime import handle_signals_on_their_own_stack  # imports torch: not for --help
+    from asr_kd.core.terminal import explain, is_memory_error, say
 
     die_with_parent()
     use_own_temporary_folder()
@@ -85,14 +86,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with output_lock(args, argv):
             return args.run(args) or 0
-    except (ValueError, OSError) as e:
-        print(f"asr-kd {args.verb}: {e}", file=sys.stderr)
+    except (ValueError, OSError, MemoryError, RuntimeError) as e:
+        if not isinstance(e, (ValueError, OSError)) and not is_memory_error(e):
+            raise
+        say(f"asr-kd {args.verb}: {explain(e)}")
         return 2
     except KeyboardInterrupt:
-        print(
-            f"asr-kd {args.verb}: interrupted; what was finished is kept, run the same command to go on.",
-            file=sys.stderr,
-        )
+        say(f"asr-kd {args.verb}: interrupted; what was finished is kept, run the same command to go on.")
         return 130
 
 

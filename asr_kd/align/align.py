@@ -15,7 +15,6 @@ sidecar, counted with their reasons at the end. OUT/skipped.jsonl lists those wi
 """
 
 import argparse
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +34,7 @@ from asr_kd.core.progress import Progress
 from asr_kd.core.runtime import device, set_threads
 from asr_kd.core.skipped import Skipped, add_skipped_argument
 from asr_kd.core.storage import name_of, parent
+from asr_kd.core.terminal import say
 from asr_kd.frontend.fbank import FrontEnd, FrontEndConfig
 from asr_kd.graph.hclg import TextGraphs
 from asr_kd.graph.search import Searcher
@@ -109,7 +109,7 @@ def run(args: argparse.Namespace) -> int:
     spelled = [word for word, source in sources.items() if source == "graphemes"]
     if sources:
         more = f"; by their letters: {', '.join(spelled[:10])}{' ...' if len(spelled) > 10 else ''}" if spelled else ""
-        _say(f"{len(sources) - len(spelled)} words pronounced by cmudict, {len(spelled)} by their letters{more}")
+        say(f"{len(sources) - len(spelled)} words pronounced by cmudict, {len(spelled)} by their letters{more}")
     scorer: Callable[[list[np.ndarray]], list[np.ndarray]]
     if args.model:
         inference = Inference(load_models(args.model), device(args.device), precision="float32")
@@ -120,7 +120,7 @@ def run(args: argparse.Namespace) -> int:
         if args.transcripts:  # what a teacher hears is not the user's to mend
             lexicon, gone = pronounceable(lexicon, list(sources), inventory.phones)
             if gone:
-                _say(f"{len(gone)} words have no pronunciation in the inventory's phones: {', '.join(gone[:10])}")
+                say(f"{len(gone)} words have no pronunciation in the inventory's phones: {', '.join(gone[:10])}")
     else:
         frontend = FrontEnd(config.frontend)
         if config.frontend.stack != FRAMES_PER_STEP or abs(frontend.frame_shift_s - Senones.frame_shift_s) > 1e-6:
@@ -133,7 +133,7 @@ def run(args: argparse.Namespace) -> int:
         if not speech:
             raise ValueError(f"{args.shards[0]}: no utterance has text. Gaussians are trained on labelled shards.")
         phones = sorted({*lexicon.phones[1:], *_other_units()})
-        inventory, gaussians = flat_start(speech, lexicon, [lexicon.phones[0], *phones], config.flat_start, log=_say)
+        inventory, gaussians = flat_start(speech, lexicon, [lexicon.phones[0], *phones], config.flat_start, log=say)
         scorer = lambda waves: [gaussians.scores(x) for x in _mfcc(waves, frontend)]
         aligner = {"flat_start": to_dict(config)}
     inventory.save(args.out / "inventory.json")
@@ -161,10 +161,10 @@ def run(args: argparse.Namespace) -> int:
             without_text += sum(not text for text in texts.of(shard))
             progress.update(shard.seconds)
     total = sum(len(s.entries) for s in shards)
-    _say(f"{aligned} of {total} utterances aligned to {inventory.size} classes in {args.out}")
+    say(f"{aligned} of {total} utterances aligned to {inventory.size} classes in {args.out}")
     if without_text:
         sure = ", or one the teacher is not sure enough of" if args.transcripts else ""
-        _say(f"{without_text} have no {'transcript' if args.transcripts else 'text'}{sure}")
+        say(f"{without_text} have no {'transcript' if args.transcripts else 'text'}{sure}")
     skipped.finish(total - without_text, args.out / "skipped.jsonl")
     if not aligned:
         raise ValueError(f"{args.shards[0]}: not one utterance could be aligned. Do the texts belong to the audio?")
@@ -240,10 +240,6 @@ def _speech(shards: list[Path], frontend: FrontEnd, max_hours: float, skipped: S
                 seconds += entry.seconds
         if seconds > max_hours * 3600:
             return
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 __all__ = ["AlignConfig", "Senones", "add_arguments", "align_shard", "run"]

@@ -33,6 +33,7 @@ from asr_kd.bench.outcome import check_counts, report
 from asr_kd.bench.peak import device_name, flops_per_frame, peak_flops
 from asr_kd.core.progress import SECONDS_PER_HOUR
 from asr_kd.core.runtime import device, precision_on, set_threads
+from asr_kd.core.terminal import say
 from asr_kd.label import label
 from asr_kd.label.pools import workers_here
 from asr_kd.label.soft_targets import SoftTargets
@@ -115,7 +116,7 @@ def measure(args: argparse.Namespace, folder: Path) -> dict:
         hours = seconds / SECONDS_PER_HOUR
         job_hours = (seconds - spared_s) / SECONDS_PER_HOUR
         rounds.append(Round(hours / ceiling_s, job_hours / whole_s, hours / plain_s, start_up_s))
-        _say(f"round {number + 1} of {args.rounds}: job / ceiling {rounds[-1].job / rounds[-1].ceiling:.3f}")
+        say(f"round {number + 1} of {args.rounds}: job / ceiling {rounds[-1].job / rounds[-1].ceiling:.3f}")
     return {
         **summarise(rounds),
         **_sidecars(job.out, opened, teacher),
@@ -183,7 +184,7 @@ class _Job:
         whole_s = self._seconds(self._shards, self.folder / f"targets-{number}")
         if start_up_s > MOST_START_UP * whole_s:
             if self.start_up_taken_off:
-                _say("start-up is most of the job and is not taken off: give more --minutes to measure the rate")
+                say("start-up is most of the job and is not taken off: give more --minutes to measure the rate")
             self.start_up_taken_off = False
             return start_up_s, whole_s, 0.0
         return start_up_s, whole_s - start_up_s, self._probe_s
@@ -301,7 +302,3 @@ def _seconds_of(command: list[str]) -> float:
     start = time.perf_counter()
     subprocess.run(command, check=True, capture_output=True)
     return time.perf_counter() - start
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

@@ -11,7 +11,6 @@ ask. A model may be a preset, with random weights: those are as fast as trained 
 
 import argparse
 import statistics
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from asr_kd.bench.material import PAPER_CLASSES, random_teacher, synthetic_shard
 from asr_kd.bench.outcome import check_counts, report
 from asr_kd.bench.peak import device_name
 from asr_kd.core.runtime import device, precision_on
+from asr_kd.core.terminal import say
 from asr_kd.models.checkpoint import load_model, save_model
 from asr_kd.models.config import PRESETS
 from asr_kd.models.inference import Inference
@@ -101,7 +101,7 @@ def measure(args: argparse.Namespace, folder: Path) -> dict:
     rounds: list[list[float]] = []
     for number in range(args.rounds):
         rounds.append([seconds_of(contender, contender.batches) for contender in contenders])
-        _say(f"round {number + 1} of {args.rounds}: {' '.join(f'{t / seconds:.5f}' for t in rounds[-1])} x real time")
+        say(f"round {number + 1} of {args.rounds}: {' '.join(f'{t / seconds:.5f}' for t in rounds[-1])} x real time")
     return {
         "models": [
             {"model": c.name, "precision": c.precision, **asdict(c.size), **speed}
@@ -192,7 +192,3 @@ def _features(shards: Sequence[Shard], model: Inference, seconds: float) -> list
     if not features:
         raise ValueError(f"{shards[0].path}: holds no audio that can be read. Give other shards.")
     return sorted(features, key=len, reverse=True)
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

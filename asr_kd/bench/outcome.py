@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from asr_kd.core.files import write_json
+from asr_kd.core.terminal import show
 
 
 def check_counts(args: argparse.Namespace, whole: Sequence[str], above_0: Sequence[str]) -> None:
@@ -28,8 +29,8 @@ def report(
     with tempfile.TemporaryDirectory(prefix="asr-kd-bench-") as folder:
         result = measure(args, Path(folder))
     if not args.json:
-        print("\n".join(describe(result)))
+        show(*describe(result))
     if args.out is not None:
         write_json(args.out, result)
-    print(json.dumps(result))
+    show(json.dumps(result))
     return 0

@@ -18,6 +18,7 @@ from asr_kd.bench.peak import flops_per_frame
 from asr_kd.bench.published import PUBLISHED
 from asr_kd.core.files import read_json
 from asr_kd.core.progress import SECONDS_PER_HOUR
+from asr_kd.core.terminal import show
 from asr_kd.frontend.fbank import FrontEnd
 from asr_kd.models.acoustic import AcousticModel
 from asr_kd.models.checkpoint import load_model
@@ -65,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the plan."""
     plan = make_plan(args)
-    print(json.dumps(plan) if args.json else "\n".join(describe(plan)))
+    show(*([json.dumps(plan)] if args.json else describe(plan)))
     return 0
 
 

@@ -35,6 +35,7 @@ from asr_kd.compare.measured import SIZES, Measured, read_measured, together
 from asr_kd.core.config import load_config
 from asr_kd.core.files import atomic_path, fingerprint, read_json, write_json
 from asr_kd.core.processes import DIES_WITH
+from asr_kd.core.terminal import say, show
 from asr_kd.score.provenance import command_line, commit
 from asr_kd.score.score import score, write_scores
 
@@ -90,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
     if args.dry_run:
         for task in tasks:
             for words in task.commands:
-                print(shlex.join(["asr-kd", *words]))
+                show(shlex.join(["asr-kd", *words]))
         return 0
     failed = _run_all(tasks, args.jobs or os.cpu_count() or 1, joined)
     measured = _measure(grid, [task for task in tasks if task.key not in failed], args)
@@ -101,7 +102,7 @@ def run(args: argparse.Namespace) -> int:
             _write_table(grid, rows, found, args)
     finally:  # what failed is the last that one reads
         for name, reason in failed.items():
-            _say(f"{name}: {reason}")
+            say(f"{name}: {reason}")
     return 1 if failed else 0
 
 
@@ -185,7 +186,7 @@ class _Runner:
             task.compare(self.joined)
         with self._lock:
             self.ended += 1
-            _say(f"{self.ended}/{self.total} {task.key}: {time.monotonic() - started:.0f} s")
+            say(f"{self.ended}/{self.total} {task.key}: {time.monotonic() - started:.0f} s")
 
 
 def _run_all(tasks: Sequence[_Task], jobs: int, joined: Measured | None) -> dict[str, str]:
@@ -217,7 +218,7 @@ def _run_all(tasks: Sequence[_Task], jobs: int, joined: Measured | None) -> dict
                     done.add(task.key)
                 except RuntimeError as e:
                     failed[task.key] = str(e)
-                    _say(f"{task.key}: {e}")
+                    say(f"{task.key}: {e}")
     return failed
 
 
@@ -281,7 +282,7 @@ def _write_table(grid: Grid, rows: Sequence[Row], measured: Measured, args: argp
     if not shared:
         raise ValueError("no row was measured with every seed: there is no table to write")
     if lost := [row.name for row in rows if row.name not in shared]:
-        _say(f"not in the table, since not every seed has them: {', '.join(lost)}")
+        say(f"not in the table, since not every seed has them: {', '.join(lost)}")
     there = {
         what: name if (name := getattr(grid, what)) in shared else "" for what in ("baseline", "oracle", "teacher")
     }
@@ -297,7 +298,7 @@ def _write_table(grid: Grid, rows: Sequence[Row], measured: Measured, args: argp
     text = markdown(table, args.title, made_by)
     with atomic_path(args.out / "compare.md") as temporary:
         temporary.write_text(text, encoding="utf-8")
-    print(text)
+    show(*text.split("\n"))
 
 
 def _speed(models: Sequence[Sequence[Path]], shards: str, out: Path) -> dict[str, dict[str, Any]]:
@@ -311,7 +312,3 @@ def _speed(models: Sequence[Sequence[Path]], shards: str, out: Path) -> dict[str
     if ended.returncode:
         raise ValueError(f"asr-kd bench model: {' '.join(ended.stderr.strip().splitlines()[-1:])}")
     return {model["model"]: model for model in read_json(file)["models"]}
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

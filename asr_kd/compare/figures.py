@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from asr_kd.compare.measured import Measured
+from asr_kd.core.terminal import markdown_text
 from asr_kd.score.bootstrap import (
     BootstrapConfig,
     choose_unit,
@@ -53,9 +54,9 @@ def figures(measured: Measured, baseline: str = "", oracle: str = "", teacher: s
 def markdown(rows: Sequence[Mapping[str, Any]], title: str, made_by: str) -> str:
     """The table for readers; best rows are not marked: intervals overlap. made_by: a command, with the commit."""
     header = "| system | knowledge | mode | student | params | bytes | RTF | WER % [95%] | seeds | WERR % | recovery % "
-    lines = [f"# {title}", "", header + "| of the teacher's right words % |", "|" + "---|" * 12]
+    lines = [f"# {markdown_text(title)}", "", header + "| of the teacher's right words % |", "|" + "---|" * 12]
     for row in rows:
-        cells = [row["name"], row["knowledge"], row["mode"], row["student"]]
+        cells = [markdown_text(row[key]) for key in ("name", "knowledge", "mode", "student")]
         cells += [_scaled(row["params"], 1e6, "M"), _scaled(row["bytes"], 1e6, "MB")]
         cells.append("-" if row["rtf"] is None else f"{row['rtf']:.4f}")
         low, high = row["ci95"] or (None, None)

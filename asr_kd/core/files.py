@@ -1,6 +1,7 @@
 """Files that appear whole or not at all, their digests, and paths that stay inside their folder."""
 
 import atexit
+import errno
 import hashlib
 import json
 import os
@@ -21,6 +22,7 @@ ABANDONED_S = 3600.0
 """A temporary file of another machine that has not been written to for so long is nobody's."""
 LONGEST_TEMPORARY_FOLDER = 75
 """Characters: names of sockets in it, which libraries make, may have 107."""
+_DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _TEMPORARY = re.compile(r"\..+\.((?P<tag>[0-9a-f]{8}-\d{1,10}-\w+)|\d+)-[0-9a-f]{8}\.tmp", re.DOTALL)
 
 
@@ -29,8 +31,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A temporary name in the folder of `path`, renamed to `path` when the block ends well.
 
     The file is flushed to disk before the rename, so a reader never sees half of it, whenever the machine stops.
-    When the block raises, the temporary file is removed and `path` is as it was. One of a killed process is removed
-    by the next that writes into the folder.
+    When the block raises, the temporary file is removed, `path` is as it was, and an OSError names it. A temporary file
+    of a killed process is removed by the next that writes into the folder.
     """
     final = Path(path)
     final.parent.mkdir(parents=True, exist_ok=True)
@@ -42,6 +44,11 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
             os.fsync(f.fileno())
         os.replace(temporary, final)
         _fsync_folder(final.parent)
+    except OSError as e:  # a full disk does not say which file it was
+        full = e.filename is None and e.errno in _DISK_IS_FULL
+        if not full and e.filename not in (str(temporary), temporary):
+            raise
+        raise OSError(e.errno, os.strerror(e.errno or 0), str(final)) from e
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -6,7 +6,6 @@ import os
 import shlex
 import signal
 import stat
-import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from typing import Any
 
 from asr_kd.core.files import remove_abandoned
 from asr_kd.core.processes import Process
+from asr_kd.core.terminal import say
 
 LOCK_FILE = ".owner.json"
 LEASE_S = 120.0
@@ -143,7 +143,7 @@ class OutputLock:
             except OSError:  # the file system is away for a moment
                 continue
             if not mine:
-                print(f"{self.out}: another command has taken it over. This one stops.", file=sys.stderr, flush=True)
+                say(f"{self.out}: another command has taken it over. This one stops.")
                 os.kill(os.getpid(), signal.SIGINT)
                 return
 

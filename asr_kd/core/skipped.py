@@ -2,10 +2,10 @@
 
 import argparse
 import json
-import sys
 from collections import Counter
 
 from asr_kd.core.storage import Location, delete, write_bytes
+from asr_kd.core.terminal import say
 
 MAX_SKIPPED = 0.2
 """More is a fault of the whole set, not of single items; sets of five may still lose one."""
@@ -49,7 +49,7 @@ class Skipped:
                 f"{told}: more than a share of {self.max_share:g}. Mend them, or accept it with "
                 f"--max-skipped {_rounded_up(len(self) / total)}."
             )
-        print(told, file=sys.stderr, flush=True)
+        say(told)
 
     def _summary(self) -> str:
         """`2 x damaged audio, first u4; ...`: the reasons, the most frequent first."""

@@ -1,7 +1,6 @@
 """A corpus in parts: labelled, dev, unlabelled, test; how its recordings are measured and its manifests written."""
 
 import json
-import sys
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from typing import Any
 
 from asr_kd.core.files import atomic_path
 from asr_kd.core.progress import SECONDS_PER_HOUR
+from asr_kd.core.terminal import say, show
 from asr_kd.corpora.audio import audio_seconds
 from asr_kd.corpora.manifest import Utterance, write_manifest
 
@@ -103,20 +103,19 @@ def _write_lines(path: Path, lines: list[str]) -> None:
 
 def print_summary(corpus: Corpus) -> None:
     """Counts, hours and speakers of each part to stdout; what was set aside to stderr."""
-    print(f"{'part':<12}{'utterances':>12}{'hours':>10}{'speakers':>10}")
+    show(f"{'part':<12}{'utterances':>12}{'hours':>10}{'speakers':>10}")
     for name, utterances in corpus.parts().items():
         hours = sum(u.duration for u in utterances) / SECONDS_PER_HOUR
         speakers = len({u.speaker for u in utterances if u.speaker is not None})
-        print(f"{name:<12}{len(utterances):>12}{hours:>10.3f}{speakers:>10}")
+        show(f"{name:<12}{len(utterances):>12}{hours:>10.3f}{speakers:>10}")
     if corpus.lexicon:
-        print(f"{'lexicon':<12}{len(corpus.lexicon):>12} pronunciations")
+        show(f"{'lexicon':<12}{len(corpus.lexicon):>12} pronunciations")
     with_digits = sum(any(c.isdigit() for c in u.text or "") for u in [*corpus.labelled, *corpus.dev, *corpus.test])
     if with_digits:
-        print(
+        say(
             f"{with_digits} transcripts hold digits, which no lexicon spells; write numbers as words to use them.",
-            file=sys.stderr,
         )
     if corpus.set_aside:
         first = corpus.set_aside[0]
         count = len(corpus.set_aside)
-        print(f"{count} recordings set aside, listed in {SET_ASIDE}; the first: {first.error}", file=sys.stderr)
+        say(f"{count} recordings set aside, listed in {SET_ASIDE}; the first: {first.error}")

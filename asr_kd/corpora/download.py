@@ -1,12 +1,12 @@
 """Fetching a corpus from its public home: an archive to a folder, whole or not at all."""
 
 import shutil
-import sys
 import tarfile
 import urllib.request
 from pathlib import Path
 
 from asr_kd.core.files import atomic_path, remove_abandoned, temporary_path
+from asr_kd.core.terminal import say
 
 TIMEOUT_S = 60
 
@@ -19,7 +19,7 @@ def fetch_archive(url: str, root: Path) -> None:
     """
     assert not root.exists()
     root.parent.mkdir(parents=True, exist_ok=True)
-    print(f"fetching {url}", file=sys.stderr)
+    say(f"fetching {url}")
     remove_abandoned(root.parent)
     folder = temporary_path(root)
     folder.mkdir()

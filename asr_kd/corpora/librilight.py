@@ -4,11 +4,11 @@ The recordings are chapters of many minutes; they are cut at the pauses that the
 """
 
 import argparse
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from asr_kd.core.files import read_json
+from asr_kd.core.terminal import say
 from asr_kd.corpora.corpus import Corpus, Recording, measure
 from asr_kd.corpora.librispeech import SUBSETS, read_librispeech, transcribed_recordings
 from asr_kd.corpora.manifest import Utterance
@@ -71,7 +71,7 @@ def read_librilight(
         corpus.labelled, aside = measure(transcribed_recordings(folders, {"subset": limited}))
         corpus.set_aside.extend(aside)
     else:
-        print(f"{root / LIMITED_FOLDER}: not there, no labelled part. --download fetches it.", file=sys.stderr)
+        say(f"{root / LIMITED_FOLDER}: not there, no labelled part. --download fetches it.")
     subsets = tuple(s for s in UNLABELLED if (root / s).is_dir()) if unlabelled_subsets is None else unlabelled_subsets
     for subset in subsets:
         if not (root / subset).is_dir():
@@ -112,7 +112,7 @@ def _voiced(chapter: Utterance) -> list[tuple[float, float]]:
         try:
             return [(float(start), float(end)) for start, end in read_json(path)["voice_activity"]]
         except (KeyError, TypeError, ValueError):
-            print(f"{path}: no usable voice_activity; cut without regard to pauses", file=sys.stderr)
+            say(f"{path}: no usable voice_activity; cut without regard to pauses")
     return [(0.0, chapter.duration)]
 
 

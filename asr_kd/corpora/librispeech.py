@@ -1,10 +1,10 @@
 """LibriSpeech: 960 h of read English in seven subsets. Each part of the experiment is made of whole subsets."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from asr_kd.core.terminal import say
 from asr_kd.corpora.corpus import Corpus, Recording, measure
 from asr_kd.corpora.manifest import Utterance
 from asr_kd.corpora.speakers import read_speaker_list, require_known
@@ -71,7 +71,7 @@ def read_librispeech(
             if download and not (home / subset).is_dir():
                 _download(home.parent, subset)
             if not (home / subset).is_dir():
-                print(f"{home / subset}: not there, left out of {part}. --download fetches it.", file=sys.stderr)
+                say(f"{home / subset}: not there, left out of {part}. --download fetches it.")
                 continue
             found = True
             utterances, aside = measure(transcribed_recordings([home / subset], {"subset": subset}, genders))

@@ -11,7 +11,6 @@ text, OUT/skipped.jsonl lists them, and `asr-kd score` counts their words as del
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
 import torch
@@ -21,6 +20,7 @@ from asr_kd.core.files import atomic_path, write_json
 from asr_kd.core.progress import Progress
 from asr_kd.core.runtime import precision_on, set_threads
 from asr_kd.core.skipped import Skipped
+from asr_kd.core.terminal import say
 from asr_kd.decode.recognise import Recogniser, add_recogniser_arguments, all_shards, describe
 from asr_kd.graph.scales import Scales
 from asr_kd.graph.search import SearchConfig
@@ -89,8 +89,7 @@ def run(args: argparse.Namespace) -> int:
         },
     )
     decoded = len(lines) - len(skipped)
-    print(
+    say(
         f"{decoded} utterances, real-time factor {recogniser.real_time_factor:.4f}: {args.out / 'hyp.jsonl'}",
-        file=sys.stderr,
     )
     return 0

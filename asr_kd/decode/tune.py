@@ -6,7 +6,6 @@ OUT/tune.json. Never give it a test part:
 
 import argparse
 import math
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import jiwer
 from asr_kd.core.files import write_json
 from asr_kd.core.runtime import set_threads
 from asr_kd.core.skipped import Skipped
+from asr_kd.core.terminal import say
 from asr_kd.corpora.text import normalise
 from asr_kd.decode.recognise import Recogniser, add_recogniser_arguments, all_shards
 from asr_kd.graph.scales import Scales
@@ -69,10 +69,9 @@ def run(args: argparse.Namespace) -> int:
     best = choose(trials, sum(len(r.split()) for r in references), usual)
     made = {"model": models_fingerprint(args.model), "graph": recogniser.graph.fingerprint, "utterances": len(scored)}
     write_json(args.out / "tune.json", {**best, **made, "trials": trials})
-    print(
+    say(
         f"acoustic scale {best['acoustic']}, prior share {best['prior']}: WER {best['wer']:.1%} on "
         f"{len(scored)} held-out utterances",
-        file=sys.stderr,
     )
     return 0
 

@@ -15,7 +15,6 @@ stopped.
 """
 
 import argparse
-import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from asr_kd.core.files import read_json, write_json
 from asr_kd.core.progress import SECONDS_PER_HOUR
 from asr_kd.core.runtime import device, seed_everything, set_threads
 from asr_kd.core.storage import location
+from asr_kd.core.terminal import say
 from asr_kd.distill.companions.kinds import COMPANIONS
 from asr_kd.distill.objective import DistillObjective, companion_of, listens, parse
 from asr_kd.distill.only import OnlyList
@@ -173,7 +173,7 @@ def run(args: argparse.Namespace) -> int:
     elif args.listener is not None:
         raise ValueError("--listener: no kind of knowledge in the config needs someone who listens")
     objective = DistillObjective(model, config.knowledge, config.truth, companion, stored)
-    _say(
+    say(
         f"{model.parameter_count / 1e6:.2f}M parameters, {inventory.size} classes; "
         f"{_hours(plan)} unlabelled, "
         f"{_hours(BatchPlan(labelled, config.train.frames_per_batch, config.train.seed))} labelled, "
@@ -196,7 +196,7 @@ def run(args: argparse.Namespace) -> int:
         write_json(args.out / RECORD_FILE, record)
     result = fit(model, schedule, dev, config.train, args.out, not args.restart, objective)
     add_priors(args.out, labelled, config.train)
-    _say(summary(result, args.out))
+    say(summary(result, args.out))
     return 0
 
 
@@ -226,7 +226,3 @@ def _check_record(out: Path, record: dict[str, Any]) -> None:
                 f"{path}: this run was begun with {key} = {found.get(key)}, here it is {now}. "
                 "Give the same to go on, another --out for another run, or --restart to begin this one anew."
             )
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

@@ -11,7 +11,6 @@ sentences. --arpa takes a language model of your own.
 """
 
 import argparse
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from pathlib import Path
 import kaldifst
 
 from asr_kd.core.files import atomic_path, fingerprint, read_json, sha256_file, write_json
+from asr_kd.core.terminal import say
 from asr_kd.corpora.sentences import read_lines, read_sentences
 from asr_kd.graph.classes import read_classes, with_classes
 from asr_kd.graph.ctc import token_graph
@@ -144,7 +144,7 @@ def run(args: argparse.Namespace) -> int:
         lexicon.write(args.out / LEXICON_FILE)
         description["lexicon"] = sha256_file(args.out / LEXICON_FILE)
     write_json(args.out / "graph.json", description)
-    print(f"{args.out}: {len(words)} words, {fst.num_states} states", file=sys.stderr)
+    say(f"{args.out}: {len(words)} words, {fst.num_states} states")
     return 0
 
 
@@ -154,7 +154,7 @@ def _pronunciations(path: Path | None, sentences: Sequence[Sequence[str]]) -> Le
         raise ValueError("--lexicon: pronunciations are needed for a graph of senones. Give that of `asr-kd align`.")
     lexicon, added = Lexicon.read(path).extended({w for s in sentences for w in s})
     if added:
-        print(f"{len(added)} words of the text are not in {path}: pronounced by rule", file=sys.stderr)
+        say(f"{len(added)} words of the text are not in {path}: pronounced by rule")
     return lexicon
 
 
@@ -181,7 +181,7 @@ def _spellable(words: Iterable[str], tokens: Tokens) -> list[str]:
     if not spelt:
         raise ValueError(f"no word can be spelt with the tokens; the first, {lost[0]}")
     if lost:
-        print(f"{len(lost)} words cannot be recognised; the first, {lost[0]}", file=sys.stderr)
+        say(f"{len(lost)} words cannot be recognised; the first, {lost[0]}")
     return spelt
 
 
@@ -200,4 +200,4 @@ def _check_arpa(arpa: Path, words: Iterable[str]) -> None:
         (len(wanted - known), "words of the lexicon are not in the language model"),
     ):
         if count:
-            print(f"{count} {what}: they cannot be recognised", file=sys.stderr)
+            say(f"{count} {what}: they cannot be recognised")

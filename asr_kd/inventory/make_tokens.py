@@ -8,9 +8,9 @@ every single character among them, so that words can be spelt that the text lack
 """
 
 import argparse
-import sys
 from pathlib import Path
 
+from asr_kd.core.terminal import say
 from asr_kd.corpora.sentences import read_sentences
 from asr_kd.inventory.inventory import INVENTORY_FILE
 from asr_kd.inventory.pieces import train_pieces
@@ -53,5 +53,5 @@ def run(args: argparse.Namespace) -> int:
     tokens.save(args.out / INVENTORY_FILE)
     words = [word for s in sentences for word in s]
     spelt = sum(len(tokens.spell(word)) for word in words) / len(words)
-    print(f"{args.out}: {len(tokens.units)} {args.kind}, {spelt:.1f} to a word", file=sys.stderr)
+    say(f"{args.out}: {len(tokens.units)} {args.kind}, {spelt:.1f} to a word")
     return 0

@@ -15,7 +15,6 @@ cannot be labelled is tried again, then reported, and the others go on.
 
 import argparse
 import random
-import sys
 import uuid
 from collections.abc import Sequence
 from contextlib import suppress
@@ -25,6 +24,7 @@ from pathlib import Path
 from asr_kd.core.progress import SECONDS_PER_HOUR, Progress
 from asr_kd.core.runtime import set_threads
 from asr_kd.core.storage import Location, list_files, location, output_location, stem
+from asr_kd.core.terminal import say, show
 from asr_kd.label.claims import Claims
 from asr_kd.label.encoding import Quantiser
 from asr_kd.label.engine import run_shards
@@ -128,7 +128,7 @@ def run(args: argparse.Namespace) -> int:
     _check_names(paths)
     if args.status:
         now = status(paths, args.out)
-        print(now.to_json() if args.json else describe_status(now, args.out))
+        show(*([now.to_json()] if args.json else describe_status(now, args.out)))
         return 0
     if args.address and args.engine != "ray":
         raise ValueError("--address: only used with --engine ray")
@@ -156,14 +156,14 @@ def run(args: argparse.Namespace) -> int:
     todo = _undone(paths, args.out, settings, args.verify)
     seconds = _seconds(todo)
     about = "about " if len(todo) > SAMPLED_SHARDS else ""
-    _say(
+    say(
         f"{len(todo)} of {len(paths)} shards to label, {about}{seconds / SECONDS_PER_HOUR:.2f} h of audio, "
         f"on {on} in {settings['precision']}"
     )
     if args.dry_run:
         return 0
     failed = _label(job, todo, settings, seconds, args)
-    _say(describe_status(status(paths, args.out), args.out))
+    say(*describe_status(status(paths, args.out), args.out))
     return 1 if failed else 0
 
 
@@ -189,7 +189,7 @@ def _label(
                 if outcome.kind == "audio":
                     progress.update(outcome.seconds)
                 elif outcome.kind == "failed":
-                    _say(f"{outcome.shard}: {outcome.reason}")
+                    say(f"{outcome.shard}: {outcome.reason}")
 
             return run_shards(todo, pool, claims, records, args.tries, show)
     finally:
@@ -242,7 +242,7 @@ def _seconds(paths: Sequence[Location]) -> float:
     return seconds / tar_bytes * sum(sizes.values()) if tar_bytes else 0.0
 
 
-def describe_status(now: Status, out: Location) -> str:
+def describe_status(now: Status, out: Location) -> list[str]:
     """A few lines for people."""
     text = f"{now.done} of {now.shards} shards labelled in {out}: {now.hours:.2f} h of audio"
     if now.classes_per_frame is not None and now.mass_kept is not None and now.mb_per_hour is not None:
@@ -252,20 +252,21 @@ def describe_status(now: Status, out: Location) -> str:
         )
     if now.words is not None:
         text += f", {now.words} words"
+    lines = [text]
     if now.running or now.failed:
-        text += f"\n{now.running} at work, {now.failed} failed"
+        lines.append(f"{now.running} at work, {now.failed} failed")
     if now.done < now.shards and now.hours_left is not None:
-        text += f"\n{now.hours_left:.2f} h of audio left"
+        text = f"{now.hours_left:.2f} h of audio left"
         if now.hours_per_second and now.seconds_left is not None:
             minutes = now.seconds_left / 60
             text += f", {now.hours_per_second:.3f} h/s over the last quarter of an hour, {minutes:.0f} min to go"
+        lines.append(text)
     if now.set_aside:
-        text += f"\n{now.set_aside} utterances set aside; the first: {now.first_reason}"
-    shown = list(now.failures.items())[:5]
-    text += "".join(f"\nfailed: {name}: {reason}" for name, reason in shown)
+        lines.append(f"{now.set_aside} utterances set aside; the first: {now.first_reason}")
+    lines += [f"failed: {name}: {reason}" for name, reason in list(now.failures.items())[:5]]
     if now.failed:
-        text += "\nRun the same command to try the failed shards again."
-    return text
+        lines.append("Run the same command to try the failed shards again.")
+    return lines
 
 
 def _check_names(paths: Sequence[Location]) -> None:
@@ -277,7 +278,3 @@ def _check_names(paths: Sequence[Location]) -> None:
             raise ValueError(
                 f"{path}: has the name of {other}, their sidecars would collide. Label them to two --out folders."
             )
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

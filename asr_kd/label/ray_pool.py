@@ -6,12 +6,12 @@ all nodes reach them.
 
 import logging
 import queue
-import sys
 import threading
 import time
 from collections.abc import Iterator
 from typing import Any
 
+from asr_kd.core.terminal import say
 from asr_kd.label.job import LabelJob, Outcome, Worker
 from asr_kd.label.labellers import make_labeller
 from asr_kd.label.pools import SHARDS_AHEAD, freest
@@ -105,10 +105,9 @@ class RayPool:
         ready, _ = ray.wait(list(owners), num_returns=1, timeout=timeout_s)
         if not self._told and not self._ready() and time.monotonic() - self._began > PATIENCE_S:
             self._told = True
-            print(
+            say(
                 f"--engine ray: no worker has a place yet. Each asks for {self._cpus} CPUs and {self._gpus} GPUs; "
                 f"the cluster has {ray.cluster_resources()}.",
-                file=sys.stderr,
             )
         for ref in ready:
             worker = owners[ref]

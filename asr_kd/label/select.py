@@ -12,7 +12,6 @@ dropped. A criterion looks at what those before it left.
 import argparse
 import json
 import math
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Any
 
 from asr_kd.core.files import atomic_path
 from asr_kd.core.progress import SECONDS_PER_HOUR
+from asr_kd.core.terminal import say, show
 from asr_kd.shards.transcripts import read_transcripts
 
 THRESHOLDS = tuple(round(0.05 * i, 2) for i in range(20))
@@ -137,7 +137,7 @@ def _most_confident(lines: Sequence[Line], seconds: float) -> set[str]:
     return ids
 
 
-def thresholds(lines: Sequence[Line]) -> str:
+def thresholds(lines: Sequence[Line]) -> list[str]:
     """A table: of each threshold of confidence the utterances and hours at or above it, and their share."""
     total = hours(lines)
     rows = [f"{'confidence':>10} {'utterances':>11} {'hours':>9} {'kept':>7}"]
@@ -145,7 +145,7 @@ def thresholds(lines: Sequence[Line]) -> str:
         above = [line for line in lines if line["confidence"] >= threshold]
         share = hours(above) / total if total else 0.0
         rows.append(f"{threshold:>10g} {len(above):>11} {hours(above):>9.3f} {share:>7.1%}")
-    return "\n".join(rows)
+    return rows
 
 
 def hours(lines: Sequence[Line]) -> float:
@@ -192,13 +192,13 @@ def run(args: argparse.Namespace) -> int:
     if not lines:
         raise ValueError(f"{args.hypotheses[0]}: holds no utterances. Give what `asr-kd label --decode` wrote.")
     chosen = choose(lines, criteria)
-    print(thresholds(chosen.before_confidence))
+    show(*thresholds(chosen.before_confidence))
     asked = {"reason": "set aside by labelling"} | {n: f"{option(n)} {v:g}" for n, v in criteria.asked().items()}
     for name, what in asked.items():
         if chosen.dropped[name] or name != "reason":
-            print(f"{what}: dropped {len(chosen.dropped[name])} utterances, {hours(chosen.dropped[name]):.3f} h")
+            show(f"{what}: dropped {len(chosen.dropped[name])} utterances, {hours(chosen.dropped[name]):.3f} h")
     share = hours(chosen.kept) / max(hours(lines), 1e-9)
-    print(f"kept {len(chosen.kept)} of {len(lines)} utterances, {hours(chosen.kept):.3f} h, {share:.1%}")
+    show(f"kept {len(chosen.kept)} of {len(lines)} utterances, {hours(chosen.kept):.3f} h, {share:.1%}")
     if not chosen.kept:
         most = max((n for n in chosen.dropped), key=lambda n: len(chosen.dropped[n]))
         raise ValueError(f"nothing is kept of {len(lines)} utterances; most went by: {asked[most]}. Ask for less.")
@@ -206,5 +206,5 @@ def run(args: argparse.Namespace) -> int:
         return 0
     with atomic_path(args.out) as temporary, open(temporary, "w", encoding="utf-8") as f:
         f.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in chosen.kept)
-    print(args.out, file=sys.stderr)
+    say(args.out)
     return 0

@@ -9,10 +9,10 @@ What that writes has weights of eight bits already.
 """
 
 import argparse
-import sys
 from dataclasses import replace
 from pathlib import Path
 
+from asr_kd.core.terminal import say
 from asr_kd.models.acoustic import AcousticModel, build_model
 from asr_kd.models.checkpoint import load_model, model_file, model_fingerprint, read_description, save_model
 from asr_kd.models.size import model_size
@@ -37,10 +37,9 @@ def run(args: argparse.Namespace) -> int:
     except ValueError as e:
         raise ValueError(f"{args.model}: {e}") from None
     before, after = model_size(args.model), model_size(args.out)
-    print(
+    say(
         f"{args.out}: {after.parameters / 1e6:.2f}M parameters, {before.bytes / MEGABYTE:.2f} -> "
         f"{after.bytes / MEGABYTE:.2f} MB",
-        file=sys.stderr,
     )
     return 0
 

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+from markupsafe import Markup
 
+from asr_kd.core.terminal import printable
 from asr_kd.report.curves import Run
 from asr_kd.report.summary import label
 from asr_kd.report.svg import COLOURS, NARROW_WIDTH, WIDE_WIDTH, Curve, Mark, interval_chart, line_chart
@@ -41,6 +43,7 @@ def render(page: Page) -> str:
         loader=jinja2.FileSystemLoader(HERE),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
+        finalize=_visible,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -64,6 +67,13 @@ def render(page: Page) -> str:
         versions=page.versions,
         skipped_notes=skipped_notes(page.scores),
     )
+
+
+def _visible(value: Any) -> Any:
+    """Text from outside without characters that reorder or hide what is read."""
+    if isinstance(value, str) and not isinstance(value, Markup):
+        return "\n".join(map(printable, value.split("\n")))
+    return value
 
 
 def verdict(summary: Mapping[str, Any], scores: Mapping[str, Any]) -> str:

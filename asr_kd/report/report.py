@@ -10,7 +10,6 @@ The page is one file: charts, sound and styles are in it, and it asks the networ
 """
 
 import argparse
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 
 from asr_kd.core.files import atomic_path, read_json, write_json
 from asr_kd.core.skipped import Skipped
+from asr_kd.core.terminal import say, show
 from asr_kd.report.clips import clips_from_manifest, clips_from_shards
 from asr_kd.report.curves import read_run
 from asr_kd.report.page import Page, render, worst_utterances
@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
     )
     runs = [read_run(name, path) for name, path in named_paths("--metrics", args.metrics).items()]
     for missing in (r for r in runs if not r.found):
-        print(f"asr-kd report: {missing.path}: no such file; {missing.name} has no learning curve", file=sys.stderr)
+        say(f"asr-kd report: {missing.path}: no such file; {missing.name} has no learning curve")
     page = Page(
         summary,
         scores,
@@ -95,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
     write_json(args.out / "results.json", summary)
     with atomic_path(args.out / "report.html") as temporary:
         temporary.write_text(html, encoding="utf-8")
-    print(f"{args.out / 'report.html'}: {len(html) / 1e6:.1f} MB, {len(page.clips)} utterances to listen to")
+    show(f"{args.out / 'report.html'}: {len(html) / 1e6:.1f} MB, {len(page.clips)} utterances to listen to")
     return 0
 
 
@@ -120,7 +120,7 @@ def find_clips(
         clips |= clips_from_manifest(manifest, absent, skipped)
     for name, reason in skipped.reasons.items():
         if name not in clips:
-            print(f"asr-kd report: no sound of {name}: {reason}", file=sys.stderr)
+            say(f"asr-kd report: no sound of {name}: {reason}")
     return clips
 
 

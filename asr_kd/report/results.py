@@ -18,6 +18,7 @@ from statistics import fmean
 from typing import Any
 
 from asr_kd.core.files import atomic_path, read_json
+from asr_kd.core.terminal import markdown_text, printable, show
 from asr_kd.report.page import duration
 from asr_kd.report.summary import label
 from asr_kd.score.table import percent, span
@@ -45,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
         text = merged(args.out.read_text(encoding="utf-8"), text)
     with atomic_path(args.out) as temporary:
         temporary.write_text(text, encoding="utf-8")
-    print(f"{args.out}: from {len(args.exp)} folder{'s' if len(args.exp) > 1 else ''}")
+    show(f"{args.out}: from {len(args.exp)} folder{'s' if len(args.exp) > 1 else ''}")
     return 0
 
 
@@ -108,7 +109,7 @@ def _recipe(title: str, runs: list[dict[str, Any]]) -> str:
         *([f"{duration(fmean(seconds))} a run"] if seconds else []),
     ]
     parts = [
-        f"## {_plain(title)}\n",
+        f"## {markdown_text(title)}\n",
         f"{', '.join(facts)}.\n",
         _table(["System", "WER %", "CER %", "Parameters", "RTF"], rows),
         f"\nRelative WER reduction of the student: {werr}%. WER recovery rate: {recovery}%.\n",
@@ -149,7 +150,7 @@ def _rates(values: Sequence[float | None], intervals: Sequence[Sequence[float] |
 def _made_by(runs: Iterable[Mapping[str, Any]]) -> str:
     commands = dict.fromkeys((r.get("command") or "", r.get("commit") or "") for r in runs)
     lines = [
-        command + (f"  # commit {commit}" if commit else "")
+        printable(command) + (f"  # commit {commit}" if commit else "")
         for command, commit in commands
         if command  # rows made by hand have none
     ]
@@ -158,13 +159,7 @@ def _made_by(runs: Iterable[Mapping[str, Any]]) -> str:
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     rule = ["---", *["---:"] * (len(header) - 1)]
-    return "\n".join("| " + " | ".join(map(_plain, row)) + " |" for row in [header, rule, *rows])
-
-
-def _plain(text: str) -> str:
-    """Text that Markdown shows as it is: no cell ends in it, no tag starts in it."""
-    escaped = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")
-    return escaped.replace("\\", "\\\\").replace("|", "\\|").replace("*", "\\*").replace("_", "\\_").replace("`", "\\`")
+    return "\n".join("| " + " | ".join(map(markdown_text, row)) + " |" for row in [header, rule, *rows])
 
 
 def _seed(row: Mapping[str, Any]) -> str:

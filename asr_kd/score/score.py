@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from asr_kd.core.files import atomic_path, sha256_file, write_json
+from asr_kd.core.terminal import show
 from asr_kd.corpora.text import NORMALISER_VERSION
 from asr_kd.score.bootstrap import BootstrapConfig
 from asr_kd.score.compare import score_systems
@@ -74,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
         origin = {"seed": args.run_seed, "command": args.variants_of, "commit": scores["commit"]}
         rows = [{"name": n, "wer": s["wer"], "ci95": s["ci95"]} | origin for n, s in scores["systems"].items()]
         write_json(args.out / "ablation.json", rows)
-    print(table(scores))
+    show(*table(scores))
     return 0
 
 

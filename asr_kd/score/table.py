@@ -3,9 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from asr_kd.core.terminal import printable
 
-def table(scores: Mapping[str, Any]) -> str:
-    """The figures as text for a terminal; rates in percent."""
+
+def table(scores: Mapping[str, Any]) -> list[str]:
+    """The figures as lines for a terminal; rates in percent."""
     systems, baseline = scores["systems"], scores["baseline"]
     header = ["system", "WER %", "95% interval", "errors", "sub", "del", "ins", "CER %"]
     header += ["WERR %", "p"] if baseline else []
@@ -19,20 +21,22 @@ def table(scores: Mapping[str, Any]) -> str:
             row += [percent(s.get("werr")), "" if pair is None or pair["p"] is None else f"{pair['p']:.4f}"]
         row += [percent(s.get("recovery"))] if scores["oracle"] else []
         rows.append(row)
-    parts = [_grid(rows)]
+    lines = _grid(rows)
     for field, values in next(iter(systems.values()))["by"].items():
         conditions = [[f"WER % by {field}", *systems, "words"]]
         for value, figures in values.items():
             rates = [percent(s["by"][field][value]["wer"]) for s in systems.values()]
             conditions.append([value, *rates, str(figures["words"])])
-        parts.append(_grid(conditions))
+        lines += ["", *_grid(conditions)]
     b = scores["bootstrap"]
-    parts.append(
+    lines += [
+        "",
         f"{scores['utterances']} utterances; intervals: {b['resamples']} bootstrap resamples of {b['units']} "
-        f"{b['unit']}s, seed {b['seed']}" + (f"; WERR and p against {baseline}" if baseline else "")
-    )
-    parts += skipped_notes(scores)
-    return "\n\n".join(parts)
+        f"{b['unit']}s, seed {b['seed']}" + (f"; WERR and p against {baseline}" if baseline else ""),
+    ]
+    for note in skipped_notes(scores):
+        lines += ["", note]
+    return lines
 
 
 def skipped_notes(scores: Mapping[str, Any]) -> list[str]:
@@ -70,11 +74,12 @@ def span(ends: Sequence[float] | None) -> str:
     return f"{percent(ends[0])} {'to' if min(ends) < 0 else '–'} {percent(ends[1])}"
 
 
-def _grid(rows: Sequence[Sequence[str]]) -> str:
+def _grid(rows: Sequence[Sequence[str]]) -> list[str]:
+    rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return "\n".join(
+    return [
         "  ".join(
             cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
         )
         for row in rows
-    )
+    ]

@@ -3,7 +3,6 @@
 import io
 import json
 import os
-import sys
 import tarfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -14,6 +13,7 @@ import soundfile
 
 from asr_kd.core.files import fingerprint, read_json, sha256_file, write_json
 from asr_kd.core.locations import Location, stem
+from asr_kd.core.terminal import say
 
 INDEX_VERSION = 1
 AUDIO_EXTENSIONS = ("flac", "wav", "ogg", "opus", "mp3")
@@ -151,9 +151,8 @@ def index_of(tar: Path) -> Index:
     index = build_index(tar)
     if index.set_aside:
         first = index.set_aside[0]
-        print(
+        say(
             f"{tar}: {len(index.set_aside)} samples set aside; the first: {first['id']}: {first['error']}",
-            file=sys.stderr,
         )
     if os.access(tar.parent, os.W_OK):
         write_index(tar, index)

@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 
 from asr_kd.core.progress import SECONDS_PER_HOUR
 from asr_kd.core.storage import Location, concurrently, file_sizes, list_files, location, size
+from asr_kd.core.terminal import show
 from asr_kd.corpora.corpus import SET_ASIDE
 from asr_kd.corpora.manifest import Utterance, read_manifest
 from asr_kd.shards.index import Entry
@@ -40,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     """Print what each path holds."""
     for path in args.paths:
         found = {"path": str(path), **inspect(path, args.rows, args.verify)}
-        print(json.dumps(found, ensure_ascii=False) if args.json else _plain(found))
+        show(*([json.dumps(found, ensure_ascii=False)] if args.json else _plain(found)))
     return 0
 
 
@@ -186,7 +187,7 @@ def _brief(value: Any) -> Any:
     return value
 
 
-def _plain(found: dict[str, Any]) -> str:
+def _plain(found: dict[str, Any]) -> list[str]:
     lines = [f"{found['path']}: {found['kind']}"]
     for key, value in found.items():
         if key in ("path", "kind"):
@@ -200,7 +201,7 @@ def _plain(found: dict[str, Any]) -> str:
             lines += [f"    {name}: {_cut(item)}" for name, item in value.items()]
         else:
             lines.append(f"  {key}: {_cut(value)}")
-    return "\n".join(lines)
+    return lines
 
 
 def _cut(value: Any) -> str:

@@ -6,11 +6,11 @@ listed in DIR/<manifest stem>/set_aside.jsonl, and do not stop the run.
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
 from asr_kd.core.files import atomic_path
 from asr_kd.core.progress import SECONDS_PER_HOUR
+from asr_kd.core.terminal import say, show
 from asr_kd.corpora.corpus import SET_ASIDE
 from asr_kd.corpora.manifest import read_manifest
 from asr_kd.shards.index import read_index
@@ -64,7 +64,7 @@ def shard_manifest(
     indexes = [read_index(tar) for tar in tars]
     aside = [item for index in indexes for item in index.set_aside]
     count, hours = sum(index.count for index in indexes), sum(index.seconds for index in indexes) / SECONDS_PER_HOUR
-    print(f"{out}: {len(tars)} shards, {count} utterances, {hours:.3f} h")
+    show(f"{out}: {len(tars)} shards, {count} utterances, {hours:.3f} h")
     _list_set_aside(out / SET_ASIDE, aside)
     if count == 0:
         raise ValueError(f"{manifest}: none of its audio could be read; the first: {aside[0]['error']}")
@@ -77,4 +77,4 @@ def _list_set_aside(path: Path, aside: list[dict[str, str]]) -> None:
         return
     with atomic_path(path) as temporary:
         temporary.write_text("".join(json.dumps(item, ensure_ascii=False) + "\n" for item in aside), encoding="utf-8")
-    print(f"{len(aside)} utterances set aside, listed in {path}; the first: {aside[0]['error']}", file=sys.stderr)
+    say(f"{len(aside)} utterances set aside, listed in {path}; the first: {aside[0]['error']}")

@@ -1,6 +1,5 @@
 """The one training loop: sub-epochs of streams of frames with targets, tested on held-out data, stopped and resumed."""
 
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -15,6 +14,7 @@ from asr_kd.core import runtime
 from asr_kd.core.config import to_dict
 from asr_kd.core.files import fingerprint
 from asr_kd.core.progress import SECONDS_PER_HOUR, Progress
+from asr_kd.core.terminal import say
 from asr_kd.models.acoustic import AcousticModel
 from asr_kd.models.checkpoint import save_model
 from asr_kd.train.config import TrainConfig
@@ -169,7 +169,7 @@ class _Run:
             progress.update(batch.seconds, loss=f"{state.loss_sum / max(state.frames, 1):.3f}")
             if stop.asked:
                 self._save()
-                _say(f"{stop.asked}: stopped at step {state.step}, the state is in {self.out / STATE_FILE}")
+                say(f"{stop.asked}: stopped at step {state.step}, the state is in {self.out / STATE_FILE}")
                 raise KeyboardInterrupt
             if time.monotonic() - self.last_save > self.config.save_minutes * 60:
                 self._save()
@@ -271,7 +271,7 @@ class _Run:
             "seconds": state.wall_seconds,
         }
         mark = " *" if state.best_step == state.step else ""
-        _say(
+        say(
             f"{line['epoch']:>3}/{len(self.schedule)} {stream.name}: loss {line['loss']:.3f}, "
             f"dev {result.loss:.3f}, {self.model.inventory.counted} right {100 * result.frame_accuracy:.1f}%, "
             f"lr {line['lr']:.1e}, {line['hours_per_second']:.3f} h/s, {state.wall_seconds:.0f} s{mark}"
@@ -338,7 +338,7 @@ class _Run:
         self.state, saved = found
         for name, part in self._parts().items():
             part.load_state_dict(saved[name])
-        _say(f"{self.out / STATE_FILE}: going on at step {self.state.step}")
+        say(f"{self.out / STATE_FILE}: going on at step {self.state.step}")
 
     def _result(self) -> FitResult:
         s = self.state
@@ -362,7 +362,3 @@ def precision_on(device: torch.device, precision: str) -> str:
 
 def _step_seed(seed: int, step: int) -> int:
     return int(np.random.SeedSequence((seed, step)).generate_state(1, np.uint64)[0] >> 1)
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

@@ -1,12 +1,12 @@
 """Targets from nothing but text, given or heard by a teacher: the tokens that an utterance's words are spelt with."""
 
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from asr_kd.core.storage import Location
+from asr_kd.core.terminal import say
 from asr_kd.inventory.tokens import Tokens
 from asr_kd.shards.reader import Shard, open_shard
 from asr_kd.shards.texts import OwnTexts, Texts
@@ -42,7 +42,7 @@ class TextTargets:
                 "text with `asr-kd tokens`, or give labelled shards."
             )
         if aside:
-            print(f"{aside} of {fine + aside} utterances are set aside; the first, {first}", file=sys.stderr)
+            say(f"{aside} of {fine + aside} utterances are set aside; the first, {first}")
 
 
 class TextRows(Sequence[TokenTargets | None]):

@@ -13,7 +13,6 @@ stopped.
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from typing import Any
 from asr_kd.core.config import load_config
 from asr_kd.core.progress import SECONDS_PER_HOUR
 from asr_kd.core.runtime import device, seed_everything, set_threads
+from asr_kd.core.terminal import say
 from asr_kd.frontend.augment import AugmentConfig
 from asr_kd.frontend.fbank import FrontEndConfig
 from asr_kd.models.acoustic import AcousticModel, build_model
@@ -99,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
     model = build_model(model_config(config.model), inventory, config.frontend)
     plan = BatchPlan(labelled, config.train.frames_per_batch, config.train.seed, inventory.frame_shift_s)
     steps = config.epochs * sum(1 for _ in plan.epoch(0))
-    _say(
+    say(
         f"{model.parameter_count / 1e6:.2f}M parameters, {inventory.size} classes; "
         f"{plan.seconds / SECONDS_PER_HOUR:.2f} h in {plan.utterances} utterances, {config.epochs} epochs, "
         f"about {steps} steps on {device(config.train.device).type}"
@@ -112,7 +112,7 @@ def run(args: argparse.Namespace) -> int:
         begin(model, labelled, config.train, args.init, args.init_layers)
     result = fit(model, [(labelled, 1.0)] * config.epochs, dev, config.train, args.out, resume=not args.restart)
     add_priors(args.out, labelled, config.train)
-    _say(summary(result, args.out))
+    say(summary(result, args.out))
     return 0
 
 
@@ -156,7 +156,3 @@ def summary(result: FitResult, out: Path) -> str:
         f"{result.best_step}: dev loss {result.dev_loss:.3f}, "
         f"{result.counted} right {100 * result.dev_frame_accuracy:.1f}%"
     )
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

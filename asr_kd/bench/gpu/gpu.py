@@ -24,6 +24,7 @@ from asr_kd.bench.gpu.sections import Report, Setup, run_section
 from asr_kd.bench.material import synthetic_shards
 from asr_kd.core.files import write_json
 from asr_kd.core.runtime import device
+from asr_kd.core.terminal import show
 from asr_kd.shards.reader import find_shards, open_shard
 
 SECTIONS = {
@@ -92,8 +93,8 @@ def run(args: argparse.Namespace) -> int:
     }
     if args.out is not None:
         write_json(args.out, figures)
-    print("\n".join(report.lines))
-    print(json.dumps(_summary(figures)))
+    show("\n".join(report.lines))
+    show(json.dumps(_summary(figures)))
     return 1 if report.wrong else 0
 
 

@@ -1,6 +1,5 @@
 """Sections of the GPU benchmark: each measures one thing, within a time budget, and a failure of one stops no other."""
 
-import sys
 import time
 import traceback
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from asr_kd.core.terminal import say
 from asr_kd.models.inference import is_out_of_memory
 from asr_kd.shards.reader import Shard
 
@@ -60,7 +60,7 @@ class Report:
     def add(self, line: str) -> None:
         """A line of the table, shown at once on stderr."""
         self.lines.append(line)
-        print(line, file=sys.stderr, flush=True)
+        say(line)
 
 
 def run_section(name: str, setup: Setup, report: Report, measure: Callable[[Setup, Report], Any]) -> None:

@@ -1,0 +1,64 @@
+"""What reaches a terminal: one function prints to stderr, one to stdout, and what data says cannot steer either.
+
+Ids, texts and file names come from others. Printed raw, an escape sequence in one recolours or rewrites the screen, a
+newline forges a message of ours, and a bidirectional control reverses what is read.
+"""
+
+import json
+import re
+import sys
+import unicodedata
+
+_HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+"""Unicode's categories of control and format characters, lone surrogates, line and paragraph separators."""
+_JOINERS = "\u200c\u200d"
+"""Format characters that Persian, Hindi and other text is spelt with; they reorder nothing."""
+
+
+def printable(text: object) -> str:
+    """`text` on one line: control, bidirectional and line-separator characters as JSON's escapes (\\u202e)."""
+    return "".join(c if _shown(c) else _escaped(c) for c in str(text))
+
+
+def say(*lines: object) -> None:
+    """Print to stderr; each argument is one line, whatever it holds."""
+    print(*map(printable, lines), sep="\n", file=sys.stderr, flush=True)
+
+
+def show(*lines: object) -> None:
+    """Print a result to stdout; each argument is one line, whatever it holds."""
+    print(*map(printable, lines), sep="\n", flush=True)
+
+
+def markdown_text(text: object) -> str:
+    """Text that Markdown shows as it is: no table cell ends in it, no tag and no emphasis starts in it."""
+    escaped = printable(" ".join(str(text).split())).replace("&", "&amp;").replace("<", "&lt;")
+    return re.sub(r"[\\|*_`]", r"\\\g<0>", escaped)
+
+
+def explain(error: BaseException) -> str:
+    """An error as one line that names its file and, where memory ran out, what to do."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{_name(error.filename)}: {error.strerror}"
+    if is_memory_error(error):
+        return "out of memory. Use smaller batches or fewer workers, or a machine with more."
+    return str(error) or type(error).__name__
+
+
+def is_memory_error(error: BaseException) -> bool:
+    """Whether memory ran out: Python's error, or PyTorch's, which on CPUs is a plain RuntimeError."""
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and ("can't allocate memory" in str(error) or "out of memory" in str(error))
+    )
+
+
+def _name(filename: object) -> str:
+    return filename.decode(errors="surrogateescape") if isinstance(filename, bytes) else str(filename)
+
+
+def _escaped(c: str) -> str:
+    return "\\u007f" if c == "\x7f" else json.dumps(c)[1:-1]
+
+
+def _shown(c: str) -> bool:
+    return " " <= c <= "~" or c in _JOINERS or unicodedata.category(c) not in _HIDDEN
