@@ -6,7 +6,7 @@
 #
 # OPTIONS go to `asr-kd bench gpu` (--sections, --minutes, --tiny --device cpu). Figures: .gpu/figures.json, or $OUT/gpu.json.
 # The machine there needs Python 3.12 with torch, torchaudio, pyarrow, numba, safetensors, fsspec, scipy, tqdm, tensorboard
-# and pytest. Copy the repository with its folder .gpu/ to it.
+# and pytest. Copy the repository with its folder .gpu/ to it, or .gpu/ alone and unpack the code: tar xzf .gpu/code.tar.gz
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 folder=.gpu
@@ -22,7 +22,7 @@ prepare() {
   local platforms=() glibc name an4=
   for glibc in 2_17 2_24 2_27 2_28 2_34; do platforms+=(--platform "manylinux_${glibc}_x86_64"); done
   for name in "${wheels[@]}"; do
-    .venv/bin/python -m pip download -q --disable-pip-version-check --no-deps --only-binary=:all: --python-version 3.12 \
+    .venv/bin/python -m pip download -qq --disable-pip-version-check --no-deps --only-binary=:all: --python-version 3.12 \
       --implementation cp "${platforms[@]}" --platform manylinux2014_x86_64 -d "$folder/wheels" "$name" >/dev/null \
       || { say "$name: no wheel for Python 3.12 could be fetched. Is the package registry reachable?"; exit 1; }
   done
