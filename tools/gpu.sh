@@ -4,7 +4,7 @@
 #   bash tools/gpu.sh --prepare     here: collect wheels, code, audio and (after the quick start) a trained teacher in .gpu/
 #   bash tools/gpu.sh [OPTIONS]     there: install from .gpu/, run the tests marked gpu and `asr-kd bench gpu`, under 9 minutes
 #
-# OPTIONS go to `asr-kd bench gpu` (--sections, --minutes, --tiny --device cpu). Figures: .gpu/figures.json, or $OUT/gpu.json.
+# OPTIONS go to `asr-kd bench gpu` (--sections, --minutes, --tiny --device cpu). Figures: .gpu/gpu.json, or $OUT/gpu.json.
 # The machine there needs Python 3.12 with torch, torchaudio, pyarrow, numba, safetensors, fsspec, scipy, tqdm, tensorboard
 # and pytest. Copy the repository with its folder .gpu/ to it, or .gpu/ alone and unpack the code: tar xzf .gpu/code.tar.gz
 set -euo pipefail
