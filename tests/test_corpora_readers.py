@@ -229,9 +229,9 @@ def test_headerless_audio_is_read_in_either_byte_order(tmp_path, order):
 
 
 def test_any_rate_and_channels_become_16_khz_mono(tmp_path):
-    stereo = np.stack([np.full(8000, 0.5), np.full(8000, -0.5)], axis=1)
+    stereo = np.stack([np.full(8000, 0.5), np.full(8000, 0.25)], axis=1)
     soundfile.write(tmp_path / "s.wav", stereo, 8000)
     wave = read_audio(tmp_path / "s.wav")
     assert wave.shape == (16000,)
     assert wave.dtype == np.float32
-    assert np.abs(wave).max() < 1e-6
+    assert np.abs(wave[1000:-1000] - 0.375).max() < 1e-3

@@ -6,8 +6,17 @@ import numpy as np
 import soundfile
 
 SAMPLE_RATE = 16_000
-SUFFIXES = (".flac", ".wav", ".WAV", ".sph", ".opus", ".ogg", ".mp3", ".raw")
+SUFFIXES = (
+    *(".flac", ".wav", ".WAV", ".sph", ".opus", ".ogg", ".mp3", ".raw"),
+    *(".aif", ".aifc", ".aiff", ".au", ".caf", ".mp2", ".nist", ".oga", ".rf64", ".snd", ".voc", ".w64", ".wave"),
+)
 """Known audio files, in the order in which they are looked for; `.raw` is headerless 16-bit mono at 16 kHz."""
+MAX_CLIPPED = 0.005
+"""Share of samples beyond [-1, 1] up to which they are clipped, as lossy codecs make them; more is a wrong scale."""
+INT16_SCALE, MIN_INT16_PEAK = 32768.0, 128.0
+"""Floats that reach so far are 16-bit integers written as floats, as scientific libraries do."""
+MIN_MIXED_ENERGY = 0.1
+"""Channels whose mean has less than this share of the energy of independent ones cancel each other."""
 RAW_BYTES_PER_SAMPLE = 2
 SLACK_S = 0.1
 """A segment may end this much after the end of its file (rounded durations); more is an error."""
@@ -63,10 +72,15 @@ def read_audio(path: str | Path, offset: float = 0.0, duration: float | None = N
 
 
 def to_16k_mono(wave_NC: np.ndarray, rate: int, name: str) -> np.ndarray:
-    """Average the channels of (N, C) float samples and resample them to 16 kHz: (N',) float32. `name` is for errors."""
-    wave_N = wave_NC[:, 0] if wave_NC.shape[1] == 1 else wave_NC.mean(axis=1)
-    if not np.isfinite(wave_N).all():
+    """One channel of (N, C) float samples, at 16 kHz: (N',) float32. Channels are averaged. `name` is for errors.
+
+    Where they cancel each other, as of opposite phase, the loudest is taken. Floats with the values of 16-bit integers
+    are scaled. ValueError where samples are not finite, or so many lie beyond [-1, 1] that nobody knows their scale.
+    """
+    if not np.isfinite(wave_NC).all():
         raise ValueError(f"{name}: holds samples that are not finite numbers")
+    wave_N = wave_NC[:, 0] if wave_NC.shape[1] == 1 else _mixed(wave_NC)
+    wave_N = _scaled(wave_N, name)
     if rate != SAMPLE_RATE:
         import librosa  # slow to import, and most corpora are at 16 kHz
 
@@ -74,12 +88,32 @@ def to_16k_mono(wave_NC: np.ndarray, rate: int, name: str) -> np.ndarray:
     return np.ascontiguousarray(wave_N, dtype=np.float32)
 
 
+def _scaled(wave_N: np.ndarray, name: str) -> np.ndarray:
+    """Samples in [-1, 1] but for a few that a lossy codec made larger."""
+    peak = float(np.abs(wave_N).max(initial=0.0))
+    if peak <= 1 or np.mean(np.abs(wave_N) > 1) <= MAX_CLIPPED:
+        return wave_N
+    if MIN_INT16_PEAK <= peak <= INT16_SCALE:
+        return wave_N / np.float32(INT16_SCALE)
+    raise ValueError(f"{name}: samples reach {peak:g} and must lie in [-1, 1]. Scale the audio and write it again.")
+
+
+def _mixed(wave_NC: np.ndarray) -> np.ndarray:
+    """(N,): the mean of the channels, or the loudest where the mean has lost nearly all of their energy."""
+    wave_N = wave_NC.mean(axis=1)
+    energy_C = np.square(wave_NC, dtype=np.float64).sum(axis=0)
+    independent = energy_C.sum() / wave_NC.shape[1] ** 2  # of the mean of independent channels
+    if np.square(wave_N, dtype=np.float64).sum() < MIN_MIXED_ENERGY * independent:
+        return wave_NC[:, int(energy_C.argmax())]
+    return wave_N
+
+
 def _read_raw(path: Path) -> np.ndarray:
     """Headerless 16-bit samples. Both byte orders are in circulation (AN4 has either): in the wrong one,
     neighbouring samples of speech jump about, so the smoother reading is the right one."""
     samples = path.read_bytes()
     samples = samples[: len(samples) // RAW_BYTES_PER_SAMPLE * RAW_BYTES_PER_SAMPLE]
-    readings = [np.frombuffer(samples, dtype=order).astype(np.float32) / 32768 for order in ("<i2", ">i2")]
+    readings = [np.frombuffer(samples, dtype=order).astype(np.float32) / INT16_SCALE for order in ("<i2", ">i2")]
     return min(readings, key=lambda wave_N: float(np.abs(np.diff(wave_N)).mean()) if len(wave_N) > 1 else 0.0)
 
 

@@ -4,9 +4,11 @@ What has text is labelled, the rest unlabelled. A share of the labelled speakers
 """
 
 import argparse
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from asr_kd.core.terminal import say
 from asr_kd.corpora.audio import SLACK_S, SUFFIXES, audio_seconds
 from asr_kd.corpora.corpus import Corpus, Recording, SetAside, measure
 from asr_kd.corpora.manifest import Utterance, read_manifest
@@ -14,6 +16,25 @@ from asr_kd.corpora.speakers import draw_order
 from asr_kd.corpora.text import normalise
 
 DEV_SHARE = 0.1
+UNKNOWN_SPEAKER = "\0"
+"""Begins the group of an utterance without a speaker, where others have one: no speaker's name does."""
+UNREADABLE_AUDIO = {
+    ".aac",
+    ".ac3",
+    ".adts",
+    ".amr",
+    ".ape",
+    ".dsf",
+    ".m4a",
+    ".m4b",
+    ".mka",
+    ".mpc",
+    ".ra",
+    ".tta",
+    ".wv",
+}
+UNREADABLE_SUFFIXES = UNREADABLE_AUDIO | {".3gp", ".asf", ".mkv", ".mov", ".mp4", ".webm", ".wma"}
+"""Audio, and video with sound, that no reader here decodes: named, never passed over."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +61,9 @@ def from_args(root: Path, args: argparse.Namespace) -> Corpus:
         if not 0 <= getattr(args, name) < 1:
             raise ValueError(f"--{name.replace('_', '-')} {getattr(args, name)}: it must lie in [0, 1)")
     if root.is_dir():
-        utterances, aside = measure(folder_recordings(root, args.speaker_from == "folder"))
+        recordings, unknown = folder_recordings(root, args.speaker_from == "folder")
+        utterances, aside = measure(recordings)
+        aside += unknown
     else:
         utterances, aside = checked_manifest(root)
     corpus = split(utterances, args.dev_share, args.test_share, args.seed)
@@ -48,25 +71,54 @@ def from_args(root: Path, args: argparse.Namespace) -> Corpus:
     return corpus
 
 
-def folder_recordings(root: Path, speaker_from_folder: bool = True) -> list[Recording]:
-    """Every audio file below `root`, sorted, with the text of NAME.txt beside NAME.flac.
+def folder_recordings(root: Path, speaker_from_folder: bool = True) -> tuple[list[Recording], list[SetAside]]:
+    """Every audio file below `root`, sorted, with the text of NAME.txt beside NAME.flac; and audio that cannot be read.
 
-    The id is the path below `root` without suffix, `/` as `-`; the speaker is the folder that the file lies in.
-    ValueError when there is no audio, or two files share an id.
+    The id is the path below `root` without suffix, `/` as `-`, and with the suffix where several files would have the
+    same; the speaker is the folder that the file lies in. ValueError when there is no audio.
     """
     suffixes = {suffix.lower() for suffix in SUFFIXES}
-    paths = sorted(path for path in root.rglob("*") if path.suffix.lower() in suffixes and path.is_file())
+    files = sorted(path for path in root.rglob("*") if path.is_file())
+    paths = [path for path in files if path.suffix.lower() in suffixes]
+    cannot = "files cannot be read. Convert it, for example: ffmpeg -i FILE -ac 1 -ar 16000 FILE.flac"
+    unknown = [
+        SetAside("-".join(path.relative_to(root).parts), str(path), f"{path}: {path.suffix} {cannot}")
+        for path in files
+        if path.suffix.lower() in UNREADABLE_SUFFIXES
+    ]
     if not paths:
-        raise ValueError(f"{root}: holds no audio ({', '.join(sorted(suffixes))} files are looked for)")
-    recordings: dict[str, Recording] = {}
-    for path in paths:
-        relative = path.relative_to(root).with_suffix("")
-        name = "-".join(relative.parts)
-        if name in recordings:
-            raise ValueError(f"{path}: would have the id {name}, as {recordings[name].path} has. Rename one of them.")
-        speaker = "/".join(relative.parent.parts) or None if speaker_from_folder else None
-        recordings[name] = Recording(name, path.resolve(), _text_beside(path), speaker)
-    return list(recordings.values())
+        found = f" but {len(unknown)} files that cannot be read, such as {unknown[0].audio_filepath}" if unknown else ""
+        raise ValueError(f"{root}: holds no audio ({', '.join(sorted(suffixes))} files are looked for){found}")
+    recordings = []
+    for path, name in zip(paths, _unique_names(paths, root), strict=True):
+        speaker = "/".join(path.relative_to(root).parent.parts) or None if speaker_from_folder else None
+        recordings.append(Recording(name, path.resolve(), _text_beside(path), speaker))
+    return recordings, unknown
+
+
+def _unique_names(paths: Sequence[Path], root: Path) -> list[str]:
+    """An id for each file: the path below `root` without suffix; where several share that, with suffix, or numbered."""
+    plain = ["-".join(path.relative_to(root).with_suffix("").parts) for path in paths]
+    times = Counter(plain)
+    taken = {name for name, count in times.items() if count == 1}
+    names = []
+    for path, name in zip(paths, plain, strict=True):
+        if times[name] > 1:
+            wanted = name = f"{name}-{path.suffix[1:]}"
+            number = 1
+            while name in taken:
+                number += 1
+                name = f"{wanted}-{number}"
+            taken.add(name)
+        names.append(name)
+    shared = {name: [p for p, n in zip(paths, plain, strict=True) if n == name] for name, c in times.items() if c > 1}
+    if shared:
+        first = next(iter(shared.values()))
+        say(
+            f"{len(shared)} names belong to several files, which have their suffix in the id; the first: "
+            f"{' and '.join(map(str, first[:2]))}. If they are one recording, keep one of them."
+        )
+    return names
 
 
 def checked_manifest(path: Path) -> tuple[list[Utterance], list[SetAside]]:
@@ -96,12 +148,19 @@ def checked_manifest(path: Path) -> tuple[list[Utterance], list[SetAside]]:
 
 def split(utterances: Sequence[Utterance], dev_share: float, test_share: float, seed: int) -> Corpus:
     """Labelled, dev, test and unlabelled parts. Whole speakers are held out, in a seeded order, until their audio holds
-    the share asked for; with a single speaker, or none known, single utterances are."""
+    the share asked for. An utterance without a speaker is a group of its own; so is each where one speaker says all."""
     with_text = [u for u in utterances if u.text is not None]
-    by_speaker = len({u.speaker for u in with_text}) > 1 and all(u.speaker is not None for u in with_text)
+    speakers = {u.speaker for u in with_text if u.speaker is not None}
+    unknown = sum(u.speaker is None for u in with_text)
+    single = len(speakers) == 1 and not unknown
+    if single and (dev_share or test_share):
+        say(f"all text is of one speaker ({min(speakers)}): single utterances are held out, not speakers")
+    elif speakers and unknown:
+        say(f"{unknown} of {len(with_text)} utterances with text have no speaker; each counts as a speaker of its own")
     groups: dict[str, list[Utterance]] = {}
     for u in with_text:
-        groups.setdefault((u.speaker or "") if by_speaker else u.id, []).append(u)
+        alone = u.id if not speakers or single else f"{UNKNOWN_SPEAKER}{u.id}"
+        groups.setdefault(alone if single or u.speaker is None else u.speaker, []).append(u)
     total = sum(u.duration for u in with_text)
     wanted = {"test": test_share * total, "dev": dev_share * total}
     part_of: dict[str, str] = {}

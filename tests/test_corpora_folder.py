@@ -1,0 +1,125 @@
+"""One's own folder of audio: who is held out, what counts as audio, what samples become."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from asr_kd.cli import main
+from asr_kd.corpora.audio import read_audio, to_16k_mono
+from asr_kd.corpora.folder import split
+from asr_kd.corpora.manifest import Utterance
+
+RATE = 16000
+
+
+def _tone(seconds: float = 0.5, amplitude: float = 0.3) -> np.ndarray:
+    return (amplitude * np.sin(2 * np.pi * 300 * np.arange(int(RATE * seconds)) / RATE)).astype(np.float32)
+
+
+def _utterances(speakers: list[str | None]) -> list[Utterance]:
+    return [Utterance(f"u{i}", f"u{i}.wav", 1.0, text="one", speaker=s) for i, s in enumerate(speakers)]
+
+
+def _speakers(corpus) -> dict[str, set]:
+    return {part: {u.speaker for u in getattr(corpus, part)} - {None} for part in ("labelled", "dev", "test")}
+
+
+@pytest.mark.parametrize("strays", [1, 5, 20])
+def test_speakers_stay_whole_however_many_utterances_have_none(strays: int, capsys):
+    corpus = split(_utterances([f"s{i // 5}" for i in range(30)] + [None] * strays), 0.2, 0.2, seed=3)
+    parts = list(_speakers(corpus).values())
+    assert not parts[0] & parts[1] and not parts[0] & parts[2] and not parts[1] & parts[2]
+    assert all(parts) or strays == 20
+    assert sum(len(getattr(corpus, part)) for part in ("labelled", "dev", "test")) == 30 + strays
+    assert f"{strays} of {30 + strays} utterances with text have no speaker" in capsys.readouterr().err
+
+
+def test_one_speaker_among_utterances_without_speakers_stays_whole():
+    corpus = split(_utterances(["ann"] * 10 + [None] * 10), 0.3, 0.3, seed=0)
+    assert sum("ann" in speakers for speakers in _speakers(corpus).values()) == 1
+
+
+def test_an_utterance_called_like_a_speaker_is_not_of_that_speaker():
+    utterances = [Utterance("ann", "x.wav", 1.0, text="one"), *_utterances(["ann"] * 5 + ["bob"] * 5)]
+    for seed in range(20):
+        parts = list(_speakers(split(utterances, 0.3, 0.3, seed)).values())
+        assert sum("ann" in speakers for speakers in parts) == 1
+
+
+def test_a_single_speaker_is_split_by_utterance_and_that_is_said(capsys):
+    corpus = split(_utterances(["ann"] * 20), 0.2, 0.2, seed=0)
+    assert corpus.dev and corpus.test and corpus.labelled
+    assert "single utterances are held out" in capsys.readouterr().err
+
+
+def _prepare(root: Path, out: Path) -> dict[str, list[dict]]:
+    assert main(["prepare", "folder", str(root), "--out", str(out), "--speaker-from", "none"]) == 0
+    files = {name: out / f"{name}.jsonl" for name in ("unlabelled", "set_aside")}
+    return {
+        n: [json.loads(line) for line in p.read_text().splitlines()] if p.exists() else [] for n, p in files.items()
+    }
+
+
+def test_every_audio_file_is_used_or_listed(tmp_path: Path):
+    root = tmp_path / "in"
+    root.mkdir()
+    for suffix in ("wav", "aiff", "au", "caf", "w64", "flac"):
+        soundfile.write(root / f"of-{suffix}.{suffix}", _tone(), RATE)
+    for name in ("call.m4a", "film.webm", "note.AMR"):
+        (root / name).write_bytes(b"something")
+    (root / "notes.pdf").write_bytes(b"no audio")
+    found = _prepare(root, tmp_path / "out")
+    assert {u["id"] for u in found["unlabelled"]} == {f"of-{s}" for s in ("wav", "aiff", "au", "caf", "w64", "flac")}
+    assert {u["id"] for u in found["set_aside"]} == {"call.m4a", "film.webm", "note.AMR"}
+    assert all("ffmpeg" in u["error"] for u in found["set_aside"])
+
+
+def test_files_that_would_share_an_id_get_ids_of_their_own(tmp_path: Path, capsys):
+    root = tmp_path / "in"
+    (root / "a").mkdir(parents=True)
+    for name in ("call.wav", "call.flac", "a/b.wav", "a-b.wav", "lone.wav", "call-wav.flac"):
+        soundfile.write(root / name, _tone(), RATE)
+    ids = {
+        Path(u["audio_filepath"]).relative_to(root).as_posix(): u["id"]
+        for u in _prepare(root, tmp_path / "o")["unlabelled"]
+    }
+    assert len(set(ids.values())) == 6
+    assert ids["lone.wav"] == "lone" and ids["call.flac"] == "call-flac" and ids["call-wav.flac"] == "call-wav"
+    assert "2 names belong to several files" in capsys.readouterr().err
+
+
+def test_floats_with_the_values_of_16_bit_integers_are_scaled(tmp_path: Path):
+    wave_N = _tone()
+    soundfile.write(tmp_path / "int16.wav", wave_N * 32768, RATE, subtype="FLOAT")
+    assert np.abs(read_audio(tmp_path / "int16.wav") - wave_N).max() < 1e-6
+
+
+@pytest.mark.parametrize("peak", [3.0, 1e6, 3e38])
+def test_samples_of_no_known_scale_are_refused_with_their_peak(peak: float, tmp_path: Path):
+    soundfile.write(tmp_path / "loud.wav", _tone() / 0.3 * peak, RATE, subtype="FLOAT")
+    with pytest.raises(ValueError, match=r"loud.wav: samples reach"):
+        read_audio(tmp_path / "loud.wav")
+
+
+def test_a_few_samples_beyond_full_scale_stay_as_a_codec_made_them():
+    wave_N = _tone()
+    wave_N[100] = 1.2
+    assert (to_16k_mono(wave_N[:, None], RATE, "x") == wave_N).all()
+
+
+@pytest.mark.parametrize("channels", [2, 4, 6])
+def test_channels_of_opposite_phase_do_not_become_silence(channels: int):
+    wave_N = _tone()
+    signs_C = np.where(np.arange(channels) % 2, -1.0, 1.0).astype(np.float32)
+    mixed_N = to_16k_mono(wave_N[:, None] * signs_C, RATE, "x")
+    assert np.abs(mixed_N).max() == pytest.approx(0.3, abs=1e-3)
+
+
+@pytest.mark.parametrize("channels", [2, 6, 16])
+def test_one_channel_of_speech_among_silent_ones_is_averaged_as_before(channels: int):
+    wave_NC = np.zeros((8000, channels), np.float32)
+    wave_NC[:, 1] = _tone()
+    assert (to_16k_mono(wave_NC, RATE, "x") == wave_NC.mean(axis=1)).all()
