@@ -18,7 +18,7 @@ from asr_kd.corpora.text import normalise
 DEV_SHARE = 0.1
 UNKNOWN_SPEAKER = "\0"
 """Begins the group of an utterance without a speaker, where others have one: no speaker's name does."""
-UNREADABLE_AUDIO = {
+UNREADABLE_AUDIO = {".aac", ".ac3", ".adts", ".amr", ".ape", ".dsf", ".m4a", ".m4b", ".mka", ".mpc", ".ra", ".tta"}
     ".aac",
     ".ac3",
     ".adts",
@@ -33,7 +33,7 @@ UNREADABLE_AUDIO = {
     ".tta",
     ".wv",
 }
-UNREADABLE_SUFFIXES = UNREADABLE_AUDIO | {".3gp", ".asf", ".mkv", ".mov", ".mp4", ".webm", ".wma"}
+UNREADABLE_SUFFIXES = UNREADABLE_AUDIO | {".wv", ".3gp", ".asf", ".mkv", ".mov", ".mp4", ".webm", ".wma"}
 """Audio, and video with sound, that no reader here decodes: named, never passed over."""
 
 
