@@ -19,20 +19,6 @@ DEV_SHARE = 0.1
 UNKNOWN_SPEAKER = "\0"
 """Begins the group of an utterance without a speaker, where others have one: no speaker's name does."""
 UNREADABLE_AUDIO = {".aac", ".ac3", ".adts", ".amr", ".ape", ".dsf", ".m4a", ".m4b", ".mka", ".mpc", ".ra", ".tta"}
-    ".aac",
-    ".ac3",
-    ".adts",
-    ".amr",
-    ".ape",
-    ".dsf",
-    ".m4a",
-    ".m4b",
-    ".mka",
-    ".mpc",
-    ".ra",
-    ".tta",
-    ".wv",
-}
 UNREADABLE_SUFFIXES = UNREADABLE_AUDIO | {".wv", ".3gp", ".asf", ".mkv", ".mov", ".mp4", ".webm", ".wma"}
 """Audio, and video with sound, that no reader here decodes: named, never passed over."""
 
