@@ -40,7 +40,9 @@ FILE_OUTPUTS = ("select", "results", "bench")
 
 def build_parser(verb: str | None = None) -> argparse.ArgumentParser:
     """The parser; only the arguments of `verb` are filled in, so that `--help` answers at once."""
-    parser = argparse.ArgumentParser(
+    from asr_kd.core.arguments import ArgumentParser
+
+    parser = ArgumentParser(
         prog="asr-kd",
         description="Semi-supervised speech recognition: a teacher that labels and a student that learns from it.",
         epilog="Each verb has its own help: asr-kd VERB --help. Recipes chain them: recipes/quickstart/run.sh.",

@@ -31,6 +31,7 @@ from asr_kd.bench import forward
 from asr_kd.bench.material import PAPER_CLASSES, one_utterance_each, random_teacher, synthetic_shards
 from asr_kd.bench.outcome import check_counts, report
 from asr_kd.bench.peak import device_name, flops_per_frame, peak_flops
+from asr_kd.core.arguments import ArgumentParser
 from asr_kd.core.progress import SECONDS_PER_HOUR
 from asr_kd.core.runtime import device, precision_on, set_threads
 from asr_kd.core.terminal import say
@@ -201,7 +202,7 @@ class _Job:
         return seconds
 
     def _parse(self, shards: list[str], out: Path) -> argparse.Namespace:
-        parser = argparse.ArgumentParser(prog="asr-kd label")
+        parser = ArgumentParser(prog="asr-kd label")
         label.add_arguments(parser)
         parsed, unknown = parser.parse_known_args([*shards, "--out", str(out), *self._options])
         if unknown:

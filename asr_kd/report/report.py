@@ -42,7 +42,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--metrics",
         nargs="+",
-        action="extend",
         default=[],
         metavar="NAME=FILE",
         help="metrics.jsonl of training runs, for learning curves",
@@ -50,7 +49,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--config",
         nargs="+",
-        action="extend",
         default=[],
         metavar="NAME=FILE",
         help="config files of the run, shown on the page",

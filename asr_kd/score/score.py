@@ -34,7 +34,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--hyp",
         required=True,
         nargs="+",
-        action="extend",
         metavar="NAME=PATH",
         help="hypotheses of a system: hyp.jsonl or the folder that holds it; as often as there are systems",
     )
@@ -43,7 +42,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--by",
         nargs="+",
-        action="extend",
         default=[],
         metavar="FIELD",
         help="break the WER down by this field of the references' meta (or speaker); may be repeated",

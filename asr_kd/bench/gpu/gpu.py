@@ -93,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
     }
     if args.out is not None:
         write_json(args.out, figures)
-    show("\n".join(report.lines))
+    show(*report.lines)
     show(json.dumps(_summary(figures)))
     return 1 if report.wrong else 0
 
