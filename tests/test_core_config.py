@@ -122,3 +122,58 @@ def test_errors_name_the_file(tmp_path):
 def test_a_missing_required_field_is_named():
     with pytest.raises(ValueError, match="classes"):
         load_config(Needy, {})
+
+
+BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("optim: &o {lr: *o}", "levels"),
+        ("speeds: &s [*s]", "levels"),
+        ("name: " + "[" * 3000, "levels"),
+        (BOMB, "more than 100000 values"),
+        ("name: !!python/object/apply:os.system [echo]", "could not determine a constructor"),
+        ("optim: {warmup: !!int x}", "invalid literal"),
+        ("bidirectional: !!bool x", "not valid YAML"),
+        ("name: !!timestamp x", "not valid YAML"),
+        ("name: 2001-99-99", "month must be"),
+        ("name: !!binary '*'", "text is needed"),
+        ("name: a\nname: b", "name comes twice: line 2"),
+        ("optim: {lr: 1, lr: 2}", "lr comes twice"),
+        ("? [a]\n: b", "unhashable"),
+        ("name: a\n---\nname: b", "expected a single document in the stream, but found another"),
+        ("optim: {warmup: " + "9" * 30 + "}", "whole number is needed"),
+        ("optim: {lr: " + "9" * 400 + "}", "a number is needed"),
+        ("weights: {1: 2}", "is needed"),
+        ("name: [" + "long, " * 500 + "]", r"long', 'l.*\.\.\.; text is needed"),
+        ("name: a\x00", "NUL|not valid YAML"),
+        ("name: '\ud800'", "not UTF-8"),
+    ],
+)
+def test_hostile_yaml_is_one_line_that_names_the_file(text: str, reason: str, tmp_path: Path) -> None:
+    path = tmp_path / "train.yaml"
+    path.write_bytes(text.encode("utf-8", "surrogatepass"))
+    with pytest.raises(ValueError, match=reason) as told:
+        load_config(Config, path)
+    assert str(told.value).startswith(str(path)) and "\n" not in str(told.value) and len(str(told.value)) < 400
+
+
+@pytest.mark.parametrize(
+    "override", ["name=[1", "name=&a [*a]", "name=!!int x", "name={a: 1, a: 2}", "name=" + "[" * 99]
+)
+def test_an_override_that_is_no_yaml_is_one_line(override: str) -> None:
+    with pytest.raises(ValueError, match="not valid YAML") as told:
+        load_config(Config, None, [override])
+    assert "\n" not in str(told.value)
+
+
+def test_aliases_and_merge_keys_are_values_like_others(tmp_path: Path) -> None:
+    path = tmp_path / "train.yaml"
+    path.write_text("weights: &w {a: 1, b: 2}\noptim: {<<: {lr: 0.5}, warmup: 3}\nname: &n run\nout: *n\n")
+    assert load_config(Config, path) == Config(
+        optim=Optim(lr=0.5, warmup=3), weights={"a": 1.0, "b": 2.0}, name="run", out=Path("run")
+    )

@@ -8,9 +8,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
+from asr_kd.core.text_files import read_text
+from asr_kd.core.yaml_text import parse_yaml
 
 C = TypeVar("C")
+LARGEST_INT = 2**63 - 1
+SHOWN = 100
+"""Characters of a wrong value in a message."""
 
 
 def load_config(cls: type[C], source: str | Path | Mapping[str, Any] | None = None, overrides: Sequence[str] = ()) -> C:
@@ -27,7 +31,7 @@ def load_config(cls: type[C], source: str | Path | Mapping[str, Any] | None = No
         key, separator, value = override.partition("=")
         if not separator:
             raise ValueError(f"{override}: not an override. Write it as key=value, for instance optim.lr=0.001.")
-        _assign(data, key.split("."), yaml.safe_load(value), override)
+        _assign(data, key.split("."), parse_yaml(value, override), override)
     return _build(cls, data, name, "")
 
 
@@ -49,12 +53,7 @@ def _copy(value: Any) -> Any:
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ValueError(f"{path}: no such config file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as e:
-        raise ValueError(f"{path}: not valid YAML ({' '.join(str(e).split())})") from None
+    data = parse_yaml(read_text(path), path)
     if data is None:
         return {}
     if not isinstance(data, dict):
@@ -72,7 +71,9 @@ def _assign(data: dict[str, Any], keys: list[str], value: Any, override: str) ->
 
 def _build(cls: type[C], data: Any, source: str, prefix: str) -> C:
     if not isinstance(data, Mapping):
-        raise ValueError(f"{source}: {prefix.rstrip('.') or cls.__name__} is {data!r}; a mapping of fields is needed")
+        raise ValueError(
+            f"{source}: {prefix.rstrip('.') or cls.__name__} is {_short(data)}; a mapping of fields is needed"
+        )
     hints = typing.get_type_hints(cls)
     fields = {f.name for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for key in data:
@@ -92,7 +93,7 @@ def _build(cls: type[C], data: Any, source: str, prefix: str) -> C:
 def _convert(hint: Any, value: Any, source: str, key: str) -> Any:
     """`value` as the type that the field declares, or ValueError."""
     origin = typing.get_origin(hint)
-    wrong = ValueError(f"{source}: {key} is {value!r}; {_type_name(hint)} is needed")
+    wrong = ValueError(f"{source}: {key} is {_short(value)}; {_type_name(hint)} is needed")
     if hint is Any:
         return value
     if origin in (typing.Union, types.UnionType):
@@ -125,22 +126,27 @@ def _convert(hint: Any, value: Any, source: str, key: str) -> Any:
             )
         return origin(_convert(args[0], v, source, f"{key}[{i}]") for i, v in enumerate(value))
     if origin is dict:
-        if not isinstance(value, Mapping):
+        if not isinstance(value, Mapping) or not all(isinstance(k, str) for k in value):
             raise wrong
         value_hint = typing.get_args(hint)[1]
         return {k: _convert(value_hint, v, source, f"{key}.{k}") for k, v in value.items()}
-    if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-        return float(value)
-    if hint is float and isinstance(value, str):  # YAML reads 1e-3 as text
+    if hint is float and isinstance(value, (int, float, str)) and not isinstance(value, bool):
         try:
-            return float(value)
-        except ValueError:
+            return float(value)  # YAML reads 1e-3 as text
+        except (ValueError, OverflowError):
             raise wrong from None
+    if hint is int and isinstance(value, int) and abs(value) > LARGEST_INT:
+        raise wrong
     if hint is Path and isinstance(value, (str, Path)):
         return Path(value)
     if isinstance(hint, type) and isinstance(value, hint) and (hint is bool or not isinstance(value, bool)):
         return value
     raise wrong
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
 
 
 def _type_name(hint: Any) -> str:
