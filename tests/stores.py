@@ -77,7 +77,7 @@ def faulty(endpoint: str, fault: Callable[[str, str], Fault]) -> Iterator[str]:
         def log_message(self, *args: object) -> None:
             pass
 
-    with _serving(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as url:
+    with serving(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as url:
         yield url
 
 
@@ -89,12 +89,12 @@ def plain_server(folder: str) -> Iterator[str]:
         def log_message(self, *args: object) -> None:
             pass
 
-    with _serving(ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=folder))) as url:
+    with serving(ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=folder))) as url:
         yield url
 
 
 @contextmanager
-def _serving(server: ThreadingHTTPServer) -> Iterator[str]:
+def serving(server: ThreadingHTTPServer) -> Iterator[str]:
     with server:
         server.daemon_threads = True
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))

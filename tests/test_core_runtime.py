@@ -39,3 +39,10 @@ def test_a_gpu_that_is_not_there_is_refused_and_auto_is_the_cpu():
     with pytest.raises(ValueError, match="--device cuda"):
         device("cuda")
     assert device() == torch.device("cpu")
+
+
+@pytest.mark.parametrize("name", ["evil", "cuda:x", "cuda:-1", "meta", "mps:9", "cpu\nx", "cuda:99", ""])
+def test_a_device_that_is_none_is_one_line(name: str) -> None:
+    with pytest.raises(ValueError, match="--device") as told:
+        device(name)
+    assert name == "cpu\nx" or "\n" not in str(told.value)

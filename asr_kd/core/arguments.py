@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from asr_kd.core.terminal import say
@@ -21,7 +20,7 @@ class ArgumentParser(argparse.ArgumentParser):
         for action in (None, "store", "extend"):
             self.register("action", action, _Store)
 
-    def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         self.given = {}
         return super().parse_known_args(args, namespace)
 
@@ -42,7 +41,7 @@ class _Store(argparse.Action):
         option_string: str | None = None,
     ) -> None:
         assert isinstance(parser, ArgumentParser)
-        before = parser.given.get(self.dest)
+        before: Any = parser.given.get(self.dest)
         if self.dest in parser.given and self.nargs in (argparse.ONE_OR_MORE, argparse.ZERO_OR_MORE):
             values = [*before, *values]
         elif self.dest in parser.given and before != values:

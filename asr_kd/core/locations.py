@@ -10,7 +10,7 @@ Location = str | Path
 """A local Path, or a URL as text. Text that has not been through `location()` may also be a local path."""
 
 SCHEMES = ("s3", "gs", "https")
-_LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
+LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 _KNOWN = "s3://BUCKET/..., gs://BUCKET/... or https://HOST/..."
 
 
@@ -64,7 +64,7 @@ def _url(text: str, scheme: str) -> str:
         raise BadLocation(f"{head}: not a URL ({e})") from None
     if not parts.hostname:
         raise BadLocation(f"{head}: names no {'host' if 'http' in scheme else 'bucket'}. Give {_KNOWN}.")
-    if scheme == "http" and parts.hostname not in _LOCAL_HOSTS:
+    if scheme == "http" and parts.hostname not in LOCAL_HOSTS:
         raise BadLocation(f"{head}: is not encrypted. Give https://, or http:// of this machine (localhost).")
     if re.search(r"[*\[\]{}|\\\x00-\x1f\x7f]", path):
         raise BadLocation(f"{head!r}: holds a wildcard or a character that is not allowed. Name a file, or its folder.")

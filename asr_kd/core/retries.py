@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
+from asr_kd.core.locations import BadLocation
+
 T = TypeVar("T")
 
 
@@ -65,6 +67,9 @@ def retried(url: str, action: Callable[[], T], tries: int | None = None) -> T:
         try:
             return action()
         except Exception as e:
+            refused = next((cause for cause in _causes(e) if isinstance(cause, BadLocation)), None)
+            if refused is not None:  # a redirect, which fsspec takes for a missing file
+                raise refused from None
             if not isinstance(e, OSError) and type(e).__module__.split(".")[0] not in _BACKENDS:
                 raise  # a mistake of ours
             passing = is_transient(e)

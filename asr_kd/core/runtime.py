@@ -3,6 +3,7 @@
 import faulthandler
 import os
 import random
+import re
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
@@ -16,9 +17,14 @@ def device(name: str = "auto") -> torch.device:
     """`auto` is the first GPU if there is one, else the CPU. ValueError when a named GPU is not there."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if not re.fullmatch(r"cpu|cuda(:\d{1,3})?", name):
+        raise ValueError(f"--device {name}: not a device. Give auto, cpu, cuda or cuda:1.")
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise ValueError(f"--device {name}: no CUDA device is visible. Use --device cpu.")
-    return torch.device(name)
+    found = torch.device(name)
+    if found.index is not None and found.index >= torch.cuda.device_count():
+        raise ValueError(f"--device {name}: {torch.cuda.device_count()} CUDA devices are visible, from cuda:0 on.")
+    return found
 
 
 def bf16_is_fast(on: torch.device) -> bool:

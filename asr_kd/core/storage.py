@@ -13,11 +13,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urljoin
 
 import fsspec
 
 from asr_kd.core.files import atomic_path, fingerprint
 from asr_kd.core.locations import BadLocation, Location, child, location, name_of, parent, stem
+from asr_kd.core.redirects import check_redirect
 from asr_kd.core.retries import MissingError, StorageError, retried
 
 __all__ = [
@@ -270,4 +272,12 @@ def _options(scheme: str) -> dict[str, Any]:
     import aiohttp
 
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=READ_S)
-    return {"use_listings_cache": False, "client_kwargs": {"timeout": timeout}}
+    hops = aiohttp.TraceConfig()
+    hops.on_request_redirect.append(_check_hop)
+    return {"use_listings_cache": False, "client_kwargs": {"timeout": timeout, "trace_configs": [hops]}}
+
+
+async def _check_hop(_session: Any, _context: Any, hop: Any) -> None:
+    """Called by aiohttp before it follows a redirect."""
+    target = hop.response.headers.get("Location") or hop.response.headers.get("URI") or ""
+    check_redirect(str(hop.response.url), urljoin(str(hop.response.url), target))

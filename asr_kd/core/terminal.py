@@ -9,6 +9,8 @@ import re
 import sys
 import unicodedata
 
+from asr_kd.core.quiet import audible_stderr
+
 _HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 """Unicode's categories of control and format characters, lone surrogates, line and paragraph separators."""
 _JOINERS = "\u200c\u200d"
@@ -22,7 +24,8 @@ def printable(text: object) -> str:
 
 def say(*lines: object) -> None:
     """Print to stderr; each argument is one line, whatever it holds."""
-    print(*map(printable, lines), sep="\n", file=sys.stderr, flush=True)
+    with audible_stderr():
+        print(*map(printable, lines), sep="\n", file=sys.stderr, flush=True)
 
 
 def show(*lines: object) -> None:

@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from asr_kd.core.quiet import quiet_stderr
+
 SAMPLE_RATE = 16_000
 SUFFIXES = (
     *(".flac", ".wav", ".WAV", ".sph", ".opus", ".ogg", ".mp3", ".raw"),
@@ -37,7 +39,8 @@ def audio_seconds(path: Path) -> float:
         if path.suffix == ".raw":
             seconds = path.stat().st_size / RAW_BYTES_PER_SAMPLE / SAMPLE_RATE
         else:
-            info = soundfile.info(str(path))
+            with quiet_stderr():
+                info = soundfile.info(str(path))
             seconds = info.frames / info.samplerate
     except (soundfile.LibsndfileError, OSError) as e:
         raise ValueError(f"{path}: not readable as audio ({_reason(e)})") from None
@@ -58,7 +61,7 @@ def read_audio(path: str | Path, offset: float = 0.0, duration: float | None = N
             wave_NC, rate = _read_raw(path)[:, None], SAMPLE_RATE
             wave_NC = wave_NC[round(offset * rate) : None if duration is None else round((offset + duration) * rate)]
         else:
-            with soundfile.SoundFile(str(path)) as f:
+            with quiet_stderr(), soundfile.SoundFile(str(path)) as f:
                 rate = f.samplerate
                 if offset:
                     f.seek(min(round(offset * rate), f.frames))

@@ -6,6 +6,7 @@ import urllib.request
 from pathlib import Path
 
 from asr_kd.core.files import atomic_path, remove_abandoned, temporary_path
+from asr_kd.core.redirects import checked_redirects
 from asr_kd.core.terminal import say
 
 TIMEOUT_S = 60
@@ -27,6 +28,7 @@ def fetch_archive(url: str, root: Path) -> None:
         archive, unpacked = folder / "archive", folder / "unpacked"
         try:
             with (
+                checked_redirects(),
                 urllib.request.urlopen(url, timeout=TIMEOUT_S) as response,
                 atomic_path(archive) as temporary,
                 open(temporary, "wb") as f,

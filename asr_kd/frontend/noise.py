@@ -10,6 +10,8 @@ import soundfile
 import torch
 from torchaudio.functional import resample
 
+from asr_kd.core.quiet import quiet_stderr
+
 NOISE_SUFFIXES = (".flac", ".mp3", ".ogg", ".opus", ".wav")
 CACHE_BYTES = 128 << 20
 READ_BLOCK = 1600  # samples; at most so many are lost before a place that does not decode
@@ -105,7 +107,7 @@ def _read_what_decodes(path: Path) -> tuple[np.ndarray, int]:
     """
     blocks: list[np.ndarray] = []
     try:
-        with soundfile.SoundFile(path) as f:
+        with quiet_stderr(), soundfile.SoundFile(path) as f:
             rate = f.samplerate
             while len(block_NC := f.read(READ_BLOCK, dtype="float32", always_2d=True)):
                 blocks.append(block_NC.mean(axis=1))

@@ -1,14 +1,13 @@
 """LG: what may be said (G), word by word, and how each word is pronounced or spelt (L)."""
 
-import os
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import kaldifst
 import kaldilm
 
+from asr_kd.core.quiet import quiet_stderr
 from asr_kd.graph.lexicon_fst import Symbols, lexicon_fst
 from asr_kd.inventory.lexicon import Lexicon
 
@@ -45,23 +44,10 @@ def _grammar(arpa: str | Path, symbols: Symbols) -> kaldifst.StdVectorFst:
     with tempfile.TemporaryDirectory() as folder:
         table = Path(folder) / "words.txt"
         table.write_text("".join(f"{w} {i}\n" for i, w in enumerate(symbols.words)), encoding="utf-8")
-        with _quiet_stderr():
+        with quiet_stderr():
             text = kaldilm.arpa2fst(
                 input_arpa=str(arpa), disambig_symbol="#0", read_symbol_table=str(table), max_arpa_warnings=0
             )
     grammar = kaldifst.compile(s=text, acceptor=False)
     kaldifst.arcsort(grammar, sort_type="ilabel")
     return grammar
-
-
-@contextmanager
-def _quiet_stderr() -> Iterator[None]:
-    """kaldilm reports each section of an ARPA file on the process's stderr and has no switch for it."""
-    kept = os.dup(2)
-    with open(os.devnull, "wb") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)

@@ -22,6 +22,8 @@ from torchaudio.pipelines import Wav2Vec2ASRBundle
 from asr_kd import __version__
 from asr_kd.core.config import load_config, to_dict
 from asr_kd.core.files import atomic_path, read_json
+from asr_kd.core.locations import BadLocation
+from asr_kd.core.redirects import checked_redirects
 from asr_kd.models.bundle import BundleConfig, BundleModel
 
 PREFIX = "bundle:"
@@ -132,8 +134,9 @@ def _config(path: Path, data: Any) -> BundleConfig:
 def _fetch(name: str, bundle: Wav2Vec2ASRBundle) -> dict[str, Tensor]:
     url = f"{HOME}{bundle._path}"
     try:
-        weights = torch.hub.load_state_dict_from_url(url, map_location="cpu", progress=False, weights_only=True)
-    except (OSError, RuntimeError, pickle.UnpicklingError) as e:
+        with checked_redirects():
+            weights = torch.hub.load_state_dict_from_url(url, map_location="cpu", progress=False, weights_only=True)
+    except (OSError, RuntimeError, BadLocation, pickle.UnpicklingError) as e:
         raise ValueError(
             f"{PREFIX}{name}: cannot be fetched from {url} ({_reason(e)}). "
             f"Where there is a network, get that file, then give --teacher {PREFIX}FOLDER/{bundle._path}."

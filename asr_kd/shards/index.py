@@ -13,6 +13,7 @@ import soundfile
 
 from asr_kd.core.files import fingerprint, read_json, sha256_file, write_json
 from asr_kd.core.locations import Location, stem
+from asr_kd.core.quiet import quiet_stderr
 from asr_kd.core.terminal import say
 
 INDEX_VERSION = 1
@@ -236,7 +237,8 @@ def _bytes(stream: io.BufferedReader, member: tarfile.TarInfo) -> bytes:
 
 def _seconds(audio: bytes, name: str) -> float:
     try:
-        info = soundfile.info(io.BytesIO(audio))
+        with quiet_stderr():
+            info = soundfile.info(io.BytesIO(audio))
     except soundfile.LibsndfileError as e:
         raise ValueError(f"{name} is not readable as audio ({e.error_string.strip().rstrip('.')})") from None
     if info.frames <= 0:

@@ -9,6 +9,7 @@ import numpy as np
 import soundfile
 
 from asr_kd.core.files import sha256_file
+from asr_kd.core.quiet import quiet_stderr
 from asr_kd.core.storage import Location, list_files, location, name_of, parent
 from asr_kd.corpora.audio import to_16k_mono
 from asr_kd.shards.index import Entry, index_of
@@ -44,7 +45,8 @@ class Shard:
             f.seek(entry.audio_offset)
             data = f.read(entry.audio_size)
         try:
-            wave_NC, rate = soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)
+            with quiet_stderr():
+                wave_NC, rate = soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)
         except soundfile.LibsndfileError as e:
             reason = e.error_string.strip().rstrip(".")
             raise ValueError(f"{name}: damaged audio ({reason}). Write or fetch the tar again.") from None
