@@ -23,9 +23,9 @@ with OutputLock(Path(sys.argv[1]), ["asr-kd", "shard", "--minutes", "5"]):
     with atomic_path(Path(sys.argv[1]) / "x.tar") as temporary:
         temporary.write_text("half")
         if os.fork() == 0:  # a worker that outlives its parent
+            print("held", flush=True)
             sys.stdin.readline()
             os._exit(0)
-        print("held", flush=True)
         sys.stdin.readline()
 """
 
@@ -80,7 +80,10 @@ def test_an_owner_on_another_machine_keeps_it_for_its_lease(tmp_path: Path, seco
         with lock:
             assert json.loads(path.read_text())["pid"] == os.getpid()
     else:
-        with pytest.raises(ValueError, match=r"process 7 on elsewhere: asr-kd align.*taken over 120 s after"), lock:
+        with (
+            pytest.raises(ValueError, match=r"process 7 on elsewhere \(`asr-kd align`\).*taken over 120 s after"),
+            lock,
+        ):
             pass
         assert json.loads(path.read_text()) == other
 

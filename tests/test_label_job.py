@@ -208,3 +208,35 @@ def test_what_was_heard_stands_beside_the_targets_and_can_be_selected_from(given
     assert ids == {line["id"] for line in lines if line["duration"] >= 2 and "text" in line}
     assert label(tars, teacher, tmp_path / "other", "--decode") == 2
     assert "--decode: only used with --graph" in capsys.readouterr().err
+
+
+ODD_CLAIMS = [
+    "",
+    "[" * 60_000,
+    "9" * 5000,
+    '{"pid": "x"}',
+    '{"machine": [], "pid": 1e400}',
+    "null",
+    "\x00",
+    '{"pid": {}}',
+]
+
+
+@pytest.mark.parametrize("content", ODD_CLAIMS)
+def test_a_claim_with_odd_content_is_one_that_was_cut_off(tmp_path, content):
+    (tmp_path / "a.json").write_text(content)
+    with Claims(tmp_path, lease_s=0.0) as ours:
+        assert list(ours.running()) == []
+        assert not ours.take("a")  # seen for the first time
+        assert ours.take("a")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo, lambda path: os.symlink("/dev/zero", path)])
+def test_what_is_no_claim_stops_nobody(tmp_path, make):
+    make(tmp_path / "a.json")
+    with Claims(tmp_path) as ours:
+        assert list(ours.running()) == []
+        assert ours.take("a")
+        ours.drop("a")
+    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]

@@ -1,6 +1,5 @@
 """Files that appear whole or not at all, their digests, and paths that stay inside their folder."""
 
-import atexit
 import errno
 import hashlib
 import json
@@ -13,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
+from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Any
 
@@ -91,8 +91,8 @@ def use_own_temporary_folder() -> None:
         return
     own.mkdir(mode=0o700)
     tempfile.tempdir = str(own)
-    made_by = os.getpid()
-    atexit.register(lambda: shutil.rmtree(own, ignore_errors=True) if os.getpid() == made_by else None)
+    # After multiprocessing has removed its own folder in there, which is done at -100; not when a fork ends.
+    Finalize(None, shutil.rmtree, args=[own], kwargs={"ignore_errors": True}, exitpriority=-200)
 
 
 def _fsync_folder(folder: Path) -> None:

@@ -171,4 +171,4 @@ def _side(owner: dict[str, Any]) -> str:
     if isinstance(at, float):
         with suppress(ValueError, OverflowError, OSError):  # somebody else wrote it
             began = f" since {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(at))}"
-    return f"process {process.pid} on {process.host}{began}: {command!s:.300}"
+    return f"process {process.pid} on {process.host}{began} (`{command!s:.300}`)"

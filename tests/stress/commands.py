@@ -3,7 +3,6 @@
 Commands run in forks of this process, which has imported everything: they start within milliseconds of each other.
 """
 
-import atexit
 import hashlib
 import importlib
 import os
@@ -15,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import util
 from pathlib import Path
 
 import numpy as np
@@ -71,8 +71,8 @@ def make_corpus(folder: Path) -> None:
     (folder / "lexicon.txt").write_text("AH AH\nEE IY\nOH OW\n")
 
 
-def make_commands(folder: Path) -> list[Command]:
-    """Everything that the commands need, made by running each once; and the commands."""
+def make_commands(folder: Path, names: Sequence[str] | None = None) -> list[Command]:
+    """The commands of these names (None: all), and everything that they need, made by running those before them."""
     make_corpus(folder)
     at = lambda *parts: str(folder.joinpath(*parts))
     manifest, shards = at("manifests", "labelled.jsonl"), at("shards", "labelled")
@@ -114,13 +114,14 @@ def make_commands(folder: Path) -> list[Command]:
     ]
     places = {"prepare": "manifests", "shard": "shards"}
     label = ["label", shards, "--teacher", at("train"), "--threads", "1", "--workers", "1"]
-    for command in commands:
-        if command.name == "distill":
-            _run_here([*label, "--out", at("targets")])
-        if command.name == "select":
-            _run_here([*label, "--graph", at("graph"), "--decode", "--out", at("transcripts")])
+    chosen = [command for command in commands if names is None or command.name in names]
+    for command in commands[: commands.index(chosen[-1])]:
         _run_here(command.argv(folder / places.get(command.name, command.name)))
-    return commands
+        if command.name == "train":
+            _run_here([*label, "--out", at("targets")])
+        if command.name == "graph":
+            _run_here([*label, "--graph", at("graph"), "--decode", "--out", at("transcripts")])
+    return chosen
 
 
 def _run_here(argv: Sequence[str]) -> None:
@@ -157,7 +158,7 @@ class Run:
             finally:
                 sys.stdout.flush()
                 sys.stderr.flush()
-                atexit._run_exitfuncs()
+                util._exit_function()  # removes the temporary folder
                 os._exit(code)
         os.close(writing)
 

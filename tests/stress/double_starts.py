@@ -39,10 +39,8 @@ def stress(starts: int, names: list[str] | None = None) -> dict[str, dict]:
     """So many double starts of each command, every other one with other settings."""
     summary: dict[str, dict] = {}
     with temporary_folder() as folder:
-        commands, wanted = make_commands(folder / "corpus"), wanted_by(folder)
+        commands, wanted = make_commands(folder / "corpus", names), wanted_by(folder)
         for command in commands:
-            if names and command.name not in names:
-                continue
             ends, wrong = [], []
             for number in range(starts):
                 end, faults = double_start(command, folder / f"{command.name}-{number}", bool(number % 2), wanted)

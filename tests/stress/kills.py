@@ -47,10 +47,8 @@ def stress(kills: int, names: list[str] | None = None, seed: int = 0) -> dict[st
     """So many kills in each command."""
     rng, summary = random.Random(seed), {}
     with temporary_folder() as folder:
-        commands, wanted = make_commands(folder / "corpus"), wanted_by(folder)
+        commands, wanted = make_commands(folder / "corpus", names), wanted_by(folder)
         for command in commands:
-            if names and command.name not in names:
-                continue
             wanted(command, False)
             began = time.monotonic()
             Run(command.argv(folder / f"timed-{command.name}"), None).wait()
