@@ -12,6 +12,7 @@ from pathlib import Path
 import jiwer
 
 from asr_kd.core.files import write_json
+from asr_kd.core.progress import Progress
 from asr_kd.core.runtime import set_threads
 from asr_kd.core.skipped import Skipped
 from asr_kd.core.terminal import say
@@ -61,10 +62,14 @@ def run(args: argparse.Namespace) -> int:
     usual = replace(USUAL, prior=recogniser.inventory.prior_share)
     references = [normalise(s.text or "") for s in scored]
     trials = []
-    for prior in args.prior or sorted({*PRIOR_SCALES, usual.prior}):
-        for acoustic in args.acoustic:
-            scales = Scales(acoustic, prior)
-            hypotheses = [normalise(" ".join(recogniser.search(searcher, s.log_p_TC, scales))) for s in scored]
+    grid = [(p, a) for p in args.prior or sorted({*PRIOR_SCALES, usual.prior}) for a in args.acoustic]
+    with Progress("tune, all scales", len(grid) * sum(s.seconds for s in scored)) as progress:
+        for prior, acoustic in grid:
+            hypotheses = []
+            for s in scored:
+                words = recogniser.search(searcher, s.log_p_TC, Scales(acoustic, prior))
+                hypotheses.append(normalise(" ".join(words)))
+                progress.update(s.seconds)
             trials.append({"acoustic": acoustic, "prior": prior, "wer": jiwer.wer(references, hypotheses)})
     best = choose(trials, sum(len(r.split()) for r in references), usual)
     made = {"model": models_fingerprint(args.model), "graph": recogniser.graph.fingerprint, "utterances": len(scored)}

@@ -123,7 +123,7 @@ class _Run:
         metrics = Metrics(self.out, state.step)
         left = self.audio_seconds - state.audio_seconds
         self.last_save = time.monotonic()
-        with StopRequest() as stop, Progress("train", left) as progress:
+        with StopRequest() as stop, Progress("train, all sub-epochs", left) as progress:
             try:
                 for number, (stream, part) in enumerate(self.schedule):
                     goal[stream.name] += part
