@@ -35,8 +35,8 @@ def test_stress_is_dropped_and_repeated_pronunciations_count_once(tmp_path):
     [
         (b"A AH\nBEE\n", r"lexicon\.txt:2: BEE has no phones"),
         (b"\n  \n", r"lexicon\.txt: holds no pronunciation"),
-        (b"\xff\xfe\x00A", r"lexicon\.txt: not readable as text"),
-        (None, r"lexicon\.txt: no such lexicon"),
+        (b"\xff\xfe\x00A", r"lexicon\.txt:1: not UTF-8 text"),
+        (None, r"lexicon\.txt: no such file"),
     ],
 )
 def test_a_broken_lexicon_is_named_with_its_line(tmp_path, content, message):
@@ -47,7 +47,7 @@ def test_a_broken_lexicon_is_named_with_its_line(tmp_path, content, message):
 
 
 def test_a_folder_is_no_lexicon(tmp_path):
-    with pytest.raises(ValueError, match="not readable as text"):
+    with pytest.raises(ValueError, match="a folder, not a file"):
         Lexicon.read(tmp_path)
 
 

@@ -23,7 +23,7 @@ from asr_kd.corpora.sentences import read_lines, read_sentences
 from asr_kd.graph.classes import read_classes, with_classes
 from asr_kd.graph.ctc import token_graph
 from asr_kd.graph.hclg import decoding_graph
-from asr_kd.graph.ngram import BOS, EOS, read_arpa, train_ngram
+from asr_kd.graph.ngram import BOS, EOS, NgramModel, read_arpa, train_ngram, without_context
 from asr_kd.inventory.inventory import Inventory
 from asr_kd.inventory.kinds import load_inventory, senones_of
 from asr_kd.inventory.lexicon import Lexicon
@@ -113,20 +113,21 @@ def run(args: argparse.Namespace) -> int:
         inventory = senones_of(inventory, args.inventory)
         lexicon = _pronunciations(args.lexicon, sentences)
         words = lexicon.words
-    arpa = args.arpa
-    if not arpa:
-        arpa = args.out / "lm.arpa"
+    arpa = args.out / "lm.arpa"
+    if not args.arpa:
         model = train_ngram(sentences, words, args.order)
         if args.classes:
             model = with_classes(model, sentences, read_classes(args.classes, words), args.class_weight)
-        model.write_arpa(arpa)
     else:
-        _check_arpa(arpa, words)
+        model = _checked_arpa(args.arpa, words)
+    model.write_arpa(arpa)  # what was checked is compiled, not the file that was given
     if isinstance(inventory, Tokens):
         fst, names = token_graph(inventory, words, arpa)
     else:
         assert lexicon is not None
         fst, names = decoding_graph(inventory, lexicon, arpa)
+    if not fst.num_states:
+        raise ValueError(f"{args.arpa or args.text[0]}: the graph has no states: no word of the lexicon can be said.")
     with atomic_path(args.out / "HCLG.fst") as temporary:
         if not fst.write(str(temporary)):  # it does not raise
             raise OSError(f"{args.out / 'HCLG.fst'}: could not be written whole. Is the disk full?")
@@ -185,8 +186,8 @@ def _spellable(words: Iterable[str], tokens: Tokens) -> list[str]:
     return spelt
 
 
-def _check_arpa(arpa: Path, words: Iterable[str]) -> None:
-    """ValueError when a user's model cannot be compiled: kaldilm would end the process. Tells which words are lost."""
+def _checked_arpa(arpa: Path, words: Iterable[str]) -> NgramModel:
+    """A user's model. ValueError when it cannot be compiled: kaldilm would end the process. Tells what is lost."""
     model = read_arpa(arpa)
     for mark in (BOS, EOS):
         if (mark,) not in model.grams[0]:
@@ -201,3 +202,8 @@ def _check_arpa(arpa: Path, words: Iterable[str]) -> None:
     ):
         if count:
             say(f"{count} {what}: they cannot be recognised")
+    if lost := without_context(model):
+        say(
+            f"{arpa}: {len(lost)} n-grams have no entry for their context and are left out; the first: {' '.join(lost[0])}"
+        )
+    return model

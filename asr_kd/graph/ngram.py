@@ -5,7 +5,9 @@ models but ship no `lmplz`; `nltk.lm` writes no ARPA and has one fixed discount;
 but know no words beyond the text, and here every word of the lexicon must stay recognisable.
 """
 
+import itertools
 import math
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,6 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from asr_kd.core.files import atomic_path
+from asr_kd.core.text_files import read_lines
 
 BOS, EOS = "<s>", "</s>"
 RESERVED = frozenset({BOS, EOS, "<unk>", "<eps>", "#0"})
@@ -68,13 +71,8 @@ def read_arpa(path: str | Path) -> NgramModel:
     declared: dict[int, int] = {}
     grams: list[dict[Gram, tuple[float, float]]] = []
     started, ended = False, False
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        raise ValueError(f"{path}: no such ARPA file") from None
-    except UnicodeDecodeError as e:
-        raise ValueError(f"{path}: not text in UTF-8 ({e})") from None
-    for number, line in enumerate(lines, 1):
+    faults: list[str] = []
+    for number, line in enumerate(read_lines(Path(path), advice="Give an ARPA file."), 1):
         fields = line.split()
         if not fields:
             continue
@@ -94,16 +92,35 @@ def read_arpa(path: str | Path) -> NgramModel:
                 backoff = float(fields[order + 1]) if len(fields) > order + 1 else 0.0
                 if not order + 1 <= len(fields) <= order + 2:
                     raise ValueError
-                grams[-1][tuple(fields[1 : order + 1])] = (float(fields[0]), backoff)
+                gram = tuple(fields[1 : order + 1])
+                if fault := _fault(gram, float(fields[0]), backoff, gram in grams[-1]):
+                    faults.append(f"{path}:{number}: {' '.join(gram)!r}: {fault}")
+                grams[-1][gram] = (float(fields[0]), backoff)
             else:
                 order_text, count = line.removeprefix("ngram").split("=")
                 declared[int(order_text)] = int(count)
         except ValueError:
             raise ValueError(f"{path}:{number}: not a line of an ARPA file: {line.strip()!r}") from None
+    if faults:
+        raise ValueError(f"{faults[0]}{f' (and {len(faults) - 1} like it)' if len(faults) > 1 else ''}")
     found = {n: len(g) for n, g in enumerate(grams, 1)}
     if not ended or not grams or found != declared:
         raise ValueError(f"{path}: cut short or not ARPA; n-grams declared {declared}, found {found}")
     return NgramModel(grams)
+
+
+def _fault(gram: Gram, log_p: float, backoff: float, is_known: bool) -> str | None:
+    """Why kaldilm would end the process on an entry, or read another model than is written; None where it would not."""
+    if not (math.isfinite(log_p) and math.isfinite(backoff)):
+        return "a log-probability that is not finite. Write -99 for a probability of 0."
+    if any(word == "<eps>" or re.fullmatch(r"#\d+", word) or "\0" in word for word in gram):
+        return "<eps>, #0, #1, ... and words with a NUL are names that decoding graphs use themselves. Rename the word."
+    return "stands in the file twice" if is_known else None
+
+
+def without_context(model: NgramModel) -> list[Gram]:
+    """N-grams whose first n - 1 words are no entry of their own: a back-off automaton has no state to hold them."""
+    return [gram for shorter, longer in itertools.pairwise(model.grams) for gram in longer if gram[:-1] not in shorter]
 
 
 @dataclass(frozen=True)

