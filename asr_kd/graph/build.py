@@ -203,7 +203,6 @@ def _checked_arpa(arpa: Path, words: Iterable[str]) -> NgramModel:
         if count:
             say(f"{count} {what}: they cannot be recognised")
     if lost := without_context(model):
-        say(
-            f"{arpa}: {len(lost)} n-grams have no entry for their context and are left out; the first: {' '.join(lost[0])}"
-        )
+        first = " ".join(lost[0])
+        say(f"{arpa}: {len(lost)} n-grams have no entry for their context and are left out; the first: {first}")
     return model
