@@ -28,7 +28,7 @@ def test_faults_of_the_data_are_not(tmp_path):
     (tmp_path / "there").touch()
     for path in (tmp_path / "missing.wav", tmp_path / "no" / "folder.wav", tmp_path, tmp_path / "there" / "x"):
         with pytest.raises(OSError) as error:
-            open(path)
+            path.read_bytes()
         assert not is_system_error(error.value)
     assert not is_system_error(ValueError("not audio"))
     assert not is_system_error(OSError("Couldn't deserialize thrift"))  # as Arrow says of a damaged file
@@ -38,5 +38,5 @@ def test_faults_of_the_data_are_not(tmp_path):
 def test_a_file_below_an_empty_folder_is_missing_because_its_mount_is_away(tmp_path):
     for name in ("a.wav", "speaker/a.wav"):
         with pytest.raises(FileNotFoundError) as error:
-            open(tmp_path / name)
+            (tmp_path / name).read_bytes()
         assert is_system_error(error.value)
