@@ -8,6 +8,7 @@ import pytest
 import torch
 from tones import FRONTEND, INVENTORY, align_tones
 
+from asr_kd.core.runtime import has_bf16
 from asr_kd.distill.companions.fixed import check_inventory
 from asr_kd.distill.objective import DistillObjective, companion_of
 from asr_kd.distill.untaught import Untaught
@@ -120,6 +121,7 @@ def test_a_short_run_lowers_the_loss_and_moves_what_it_should(mode, streams, tea
         assert ("response" not in line["terms"]) == quiet
 
 
+@pytest.mark.skipif(not has_bf16(torch.device("cpu")), reason="this processor has no bfloat16 kernels")
 def test_a_teacher_that_listens_in_bf16_says_nearly_the_same(streams, teacher):
     plan = BatchPlan(streams[1], CONFIG.frames_per_batch, 0)
     batch = next(batches(plan, FRONTEND, teacher=FRONTEND))

@@ -41,12 +41,19 @@ def bf16_is_fast(on: torch.device) -> bool:
     return "amx_bf16" in flags or "avx512_bf16" in flags
 
 
+def has_bf16(on: torch.device) -> bool:
+    """Whether all layers run in bfloat16 there. oneDNN has no bfloat16 LSTM for processors without AVX512."""
+    return on.type != "cpu" or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
 def precision_on(on: torch.device, precision: str = "auto") -> str:
     """`bf16`, `float32` or `int8`: what a forward pass is made in. `auto` is bf16 where it is fast."""
     if precision not in ("auto", "bf16", "float32", "int8"):
         raise ValueError(f"precision is {precision}; it must be auto, bf16, float32 or int8")
     if precision == "auto":
         return "bf16" if bf16_is_fast(on) else "float32"
+    if precision == "bf16" and not has_bf16(on):
+        raise ValueError("precision is bf16, which this processor has no kernels for. Use float32, or auto.")
     return precision
 
 
