@@ -9,12 +9,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import soundfile
-
 from asr_kd.core.files import fingerprint, read_json, sha256_file, write_json
 from asr_kd.core.locations import Location, stem
-from asr_kd.core.quiet import quiet_stderr
 from asr_kd.core.terminal import say
+from asr_kd.corpora.audio_file import measure_audio
 
 INDEX_VERSION = 1
 AUDIO_EXTENSIONS = ("flac", "wav", "ogg", "opus", "mp3")
@@ -212,14 +210,11 @@ def _entry(stream: io.BufferedReader, key: str, members: dict[str, tarfile.TarIn
     text = data.get("text")
     if text is None and "txt" in members:
         text = _bytes(stream, members["txt"]).decode("utf-8", errors="replace").strip()
-    seconds = data.get("duration")
-    if not isinstance(seconds, (int, float)) or seconds <= 0:
-        seconds = _seconds(_bytes(stream, audio), audio.name)
     known = ("id", "duration", "text", "speaker", "meta")
     meta = data.get("meta") if isinstance(data.get("meta"), dict) else {}
     return Entry(
         id=str(data.get("id") or key),
-        seconds=float(seconds),
+        seconds=measure_audio(io.BytesIO(_bytes(stream, audio)), audio.name).seconds,
         speaker=None if data.get("speaker") is None else str(data["speaker"]),
         text=None if text is None else str(text),
         meta={**{k: v for k, v in data.items() if k not in known}, **(meta or {})},
@@ -233,14 +228,3 @@ def _entry(stream: io.BufferedReader, key: str, members: dict[str, tarfile.TarIn
 def _bytes(stream: io.BufferedReader, member: tarfile.TarInfo) -> bytes:
     stream.seek(member.offset_data)
     return stream.read(member.size)
-
-
-def _seconds(audio: bytes, name: str) -> float:
-    try:
-        with quiet_stderr():
-            info = soundfile.info(io.BytesIO(audio))
-    except soundfile.LibsndfileError as e:
-        raise ValueError(f"{name} is not readable as audio ({e.error_string.strip().rstrip('.')})") from None
-    if info.frames <= 0:
-        raise ValueError(f"{name} holds no samples")
-    return info.frames / info.samplerate
