@@ -197,8 +197,10 @@ def opened_audio(file: BinaryIO, name: str, masked: bool = False) -> Iterator[so
                     f"{MAX_CHANNELS} channels are read"
                 )
             yield f
-    except soundfile.LibsndfileError as e:
+    except (soundfile.LibsndfileError, ValueError) as e:
         _raise_system_error(stream, name)
+        if isinstance(e, ValueError):
+            raise
         reason = " ".join(e.error_string.split()).rstrip(".")
         if "malloc" in reason:
             raise MemoryError(f"{name}: {reason}") from None
@@ -222,21 +224,21 @@ def _measure_compressed(file: BinaryIO, name: str, header: Measured, kind: str) 
         known, padding = _mp3_tag(_head(file)[0]) >= 0, MAX_MP3_PADDING
     if known:
         try:
-            counted = _count(file, name, max(0, declared - 1), declared, rate)
+            counted = _count(file, name, max(0, declared - 1), header, known)
         except ValueError:  # no such place
             counted = 0
         if declared <= counted <= declared + padding:
             return header
-    counted = _count(file, name, 0, declared, rate)
+    counted = _count(file, name, 0, header, known)
     if known or (kind == "FLAC" and declared < _PAST_END):
         raise _differs(name, declared / rate, counted / rate)
     agrees = abs(counted - declared) <= SLACK_S * rate
     return header if agrees else Measured(rate, channels, counted, header_agrees=False)
 
 
-def _count(file: BinaryIO, name: str, start: int, declared: int, rate: int) -> int:
+def _count(file: BinaryIO, name: str, start: int, header: Measured, known: bool) -> int:
     """Frames up to the end, counted from `start` on; 0 when there is none there. A last one that is cut off is lost."""
-    frames = start
+    declared, rate, frames = header.frames, header.rate, start
     with opened_audio(file, name, masked=True) as f:
         if start:
             f.seek(start)
@@ -244,8 +246,9 @@ def _count(file: BinaryIO, name: str, start: int, declared: int, rate: int) -> i
             try:
                 some = len(f.read(min(READ_BLOCK, max(0, declared - frames) or READ_BLOCK), dtype="float32"))
             except soundfile.LibsndfileError:
-                cut_off = f.format == "MP3" and file.tell() >= _size(file)
-                if not (cut_off or frames == declared):  # else something that is no audio follows
+                is_cut_off = f.format == "MP3" and file.tell() >= _size(file)
+                is_all = frames >= declared if known else abs(frames - declared) <= SLACK_S * rate
+                if not (is_cut_off or is_all):  # what follows all is no audio
                     raise
                 some = 0
             if some == 0:
