@@ -222,7 +222,7 @@ def test_damaged_audio_in_a_tar_is_named_and_found_by_verify(manifest, tmp_path,
     start = open_shard(tar).entries[2].audio_offset
     data[start : start + 8] = b"\0" * 8
     tar.write_bytes(data)
-    with pytest.raises(ValueError, match=r"shard-000000\.tar: utt-2: not readable as audio") as error:
+    with pytest.raises(ValueError, match=r"shard-000000\.tar: utt-2: damaged audio") as error:
         open_shard(tar).audio(2)
     one_line(error)
     assert main(["inspect", str(tar)]) == 0

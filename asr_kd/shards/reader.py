@@ -41,7 +41,11 @@ class Shard:
         with open(self.file(), "rb") as f:
             f.seek(entry.audio_offset)
             data = f.read(entry.audio_size)
-        return decode_audio(data, name, entry.seconds)
+        try:
+            return decode_audio(data, name, entry.seconds)
+        except ValueError as e:
+            reason = str(e).removeprefix(f"{name}: ")
+            raise ValueError(f"{name}: damaged audio ({reason}). Write or fetch the tar again.") from None
 
     def file(self) -> Path:
         """The tar on this machine; a remote one is fetched first unless it is there, and its digest checked."""
