@@ -5,7 +5,7 @@ import json
 import os
 import tarfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,9 @@ from asr_kd.core.locations import Location, stem
 from asr_kd.core.terminal import say
 from asr_kd.corpora.audio_file import measure_audio
 
-INDEX_VERSION = 1
+INDEX_VERSION = 2
+READABLE_VERSIONS = (1, 2)
+"""Version 1 does not say where utterances came from."""
 AUDIO_EXTENSIONS = ("flac", "wav", "ogg", "opus", "mp3")
 
 
@@ -34,6 +36,10 @@ class Entry:
     json_offset: int = 0
     json_size: int = 0
     """0 when a foreign tar has no JSON member."""
+    audio_filepath: str | None = None
+    """The file that `asr-kd shard` cut the utterance from; None in foreign tars."""
+    offset: float = 0.0
+    """Seconds from the start of that file."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,8 @@ class Index:
     """Fingerprint of what `asr-kd shard` put in; None for foreign tars."""
     set_aside: list[dict[str, str]] = field(default_factory=list)
     """What could not become a row: {"id", "error"}."""
+    sources: dict[str, list[int] | None] | None = None
+    """Size and time of change (ns) of each audio file when it was read, None where it was missing. None: not known."""
     digest: str | None = None
     """Of all the above, when it was written; indexes of older versions have none."""
 
@@ -67,11 +75,18 @@ def index_name(tar: Location) -> str:
     return f"{stem(tar)}.index.json"
 
 
-def build_index(tar: Path, plan: str | None = None, set_aside: list[dict[str, str]] | None = None) -> Index:
+def build_index(
+    tar: Path,
+    plan: str | None = None,
+    set_aside: list[dict[str, str]] | None = None,
+    origins: dict[str, tuple[str, float]] | None = None,
+    sources: dict[str, list[int] | None] | None = None,
+) -> Index:
     """Walk a tar once and index it: ours, or any WebDataset tar with audio members.
 
     A sample is the members that share a name up to its first dot. Text comes from the JSON member's `text`, else from
     `.txt`. Samples without audio, or with audio that does not open, are listed in `set_aside`.
+    origins: file and offset of each id.  sources: as in `Index`.
     ValueError when the file is no tar, is cut off, repeats an id, or holds no audio at all.
     """
     aside = list(set_aside or [])
@@ -87,6 +102,8 @@ def build_index(tar: Path, plan: str | None = None, set_aside: list[dict[str, st
         if entry.id in seen:
             raise ValueError(f"{tar}: id {entry.id} occurs twice; ids are unique in a shard")
         seen.add(entry.id)
+    for place, (path, offset) in enumerate((origins or {}).get(entry.id, (None, 0.0)) for entry in entries):
+        entries[place] = replace(entries[place], audio_filepath=path, offset=offset)
     if not entries and plan is None:
         raise ValueError(f"{tar}: holds no audio ({', '.join(AUDIO_EXTENSIONS)} members are looked for)")
     return Index(
@@ -98,6 +115,7 @@ def build_index(tar: Path, plan: str | None = None, set_aside: list[dict[str, st
         entries=entries,
         plan=plan,
         set_aside=aside,
+        sources=sources,
     )
 
 
@@ -123,9 +141,10 @@ def read_index(tar: Path) -> Index:
 def parse_index(data: Any, path: Location) -> Index:
     """The index in the JSON that was read from `path`. ValueError names it, what is wrong, and the way out."""
     version = data.get("version") if isinstance(data, dict) else None
-    if version != INDEX_VERSION:
+    if version not in READABLE_VERSIONS:
         raise ValueError(
-            f"{path}: index version {version}, this asr_kd reads {INDEX_VERSION}. Delete it to make it anew."
+            f"{path}: index version {version}, this asr_kd reads {READABLE_VERSIONS[0]} to {INDEX_VERSION}. "
+            "Delete it to make it anew."
         )
     content = {key: value for key, value in data.items() if key != "digest"}
     if data.get("digest") not in (None, fingerprint(content)):
