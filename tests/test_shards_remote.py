@@ -3,6 +3,7 @@
 import dataclasses
 import pickle
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import boto3
@@ -145,9 +146,10 @@ def test_a_foreign_tar_is_fetched_and_walked_once_until_it_changes(audio, tars, 
     url = f"{audio}/{tars[0].name}"
     storage.delete(f"{audio}/{index_path(tars[0]).name}")
     log = on_the_way()
+    entries = [replace(entry, audio_filepath=None, offset=0.0) for entry in open_shard(tars[0]).entries]
     for _ in range(2):
         shard = open_shard(url)
-        assert (shard.digest, shard.entries) == (open_shard(tars[0]).digest, open_shard(tars[0]).entries)
+        assert (shard.digest, shard.entries) == (open_shard(tars[0]).digest, entries)
         np.testing.assert_array_equal(shard.audio(1), open_shard(tars[0]).audio(1))
     assert len(fetches(log)) == 1
     storage.write_bytes(url, tars[1].read_bytes())

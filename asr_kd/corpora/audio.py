@@ -1,11 +1,17 @@
 """Audio files of any corpus as the one form used here: 16 kHz, mono, float32 in [-1, 1)."""
 
+import io
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
-import soundfile
 
-from asr_kd.core.quiet import quiet_stderr
+from asr_kd.core.errors import is_system_error
+from asr_kd.corpora.audio_file import SLACK_S, Measured, measure_audio, opened_audio, read_opened, read_samples
 
 SAMPLE_RATE = 16_000
 SUFFIXES = (
@@ -20,8 +26,6 @@ INT16_SCALE, MIN_INT16_PEAK = 32768.0, 128.0
 MIN_MIXED_ENERGY = 0.1
 """Channels whose mean has less than this share of the energy of independent ones cancel each other."""
 RAW_BYTES_PER_SAMPLE = 2
-SLACK_S = 0.1
-"""A segment may end this much after the end of its file (rounded durations); more is an error."""
 
 
 def find_audio(stem: Path) -> Path | None:
@@ -34,44 +38,73 @@ def find_audio(stem: Path) -> Path | None:
 
 
 def audio_seconds(path: Path) -> float:
-    """Length in seconds, from the header. ValueError when the file is not readable audio or is empty."""
-    try:
-        if path.suffix == ".raw":
-            seconds = path.stat().st_size / RAW_BYTES_PER_SAMPLE / SAMPLE_RATE
-        else:
-            with quiet_stderr():
-                info = soundfile.info(str(path))
-            seconds = info.frames / info.samplerate
-    except (soundfile.LibsndfileError, OSError) as e:
-        raise ValueError(f"{path}: not readable as audio ({_reason(e)})") from None
-    if seconds <= 0:
-        raise ValueError(f"{path}: holds no samples")
-    return seconds
+    """Length in seconds, as counted. ValueError when the file is not readable audio, is empty, or is not as long as its
+    header says. OSError when the system fails (`asr_kd.core.errors`)."""
+    with _opened(path) as file:
+        return _measured(path, file).seconds
 
 
 def read_audio(path: str | Path, offset: float = 0.0, duration: float | None = None) -> np.ndarray:
     """A stretch of an audio file, shape (N,), float32, 16 kHz; channels are averaged.
 
-    offset, duration: seconds; None reads to the end. ValueError names the file when it cannot be read, ends before
-    the stretch does (beyond rounding), or holds samples that are not numbers.
+    offset, duration: seconds; None reads to the end. ValueError names the file when it cannot be read, is not as long
+    as its header says, ends before the stretch does (beyond rounding), or holds samples that are not numbers. OSError
+    when the system fails.
     """
     path = Path(path)
-    try:
-        if path.suffix == ".raw":
-            wave_NC, rate = _read_raw(path)[:, None], SAMPLE_RATE
-            wave_NC = wave_NC[round(offset * rate) : None if duration is None else round((offset + duration) * rate)]
+    with _opened(path) as file:
+        measured = _measured(path, file)
+        if path.suffix != ".raw":
+            wave_NC = read_samples(file, str(path), measured, offset, duration)
         else:
-            with quiet_stderr(), soundfile.SoundFile(str(path)) as f:
-                rate = f.samplerate
-                if offset:
-                    f.seek(min(round(offset * rate), f.frames))
-                wave_NC = f.read(-1 if duration is None else round(duration * rate), dtype="float32", always_2d=True)
-    except (soundfile.LibsndfileError, OSError) as e:
-        raise ValueError(f"{path}: not readable as audio ({_reason(e)})") from None
-    seconds = len(wave_NC) / rate
-    if seconds == 0 or (duration is not None and seconds < duration - SLACK_S):
-        raise ValueError(f"{path}: {seconds:.2f} s of audio from {offset:.2f} s on; {duration or 0:.2f} s are needed")
-    return to_16k_mono(wave_NC, rate, str(path))
+            start, count = measured.stretch(str(path), offset, duration)
+            wave_NC = _read_raw(file)[start : start + count, None]
+    return to_16k_mono(wave_NC, measured.rate, str(path))
+
+
+def decode_audio(data: bytes, name: str, seconds: float) -> np.ndarray:
+    """The samples of an audio file in memory, as `read_audio` gives them. ValueError when they are not `seconds` long.
+
+    A header that agrees with `seconds` is enough here: more is counted while reading.
+    """
+    file = io.BytesIO(data)
+    with opened_audio(file, name) as f:
+        measured = Measured(f.samplerate, f.channels, f.frames)
+        agree = abs(measured.seconds - seconds) <= SLACK_S
+        wave_NC = read_opened(f, name, measured) if agree else None
+    if wave_NC is None:
+        measured = measure_audio(file, name)
+        if abs(measured.seconds - seconds) > SLACK_S:
+            raise ValueError(f"{name}: {measured.seconds:.2f} s of audio, its index says {seconds:.2f} s")
+        wave_NC = read_samples(file, name, measured)
+    return to_16k_mono(wave_NC, measured.rate, name)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    try:
+        file = open(path, "rb")  # noqa: SIM115 - closed below
+    except OSError as e:
+        if is_system_error(e):
+            raise
+        raise ValueError(f"{path}: not readable as audio ({e.strerror})") from None
+    with file:
+        yield file
+
+
+def _measured(path: Path, file: BinaryIO) -> Measured:
+    state = os.fstat(file.fileno())
+    return _measured_once(path, state.st_size, state.st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _measured_once(path: Path, size: int, mtime_ns: int) -> Measured:
+    """Many utterances of a long recording name the same file."""
+    if path.suffix == ".raw":
+        measured = Measured(SAMPLE_RATE, 1, size // RAW_BYTES_PER_SAMPLE)
+        return measured.checked(str(path))
+    with _opened(path) as file:
+        return measure_audio(file, str(path))
 
 
 def to_16k_mono(wave_NC: np.ndarray, rate: int, name: str) -> np.ndarray:
@@ -111,14 +144,10 @@ def _mixed(wave_NC: np.ndarray) -> np.ndarray:
     return wave_N
 
 
-def _read_raw(path: Path) -> np.ndarray:
+def _read_raw(file: BinaryIO) -> np.ndarray:
     """Headerless 16-bit samples. Both byte orders are in circulation (AN4 has either): in the wrong one,
     neighbouring samples of speech jump about, so the smoother reading is the right one."""
-    samples = path.read_bytes()
+    samples = file.read()
     samples = samples[: len(samples) // RAW_BYTES_PER_SAMPLE * RAW_BYTES_PER_SAMPLE]
     readings = [np.frombuffer(samples, dtype=order).astype(np.float32) / INT16_SCALE for order in ("<i2", ">i2")]
     return min(readings, key=lambda wave_N: float(np.abs(np.diff(wave_N)).mean()) if len(wave_N) > 1 else 0.0)
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(getattr(error, "error_string", error)).split()).rstrip(".")

@@ -14,6 +14,8 @@ from asr_kd.corpora.audio import audio_seconds
 from asr_kd.corpora.manifest import Utterance, write_manifest
 
 MANIFESTS = ("labelled", "dev", "unlabelled", "hidden", "test")
+LONG_S = 60.0
+"""A longer utterance fills a batch by itself, or does not fit one; corpora of speech have 1 to 35 s."""
 SET_ASIDE = "set_aside.jsonl"
 """Beside the manifests: what was left out and why, one {"id", "audio_filepath", "error"} a line."""
 
@@ -101,6 +103,16 @@ def _write_lines(path: Path, lines: list[str]) -> None:
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
+def warn_of_long(seconds: Iterable[float], where: str) -> None:
+    """Say how many utterances are too long to train on, and how much audio that is."""
+    long = [s for s in seconds if s > LONG_S]
+    if long:
+        say(
+            f"{where}: {len(long)} utterances ({sum(long) / SECONDS_PER_HOUR:.3f} h) are longer than {LONG_S:g} s, "
+            "too long to train on. Cut them at pauses."
+        )
+
+
 def print_summary(corpus: Corpus) -> None:
     """Counts, hours and speakers of each part to stdout; what was set aside to stderr."""
     show(f"{'part':<12}{'utterances':>12}{'hours':>10}{'speakers':>10}")
@@ -115,6 +127,9 @@ def print_summary(corpus: Corpus) -> None:
         say(
             f"{with_digits} transcripts hold digits, which no lexicon spells; write numbers as words to use them.",
         )
+    for name, utterances in corpus.parts().items():
+        if name != "hidden":  # the unlabelled again
+            warn_of_long((u.duration for u in utterances), name)
     if corpus.set_aside:
         first = corpus.set_aside[0]
         count = len(corpus.set_aside)

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from asr_kd.core.terminal import say
-from asr_kd.corpora.audio import SLACK_S, SUFFIXES, audio_seconds
+from asr_kd.corpora.audio import SUFFIXES, audio_seconds
+from asr_kd.corpora.audio_file import SLACK_S
 from asr_kd.corpora.corpus import Corpus, Recording, SetAside, measure
 from asr_kd.corpora.manifest import Utterance, read_manifest
 from asr_kd.corpora.speakers import draw_order

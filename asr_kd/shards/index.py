@@ -5,18 +5,18 @@ import json
 import os
 import tarfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import soundfile
-
 from asr_kd.core.files import fingerprint, read_json, sha256_file, write_json
 from asr_kd.core.locations import Location, stem
-from asr_kd.core.quiet import quiet_stderr
 from asr_kd.core.terminal import say
+from asr_kd.corpora.audio_file import measure_audio
 
-INDEX_VERSION = 1
+INDEX_VERSION = 2
+READABLE_VERSIONS = (1, 2)
+"""Version 1 does not say where utterances came from."""
 AUDIO_EXTENSIONS = ("flac", "wav", "ogg", "opus", "mp3")
 
 
@@ -36,6 +36,10 @@ class Entry:
     json_offset: int = 0
     json_size: int = 0
     """0 when a foreign tar has no JSON member."""
+    audio_filepath: str | None = None
+    """The file that `asr-kd shard` cut the utterance from; None in foreign tars."""
+    offset: float = 0.0
+    """Seconds from the start of that file."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,8 @@ class Index:
     """Fingerprint of what `asr-kd shard` put in; None for foreign tars."""
     set_aside: list[dict[str, str]] = field(default_factory=list)
     """What could not become a row: {"id", "error"}."""
+    sources: dict[str, list[int] | None] | None = None
+    """Size and time of change (ns) of each audio file when it was read, None where it was missing. None: not known."""
     digest: str | None = None
     """Of all the above, when it was written; indexes of older versions have none."""
 
@@ -69,11 +75,18 @@ def index_name(tar: Location) -> str:
     return f"{stem(tar)}.index.json"
 
 
-def build_index(tar: Path, plan: str | None = None, set_aside: list[dict[str, str]] | None = None) -> Index:
+def build_index(
+    tar: Path,
+    plan: str | None = None,
+    set_aside: list[dict[str, str]] | None = None,
+    origins: dict[str, tuple[str, float]] | None = None,
+    sources: dict[str, list[int] | None] | None = None,
+) -> Index:
     """Walk a tar once and index it: ours, or any WebDataset tar with audio members.
 
     A sample is the members that share a name up to its first dot. Text comes from the JSON member's `text`, else from
     `.txt`. Samples without audio, or with audio that does not open, are listed in `set_aside`.
+    origins: file and offset of each id.  sources: as in `Index`.
     ValueError when the file is no tar, is cut off, repeats an id, or holds no audio at all.
     """
     aside = list(set_aside or [])
@@ -89,6 +102,8 @@ def build_index(tar: Path, plan: str | None = None, set_aside: list[dict[str, st
         if entry.id in seen:
             raise ValueError(f"{tar}: id {entry.id} occurs twice; ids are unique in a shard")
         seen.add(entry.id)
+    for place, (path, offset) in enumerate((origins or {}).get(entry.id, (None, 0.0)) for entry in entries):
+        entries[place] = replace(entries[place], audio_filepath=path, offset=offset)
     if not entries and plan is None:
         raise ValueError(f"{tar}: holds no audio ({', '.join(AUDIO_EXTENSIONS)} members are looked for)")
     return Index(
@@ -100,6 +115,7 @@ def build_index(tar: Path, plan: str | None = None, set_aside: list[dict[str, st
         entries=entries,
         plan=plan,
         set_aside=aside,
+        sources=sources,
     )
 
 
@@ -125,9 +141,10 @@ def read_index(tar: Path) -> Index:
 def parse_index(data: Any, path: Location) -> Index:
     """The index in the JSON that was read from `path`. ValueError names it, what is wrong, and the way out."""
     version = data.get("version") if isinstance(data, dict) else None
-    if version != INDEX_VERSION:
+    if version not in READABLE_VERSIONS:
         raise ValueError(
-            f"{path}: index version {version}, this asr_kd reads {INDEX_VERSION}. Delete it to make it anew."
+            f"{path}: index version {version}, this asr_kd reads {READABLE_VERSIONS[0]} to {INDEX_VERSION}. "
+            "Delete it to make it anew."
         )
     content = {key: value for key, value in data.items() if key != "digest"}
     if data.get("digest") not in (None, fingerprint(content)):
@@ -212,14 +229,11 @@ def _entry(stream: io.BufferedReader, key: str, members: dict[str, tarfile.TarIn
     text = data.get("text")
     if text is None and "txt" in members:
         text = _bytes(stream, members["txt"]).decode("utf-8", errors="replace").strip()
-    seconds = data.get("duration")
-    if not isinstance(seconds, (int, float)) or seconds <= 0:
-        seconds = _seconds(_bytes(stream, audio), audio.name)
     known = ("id", "duration", "text", "speaker", "meta")
     meta = data.get("meta") if isinstance(data.get("meta"), dict) else {}
     return Entry(
         id=str(data.get("id") or key),
-        seconds=float(seconds),
+        seconds=measure_audio(io.BytesIO(_bytes(stream, audio)), audio.name).seconds,
         speaker=None if data.get("speaker") is None else str(data["speaker"]),
         text=None if text is None else str(text),
         meta={**{k: v for k, v in data.items() if k not in known}, **(meta or {})},
@@ -233,14 +247,3 @@ def _entry(stream: io.BufferedReader, key: str, members: dict[str, tarfile.TarIn
 def _bytes(stream: io.BufferedReader, member: tarfile.TarInfo) -> bytes:
     stream.seek(member.offset_data)
     return stream.read(member.size)
-
-
-def _seconds(audio: bytes, name: str) -> float:
-    try:
-        with quiet_stderr():
-            info = soundfile.info(io.BytesIO(audio))
-    except soundfile.LibsndfileError as e:
-        raise ValueError(f"{name} is not readable as audio ({e.error_string.strip().rstrip('.')})") from None
-    if info.frames <= 0:
-        raise ValueError(f"{name} holds no samples")
-    return info.frames / info.samplerate

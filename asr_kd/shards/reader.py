@@ -1,17 +1,14 @@
 """Shards for reading: any row, in any order, without unpacking the tar; on this machine or in an object store."""
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import overload
 
 import numpy as np
-import soundfile
 
 from asr_kd.core.files import sha256_file
-from asr_kd.core.quiet import quiet_stderr
 from asr_kd.core.storage import Location, list_files, location, name_of, parent
-from asr_kd.corpora.audio import to_16k_mono
+from asr_kd.corpora.audio import decode_audio
 from asr_kd.shards.index import Entry, index_of
 from asr_kd.shards.remote import cache_folder, discard_copy, fetch_copy, remote_index
 
@@ -45,12 +42,10 @@ class Shard:
             f.seek(entry.audio_offset)
             data = f.read(entry.audio_size)
         try:
-            with quiet_stderr():
-                wave_NC, rate = soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)
-        except soundfile.LibsndfileError as e:
-            reason = e.error_string.strip().rstrip(".")
+            return decode_audio(data, name, entry.seconds)
+        except ValueError as e:
+            reason = str(e).removeprefix(f"{name}: ")
             raise ValueError(f"{name}: damaged audio ({reason}). Write or fetch the tar again.") from None
-        return to_16k_mono(wave_NC, rate, name)
 
     def file(self) -> Path:
         """The tar on this machine; a remote one is fetched first unless it is there, and its digest checked."""

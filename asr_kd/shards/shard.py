@@ -1,7 +1,8 @@
 """Each manifest becomes a folder of shards: DIR/<manifest stem>/shard-000000.tar, with an index beside every tar.
 
 Run it again to go on where it stopped: finished shards stay. Utterances whose audio cannot be read are set aside,
-listed in DIR/<manifest stem>/set_aside.jsonl, and do not stop the run.
+listed in DIR/<manifest stem>/set_aside.jsonl, and do not stop the run; they are tried again when their file changed.
+A failing disk, mount or memory stops the run: run it again when it is back.
 """
 
 import argparse
@@ -11,7 +12,7 @@ from pathlib import Path
 from asr_kd.core.files import atomic_path
 from asr_kd.core.progress import SECONDS_PER_HOUR
 from asr_kd.core.terminal import say, show
-from asr_kd.corpora.corpus import SET_ASIDE
+from asr_kd.corpora.corpus import SET_ASIDE, warn_of_long
 from asr_kd.corpora.manifest import read_manifest
 from asr_kd.shards.index import read_index
 from asr_kd.shards.writer import SHARD_SECONDS, write_shards
@@ -65,6 +66,7 @@ def shard_manifest(
     aside = [item for index in indexes for item in index.set_aside]
     count, hours = sum(index.count for index in indexes), sum(index.seconds for index in indexes) / SECONDS_PER_HOUR
     show(f"{out}: {len(tars)} shards, {count} utterances, {hours:.3f} h")
+    warn_of_long((entry.seconds for index in indexes for entry in index.entries), str(out))
     _list_set_aside(out / SET_ASIDE, aside)
     if count == 0:
         raise ValueError(f"{manifest}: none of its audio could be read; the first: {aside[0]['error']}")

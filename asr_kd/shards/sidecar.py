@@ -14,6 +14,7 @@ import pyarrow
 import pyarrow.parquet
 
 from asr_kd import __version__
+from asr_kd.core.errors import is_system_error
 from asr_kd.core.files import atomic_path, fingerprint
 from asr_kd.core.storage import Location, child, location, read_bytes, stem, write_bytes
 from asr_kd.shards.reader import Shard
@@ -110,6 +111,8 @@ def _footer(path: str | Path, source: Any) -> pyarrow.parquet.FileMetaData:
     except FileNotFoundError:
         raise
     except (pyarrow.ArrowException, OSError) as e:
+        if is_system_error(e):
+            raise
         raise ValueError(f"{path}: not a readable Parquet file ({_reason(e)}). Delete it and make it again.") from None
 
 
@@ -157,6 +160,8 @@ def read_sidecar(
         with pyarrow.parquet.ParquetFile(source, page_checksum_verification=True) as file:
             table = file.read(use_threads=False)  # a shard is small: threads would cost more than they save
     except (pyarrow.ArrowException, OSError) as e:
+        if is_system_error(e):
+            raise
         raise ValueError(f"{path}: damaged ({_reason(e)}). Delete it and make it again.") from None
     if shard is not None:
         ids = table.column("id").to_pylist()

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -40,13 +41,23 @@ class PlannedShard:
         return sum(u.duration for u in self.utterances)
 
     def is_finished(self) -> bool:
-        """Whether exactly this shard was written already."""
+        """Whether exactly this shard was written already, of audio files that have not changed since.
+
+        A shard stays as it is where one of its files is no longer there: writing it anew would lose good rows.
+        """
         if not (self.path.is_file() and index_path(self.path).is_file()):
             return False
         try:
-            return read_index(self.path).plan == self.plan
+            index = read_index(self.path)
         except ValueError:  # half of an older run: write it anew
             return False
+        if index.plan != self.plan:
+            return False
+        now = source_states(self.utterances)
+        before = index.sources
+        if before is None:  # an older index: what it set aside gets another try
+            return not index.set_aside or None in now.values()
+        return now == before or any(now[path] is None and before.get(path) is not None for path in now)
 
 
 def write_shards(
@@ -61,7 +72,8 @@ def write_shards(
 
     Members of an utterance: KEY.flac (16 bit, 16 kHz, mono) and KEY.json (id, duration, text, speaker, meta).
     strip_text: leave transcripts out.  jobs: shards written at the same time (threads; the encoder runs without GIL).
-    Utterances whose audio cannot be read are set aside in their shard's index, not fatal.
+    Utterances whose audio cannot be read are set aside in their shard's index, not fatal; a shard is written anew when
+    one of its audio files changed, or came back. OSError when the system fails: then nothing is set aside.
     ValueError when `out_dir` holds shards beyond those of this run, or when nothing could be read.
     """
     out = Path(out_dir)
@@ -115,6 +127,7 @@ def plan_shards(
 def write_shard(shard: PlannedShard) -> None:
     """Write one tar, then its index, which makes it count as finished and lists what was set aside."""
     aside: list[dict[str, str]] = []
+    sources = source_states(shard.utterances)
     index_path(shard.path).unlink(missing_ok=True)
     with (
         atomic_path(shard.path) as temporary,
@@ -126,7 +139,20 @@ def write_shard(shard: PlannedShard) -> None:
                 tar.write(_sample(utterance))
             except ValueError as e:
                 aside.append({"id": utterance.id, "error": str(e)})
-    write_index(shard.path, build_index(shard.path, shard.plan, aside))
+    origins = {u.id: (u.audio_filepath, u.offset) for u in shard.utterances}
+    write_index(shard.path, build_index(shard.path, shard.plan, aside, origins, sources))
+
+
+def source_states(utterances: Iterable[Utterance]) -> dict[str, list[int] | None]:
+    """Size and time of change of each audio file, None where it is missing. OSError when the system fails."""
+    states: dict[str, list[int] | None] = {}
+    for path in dict.fromkeys(utterance.audio_filepath for utterance in utterances):
+        try:
+            state = os.stat(path)
+            states[path] = [state.st_size, state.st_mtime_ns]
+        except (FileNotFoundError, NotADirectoryError):
+            states[path] = None
+    return states
 
 
 def tar_key(utterance_id: str) -> str:
