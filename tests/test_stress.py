@@ -24,11 +24,11 @@ def test_the_outputs_of_commands_are_those_of_one_undisturbed_run(program: str, 
 
 
 def test_no_command_ends_badly_on_a_damaged_file() -> None:
-    command = [sys.executable, str(STRESS / "fuzz_commands.py"), "--count", "66", "--seed", "7"]
+    command = [sys.executable, str(STRESS / "fuzz_commands.py"), "--count", "64", "--seed", "7"]
     ended = subprocess.run(
         command, capture_output=True, text=True, timeout=600, env={**os.environ, "OMP_NUM_THREADS": "1"}
     )
     summary = json.loads(ended.stdout)
-    assert (summary["inputs"], summary["wrong"]) == (66, 0), ended.stderr
+    assert (summary["inputs"], summary["wrong"]) == (64, 0), ended.stderr
     outcomes = {outcome for counts in summary["outcomes"].values() for outcome in counts}
-    assert {"same", "told", "refused"} <= outcomes and len(summary["outcomes"]) == 66
+    assert {"same", "told", "refused"} <= outcomes and len(summary["outcomes"]) == 64
