@@ -6,6 +6,9 @@ from pathlib import Path
 from asr_kd.core.text_files import parse_json
 from asr_kd.corpora.text import normalise
 
+MAX_LETTERS = 200
+"""Of a word; graphs of longer ones take all memory."""
+
 
 def read_lines(path: Path) -> list[str]:
     """The lines of a text file. ValueError names it when it cannot be read."""
@@ -29,5 +32,7 @@ def read_sentences(path: Path) -> Iterator[list[str]]:
             if not isinstance(line, str):
                 raise ValueError(f"{path}: line {number}: text is {line!r}; text or null is needed")
         words = normalise(line).split()
+        if (long := max(map(len, words), default=0)) > MAX_LETTERS:
+            raise ValueError(f"{path}: line {number}: a word of {long} characters; at most {MAX_LETTERS} are read")
         if words:
             yield words
