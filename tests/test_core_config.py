@@ -151,6 +151,7 @@ BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("weights: {1: 2}", "is needed"),
         ("name: [" + "long, " * 500 + "]", r"long', 'l.*\.\.\.; text is needed"),
         ("name: a\x00", "NUL|not valid YAML"),
+        ("name: a\x1b[2J", "not valid YAML"),
         ("name: '\ud800'", "not UTF-8"),
     ],
 )

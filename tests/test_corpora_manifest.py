@@ -76,9 +76,9 @@ def test_a_derived_id_depends_on_path_and_offset_as_written_only(tmp_path):
         ({"audio_filepath": "a.wav", "duration": 1, "id": ""}, "id is ''"),
         ({"audio_filepath": "a.wav", "duration": 1, "speaker": ["a"]}, "speaker is"),
         ({"audio_filepath": "a.wav", "duration": 1, "meta": "x"}, "meta is 'x'"),
-        ('{"audio_filepath": "a.wav", "duration": NaN}\n', "duration is nan"),
+        ('{"audio_filepath": "a.wav", "duration": NaN}\n', "NaN is no number of JSON"),
         ("[1]\n", "one object a line"),
-        ("{oops\n", "not JSON"),
+        ("{oops\n", "not valid JSON"),
     ],
 )
 def test_a_mistake_is_named_by_file_line_and_field(tmp_path, line, complaint):

@@ -21,3 +21,14 @@ def test_the_outputs_of_commands_are_those_of_one_undisturbed_run(program: str, 
     summary = json.loads(ended.stdout)
     assert set(summary) == {"shard", "align", "train"}
     assert not any(entry["wrong"] for entry in summary.values())
+
+
+def test_no_command_ends_badly_on_a_damaged_file() -> None:
+    command = [sys.executable, str(STRESS / "fuzz_commands.py"), "--count", "64", "--seed", "7"]
+    ended = subprocess.run(
+        command, capture_output=True, text=True, timeout=600, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+    summary = json.loads(ended.stdout)
+    assert (summary["inputs"], summary["wrong"]) == (64, 0), ended.stderr
+    outcomes = {outcome for counts in summary["outcomes"].values() for outcome in counts}
+    assert {"same", "told", "refused"} <= outcomes and len(summary["outcomes"]) == 64

@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from asr_kd.core.processes import Process, tag_has_ended
+from asr_kd.core.terminal import is_memory_error, printable
+from asr_kd.core.text_files import parse_json, read_text
 
 ABANDONED_S = 3600.0
 """A temporary file of another machine that has not been written to for so long is nobody's."""
@@ -117,12 +119,21 @@ def fingerprint(obj: Any) -> str:
 
 def read_json(path: str | os.PathLike[str]) -> Any:
     """Parse a JSON file. ValueError names the file when it is missing or not JSON."""
+    return parse_json(read_text(Path(path)), path)
+
+
+@contextmanager
+def values_of(path: object, made_by: str) -> Iterator[None]:
+    """ValueError that names `path` when its values, made by a command of ours, are not what the block reads there."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ValueError(f"{path}: no such file") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as e:
-        raise ValueError(f"{path}: not valid JSON ({e})") from None
+        yield
+    except (ValueError, OSError, MemoryError):
+        raise
+    except Exception as e:  # whatever a wrong type or a missing key makes of the code that expects another
+        if is_memory_error(e):
+            raise
+        reason = f"{type(e).__name__}: {printable(e)}"[:200]
+        raise ValueError(f"{path}: damaged, or not as `{made_by}` wrote it ({reason}). Make it again.") from e
 
 
 def write_json(path: str | os.PathLike[str], obj: Any) -> None:

@@ -29,8 +29,9 @@ def parse_yaml(text: str, where: object) -> Any:
     Refused beside what is no YAML: tags of other types, a key that comes twice, values within themselves, more than
     MAX_DEPTH levels, and more than MAX_NODES values, as a few nested aliases can make.
     """
-    loader = _Loader(text)
+    loader = None
     try:
+        loader = _Loader(text)
         node = loader.get_single_node()
         if node is None:
             return None
@@ -51,7 +52,8 @@ def parse_yaml(text: str, where: object) -> Any:
     ) as e:  # the last: of !!int "x" and such
         raise ValueError(f"{where}: not valid YAML ({' '.join(str(e).split())[:200]})") from None
     finally:
-        loader.dispose()
+        if loader is not None:
+            loader.dispose()
 
 
 def _weigh(node: yaml.Node, known: dict[int, int], depth: int) -> int:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from asr_kd.core.files import atomic_path, fingerprint
+from asr_kd.core.text_files import parse_json
 
 FIELDS = ("id", "audio_filepath", "offset", "duration", "text", "speaker", "meta")
 
@@ -96,10 +97,7 @@ def write_manifest(path: str | Path, utterances: Iterable[Utterance]) -> int:
 
 
 def _parse(line: str, folder: Path) -> Utterance:
-    try:
-        data = json.loads(line)
-    except json.JSONDecodeError as e:
-        raise ValueError(f"not JSON ({e.msg} at column {e.colno})") from None
+    data = parse_json(line.strip(), "the line")
     if not isinstance(data, dict):
         raise ValueError(f"holds a JSON {type(data).__name__}; one object a line is needed")
     for name in ("audio_filepath", "duration"):

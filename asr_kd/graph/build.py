@@ -59,7 +59,11 @@ def load_graph(folder: str | Path) -> Graph:
     """Read what `asr-kd graph` wrote. ValueError names the file that is missing or broken."""
     folder = Path(folder)
     description = read_json(folder / "graph.json")
-    if not isinstance(description, dict) or description.get("kind") != "graph":
+    texts = ("kind", "inventory", "sha256")
+    if not isinstance(description, dict) or not all(isinstance(description.get(key), str) for key in texts):
+        raise ValueError(f"{folder / 'graph.json'}: not written by `asr-kd graph`. Run it again.")
+    words = description.get("words")
+    if description["kind"] != "graph" or not isinstance(words, list) or not all(isinstance(w, str) for w in words):
         raise ValueError(f"{folder / 'graph.json'}: not written by `asr-kd graph`. Run it again.")
     fst_file = folder / "HCLG.fst"
     if not fst_file.is_file() or sha256_file(fst_file) != description["sha256"]:
@@ -73,7 +77,7 @@ def load_graph(folder: str | Path) -> Graph:
                 f"{lexicon_file}: missing, or not the file that graph.json describes. Run `asr-kd graph` again."
             )
         lexicon = Lexicon.read(lexicon_file)
-    return Graph(fst, description["words"], description["inventory"], fingerprint(description), lexicon)
+    return Graph(fst, words, description["inventory"], fingerprint(description), lexicon)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -15,13 +15,13 @@ MADE_BY = "`asr-kd align` for senones, `asr-kd tokens` for CTC."
 def inventory_from_dict(data: dict[str, Any]) -> Inventory:
     """The inventory that `to_dict` described. ValueError when `data` is not an inventory's description."""
     kind = data.get("kind") if isinstance(data, dict) else None
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise ValueError(
             f"not an inventory's description (kind {kind!r}; known: {', '.join(KINDS)}). Make one: {MADE_BY}"
         )
     try:
         return KINDS[kind].from_dict(data)
-    except (KeyError, TypeError, ValueError) as e:
+    except (KeyError, TypeError, ValueError, OverflowError) as e:
         raise ValueError(f"not an inventory's description ({e!r}). Make one: {MADE_BY}") from None
 
 

@@ -11,6 +11,8 @@ from asr_kd.inventory.inventory import Inventory
 from asr_kd.inventory.lexicon import SILENCE
 from asr_kd.inventory.tree import NO_PHONE, Tree, phone_tree
 
+MAX_STATES = 64
+
 
 @dataclass(frozen=True)
 class Senones(Inventory):
@@ -37,8 +39,15 @@ class Senones(Inventory):
             raise ValueError(f"inventory: the first phone is {self.phones[:1]}; it must be {SILENCE}")
         if len(self.phones) < 2 or len(set(self.phones)) < len(self.phones):
             raise ValueError(f"inventory: {len(self.phones)} phones; silence and one more are needed, each once")
+        if not all(isinstance(phone, str) for phone in self.phones):
+            raise ValueError("inventory: phones are not all text")
+        if not 1 <= self.silence_states <= MAX_STATES or not 1 <= self.states <= MAX_STATES:
+            raise ValueError(f"inventory: {self.states} states, {self.silence_states} of silence; at most {MAX_STATES}")
         if len(self.trees) != self.states:
             raise ValueError(f"inventory: {len(self.trees)} trees for {self.states} states; each state has one tree")
+        leaves = sorted(node.leaf for tree in self._trees for node in tree.nodes if node.leaf >= 0)
+        if leaves != list(range(len(leaves))):
+            raise ValueError("inventory: the trees' leaves are not numbered from 0, each once")
 
     @classmethod
     def monophone(cls, phones: Sequence[str], states: int = 2, silence_states: int = 1, **other: Any) -> "Senones":

@@ -93,7 +93,16 @@ class Tree:
 
     @classmethod
     def from_list(cls, rows: Sequence[Sequence]) -> "Tree":
-        return cls([Node(int(c), tuple(p), int(y), int(n), int(leaf)) for c, p, y, n, leaf in rows])
+        """ValueError or TypeError when the rows are no tree."""
+        nodes = [Node(int(c), tuple(map(int, p)), int(y), int(n), int(leaf)) for c, p, y, n, leaf in rows]
+        for here, node in enumerate(nodes):
+            if node.leaf < 0 and not (-1 <= node.context <= 1 and here < min(node.yes, node.no)):
+                raise ValueError(f"node {here} of a tree leads back, or asks for context {node.context}")
+            if max(node.yes, node.no) >= len(nodes):
+                raise ValueError(f"node {here} of a tree leads out of it")
+        if not nodes or max(node.leaf for node in nodes) < 0:
+            raise ValueError("a tree without leaves")
+        return cls(nodes)
 
 
 def phone_tree(centres: Sequence[int]) -> Tree:

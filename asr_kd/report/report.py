@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from asr_kd.core.files import atomic_path, read_json, write_json
+from asr_kd.core.files import atomic_path, read_json, values_of, write_json
 from asr_kd.core.skipped import Skipped
 from asr_kd.core.terminal import say, show
 from asr_kd.report.clips import clips_from_manifest, clips_from_shards
@@ -68,28 +68,30 @@ def run(args: argparse.Namespace) -> int:
     """Run `asr-kd report`."""
     scores = read_scores(args.scores)
     seconds = args.seconds if args.started is None else time.time() - args.started
-    summary = summarise(
-        scores,
-        student=args.student,
-        title=args.title,
-        seconds=seconds,
-        seed=args.seed,
-        command=args.command or command_line(),
-        commit=commit(),
-    )
+    with values_of(args.scores, "asr-kd score"):
+        summary = summarise(
+            scores,
+            student=args.student,
+            title=args.title,
+            seconds=seconds,
+            seed=args.seed,
+            command=args.command or command_line(),
+            commit=commit(),
+        )
     runs = [read_run(name, path) for name, path in named_paths("--metrics", args.metrics).items()]
     for missing in (r for r in runs if not r.found):
         say(f"asr-kd report: {missing.path}: no such file; {missing.name} has no learning curve")
-    page = Page(
-        summary,
-        scores,
-        runs,
-        clips=find_clips(scores, args.student, args.worst, args.audio, args.manifest),
-        configs={name: _read_text(path) for name, path in named_paths("--config", args.config).items()},
-        versions=versions(),
-        worst=args.worst,
-    )
-    html = render(page)
+    with values_of(args.scores, "asr-kd score"):
+        page = Page(
+            summary,
+            scores,
+            runs,
+            clips=find_clips(scores, args.student, args.worst, args.audio, args.manifest),
+            configs={name: _read_text(path) for name, path in named_paths("--config", args.config).items()},
+            versions=versions(),
+            worst=args.worst,
+        )
+        html = render(page)
     write_json(args.out / "results.json", summary)
     with atomic_path(args.out / "report.html") as temporary:
         temporary.write_text(html, encoding="utf-8")

@@ -17,7 +17,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from asr_kd.core.files import atomic_path, read_json
+from asr_kd.core.files import atomic_path, read_json, values_of
 from asr_kd.core.terminal import markdown_text, printable, show
 from asr_kd.report.page import duration
 from asr_kd.report.summary import label
@@ -41,7 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run `asr-kd results`."""
-    text = results_markdown(args.exp)
+    with values_of(" or ".join(str(folder) for folder in args.exp), "asr-kd report"):
+        text = results_markdown(args.exp)
     if args.keep and args.out.exists():
         text = merged(args.out.read_text(encoding="utf-8"), text)
     with atomic_path(args.out) as temporary:
