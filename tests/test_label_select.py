@@ -111,6 +111,9 @@ def test_other_stations_read_transcripts_as_manifest_text_and_hypotheses(folder)
         (["--min-agreement", 0.5], "acdf"),
         (["--max-entropy", 1], "abcf"),
         (["--keep-hours", 1.3], "acf"),
+        (["--keep-share", 1], "abcdf"),
+        (["--keep-share", 0.75], "acf"),
+        (["--keep-share", 0.5, "--max-seconds", 1800], "cf"),
         (["--keep-hours", 0.3, "--max-seconds", 3000], "cf"),
         (["--min-confidence", 0.5, "--max-seconds", 3000], "bcf"),
     ],
@@ -135,7 +138,19 @@ def test_the_table_says_what_each_threshold_would_keep_and_each_criterion_drops(
     assert "--max-seconds 1800: dropped 1 utterances, 1.000 h" in shown
     assert "--min-confidence 0.5: dropped 1 utterances, 0.100 h" in shown
     assert "kept 3 of 6 utterances, 0.701 h" in shown
+    assert ["0.3", "2", "0.201", "0.9700"] in rows and ["1", "4", "0.801", "0.2000"] in rows
     assert not (folder / "list.jsonl").exists()
+
+
+def test_the_most_confident_share_is_kept_whatever_the_scale_of_a_teacher(folder, capsys):
+    expected = kept(folder, "--keep-share", 0.75)
+    for path in folder.glob("*.hyp.jsonl"):
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        lines = [line | {"confidence": line["confidence"] / 2} if "text" in line else line for line in lines]
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert kept(folder, "--keep-share", 0.75) == expected == "acf"
+    assert select(folder, "--dry-run", "--min-confidence", 0.8) == 2
+    assert "confidences run from 0.1 to 0.495; `--keep-share 0.7` chooses by rank" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -143,6 +158,7 @@ def test_the_table_says_what_each_threshold_would_keep_and_each_criterion_drops(
     [
         (["--dry-run", "--min-confidence", "nan"], "--min-confidence nan: it must be in [0, 1]"),
         (["--dry-run", "--min-agreement", "1.5"], "--min-agreement 1.5"),
+        (["--dry-run", "--keep-share", "1.5"], "--keep-share 1.5: it must be in [0, 1]"),
         (["--dry-run", "--keep-hours", "inf"], "--keep-hours inf"),
         (["--dry-run", "--min-seconds", "-1"], "--min-seconds -1.0"),
         (["--dry-run", "--min-seconds", "9999"], "nothing is kept of 6 utterances; most went by: --min-seconds 9999"),

@@ -1,12 +1,15 @@
 """Keeps the utterances that a teacher's hypotheses can be trusted in, by what the search itself says of them. No
 reference text is looked at.
 
-  asr-kd select exp/targets --min-confidence 0.8 --min-seconds 1 --out exp/kept.jsonl
+  asr-kd select exp/targets --keep-share 0.7 --min-seconds 1 --out exp/kept.jsonl
   asr-kd select exp/targets --keep-hours 100 --out exp/kept.jsonl
   asr-kd distill --unlabelled ... --only exp/kept.jsonl
 
 prints how many hours each threshold of confidence would keep, after all other criteria, and what each criterion
 dropped. A criterion looks at what those before it left.
+
+Confidences of different teachers have different scales (Whisper's are seldom above 0.8, a search's often): one
+threshold does not suit two teachers. --keep-share and --keep-hours choose by rank and suit all.
 """
 
 import argparse
@@ -22,6 +25,10 @@ from asr_kd.core.progress import SECONDS_PER_HOUR
 from asr_kd.core.terminal import say, show
 from asr_kd.shards.transcripts import read_transcripts
 
+ROUNDING_S = 1e-3
+"""A sum of durations may exceed what is asked for by this much: all of an hour is kept by a share of 1."""
+SHARES = tuple(round(0.1 * i, 1) for i in range(1, 11))
+"""Of the table of ranks that is printed."""
 THRESHOLDS = tuple(round(0.05 * i, 2) for i in range(20))
 """Of the table that is printed."""
 
@@ -48,12 +55,14 @@ class Criteria:
     """Least confidence of the utterance's least sure word, in [0, 1]."""
     min_confidence: float | None = None
     """Least confidence of the utterance, in [0, 1]."""
+    keep_share: float | None = None
+    """Of what is left, the most confident share of its hours, in [0, 1]."""
     keep_hours: float | None = None
     """Of what is left, the most confident hours."""
 
     def __post_init__(self) -> None:
         for name, value in self.asked().items():
-            most = 1.0 if name.endswith(("confidence", "agreement")) else math.inf
+            most = 1.0 if name.endswith(("confidence", "agreement", "share")) else math.inf
             if not 0 <= value <= most or not math.isfinite(value):
                 within = "in [0, 1]" if most == 1 else "0 or more"
                 raise ValueError(f"{option(name)} {value}: it must be {within}")
@@ -74,6 +83,9 @@ MEASURES: dict[str, Callable[[Line], float]] = {
 """What `min_NAME` and `max_NAME` are compared with."""
 
 
+BY_RANK = ("keep_share", "keep_hours")
+"""Criteria that keep the most confident, whatever the scale of confidences."""
+
 NEEDED = {"rate": "phones", "agreement": "agreement", "entropy": "entropy"}
 """What a line must hold to be measured so; not all teachers know it."""
 
@@ -87,7 +99,7 @@ class Chosen:
     dropped: dict[str, list[Line]]
     """By the name of the criterion; `reason` holds what labelling set aside."""
     before_confidence: list[Line]
-    """What `min_confidence` and `keep_hours` choose from."""
+    """What `min_confidence`, `keep_share` and `keep_hours` choose from."""
 
 
 def choose(lines: Sequence[Line], criteria: Criteria) -> Chosen:
@@ -96,8 +108,9 @@ def choose(lines: Sequence[Line], criteria: Criteria) -> Chosen:
     dropped = {"reason": [line for line in lines if "text" not in line]}
     before = kept
     for name, value in criteria.asked().items():
-        if name == "keep_hours":
-            stays = _most_confident(kept, value * SECONDS_PER_HOUR)
+        if name in BY_RANK:
+            wanted = value if name == "keep_hours" else value * hours(kept)
+            stays = _most_confident(kept, wanted * SECONDS_PER_HOUR)
         else:
             side, measure = name.split("_", 1)
             _check_known(kept, name, NEEDED.get(measure))
@@ -105,7 +118,7 @@ def choose(lines: Sequence[Line], criteria: Criteria) -> Chosen:
             stays = {line["id"] for line in kept if sign * MEASURES[measure](line) >= sign * value}
         dropped[name] = [line for line in kept if line["id"] not in stays]
         kept = [line for line in kept if line["id"] in stays]
-        if name not in ("min_confidence", "keep_hours"):
+        if name not in ("min_confidence", *BY_RANK):
             before = kept
     return Chosen(kept, dropped, before)
 
@@ -131,7 +144,7 @@ def _most_confident(lines: Sequence[Line], seconds: float) -> set[str]:
     ids: set[str] = set()
     for line in sorted(lines, key=lambda x: (-x["confidence"], x["id"])):
         seconds -= line["duration"]
-        if seconds < 0:
+        if seconds < -ROUNDING_S:
             break
         ids.add(line["id"])
     return ids
@@ -145,6 +158,18 @@ def thresholds(lines: Sequence[Line]) -> list[str]:
         above = [line for line in lines if line["confidence"] >= threshold]
         share = hours(above) / total if total else 0.0
         rows.append(f"{threshold:>10g} {len(above):>11} {hours(above):>9.3f} {share:>7.1%}")
+    return rows
+
+
+def ranks(lines: Sequence[Line]) -> list[str]:
+    """A table: of each `--keep-share` the confidence that its least sure utterance has, and utterances and hours."""
+    total = hours(lines)
+    rows = [f"{'share':>10} {'utterances':>11} {'hours':>9} {'confidence from':>16}"]
+    for share in SHARES:
+        ids = _most_confident(lines, share * total * SECONDS_PER_HOUR)
+        inside = [line for line in lines if line["id"] in ids]
+        least = min((line["confidence"] for line in inside), default=math.nan)
+        rows.append(f"{share:>10g} {len(inside):>11} {hours(inside):>9.3f} {least:>16.4f}")
     return rows
 
 
@@ -177,6 +202,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("max_entropy", "largest mean entropy of the teacher's posteriors, nats per frame"),
         ("min_word_confidence", "least confidence of the least sure word"),
         ("min_confidence", "least confidence of the utterance"),
+        ("keep_share", "of what is left, the most confident share of its hours, for instance 0.7"),
         ("keep_hours", "of what is left, the most confident hours"),
     ):
         parser.add_argument(option(name), type=float, metavar="X", help=explanation)
@@ -192,7 +218,7 @@ def run(args: argparse.Namespace) -> int:
     if not lines:
         raise ValueError(f"{args.hypotheses[0]}: holds no utterances. Give what `asr-kd label --decode` wrote.")
     chosen = choose(lines, criteria)
-    show(*thresholds(chosen.before_confidence))
+    show(*thresholds(chosen.before_confidence), "", *ranks(chosen.before_confidence))
     asked = {"reason": "set aside by labelling"} | {n: f"{option(n)} {v:g}" for n, v in criteria.asked().items()}
     for name, what in asked.items():
         if chosen.dropped[name] or name != "reason":
@@ -201,10 +227,20 @@ def run(args: argparse.Namespace) -> int:
     show(f"kept {len(chosen.kept)} of {len(lines)} utterances, {hours(chosen.kept):.3f} h, {share:.1%}")
     if not chosen.kept:
         most = max((n for n in chosen.dropped), key=lambda n: len(chosen.dropped[n]))
-        raise ValueError(f"nothing is kept of {len(lines)} utterances; most went by: {asked[most]}. Ask for less.")
+        raise ValueError(
+            f"nothing is kept of {len(lines)} utterances; most went by: {asked[most]}. {_way_out(most, chosen)}"
+        )
     if args.dry_run:
         return 0
     with atomic_path(args.out) as temporary, open(temporary, "w", encoding="utf-8") as f:
         f.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in chosen.kept)
     say(args.out)
     return 0
+
+
+def _way_out(criterion: str, chosen: Chosen) -> str:
+    values = [line["confidence"] for line in chosen.before_confidence]
+    if criterion != "min_confidence" or not values:
+        return "Ask for less."
+    low, high = min(values), max(values)
+    return f"This teacher's confidences run from {low:.4g} to {high:.4g}; `--keep-share 0.7` chooses by rank."
