@@ -241,7 +241,9 @@ def test_folders_over_http_are_read_from_a_server_without_ranges(tmp_path, monke
 def test_a_missing_package_is_named_with_the_way_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "gcsfs", None)
     monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "a-connection-of-its-own")
-    with pytest.raises(ValueError, match=r"gs:// needs the package gcsfs.*pip install 'asr_kd\[gs\]'") as error:
+    with pytest.raises(
+        ValueError, match=r"gs:// needs the package gcsfs.*voices,dev,gs`.*pip install -e '\.\[gs\]'"
+    ) as error:
         storage.read_bytes("gs://bucket/a.tar")
     one_line(error)
 

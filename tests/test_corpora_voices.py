@@ -13,7 +13,7 @@ from asr_kd.corpora.voices import VoicesConfig, prepare_voices
 from asr_kd.corpora.voices_cast import ACCENTS, HIGH_FAMILIES, LOW_FAMILIES, cast_voices
 from asr_kd.corpora.voices_espeak import synthesise
 
-pytest.importorskip("espeakng_loader", reason="needs asr_kd[voices]")
+pytest.importorskip("espeakng_loader", reason="needs the extra voices")
 
 SMALL = {
     **{"seed": 3, "labelled_minutes": 0.2, "dev_minutes": 0.1, "unlabelled_minutes": 0.4, "test_utterances": 8},
@@ -130,7 +130,7 @@ def test_lexicon_spells_every_word(corpus, parts):
 
 def test_missing_package_is_told_with_the_way_out(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "espeakng_loader", None)
-    with pytest.raises(ValueError, match=r"pip install 'asr_kd\[voices\]'"):
+    with pytest.raises(ValueError, match=r"setup.sh voices,dev` .*pip install -e '\.\[voices\]'"):
         prepare_voices(tmp_path, VoicesConfig())
 
 

@@ -138,4 +138,4 @@ def test_a_mistake_is_one_line(tmp_path, capsys, text, options, message):
 def test_pieces_need_an_extra_and_say_so(manifest, tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "sentencepiece", None)
     assert main(["tokens", str(manifest), "--kind", "pieces", "--out", str(tmp_path / "out")]) == 2
-    assert "the library sentencepiece is missing. `pip install asr_kd[pieces]`" in capsys.readouterr().err
+    assert "sentencepiece is missing. Run `bash tools/setup.sh voices,dev,pieces`" in capsys.readouterr().err

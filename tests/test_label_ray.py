@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from test_label_job import exactly_once
 
-pytest.importorskip("ray", reason="Ray is not installed: pip install 'asr_kd[ray]'")
+pytest.importorskip("ray", reason="Ray is not installed: bash tools/setup.sh")
 from ray.cluster_utils import Cluster
 
 PATIENCE_S = 120

@@ -170,6 +170,25 @@ def test_the_systems_that_were_scored_are_named_when_the_student_is_not_among_th
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("names", "marked", "about"),
+    [
+        (["teacher", "student"], [], "student"),
+        (["teacher", "small", "labels"], ["--baseline", "labels"], "small"),
+        (["base", "mine", "all_text"], ["--baseline", "base", "--oracle", "all_text"], "mine"),
+        (["only"], ["--baseline", "only"], "only"),
+        (["student_distilled", "other"], [], "student_distilled"),
+    ],
+)
+def test_without_student_the_page_is_about_a_system_that_was_scored(tmp_path, names, marked, about):
+    make_run(tmp_path)
+    hyps = [f"{name}={tmp_path / 'teacher'}" for name in names]
+    argv = ["score", "--ref", str(tmp_path / "test.jsonl"), "--hyp", *hyps, *marked]
+    assert main([*argv, "--out", str(tmp_path / "scores")]) == 0
+    assert report(tmp_path) == 0
+    assert json.loads((tmp_path / "out" / "results.json").read_text())["student"] == about
+
+
 @pytest.mark.parametrize("source", ["shards", "manifest"])
 def test_a_clip_that_is_damaged_is_told_and_the_page_is_made(tmp_path, capsys, source):
     make_run(tmp_path)

@@ -17,6 +17,7 @@ from urllib.parse import urljoin
 
 import fsspec
 
+from asr_kd.core.extras import how_to_install
 from asr_kd.core.files import atomic_path, fingerprint
 from asr_kd.core.locations import BadLocation, Location, child, location, name_of, parent, stem
 from asr_kd.core.redirects import check_redirect
@@ -253,8 +254,8 @@ def _system(url: str, scheme: str) -> Any:
             except ImportError as e:
                 package, extra = _EXTRAS[scheme]
                 raise ValueError(
-                    f"{url}: {scheme}:// needs the package {package}, which is not installed: "
-                    f"pip install 'asr_kd[{extra}]'. ({' '.join(str(e).split())[:100]})"
+                    f"{url}: {scheme}:// needs the package {package}, which is not installed. "
+                    f"{how_to_install(extra)} ({' '.join(str(e).split())[:100]})"
                 ) from None
             if scheme == "s3":
                 _systems[key].retries = 1  # `retried` is the one layer that tries again

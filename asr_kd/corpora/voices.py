@@ -11,6 +11,7 @@ import numpy as np
 import soundfile
 from scipy.signal import butter, firwin, resample_poly, sosfilt
 
+from asr_kd.core.extras import how_to_install
 from asr_kd.core.files import atomic_path, fingerprint
 from asr_kd.core.progress import Progress
 from asr_kd.corpora.corpus import Corpus, print_summary, write_corpus
@@ -83,7 +84,7 @@ class VoicesConfig:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """One option for each field of VoicesConfig."""
-    group = parser.add_argument_group("voices", "Needs the extra: pip install 'asr_kd[voices]'")
+    group = parser.add_argument_group("voices", f"Needs the extra `voices`. {how_to_install('voices')}")
     add, default = group.add_argument, VoicesConfig()
     add("--seed", type=int, default=default.seed, help="same seed, same bytes (%(default)s)")
     add("--labelled-minutes", type=float, default=default.labelled_minutes, help="minutes with text (%(default)s)")

@@ -9,6 +9,8 @@ from types import ModuleType
 
 import numpy as np
 
+from asr_kd.core.extras import how_to_install
+
 AUDIO_OUTPUT_SYNCHRONOUS = 2
 INITIALIZE_DONT_EXIT = 0x8000
 CHARS_UTF8 = 1
@@ -88,7 +90,7 @@ def _loader() -> ModuleType:
     try:
         import espeakng_loader  # an extra: most users bring a corpus
     except ImportError:
-        raise ValueError("voices: espeakng-loader is not installed. pip install 'asr_kd[voices]'") from None
+        raise ValueError(f"voices: espeakng-loader is not installed. {how_to_install('voices')}") from None
     return espeakng_loader
 
 

@@ -7,6 +7,7 @@ the fewest of them, so that nothing but the inventory is needed to read what a m
 import io
 from collections.abc import Sequence
 
+from asr_kd.core.extras import how_to_install
 from asr_kd.inventory.tokens import SPACE
 
 LONGEST_SENTENCE_BYTES = 1 << 16
@@ -21,9 +22,7 @@ def train_pieces(sentences: Sequence[str], size: int) -> list[str]:
     try:
         import sentencepiece  # an extra
     except ImportError:
-        raise ValueError(
-            "--kind pieces: the library sentencepiece is missing. `pip install asr_kd[pieces]` installs it."
-        ) from None
+        raise ValueError(f"--kind pieces: the library sentencepiece is missing. {how_to_install('pieces')}") from None
     characters = {SPACE, *"".join(sentences).replace(" ", "")}
     if size < len(characters):
         raise ValueError(f"--size {size}: the text has {len(characters)} characters, each of which is needed.")

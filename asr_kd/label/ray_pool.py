@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from asr_kd.core.extras import how_to_install
 from asr_kd.core.terminal import say
 from asr_kd.label.job import LabelJob, Outcome, Worker
 from asr_kd.label.labellers import make_labeller
@@ -19,7 +20,7 @@ from asr_kd.label.pools import SHARDS_AHEAD, freest
 try:
     import ray
 except ImportError:
-    raise ValueError("--engine ray: Ray is not installed. `pip install 'asr_kd[ray]'`.") from None
+    raise ValueError(f"--engine ray: Ray is not installed. {how_to_install('ray')}") from None
 
 MOST_LOSSES_IN_A_ROW = 10
 """Actors that may die without one outcome between them."""

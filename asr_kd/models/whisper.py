@@ -26,6 +26,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from asr_kd.core.extras import how_to_install
 from asr_kd.core.files import sha256_file
 from asr_kd.core.runtime import set_threads
 from asr_kd.corpora.text import is_word_character, normalise
@@ -155,7 +156,7 @@ def _library() -> Any:
     try:
         import faster_whisper
     except ImportError:
-        raise ValueError(f"{PREFIX}...: faster-whisper is not installed. `pip install 'asr_kd[whisper]'`.") from None
+        raise ValueError(f"{PREFIX}...: faster-whisper is not installed. {how_to_install('whisper')}") from None
     return faster_whisper
 
 

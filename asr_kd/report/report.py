@@ -21,7 +21,7 @@ from asr_kd.core.terminal import say, show
 from asr_kd.report.clips import clips_from_manifest, clips_from_shards
 from asr_kd.report.curves import read_run
 from asr_kd.report.page import Page, render, worst_utterances
-from asr_kd.report.summary import summarise
+from asr_kd.report.summary import default_student, summarise
 from asr_kd.score.provenance import command_line, commit, versions
 from asr_kd.score.score import named_paths
 
@@ -53,7 +53,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=FILE",
         help="config files of the run, shown on the page",
     )
-    add("--student", default="student_distilled", metavar="NAME", help="system the run is about (default: %(default)s)")
+    add(
+        "--student",
+        metavar="NAME",
+        help="system the run is about (default: student_distilled, else the last scored that is no baseline or oracle)",
+    )
     add("--title", required=True, help="what was run; runs of several seeds share it")
     add("--seed", type=int, help="seed of the run")
     add("--command", help="command that makes this result, for the reader who wants to run it again")
@@ -69,9 +73,10 @@ def run(args: argparse.Namespace) -> int:
     scores = read_scores(args.scores)
     seconds = args.seconds if args.started is None else time.time() - args.started
     with values_of(args.scores, "asr-kd score"):
+        student = args.student or default_student(scores)
         summary = summarise(
             scores,
-            student=args.student,
+            student=student,
             title=args.title,
             seconds=seconds,
             seed=args.seed,
@@ -86,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
             summary,
             scores,
             runs,
-            clips=find_clips(scores, args.student, args.worst, args.audio, args.manifest),
+            clips=find_clips(scores, student, args.worst, args.audio, args.manifest),
             configs={name: _read_text(path) for name, path in named_paths("--config", args.config).items()},
             versions=versions(),
             worst=args.worst,

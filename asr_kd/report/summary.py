@@ -21,6 +21,13 @@ def label(system: str) -> str:
     return SYSTEM_LABELS.get(system, system.replace("_", " "))
 
 
+def default_student(scores: Mapping[str, Any]) -> str:
+    """`student_distilled` where it was scored, else the last system that is neither baseline nor oracle, if any is."""
+    systems = list(scores["systems"])
+    others = [s for s in systems if s not in (scores["baseline"], scores["oracle"])]
+    return "student_distilled" if "student_distilled" in systems else (others or systems)[-1]
+
+
 def summarise(
     scores: Mapping[str, Any],
     student: str,
