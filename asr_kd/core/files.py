@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from asr_kd.core.processes import Process, tag_has_ended
+from asr_kd.core.text_files import parse_json, read_text
 
 ABANDONED_S = 3600.0
 """A temporary file of another machine that has not been written to for so long is nobody's."""
@@ -117,12 +118,7 @@ def fingerprint(obj: Any) -> str:
 
 def read_json(path: str | os.PathLike[str]) -> Any:
     """Parse a JSON file. ValueError names the file when it is missing or not JSON."""
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ValueError(f"{path}: no such file") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as e:
-        raise ValueError(f"{path}: not valid JSON ({e})") from None
+    return parse_json(read_text(Path(path)), path)
 
 
 def write_json(path: str | os.PathLike[str], obj: Any) -> None:

@@ -1,18 +1,12 @@
 """Sentences to learn a language from: the text of manifests, hypotheses and plain text files, normalised."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from asr_kd.core.text_files import read_lines, read_rows
 from asr_kd.corpora.text import normalise
 
-
-def read_lines(path: Path) -> list[str]:
-    """The lines of a text file. ValueError names it when it cannot be read."""
-    try:
-        return path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as e:
-        raise ValueError(f"{path}: not readable as text ({e}). Give a manifest or a text file.") from None
+ADVICE = "Give a manifest or a text file."
 
 
 def read_sentences(path: Path) -> Iterator[list[str]]:
@@ -20,14 +14,18 @@ def read_sentences(path: Path) -> Iterator[list[str]]:
 
     ValueError names the file, and the line that is not JSON.
     """
-    for number, line in enumerate(read_lines(path), 1):
-        if path.suffix == ".jsonl" and line.strip():
-            try:
-                line = json.loads(line).get("text") or ""
-            except (json.JSONDecodeError, AttributeError):
-                raise ValueError(f"{path}: line {number}: not a JSON object. Give a manifest or a text file.") from None
-            if not isinstance(line, str):
-                raise ValueError(f"{path}: line {number}: text is {line!r}; text or null is needed")
+    for line in _texts(path):
         words = normalise(line).split()
         if words:
             yield words
+
+
+def _texts(path: Path) -> Iterator[str]:
+    if path.suffix != ".jsonl":
+        yield from read_lines(path, advice=ADVICE)
+        return
+    for place, row in read_rows(path, advice=ADVICE):
+        text = row.get("text")
+        if text is not None and not isinstance(text, str):
+            raise ValueError(f"{place}: text is {repr(text)[:40]}; text or null is needed")
+        yield text or ""

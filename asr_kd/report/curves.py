@@ -1,12 +1,13 @@
 """Learning curves out of the `metrics.jsonl` that training writes."""
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
+
+from asr_kd.core.text_files import parse_json
 
 MOST_POINTS = 150
 """Points drawn of a curve; longer ones are averaged over equal stretches."""
@@ -40,7 +41,7 @@ def read_run(name: str, path: Path) -> Run:
         return Run(name, path, found=False)
     run = Run(name, path, found=True)
     speeds = []
-    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").split("\n"), start=1):
         entry = _parse(line)
         step = _number(entry, "step")
         x = step if step is not None else float(number)
@@ -67,8 +68,8 @@ def thin(points: list[tuple[float, float]], most: int = MOST_POINTS) -> list[tup
 
 def _parse(line: str) -> dict[str, Any]:
     try:
-        entry = json.loads(line)
-    except json.JSONDecodeError:
+        entry = parse_json(line, "metrics")
+    except ValueError:
         return {}
     return entry if isinstance(entry, dict) else {}
 
