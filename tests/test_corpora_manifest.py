@@ -76,7 +76,7 @@ def test_a_derived_id_depends_on_path_and_offset_as_written_only(tmp_path):
         ({"audio_filepath": "a.wav", "duration": 1, "id": ""}, "id is ''"),
         ({"audio_filepath": "a.wav", "duration": 1, "speaker": ["a"]}, "speaker is"),
         ({"audio_filepath": "a.wav", "duration": 1, "meta": "x"}, "meta is 'x'"),
-        ('{"audio_filepath": "a.wav", "duration": NaN}\n', "NaN is no number of JSON"),
+        ('{"audio_filepath": "a.wav", "duration": NaN}\n', "NaN is no number"),
         ("[1]\n", "one object a line"),
         ("{oops\n", "not valid JSON"),
     ],
@@ -84,14 +84,14 @@ def test_a_derived_id_depends_on_path_and_offset_as_written_only(tmp_path):
 def test_a_mistake_is_named_by_file_line_and_field(tmp_path, line, complaint):
     good = {"id": "g", "audio_filepath": "g.wav", "duration": 1}
     path = write_lines(tmp_path / "m.jsonl", good, "\n", line)
-    with pytest.raises(ValueError, match=rf"^{re.escape(str(path))}: line 3: .*{re.escape(complaint)}") as error:
+    with pytest.raises(ValueError, match=rf"^{re.escape(str(path))}:3: .*{re.escape(complaint)}") as error:
         list(read_manifest(path))
     assert "\n" not in str(error.value)
 
 
 def test_an_id_that_occurs_twice_is_refused_by_reader_and_writer(tmp_path):
     line = {"id": "a", "audio_filepath": "a.wav", "duration": 1}
-    with pytest.raises(ValueError, match="line 2: id is a, as in line 1"):
+    with pytest.raises(ValueError, match=r":2: id is a, as at .*:1;"):
         list(read_manifest(write_lines(tmp_path / "m.jsonl", line, line)))
     with pytest.raises(ValueError, match="id a occurs twice"):
         write_manifest(tmp_path / "n.jsonl", [Utterance("a", "a.wav", 1.0)] * 2)

@@ -174,14 +174,14 @@ def test_a_mistake_is_told_in_one_line(folder, capsys, options, message):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"confidence": float("nan")}, "a: confidence is nan"),
+        ({"confidence": float("nan")}, "NaN is no number"),
         ({"confidence": 1.5}, "a: confidence is 1.5; a number from 0 to 1"),
         ({"agreement": None}, "a: agreement is None"),
         ({"entropy": "low"}, "a: entropy is 'low'"),
         ({"duration": True}, "a: duration is True"),
-        ({"phones": int("9" * 400)}, "a: phones is 99"),
+        ({"phones": int("9" * 400)}, "a number of 400 digits"),
         ({"words": "GO"}, "words is not a list"),
-        ({"words": [["GO", 0, float("inf"), 1]]}, "word GO is inf"),
+        ({"words": [["GO", 0, float("inf"), 1]]}, "Infinity is no number"),
         ({"text": None}, "neither text nor a reason"),
         ({"id": 3}, "id is 3"),
     ],

@@ -39,7 +39,7 @@ from asr_kd.frontend.fbank import FrontEnd, FrontEndConfig
 from asr_kd.graph.hclg import TextGraphs
 from asr_kd.graph.search import Searcher
 from asr_kd.inventory.kinds import senones_of
-from asr_kd.inventory.lexicon import Lexicon, strip_stress
+from asr_kd.inventory.lexicon import Lexicon, has_digit, strip_stress
 from asr_kd.inventory.senones import Senones
 from asr_kd.models.ensemble import load_models, models_fingerprint
 from asr_kd.models.inference import Inference, pad_waves
@@ -129,7 +129,7 @@ def run(args: argparse.Namespace) -> int:
                 f"Gaussians need {FRAMES_PER_STEP}, one every {Senones.frame_shift_s * 1000:g} ms. "
                 "Set frontend.frame_shift_s and frontend.stack so."
             )
-        speech = list(_speech(training, frontend, config.max_hours, skipped))
+        speech = list(_speech(training, lexicon, frontend, config.max_hours, skipped))
         if not speech:
             raise ValueError(f"{args.shards[0]}: no utterance has text. Gaussians are trained on labelled shards.")
         phones = sorted({*lexicon.phones[1:], *_other_units()})
@@ -188,7 +188,8 @@ def align_shard(
     for row, said in enumerate(words):
         unknown = next((w for w in said if w not in graphs.symbols.word), None)
         if unknown is not None:
-            skipped.add(shard.entries[row].id, f"{unknown} has no pronunciation in the inventory's phones")
+            why = "holds digits; write it as words" if has_digit(unknown) else "has no pronunciation in its phones"
+            skipped.add(shard.entries[row].id, f"{unknown} {why}")
         elif said:
             rows.append(row)
     rows.sort(key=lambda r: shard.entries[r].seconds)
@@ -226,12 +227,14 @@ def _mfcc(waves: list[np.ndarray], frontend: FrontEnd) -> list[np.ndarray]:
     return [x_BTF[i, : int(n)].numpy() for i, n in enumerate(frames_B)]
 
 
-def _speech(shards: list[Path], frontend: FrontEnd, max_hours: float, skipped: Skipped) -> Iterator[Speech]:
+def _speech(
+    shards: list[Path], lexicon: Lexicon, frontend: FrontEnd, max_hours: float, skipped: Skipped
+) -> Iterator[Speech]:
     seconds = 0.0
     for path in shards:
         shard = open_shard(path)
         texts = OwnTexts().of(shard)
-        rows = [r for r, text in enumerate(texts) if text]
+        rows = [r for r, text in enumerate(texts) if text and all(word in lexicon for word in text.split())]
         for start in range(0, len(rows), UTTERANCES_PER_BATCH):
             batch, waves = readable(shard, rows[start : start + UTTERANCES_PER_BATCH], skipped)
             for row, x_NF in zip(batch, _mfcc(waves, frontend) if batch else [], strict=True):

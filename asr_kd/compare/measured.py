@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from asr_kd.core.files import atomic_path
+from asr_kd.core.text_files import read_rows
 
 SIZES = ("params", "bytes", "rtf")
 """What a row is, whatever its seed: parameters, bytes on disk, real-time factor of the forward pass on one core."""
@@ -102,15 +103,14 @@ def read_measured(paths: Sequence[Path]) -> Measured:
 
 def _read(path: Path) -> Measured:
     try:
-        return _parsed(path.read_text(encoding="utf-8").splitlines())
-    except FileNotFoundError:
-        raise ValueError(f"{path}: no such file. `asr-kd compare` leaves measured.jsonl beside its table.") from None
+        rows = read_rows(path, advice="`asr-kd compare` leaves measured.jsonl beside its table.")
+        return _parsed([row for _, row in rows])
     except (KeyError, TypeError, ValueError) as e:
         raise ValueError(f"{path}: not what `asr-kd compare` leaves in measured.jsonl ({e!r})") from None
 
 
-def _parsed(lines: Sequence[str]) -> Measured:
-    test, *rows = map(json.loads, lines)
+def _parsed(lines: Sequence[dict[str, Any]]) -> Measured:
+    test, *rows = lines
     measured = Measured(Utterances(**test))
     for line in rows:
         if len(line["errors"]) != len(measured.test.ids) or not all(isinstance(e, int) for e in line["errors"]):

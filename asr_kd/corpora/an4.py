@@ -4,6 +4,7 @@ import argparse
 import re
 from pathlib import Path
 
+from asr_kd.core.text_files import read_lines, read_text
 from asr_kd.corpora.audio import find_audio
 from asr_kd.corpora.corpus import Corpus, Recording, measure
 from asr_kd.corpora.speakers import draw_by_share, read_speaker_list, require_known
@@ -77,10 +78,10 @@ def _home(root: Path) -> Path:
 
 
 def _recordings(root: Path, part: str) -> list[Recording]:
-    file_ids = (root / "etc" / f"an4_{part}.fileids").read_text().split()
+    file_ids = read_text(root / "etc" / f"an4_{part}.fileids").split()
     path = root / "etc" / f"an4_{part}.transcription"
     texts = {}
-    for number, line in enumerate(path.read_text().splitlines(), start=1):
+    for number, line in enumerate(read_lines(path), start=1):
         match = _TRANSCRIPT.match(line.strip())
         if match is None:
             raise ValueError(f"{path}: line {number}: {line.strip()!r}; `WORDS (UTTERANCE-ID)` is needed")
@@ -97,6 +98,6 @@ def _recordings(root: Path, part: str) -> list[Recording]:
 
 def _lexicon(path: Path) -> list[tuple[str, tuple[str, ...]]]:
     """The dictionary, its alternatives `WORD(2)` as further pronunciations of WORD; none when there is no file."""
-    lines = path.read_text().splitlines() if path.is_file() else []
+    lines = read_lines(path) if path.is_file() else []
     entries = [line.split() for line in lines if line.strip()]
     return [(_ALTERNATIVE.sub("", word), tuple(phones)) for word, *phones in entries]

@@ -125,7 +125,8 @@ def print_summary(corpus: Corpus) -> None:
     with_digits = sum(any(c.isdigit() for c in u.text or "") for u in [*corpus.labelled, *corpus.dev, *corpus.test])
     if with_digits:
         say(
-            f"{with_digits} transcripts hold digits, which no lexicon spells; write numbers as words to use them.",
+            f"{with_digits} transcripts hold digits. `asr-kd align` leaves out those whose lexicon does not have them; "
+            "write numbers as words to use them.",
         )
     for name, utterances in corpus.parts().items():
         if name != "hidden":  # the unlabelled again

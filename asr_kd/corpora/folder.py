@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from asr_kd.core.terminal import say
+from asr_kd.core.text_files import read_text
 from asr_kd.corpora.audio import SUFFIXES, audio_seconds
 from asr_kd.corpora.audio_file import SLACK_S
 from asr_kd.corpora.corpus import Corpus, Recording, SetAside, measure
@@ -111,7 +112,7 @@ def _unique_names(paths: Sequence[Path], root: Path) -> list[str]:
 def checked_manifest(path: Path) -> tuple[list[Utterance], list[SetAside]]:
     """The utterances of a manifest with normalised text; those whose audio is missing or too short are set aside.
 
-    Text that holds no word (NeMo writes `-` or nothing for unlabelled audio) counts as no text.
+    "" is labelled as holding no word; other text without a word (NeMo writes `-` for unlabelled audio) is no text.
     """
     utterances: list[Utterance] = []
     aside: list[SetAside] = []
@@ -129,7 +130,7 @@ def checked_manifest(path: Path) -> tuple[list[Utterance], list[SetAside]]:
             error = f"ends at {u.offset + u.duration:.2f} s, the file has {length:.2f} s"
             aside.append(SetAside(u.id, u.audio_filepath, error))
         else:
-            utterances.append(Utterance(**{**vars(u), "text": normalise(u.text or "") or None}))
+            utterances.append(Utterance(**{**vars(u), "text": _normalised(u.text)}))
     return utterances, aside
 
 
@@ -167,7 +168,11 @@ def _text_beside(path: Path) -> str | None:
     beside = path.with_suffix(".txt")
     if not beside.is_file():
         return None
-    try:
-        return normalise(beside.read_text(encoding="utf-8")) or None
-    except UnicodeDecodeError:
-        raise ValueError(f"{beside}: not UTF-8 text") from None
+    return _normalised(read_text(beside))
+
+
+def _normalised(text: str | None) -> str | None:
+    """Of what a file says was said: nothing at all is silence, marks alone (`-`) tell nothing."""
+    if text is None or not text.strip():
+        return None if text is None else ""
+    return normalise(text) or None

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from asr_kd.core.terminal import say
+from asr_kd.core.text_files import read_lines
 from asr_kd.corpora.corpus import Corpus, Recording, measure
 from asr_kd.corpora.manifest import Utterance
 from asr_kd.corpora.speakers import read_speaker_list, require_known
@@ -93,7 +94,7 @@ def transcribed_recordings(
     for chapter in sorted({path.parent for folder in folders for path in folder.glob("*/*/*.flac")}):
         texts: dict[str, str] = {}
         for transcripts in chapter.glob("*.trans.txt"):
-            lines = (line.partition(" ") for line in transcripts.read_text(encoding="utf-8").splitlines())
+            lines = (line.partition(" ") for line in read_lines(transcripts))
             texts.update({name: text for name, _, text in lines if name})
         for path in sorted(chapter.glob("*.flac")):
             if path.stem not in texts:
@@ -132,10 +133,10 @@ def _genders(path: Path) -> dict[str, str]:
     """Speaker to f or m from SPEAKERS.TXT, `ID | SEX | SUBSET | MINUTES | NAME` a line; empty without the file."""
     if not path.is_file():
         return {}
-    rows = [line.split("|") for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith(";")]
+    rows = [line.split("|") for line in read_lines(path) if not line.startswith(";")]
     return {row[0].strip(): row[1].strip().lower() for row in rows if len(row) > 2}
 
 
 def _lexicon(path: Path) -> list[tuple[str, tuple[str, ...]]]:
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    lines = read_lines(path) if path.is_file() else []
     return [(word, tuple(phones)) for word, *phones in (line.split() for line in lines if line.strip()) if phones]

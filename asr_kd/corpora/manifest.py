@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from asr_kd.core.files import atomic_path, fingerprint
-from asr_kd.core.text_files import parse_json
+from asr_kd.core.text_files import read_rows
 
 FIELDS = ("id", "audio_filepath", "offset", "duration", "text", "speaker", "meta")
 
@@ -62,26 +62,18 @@ def read_manifest(path: str | Path) -> Iterator[Utterance]:
     ValueError names file, line and field; ids that occur twice are errors.
     """
     path = Path(path)
-    if not path.is_file():
-        raise ValueError(f"{path}: no such manifest. `asr-kd prepare` writes one.")
-    lines_of_ids: dict[str, int] = {}
-    with open(path, encoding="utf-8-sig") as f:
-        number = 0
+    places_of_ids: dict[str, str] = {}
+    for place, row in read_rows(path, advice="`asr-kd prepare` writes manifests."):
         try:
-            for number, line in enumerate(f, start=1):
-                if not line.strip():
-                    continue
-                utterance = _parse(line, path.parent)
-                if utterance.id in lines_of_ids:
-                    raise ValueError(
-                        f"id is {utterance.id}, as in line {lines_of_ids[utterance.id]}; ids are unique in a manifest"
-                    )
-                lines_of_ids[utterance.id] = number
-                yield utterance
-        except UnicodeDecodeError as e:
-            raise ValueError(f"{path}: not UTF-8 text after line {number} ({e.reason})") from None
+            utterance = _utterance(row, path.parent)
         except ValueError as e:
-            raise ValueError(f"{path}: line {number}: {e}") from None
+            raise ValueError(f"{place}: {e}") from None
+        if utterance.id in places_of_ids:
+            raise ValueError(
+                f"{place}: id is {utterance.id}, as at {places_of_ids[utterance.id]}; ids are unique in a manifest"
+            )
+        places_of_ids[utterance.id] = place
+        yield utterance
 
 
 def write_manifest(path: str | Path, utterances: Iterable[Utterance]) -> int:
@@ -96,10 +88,7 @@ def write_manifest(path: str | Path, utterances: Iterable[Utterance]) -> int:
     return len(seen)
 
 
-def _parse(line: str, folder: Path) -> Utterance:
-    data = parse_json(line.strip(), "the line")
-    if not isinstance(data, dict):
-        raise ValueError(f"holds a JSON {type(data).__name__}; one object a line is needed")
+def _utterance(data: dict[str, Any], folder: Path) -> Utterance:
     for name in ("audio_filepath", "duration"):
         if data.get(name) is None:
             raise ValueError(f"{name} is missing")

@@ -4,6 +4,8 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from asr_kd.core.text_files import read_lines
+
 ROLES = ("labelled", "dev", "test")
 
 
@@ -18,7 +20,7 @@ def read_speaker_list(path: str | Path) -> dict[str, str]:
             f"--labelled {path}: no such list of speakers. Write one name a line, or say `--labelled all`."
         )
     roles: dict[str, str] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(read_lines(path), start=1):
         fields = line.partition("#")[0].split()
         if not fields:
             continue

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from asr_kd.core.files import resolve_inside
+from asr_kd.core.text_files import read_lines
 from asr_kd.corpora.audio import find_audio
 from asr_kd.corpora.corpus import Corpus, Recording, measure
 from asr_kd.corpora.manifest import Utterance
@@ -112,7 +113,7 @@ def _table(path: Path) -> dict[str, str]:
     """A Kaldi table: key, blank, value."""
     if not path.is_file():
         raise ValueError(f"{path}: missing; speechocean762 is not whole")
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = read_lines(path)
     return {line.split(maxsplit=1)[0]: line.split(maxsplit=1)[1].strip() for line in lines if len(line.split()) > 1}
 
 
@@ -124,5 +125,5 @@ def _of(table: Mapping[str, str], key: str, path: Path) -> str:
 
 def _lexicon(root: Path) -> list[tuple[str, tuple[str, ...]]]:
     path = root / "resource" / "lexicon.txt"
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    lines = read_lines(path) if path.is_file() else []
     return [(word, tuple(phones)) for word, *phones in (line.split() for line in lines) if phones]

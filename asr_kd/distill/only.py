@@ -1,11 +1,11 @@
 """The list of utterances that a student learns from: what `asr-kd select` kept, or any JSON lines with an `id`."""
 
-import json
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 from asr_kd.core.files import fingerprint
+from asr_kd.core.text_files import read_rows
 
 
 @dataclass(frozen=True)
@@ -22,26 +22,14 @@ class OnlyList:
     @classmethod
     def read(cls, path: Path) -> "OnlyList":
         """ValueError names file and line that has no id or repeats one; an empty list is an error too."""
-        try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-        except FileNotFoundError:
-            raise ValueError(f"{path}: no such list. `asr-kd select --out` writes one.") from None
-        except (OSError, UnicodeDecodeError) as e:
-            raise ValueError(f"{path}: not readable as text ({e}). Give a list of `asr-kd select`.") from None
-        ids: dict[str, int] = {}
-        for number, text in enumerate(lines, 1):
-            if not text.strip():
-                continue
-            try:
-                line = json.loads(text)
-            except (ValueError, RecursionError) as e:
-                raise ValueError(f"{path}:{number}: not valid JSON ({e})") from None
-            name = line.get("id") if isinstance(line, dict) else None
+        ids: dict[str, str] = {}
+        for place, row in read_rows(path, advice="Give a list of `asr-kd select --out`."):
+            name = row.get("id")
             if not isinstance(name, str) or not name:
-                raise ValueError(f'{path}:{number}: no text field "id". Give a list of `asr-kd select`.')
+                raise ValueError(f'{place}: no text field "id". Give a list of `asr-kd select`.')
             if name in ids:
-                raise ValueError(f"{path}:{number}: {name} is also in line {ids[name]}; each utterance is listed once")
-            ids[name] = number
+                raise ValueError(f"{place}: {name} is also at {ids[name]}; each utterance is listed once")
+            ids[name] = place
         if not ids:
             raise ValueError(f"{path}: lists no utterance; there would be nothing to learn from")
         return cls(path, frozenset(ids), fingerprint(sorted(ids)), tuple(ids))

@@ -19,14 +19,15 @@ import kaldifst
 
 from asr_kd.core.files import atomic_path, fingerprint, read_json, sha256_file, write_json
 from asr_kd.core.terminal import say
-from asr_kd.corpora.sentences import read_lines, read_sentences
+from asr_kd.core.text_files import read_lines
+from asr_kd.corpora.sentences import read_sentences
 from asr_kd.graph.classes import read_classes, with_classes
 from asr_kd.graph.ctc import token_graph
 from asr_kd.graph.hclg import decoding_graph
 from asr_kd.graph.ngram import BOS, EOS, NgramModel, read_arpa, train_ngram, without_context
 from asr_kd.inventory.inventory import Inventory
 from asr_kd.inventory.kinds import load_inventory, senones_of
-from asr_kd.inventory.lexicon import Lexicon
+from asr_kd.inventory.lexicon import Lexicon, has_digit
 from asr_kd.inventory.tokens import Tokens
 
 LEXICON_FILE = "lexicon.txt"
@@ -157,7 +158,10 @@ def _pronunciations(path: Path | None, sentences: Sequence[Sequence[str]]) -> Le
     """A lexicon with all words of the sentences."""
     if path is None:
         raise ValueError("--lexicon: pronunciations are needed for a graph of senones. Give that of `asr-kd align`.")
-    lexicon, added = Lexicon.read(path).extended({w for s in sentences for w in s})
+    words = {w for s in sentences for w in s}
+    lexicon, added = Lexicon.read(path).extended(words)
+    if numbers := sorted(w for w in words if w not in lexicon and has_digit(w)):
+        say(f"{len(numbers)} words with digits cannot be recognised, such as {numbers[0]}: write numbers as words")
     if added:
         say(f"{len(added)} words of the text are not in {path}: pronounced by rule")
     return lexicon

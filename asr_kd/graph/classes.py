@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from itertools import product
 from pathlib import Path
 
+from asr_kd.core.text_files import read_lines
 from asr_kd.graph.ngram import BOS, EOS, LOG10_NEVER, Gram, NgramModel, Sentence, sentence_words, train_ngram
 
 Classes = dict[str, tuple[str, ...]]
@@ -22,10 +23,7 @@ def read_classes(path: str | Path, vocabulary: Iterable[str]) -> Classes:
     ValueError names the line where a word is in a second class, or a class has one word or the name of another.
     """
     known = frozenset(vocabulary)
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as e:
-        raise ValueError(f"{path}: not readable as text ({e}). Give a class a line: NAME word word ...") from None
+    lines = read_lines(Path(path), advice="Give a class a line: NAME word word ...")
     classes: Classes = {}
     seen: dict[str, str] = {}
     for number, line in enumerate(lines, 1):

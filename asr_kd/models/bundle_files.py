@@ -24,6 +24,7 @@ from asr_kd.core.config import load_config, to_dict
 from asr_kd.core.files import atomic_path, read_json
 from asr_kd.core.locations import BadLocation
 from asr_kd.core.redirects import checked_redirects
+from asr_kd.core.text_files import parse_json
 from asr_kd.models.bundle import BundleConfig, BundleModel
 
 PREFIX = "bundle:"
@@ -110,7 +111,7 @@ def _read(path: Path) -> tuple[BundleConfig, dict[str, Tensor]]:
 
 def _described(path: Path, text: str) -> BundleConfig:
     try:
-        description = json.loads(text)
+        description = parse_json(text, path)
         kind, version = description["kind"], description["version"]
     except (KeyError, TypeError, ValueError):
         raise ValueError(f"{path}: its description is damaged. Save it again (tools/save_bundle.py).") from None

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save
 from asr_kd import __version__
 from asr_kd.core.config import load_config, to_dict
 from asr_kd.core.files import atomic_path
+from asr_kd.core.text_files import parse_json
 from asr_kd.frontend.fbank import FrontEndConfig
 from asr_kd.inventory.kinds import inventory_from_dict
 from asr_kd.models.acoustic import AcousticModel, build_model
@@ -85,7 +86,7 @@ def read_description(path: str | os.PathLike[str]) -> dict[str, Any]:
     except (SafetensorError, OSError) as e:
         raise ValueError(f"{file}: not a whole safetensors file ({_reason(e)}). Train or fetch it again.") from None
     try:
-        description = json.loads(metadata[_KEY])
+        description = parse_json(metadata[_KEY], file)
         kind, version = description["kind"], description["version"]
     except (KeyError, TypeError, ValueError):
         raise ValueError(

@@ -41,7 +41,7 @@ def read_run(name: str, path: Path) -> Run:
         return Run(name, path, found=False)
     run = Run(name, path, found=True)
     speeds = []
-    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").split("\n"), start=1):
         entry = _parse(line)
         step = _number(entry, "step")
         x = step if step is not None else float(number)

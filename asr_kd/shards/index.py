@@ -1,7 +1,6 @@
 """The index beside a tar: what each row is and where its bytes lie, so that rows are read in any order."""
 
 import io
-import json
 import os
 import tarfile
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from typing import Any
 from asr_kd.core.files import fingerprint, read_json, sha256_file, write_json
 from asr_kd.core.locations import Location, stem
 from asr_kd.core.terminal import say
+from asr_kd.core.text_files import parse_json, read_text
 from asr_kd.corpora.audio_file import measure_audio
 
 INDEX_VERSION = 2
@@ -96,7 +96,7 @@ def build_index(
             try:
                 entries.append(_entry(stream, key, members))
             except ValueError as e:
-                aside.append({"id": key, "error": str(e)})
+                aside.append({"id": _printable(key), "error": _printable(str(e))})
     seen: set[str] = set()
     for entry in entries:
         if entry.id in seen:
@@ -196,6 +196,8 @@ def _samples(tar: Path) -> Iterator[tuple[str, dict[str, tarfile.TarInfo]]]:
                     if key is not None and members:
                         yield key, members
                     key, members = this, {}
+                if extension.lower() in members:
+                    raise ValueError(f"{tar}: {_printable(member.name)} occurs twice; names are unique in a shard")
                 members[extension.lower()] = member
     except tarfile.TarError as e:
         raise ValueError(f"{tar}: not a readable, uncompressed tar ({e}). Write or fetch it again.") from None
@@ -216,19 +218,18 @@ def _entry(stream: io.BufferedReader, key: str, members: dict[str, tarfile.TarIn
     extension = next((e for e in AUDIO_EXTENSIONS if e in members), None)
     if extension is None:
         raise ValueError(f"no audio member, only {', '.join(sorted(members))}")
+    if _printable(key) != key:
+        raise ValueError("its name is not UTF-8")
     audio = members[extension]
     data: dict[str, Any] = {}
     place = members.get("json")
     if place is not None:
-        try:
-            data = json.loads(_bytes(stream, place))
-        except ValueError:
-            raise ValueError(f"{place.name} is not JSON") from None
+        data = parse_json(_bytes(stream, place), place.name)
         if not isinstance(data, dict):
             raise ValueError(f"{place.name} is not a JSON object")
     text = data.get("text")
     if text is None and "txt" in members:
-        text = _bytes(stream, members["txt"]).decode("utf-8", errors="replace").strip()
+        text = read_text(_bytes(stream, members["txt"]), members["txt"].name).strip()
     known = ("id", "duration", "text", "speaker", "meta")
     meta = data.get("meta") if isinstance(data.get("meta"), dict) else {}
     return Entry(
@@ -242,6 +243,11 @@ def _entry(stream: io.BufferedReader, key: str, members: dict[str, tarfile.TarIn
         json_offset=0 if place is None else place.offset_data,
         json_size=0 if place is None else place.size,
     )
+
+
+def _printable(name: str) -> str:
+    """A name whose bytes are not UTF-8 with those bytes as escapes, so that it can be written."""
+    return name.encode("utf-8", errors="backslashreplace").decode()
 
 
 def _bytes(stream: io.BufferedReader, member: tarfile.TarInfo) -> bytes:

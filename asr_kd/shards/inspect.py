@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from asr_kd.core.progress import SECONDS_PER_HOUR
 from asr_kd.core.storage import Location, concurrently, file_sizes, list_files, location, size
 from asr_kd.core.terminal import show
-from asr_kd.core.text_files import parse_json
+from asr_kd.core.text_files import parse_json, read_rows
 from asr_kd.corpora.corpus import SET_ASIDE
 from asr_kd.corpora.manifest import Utterance, read_manifest
 from asr_kd.shards.index import Entry
@@ -59,8 +59,8 @@ def inspect(path: Location, rows: int = 3, verify: bool = False) -> dict[str, An
     if path.is_dir():
         return _folder(path, rows, verify)
     if path.name == SET_ASIDE:
-        lines = path.read_text(encoding="utf-8").splitlines()
-        return {"kind": "set aside", "count": len(lines), "rows": [json.loads(line) for line in lines[:rows]]}
+        found = [row for _, row in read_rows(path)]
+        return {"kind": "set aside", "count": len(found), "rows": found[:rows]}
     readers = {".jsonl": _manifest, ".parquet": _sidecar, ".safetensors": _checkpoint}
     if path.suffix == ".tar":
         return _shards([path], rows, verify)

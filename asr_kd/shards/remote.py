@@ -5,12 +5,12 @@ lie in CACHE/<digest>/<name of the tar>; the cache is $ASR_KD_CACHE, else ~/.cac
 """
 
 import fcntl
-import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from asr_kd.core.files import read_json
 from asr_kd.core.storage import (
     MissingError,
     child,
@@ -20,6 +20,7 @@ from asr_kd.core.storage import (
     read_bytes,
     version,
 )
+from asr_kd.core.text_files import parse_json
 from asr_kd.shards.index import Index, build_index, index_name, index_path, parse_index, write_index
 
 
@@ -48,10 +49,7 @@ def remote_index(url: str, cache: Path) -> Index:
         data = read_bytes(path)
     except MissingError:
         return _index_of_copy(url, cache)
-    try:
-        return parse_index(json.loads(data), path)
-    except (json.JSONDecodeError, UnicodeDecodeError) as e:
-        raise ValueError(f"{path}: not valid JSON ({e})") from None
+    return parse_index(parse_json(data, path), path)
 
 
 def fetch_copy(url: str, digest: str, cache: Path) -> Path:
@@ -91,7 +89,7 @@ def _index_of_copy(url: str, cache: Path) -> Index:
             copy.parent.mkdir(exist_ok=True)
             os.replace(tar, copy)
             write_index(tar, index)
-        return parse_index(json.loads(index_path(tar).read_bytes()), index_path(tar))
+        return parse_index(read_json(index_path(tar)), index_path(tar))
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from asr_kd import __version__
 from asr_kd.core.errors import is_system_error
 from asr_kd.core.files import atomic_path, fingerprint
 from asr_kd.core.storage import Location, child, location, read_bytes, stem, write_bytes
+from asr_kd.core.text_files import parse_json
 from asr_kd.shards.reader import Shard
 
 SIDECAR_VERSION = 2
@@ -119,7 +120,7 @@ def _footer(path: str | Path, source: Any) -> pyarrow.parquet.FileMetaData:
 def _description(path: str | Path, footer: pyarrow.parquet.FileMetaData) -> dict[str, Any]:
     metadata = footer.schema.to_arrow_schema().metadata or {}
     try:
-        description = json.loads(metadata[_KEY])
+        description = parse_json(metadata[_KEY], path)
     except (KeyError, ValueError):
         raise ValueError(f"{path}: Parquet, but no sidecar of asr_kd (its schema has no description)") from None
     version = description.get("version") if isinstance(description, dict) else None

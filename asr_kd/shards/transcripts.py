@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from asr_kd.core.storage import Location, child, exists, list_files, location, read_bytes, stem, write_bytes
+from asr_kd.core.text_files import read_rows
 from asr_kd.shards.reader import Entry, Shard
 
 ENDING = ".hyp.jsonl"
@@ -129,15 +130,8 @@ def read_transcripts(*places: Location) -> Iterator[dict[str, Any]]:
     """
     lines_of_ids: dict[str, str] = {}
     for path in find_transcripts(*places):
-        try:
-            lines = read_bytes(path).decode().splitlines()
-        except UnicodeDecodeError as e:
-            raise ValueError(f"{path}: not UTF-8 ({e})") from None
-        for number, text in enumerate(lines, 1):
-            if not text.strip():
-                continue
-            place = f"{path}:{number}"
-            line = _parse(place, text)
+        for place, line in read_rows(read_bytes(path), path):
+            _check_line(place, line)
             if line["id"] in lines_of_ids:
                 first = lines_of_ids[line["id"]]
                 raise ValueError(f"{place}: {line['id']} is also at {first}. Give each shard's file once.")
@@ -145,18 +139,12 @@ def read_transcripts(*places: Location) -> Iterator[dict[str, Any]]:
             yield line
 
 
-def _parse(place: str, text: str) -> dict[str, Any]:
-    try:
-        line = json.loads(text)
-    except (ValueError, RecursionError) as e:  # ValueError also for numbers of thousands of digits
-        raise ValueError(f"{place}: not valid JSON ({e})") from None
-    if not isinstance(line, dict):
-        raise ValueError(f"{place}: holds a JSON {type(line).__name__}; one object a line is needed")
+def _check_line(place: str, line: dict[str, Any]) -> None:
     if not isinstance(line.get("id"), str) or not line["id"]:
         raise ValueError(f"{place}: id is {line.get('id')!r}; text is needed. Give files of `asr-kd label --decode`.")
     _check(place, line, "duration", line.get("duration"))
     if isinstance(line.get("reason"), str):
-        return line
+        return
     if not isinstance(line.get("text"), str):
         raise ValueError(f"{place}: neither text nor a reason for having none. Give files of `asr-kd label --decode`.")
     _check(place, line, "confidence", line.get("confidence"))
@@ -169,7 +157,6 @@ def _parse(place: str, text: str) -> dict[str, Any]:
     for word, *numbers in words:
         for value in numbers:
             _check(place, line, f"a number of word {word}", value)
-    return line
 
 
 def _check(place: str, line: dict[str, Any], name: str, value: Any) -> None:
