@@ -144,7 +144,8 @@ class OutputLock:
                 continue
             if not mine:
                 say(f"{self.out}: another command has taken it over. This one stops.")
-                os.kill(os.getpid(), signal.SIGINT)
+                assert threading.main_thread().ident is not None
+                signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)  # ends what that thread waits for
                 return
 
     def _forget(self) -> None:
