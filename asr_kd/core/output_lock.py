@@ -144,8 +144,9 @@ class OutputLock:
                 continue
             if not mine:
                 say(f"{self.out}: another command has taken it over. This one stops.")
-                assert threading.main_thread().ident is not None
-                signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)  # ends what that thread waits for
+                main = threading.main_thread().ident
+                assert main is not None
+                signal.pthread_kill(main, signal.SIGINT)  # ends what that thread waits for
                 return
 
     def _forget(self) -> None:
