@@ -224,6 +224,11 @@ class _Run:
         state, config = self.state, self.config
         model: Any = self.model if self.average is None else self.average.module
         result = evaluate(model, self._dev_batches(), self.precision)
+        if not np.isfinite(result.loss):
+            raise ValueError(
+                f"{self.out}: the held-out loss is {result.loss} at step {state.step}; the model kept is that of step "
+                f"{state.best_step}. Lower train.optim.lr, or look at the held-out data, and begin anew with --restart."
+            )
         values = {"dev_loss": -result.loss, "dev_frame_accuracy": result.frame_accuracy, "last": state.step}
         value = values[config.best_by]
         if state.best is None or value > state.best:
@@ -314,6 +319,7 @@ class _Run:
                     "utterances": plan.utterances,
                     "seconds": plan.seconds,
                     "augment": to_dict(plan.stream.augment),
+                    "shards and targets": plan.digest(),
                 }
                 for plan in (*self.plans.values(), self.dev)
             },

@@ -8,6 +8,7 @@ from itertools import count
 
 import numpy as np
 
+from asr_kd.core.files import fingerprint
 from asr_kd.core.storage import Location
 from asr_kd.frontend.augment import AugmentConfig
 from asr_kd.shards.reader import Entry, Shard, open_shard
@@ -81,6 +82,12 @@ class BatchPlan:
         """Ids of `stream.only` that no shard holds: the caller's to judge."""
         if not self.utterances and not self.missing:
             raise ValueError(f"{stream.name}: its {len(stream.shards)} shards hold no utterance")
+
+    def digest(self) -> str:
+        """Of what the stream holds: its shards, which of their utterances, and their targets."""
+        held = ([shard.digest, self.stream.targets.digest(shard)] for shard in map(self._shards, self.stream.shards))
+        only = None if self.stream.only is None else sorted(self.stream.only)
+        return fingerprint([list(held), only])
 
     def epoch(self, epoch: int) -> Iterator[BatchSpec]:
         """The batches of an epoch, in order. Memory is bounded by the window of shards."""
