@@ -133,7 +133,7 @@ def _digest(value: Any) -> str:
     def add(value: Any) -> None:
         if isinstance(value, torch.Tensor):
             digest.update(f"{value.dtype} {tuple(value.shape)} ".encode())
-            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
         elif isinstance(value, dict):
             digest.update(f"{len(value)} keys ".encode())
             for key, item in value.items():
