@@ -137,6 +137,10 @@ class BatchPlan:
         only = self.stream.only
         return ((row, e) for row, e in enumerate(self._shards(path).entries) if only is None or e.id in only)
 
+    def entries(self, path: Location) -> Iterator[Entry]:
+        """Of the stream's utterances in a shard."""
+        return (entry for _, entry in self._rows(path))
+
     def _cut(self, order_N: np.ndarray, seconds_N: np.ndarray) -> Iterator[list[int]]:
         """Consecutive items, as many as fit when all are padded to the longest."""
         batch: list[int] = []

@@ -49,8 +49,8 @@ class RunState:
     """Norm of each term's gradient at the model's weights, taken once a sub-epoch where there are several terms."""
     sub_audio_seconds: float = 0.0
     sub_wall_seconds: float = 0.0
-    set_aside: int = 0
-    """Utterances met without targets or with damaged audio, each time they were met."""
+    skipped: dict[str, dict[str, str]] = field(default_factory=dict)
+    """By stream, utterances that could not be learnt from and why, in the order in which they were met."""
     best: float | None = None
     """Best held-out loss, or accuracy, so far."""
     last_dev_loss: float | None = None
