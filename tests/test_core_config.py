@@ -147,7 +147,7 @@ BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("? [a]\n: b", "unhashable"),
         ("name: a\n---\nname: b", "expected a single document in the stream, but found another"),
         ("optim: {warmup: " + "9" * 30 + "}", "whole number is needed"),
-        ("optim: {lr: " + "9" * 400 + "}", "a number is needed"),
+        ("optim: {lr: " + "9" * 400 + "}", "a finite number is needed"),
         ("weights: {1: 2}", "is needed"),
         ("name: [" + "long, " * 500 + "]", r"long', 'l.*\.\.\.; text is needed"),
         ("name: a\x00", "NUL|not valid YAML"),
@@ -178,3 +178,11 @@ def test_aliases_and_merge_keys_are_values_like_others(tmp_path: Path) -> None:
     assert load_config(Config, path) == Config(
         optim=Optim(lr=0.5, warmup=3), weights={"a": 1.0, "b": 2.0}, name="run", out=Path("run")
     )
+
+
+@pytest.mark.parametrize("value", [".inf", "-.inf", ".nan", "inf", "NaN", "1e400", "[1.0, .inf]"])
+def test_numbers_that_are_not_finite_are_refused_wherever_they_stand(value):
+    keys = ("speeds", "snr_db") if value.startswith("[") else ("optim.lr", "clip", "weights.a")
+    for key in keys:
+        with pytest.raises(ValueError, match="is needed"):
+            load_config(Config, overrides=[f"{key}={value}"])

@@ -226,10 +226,10 @@ def test_a_run_with_a_list_resumes_exactly_and_refuses_another_list(given, tone_
     [
         ('{"id": "nobody"}\n{"id": "noone"}\n', "nobody and 1 more of 2 listed utterances: in no unlabelled shard"),
         ("", "lists no utterance"),
-        ('{"id": "a"}\n{"id": "a"}\n', "list.jsonl:2: a is also in line 1"),
+        ('{"id": "a"}\n{"id": "a"}\n', "a is also at"),
         ('{"id": 5}\n', 'list.jsonl:1: no text field "id"'),
         ("nonsense\n", "list.jsonl:1: not valid JSON"),
-        (None, "list.jsonl: no such list"),
+        (None, "list.jsonl: no such file"),
     ],
 )
 def test_a_list_that_cannot_be_right_is_refused_in_a_line(given, tone_shards, tmp_path, capsys, text, message):

@@ -4,18 +4,29 @@ import importlib.util
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from asr_kd.cli import main
+from asr_kd.core.files import fingerprint
 from asr_kd.label.claims import Claims
+from asr_kd.label.encoding import Quantiser
+from asr_kd.label.job import LabelJob
+from asr_kd.label.labellers import make_labeller
+from asr_kd.label.pools import ProcessPool
+from asr_kd.label.posteriors import LabelConfig
 from asr_kd.label.records import Records, status
+from asr_kd.label.selection import SelectionConfig
+from asr_kd.models.checkpoint import load_model, save_model
 from asr_kd.shards.reader import open_shard
 from asr_kd.shards.transcripts import read_transcripts
 
@@ -240,3 +251,29 @@ def test_what_is_no_claim_stops_nobody(tmp_path, make):
         assert ours.take("a")
         ours.drop("a")
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_worker_does_not_label_with_another_teacher_than_the_job_began_with(given, tmp_path):
+    _, teacher, _ = given
+    own = tmp_path / "teacher"
+    shutil.copytree(teacher, own)
+    job = LabelJob((str(own),), str(tmp_path / "out"), device="cpu")
+    job = replace(job, settings=fingerprint(make_labeller(job).settings))
+    make_labeller(job)
+
+    for config in (LabelConfig(SelectionConfig(k=3)), LabelConfig(quantiser=Quantiser(10))):
+        with pytest.raises(ValueError, match="is not here what it was when this job began"):
+            make_labeller(replace(job, config=config))
+    model = load_model(own)
+    with torch.no_grad():
+        model.output.bias[0] += 1
+    save_model(own, model)
+    with pytest.raises(ValueError, match="is not here what it was when this job began"):
+        make_labeller(job)
+    pool = ProcessPool(job, 1)
+    try:
+        with pytest.raises(ValueError, match="is not here what it was when this job began"):
+            while True:
+                list(pool.outcomes(60))
+    finally:
+        pool.close()

@@ -2,7 +2,8 @@ import json
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from asr_kd.frontend.fbank import FrontEndConfig
 from asr_kd.inventory.senones import Senones
@@ -106,3 +107,61 @@ def test_weights_are_taken_over_only_from_a_model_made_alike(tmp_path):
     ):
         with pytest.raises(ValueError, match="differs from this run's"):
             load_weights(other, tmp_path)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("name", ["output.bias", "feature_mean_F", "log_prior_C"])
+def test_a_model_that_is_not_finite_is_refused_by_whoever_reads_it(model, tmp_path, name, value):
+    model.state_dict()[name][1] = value
+    save_model(tmp_path, model)
+    with pytest.raises(ValueError, match=rf"model\.safetensors: {name} holds weights that are not finite"):
+        load_model(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("model", {"hidden": 10**9}),
+        ("model", {"layers": 10**12}),
+        ("model", {"hidden": 60000, "layers": 9}),
+        ("model", {"heads": True}),
+        ("model", None),
+        ("inventory", []),
+        ("inventory", {"kind": []}),
+        ("inventory", {"kind": "tokens", "units": 3}),
+        ("frontend", {"mel_bins": 10**9}),
+        ("frontend", {"stack": -1}),
+        ("notes", "none"),
+        ("version", {"a": 1}),
+        ("version", [1]),
+        ("kind", ["x"] * 10**5),
+    ],
+)
+def test_an_odd_header_is_one_clear_line(model, tmp_path, key, value):
+    save_model(tmp_path, model)
+    file = tmp_path / "model.safetensors"
+    with safe_open(file, "pt") as f:
+        description = json.loads(f.metadata()["asr_kd"])
+    save_file(load_file(file), file, {"asr_kd": json.dumps(description | {key: value})})
+    with pytest.raises(ValueError, match=r"model\.safetensors: ") as e:
+        load_model(file)
+    assert "\n" not in str(e.value) and len(str(e.value)) < 500
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "3", "null", "[" * 5000, '{"kind": "acoustic model"}', '{"kind": 1' + "0" * 5000 + "}"]
+)
+def test_a_header_that_is_no_description_is_one_clear_line(tmp_path, text):
+    save_file({"x": torch.ones(2)}, tmp_path / "model.safetensors", {"asr_kd": text})
+    for read in (load_model, read_description, model_fingerprint):
+        with pytest.raises(ValueError, match=r"model\.safetensors: ") as e:
+            read(tmp_path)
+        assert len(str(e.value)) < 500
+
+
+def test_a_model_beyond_the_machines_memory_is_refused_before_memory_is_taken():
+    with pytest.raises(ValueError, match=r"model: \d+M parameters take \d+ GB, this machine has"):
+        build_model(ModelConfig(layers=9, hidden=60000), INVENTORY, FrontEndConfig())
+    for fields in ({"hidden": 10**9}, {"layers": 10**9}, {"projection": 10**9}, {"lookahead": 10**9}):
+        with pytest.raises(ValueError, match=rf"model\.{next(iter(fields))} is 1000000000; it must be"):
+            ModelConfig(**fields)

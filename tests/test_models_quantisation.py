@@ -146,7 +146,7 @@ def test_what_cannot_be_quantised_is_refused_in_a_line(tmp_path, capsys):
     save_model(tmp_path / "nan", model)
     save_model(tmp_path / "small", model_of(ONE_WAY, weights="int8"))
     for name, out, message in (
-        ("nan", "out", "nan: output.weight: holds weights that are not finite"),
+        ("nan", "out", "output.weight holds weights that are not finite"),
         ("small", "out", "small: has weights of eight bits already"),
         ("small", "small", "is the model itself"),
         ("none", "out", "no model there"),

@@ -141,6 +141,79 @@ def test_a_run_with_other_settings_is_not_mixed_in(streams, tmp_path):
         train(streams, tmp_path)
 
 
+def test_a_run_goes_on_only_over_the_same_shards_and_targets(tone_shards, targets, streams, tmp_path):
+    labelled, unlabelled, dev = streams
+    train(streams, tmp_path / "run")
+    others = AlignmentFolders([align_tones(tone_shards, tmp_path / "moved", {"tone-03"}, shift=1)], INVENTORY)
+    without = AlignmentFolders([align_tones(tone_shards, tmp_path / "fewer", {"tone-03", "tone-05"})], INVENTORY)
+    same = AlignmentFolders([align_tones(tone_shards, tmp_path / "copy", {"tone-03"})], INVENTORY)
+    for changed, stream in (
+        ((replace(labelled, targets=others), unlabelled, dev), "labelled"),
+        ((labelled, replace(unlabelled, targets=without), dev), "unlabelled"),
+        ((labelled, unlabelled, replace(dev, targets=others)), "dev"),
+        ((replace(labelled, shards=labelled.shards[::-1]), unlabelled, dev), "labelled"),
+    ):
+        with pytest.raises(ValueError, match=rf"belongs to a run with streams\.{stream}\.shards and targets = "):
+            train(changed, tmp_path / "run")
+    before = record(tmp_path / "run")
+    train(tuple(replace(stream, targets=same) for stream in streams), tmp_path / "run")
+    assert_same_bits(record(tmp_path / "run"), before)
+
+
+def damaged(content):
+    """The content of a state with one bit, or one value, that is another."""
+    weight = content["parts"]["model"]["output.weight"]
+    moment = content["parts"]["optimizer"]["state"][0]["exp_avg"]
+    yield "weight", lambda: weight.view(torch.int32)[0, 0].bitwise_xor_(1)
+    yield "moment", lambda: moment.view(torch.int32).view(-1)[-1].bitwise_xor_(1 << 30)
+    yield "counter", lambda: content["state"].__setitem__("step", content["state"]["step"] + 1)
+    yield "place", lambda: content["state"]["positions"]["labelled"].__setitem__("batch", 1)
+    yield "no digest", lambda: content.pop("digest")
+
+
+@pytest.mark.parametrize("what", ["weight", "moment", "counter", "place", "no digest"])
+def test_a_state_with_flipped_bits_is_refused(streams, tmp_path, what):
+    train(streams, tmp_path)
+    content = torch.load(tmp_path / "state.pt", weights_only=True)
+    dict(damaged(content))[what]()
+    torch.save(content, tmp_path / "state.pt")
+    with pytest.raises(ValueError, match=r"state\.pt: damaged \(its digest is another\)"):
+        train(streams, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content", [[1, 2], {"parts": {}}, {"version": 2}, {"version": "x" * 500}, torch.ones(3), None]
+)
+def test_an_odd_or_older_state_is_one_clear_line(streams, tmp_path, content):
+    torch.save(content, tmp_path / "state.pt")
+    with pytest.raises(ValueError, match=r"state\.pt: (damaged|state version .*this asr_kd reads 3)") as e:
+        train(streams, tmp_path)
+    assert "\n" not in str(e.value) and len(str(e.value)) < 300
+
+
+@pytest.mark.parametrize(
+    "bytes_", [b"", b"\x80\x02}q\x00.", b"PK\x03\x04" + b"\0" * 100, b"\x80\x02K\x01.", b"cos\nsystem\n."]
+)
+def test_bytes_that_are_no_state_are_one_clear_line(streams, tmp_path, bytes_):
+    (tmp_path / "state.pt").write_bytes(bytes_)
+    with pytest.raises(ValueError, match=r"state\.pt: (damaged|state version)"):
+        train(streams, tmp_path)
+
+
+@pytest.mark.parametrize("best_by", ["dev_loss", "dev_frame_accuracy", "last"])
+def test_weights_with_a_held_out_loss_that_is_no_number_are_never_kept(streams, tmp_path, best_by):
+    config, model = replace(CONFIG, best_by=best_by, ema_decay=0.5), new_model()
+
+    def spoil(module, arguments):
+        if not module.training:
+            module.output.bias.data.fill_(torch.nan)
+
+    model.register_forward_pre_hook(spoil)
+    with pytest.raises(ValueError, match=r"the held-out loss is nan at step \d+"):
+        train(streams, tmp_path, config, model)
+    assert not (tmp_path / "model.safetensors").exists()
+
+
 def test_training_learns_and_keeps_the_best_weights_with_their_normalisation(streams, tmp_path):
     labelled, _, dev = streams
     model = new_model()

@@ -48,6 +48,7 @@ def test_a_model_comes_out_that_knows_its_inventory_and_priors(tone_shards, alig
         "lr",
         "terms",
         "gradients",
+        "skipped",
         "hours_per_second",
         "seconds",
     }

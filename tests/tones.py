@@ -13,7 +13,7 @@ INVENTORY = Senones.monophone(["SIL", "AH", "EE", "OH"])
 FRONTEND = FrontEndConfig(mel_bins=20)
 
 
-def align_tones(shards, out, set_aside=()):
+def align_tones(shards, out, set_aside=(), shift=0):
     """Write OUT/inventory.json and OUT/FOLDER/SHARD.parquet: the class of a frame is its loudest mel bin, coarsely."""
     INVENTORY.save(out / "inventory.json")
     frontend = FrontEnd(FRONTEND)
@@ -23,7 +23,7 @@ def align_tones(shards, out, set_aside=()):
         for row, entry in enumerate(shard.entries):
             x_BTF, _ = frontend.fbank(*pad_waves([shard.audio(row)]))
             middle_TF = x_BTF[0, 1 : 3 * (x_BTF.shape[1] // 3) : 3]
-            state_T = 1 + middle_TF.argmax(-1).numpy() // 4
+            state_T = 1 + (middle_TF.argmax(-1).numpy() // 4 + shift) % 3
             states.append(None if entry.id in set_aside else state_T.astype(np.int16))
         table = pa.table({"id": [e.id for e in shard.entries], "states": pa.array(states, pa.list_(pa.int16()))})
         description = {"kind": "alignment", "inventory": INVENTORY.fingerprint, "shard": shard.digest}

@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import math
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -132,9 +133,12 @@ def _convert(hint: Any, value: Any, source: str, key: str) -> Any:
         return {k: _convert(value_hint, v, source, f"{key}.{k}") for k, v in value.items()}
     if hint is float and isinstance(value, (int, float, str)) and not isinstance(value, bool):
         try:
-            return float(value)  # YAML reads 1e-3 as text
+            number = float(value)  # YAML reads 1e-3 as text
         except (ValueError, OverflowError):
             raise wrong from None
+        if not math.isfinite(number):
+            raise wrong
+        return number
     if hint is int and isinstance(value, int) and abs(value) > LARGEST_INT:
         raise wrong
     if hint is Path and isinstance(value, (str, Path)):
@@ -152,4 +156,4 @@ def _short(value: Any) -> str:
 def _type_name(hint: Any) -> str:
     if typing.get_origin(hint) is typing.Literal:
         return "one of " + ", ".join(map(str, typing.get_args(hint)))
-    return {int: "a whole number", float: "a number", str: "text", bool: "true or false"}.get(hint, str(hint))
+    return {int: "a whole number", float: "a finite number", str: "text", bool: "true or false"}.get(hint, str(hint))

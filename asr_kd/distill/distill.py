@@ -203,7 +203,7 @@ def run(args: argparse.Namespace) -> int:
 def _config(args: argparse.Namespace) -> DistillConfig:
     """The config file with what the command line changes."""
     response = {k: v for k in ("temperature", "tail") if (v := getattr(args, k)) is not None}
-    train = {k: v for k in ("seed", "workers", "device") if (v := getattr(args, k)) is not None}
+    train = {k: v for k in ("seed", "workers", "device", "max_skipped") if (v := getattr(args, k)) is not None}
     mode = [] if args.mode is None else [f"mode={args.mode}"]
     config = load_config(DistillConfig, args.config, [*args.set, *mode])
     if response and not any(entry["kind"] == "response" for entry in config.knowledge):

@@ -95,8 +95,8 @@ def parse(entry: Mapping[str, Any]) -> tuple[str, float, Any]:
     kind, weight = options.pop("kind", None), options.pop("weight", 1.0)
     if kind not in KNOWLEDGE:
         raise ValueError(f"knowledge: kind is {kind}; known: {', '.join(KNOWLEDGE)}")
-    if isinstance(weight, bool) or not isinstance(weight, (int, float)) or weight < 0:
-        raise ValueError(f"knowledge.{kind}.weight is {weight!r}; a number that is not negative is needed")
+    if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 <= weight < float("inf"):
+        raise ValueError(f"knowledge.{kind}.weight is {weight!r}; a finite number that is not negative is needed")
     try:
         return kind, float(weight), load_config(KNOWLEDGE[kind].Config, options)
     except ValueError as e:

@@ -44,6 +44,8 @@ class LabelJob:
     precision: str = "auto"
     threads: int | None = None
     """CPU threads of one operation; None: as many as cores."""
+    settings: str | None = None
+    """Fingerprint of the labeller's settings when the job began; a worker with others must not label."""
 
 
 @dataclass(frozen=True)

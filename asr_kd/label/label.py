@@ -21,6 +21,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from asr_kd.core.files import fingerprint
 from asr_kd.core.progress import SECONDS_PER_HOUR, Progress
 from asr_kd.core.runtime import set_threads
 from asr_kd.core.storage import Location, list_files, location, output_location, stem
@@ -162,6 +163,7 @@ def run(args: argparse.Namespace) -> int:
     )
     if args.dry_run:
         return 0
+    job = replace(job, settings=fingerprint(settings))
     failed = _label(job, todo, settings, seconds, args)
     say(*describe_status(status(paths, args.out), args.out))
     return 1 if failed else 0

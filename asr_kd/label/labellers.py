@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from asr_kd.core.files import fingerprint
 from asr_kd.core.runtime import device, precision_on, set_threads
 from asr_kd.core.storage import location, size
 from asr_kd.graph.build import load_graph
@@ -23,9 +24,18 @@ from asr_kd.shards.transcripts import write_transcripts
 
 
 def make_labeller(job: LabelJob) -> Labeller:
-    """The labeller for a job's teacher. ValueError when teacher and options do not belong together."""
+    """The labeller for a job's teacher.
+
+    ValueError when teacher and options do not belong together, or are not those that the job began with.
+    """
     whispers = [teacher for teacher in job.teacher if teacher.startswith(WHISPER)]
-    return TranscriptLabeller(job) if whispers else PosteriorLabeller(job)
+    labeller: Labeller = TranscriptLabeller(job) if whispers else PosteriorLabeller(job)
+    if job.settings not in (None, fingerprint(labeller.settings)):
+        raise ValueError(
+            f"{', '.join(job.teacher)}: the teacher (or graph, inventory or precision) is not here what it was when "
+            "this job began: was it replaced meanwhile, or is this machine of another kind? Put it back and run again."
+        )
+    return labeller
 
 
 class PosteriorLabeller:
@@ -37,7 +47,10 @@ class PosteriorLabeller:
         self.job = job
         on = device(job.device)
         self.device = on.type
+        made_by = models_fingerprint(job.teacher)
         self.teacher = Inference(load_models(job.teacher), on, job.precision)
+        if models_fingerprint(job.teacher) != made_by:
+            raise ValueError(f"{', '.join(job.teacher)}: was replaced while it was read. Run again.")
         name = job.teacher[0]
         inventory = self.teacher.model.inventory
         if job.language is not None:
@@ -58,7 +71,7 @@ class PosteriorLabeller:
         alike = wanted.fingerprint == inventory.fingerprint
         self.mapping = None if alike else Mapping(inventory, wanted, name)
         self.settings = describe(
-            models_fingerprint(job.teacher),
+            made_by,
             wanted,
             job.config.selection,
             job.config.quantiser,

@@ -50,6 +50,7 @@ class SoftTargets(SidecarTargets):
             self._check_belongs(path, description, tar)
             self._check_made(path, description, teacher)
             teacher = description["teacher"]
+            self.describe(description["shard"], description)
         assert teacher is not None
         return teacher
 

@@ -1,5 +1,6 @@
 """The acoustic model: normalisation, encoder and classes, with what it needs to be understood elsewhere."""
 
+import os
 from dataclasses import dataclass
 
 import torch
@@ -92,5 +93,14 @@ def build_model(config: ModelConfig, inventory: Inventory, frontend: FrontEndCon
         raise ValueError(
             f"frontend: one frame every {shift * 1000:g} ms, the inventory has {inventory.frame_shift_s * 1000:g} ms. "
             "Align again with this front end, or set frontend.frame_shift_s and frontend.stack to the inventory's."
+        )
+    with torch.device("meta"):  # only counts
+        needed = 4 * AcousticModel(config, inventory, frontend).parameter_count
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if needed > memory:
+        raise ValueError(
+            f"model: {needed / 4e6:.0f}M parameters take {needed / 1e9:.0f} GB, "
+            f"this machine has {memory / 1e9:.0f} GB. "
+            "Lower model.hidden or model.layers, or use a larger machine."
         )
     return AcousticModel(config, inventory, frontend)

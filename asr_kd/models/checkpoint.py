@@ -26,6 +26,8 @@ MODEL_FILE = "model.safetensors"
 MODEL_VERSIONS = {"float32": 1, "int8": 2}
 """By what weights are stored as: who reads only version 1 does not know codes and scales."""
 KIND = "acoustic model"
+MALFORMED = (AttributeError, IndexError, KeyError, OverflowError, RuntimeError, SafetensorError, TypeError, ValueError)
+"""What a description, or weights, of odd form raise when a model is made of them."""
 _KEY = "asr_kd"
 _HEADER_LENGTH_BYTES = 8  # a safetensors file begins with its header's length, little-endian
 _BLOCK = 1 << 20
@@ -67,10 +69,15 @@ def load_model(path: str | os.PathLike[str]) -> AcousticModel:
             load_config(FrontEndConfig, description["frontend"]),
         )
         model.load_state_dict(restored_state(model, load_file(file)))
-    except (KeyError, RuntimeError, SafetensorError, ValueError) as e:
+    except OSError:
+        raise
+    except MALFORMED as e:
         raise ValueError(
             f"{file}: its weights or description are damaged ({_reason(e)}). Train or fetch it again."
         ) from None
+    for name, tensor in model.state_dict().items():
+        if not tensor.isfinite().all():
+            raise ValueError(f"{file}: {name} holds weights that are not finite, so it says nothing. Train it again.")
     settle(model.eval())
     return model
 
@@ -88,15 +95,22 @@ def read_description(path: str | os.PathLike[str]) -> dict[str, Any]:
     try:
         description = parse_json(metadata[_KEY], file)
         kind, version = description["kind"], description["version"]
-    except (KeyError, TypeError, ValueError):
+    except MALFORMED:
         raise ValueError(
             f"{file}: a safetensors file, but no model of asr_kd (its header has no description)"
         ) from None
     if kind != KIND:
-        raise ValueError(f"{file}: holds a {kind}, not an {KIND}. Give the path of a model made by train or distill.")
+        raise ValueError(
+            f"{file}: holds a {kind!s:.40}, not an {KIND}. Give the path of a model made by train or distill."
+        )
     if version not in MODEL_VERSIONS.values():
         known = " and ".join(map(str, MODEL_VERSIONS.values()))
-        raise ValueError(f"{file}: model version {version}, this asr_kd reads {known}. Use the asr_kd that made it.")
+        raise ValueError(
+            f"{file}: model version {version!s:.20}, this asr_kd reads {known}. Use the asr_kd that made it."
+        )
+    for key in ("model", "inventory", "frontend", "notes"):
+        if not isinstance(description.get(key), dict):
+            raise ValueError(f"{file}: its description is damaged (no {key}). Train or fetch it again.")
     return description
 
 

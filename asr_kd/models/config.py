@@ -6,6 +6,10 @@ from typing import Any, Literal
 
 from asr_kd.core.config import load_config, to_dict
 
+MAX_LAYERS = 1000
+MAX_WIDTH = 65536
+"""Largest values that a model is built with, so that one odd number in a config or a file cannot take all memory."""
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -33,15 +37,15 @@ class ModelConfig:
     """What the matrices of LSTM and linear layers are rounded to, in training and on disk."""
 
     def __post_init__(self) -> None:
-        for name in ("layers", "hidden", "heads", "kernel"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"model.{name} is {getattr(self, name)}; it must be 1 or more")
-        if self.projection is not None and self.projection < 1:
-            raise ValueError(f"model.projection is {self.projection}; it must be 1 or more, or null for none")
+        for name, most in (("layers", MAX_LAYERS), ("hidden", MAX_WIDTH), ("heads", MAX_WIDTH), ("kernel", MAX_WIDTH)):
+            if not 1 <= getattr(self, name) <= most:
+                raise ValueError(f"model.{name} is {getattr(self, name)}; it must be 1 to {most}")
+        if self.projection is not None and not 1 <= self.projection <= MAX_WIDTH:
+            raise ValueError(f"model.projection is {self.projection}; it must be 1 to {MAX_WIDTH}, or null for none")
         if self.kernel % 2 == 0:
             raise ValueError(f"model.kernel is {self.kernel}; it must be odd, with as many frames before as after")
-        if self.lookahead < 0:
-            raise ValueError(f"model.lookahead is {self.lookahead}; it must not be negative")
+        if not 0 <= self.lookahead <= MAX_WIDTH:
+            raise ValueError(f"model.lookahead is {self.lookahead}; it must be 0 to {MAX_WIDTH}")
         if self.bidirectional and self.lookahead:
             raise ValueError("model.lookahead: a bidirectional model hears everything. Set it to 0.")
         if not 0 <= self.dropout < 1:

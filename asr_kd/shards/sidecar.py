@@ -5,6 +5,7 @@ Damage is found: the pages have checksums (Parquet's own), the description has t
 They lie in a local folder or an object store alike.
 """
 
+import hashlib
 import io
 import json
 from pathlib import Path
@@ -53,12 +54,13 @@ def write_sidecar(path: str | Path, table: pyarrow.Table, description: dict[str,
     The same table gives the same bytes.
 
     table: has a string column `id`, one row per row of the shard, in its order.
-    description: JSON values; needs `kind` and `shard` (the tar's digest); `version`, `library` and `digest` are added.
+    description: JSON values; needs `kind` and `shard` (the tar's digest); `version`, `library`, `rows` (the digest of
+    the table) and `digest` are added.
     """
     missing = {"kind", "shard"} - description.keys()
     assert not missing, f"{path}: the description lacks {missing}"
     assert "id" in table.column_names, f"{path}: the table lacks the column id"
-    full = {**description, "version": SIDECAR_VERSION, "library": f"asr_kd {__version__}"}
+    full = {**description, "version": SIDECAR_VERSION, "library": f"asr_kd {__version__}", "rows": _digest(table)}
     full["digest"] = fingerprint(full)
     metadata = {**(table.schema.metadata or {}), _KEY: json.dumps(full, sort_keys=True).encode()}
     binary = {field.name for field in table.schema if pyarrow.types.is_binary(field.type)}  # no two values are the same
@@ -72,6 +74,29 @@ def write_sidecar(path: str | Path, table: pyarrow.Table, description: dict[str,
         buffer = io.BytesIO()  # about 1 MB an hour of speech
         pyarrow.parquet.write_table(full_table, buffer, **options)
         write_bytes(where, buffer.getvalue())
+
+
+def _digest(table: pyarrow.Table) -> str:
+    """SHA-256 of a table's values, whatever its chunks and its schema's metadata."""
+    digest = hashlib.sha256()
+    plain = table.replace_schema_metadata(None).combine_chunks()
+    with pyarrow.PythonFile(_Into(digest), "w") as sink, pyarrow.ipc.new_stream(sink, plain.schema) as stream:
+        stream.write_table(plain)
+    return digest.hexdigest()
+
+
+class _Into(io.RawIOBase):
+    """A file whose bytes only go into a digest."""
+
+    def __init__(self, digest: Any) -> None:
+        self._into = digest
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self._into.update(data)
+        return len(data)
 
 
 def find_description(path: str | Path) -> dict[str, Any] | None:

@@ -38,10 +38,17 @@ class AlignmentFolders:
 
     def load(self, shard: Shard) -> Sequence[FrameTargets | None]:
         """Targets of a shard's rows, as TargetSource says."""
+        return self._in_folder(shard).load(shard)
+
+    def digest(self, shard: Shard) -> str:
+        """As TargetSource says."""
+        return self._in_folder(shard).digest(shard)
+
+    def _in_folder(self, shard: Shard) -> AlignmentTargets:
         folder = self._folder(shard)
         if folder not in self._targets:
             self._targets[folder] = AlignmentTargets(folder, self.inventory)
-        return self._targets[folder].load(shard)
+        return self._targets[folder]
 
     def _folder(self, shard: Shard) -> Path:
         stale = None

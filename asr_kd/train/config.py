@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from asr_kd.core.skipped import MAX_SKIPPED
+
 
 @dataclass(frozen=True)
 class OptimConfig:
@@ -61,6 +63,8 @@ class TrainConfig:
     """auto, cpu, cuda, cuda:1, ..."""
     workers: int = 1
     """Processes that prepare batches; results do not depend on it."""
+    max_skipped: float = MAX_SKIPPED
+    """The run fails when more than this share of a stream's utterances is skipped as damaged or unusable."""
 
     def __post_init__(self) -> None:
         if self.frames_per_batch < 1:
@@ -73,3 +77,5 @@ class TrainConfig:
             raise ValueError(f"train.workers is {self.workers}; it must not be negative")
         if self.save_minutes < 0:
             raise ValueError(f"train.save_minutes is {self.save_minutes}; it must not be negative")
+        if not 0 <= self.max_skipped <= 1:
+            raise ValueError(f"train.max_skipped is {self.max_skipped}; it must lie in [0, 1]")

@@ -4,17 +4,20 @@ All randomness comes from the batch's own numbers (seed, stream, epoch, batch): 
 bits, and a run that goes on at batch n sees what it would have seen.
 """
 
+import pickle
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from asr_kd.core.storage import Location
+from asr_kd.core.terminal import is_memory_error
 from asr_kd.frontend.augment import Augment
 from asr_kd.frontend.fbank import FrontEnd, FrontEndConfig
 from asr_kd.models.inference import pad_waves
@@ -47,8 +50,8 @@ class Batch:
     """Audio of the planned batch, before speed perturbation; what was set aside counts."""
     utterances: list[str]
     """Ids; empty when all of the batch was set aside."""
-    set_aside: list[str]
-    """Ids of planned utterances without targets, with damaged audio, or too short for their tokens."""
+    set_aside: dict[str, str]
+    """Ids of planned utterances that nothing can be learnt from, and why."""
     spec: BatchSpec
     truth: bool = True
     """Whether the targets are ground truth, not a teacher's."""
@@ -96,10 +99,56 @@ def batches(
         worker_init_fn=_start_worker,
         generator=torch.Generator(),  # the loader draws a seed for its workers; not from the model's randomness
     )
-    for batch in loader:
-        if isinstance(batch, (ValueError, OSError)):
-            raise batch
-        yield batch
+    with worker_errors():
+        for batch in loader:
+            if isinstance(batch, _Packed):
+                batch = batch.unpacked()
+            if isinstance(batch, Exception):
+                raise batch
+            yield batch
+
+
+@contextmanager
+def worker_errors() -> Iterator[None]:
+    """Say in one line that a loader's worker was killed; PyTorch tells it from a signal handler, at any moment."""
+    try:
+        yield
+    except (RuntimeError, ConnectionResetError, EOFError) as e:
+        if isinstance(e, RuntimeError) and "DataLoader worker (pid" not in str(e):
+            raise
+        raise OSError(
+            "a process that prepares batches (--workers) was killed: was there too little memory? "
+            "Run the same command to go on, with fewer workers or smaller batches if it happens again."
+        ) from None
+
+
+@dataclass
+class _Packed:
+    """What a worker made, on its way through a pipe. Shared memory would need an open file a tensor in every process;
+    where there are too few, the loader loses the batch and waits for it without end."""
+
+    data: bytes
+
+    @classmethod
+    def of(cls, made: "Batch | Exception") -> "_Packed":
+        values = dict(vars(made)) if isinstance(made, Batch) else {"error": made}
+        plain = {k: (v.numpy(),) if isinstance(v, Tensor) else v for k, v in values.items()}
+        return cls(pickle.dumps(plain, pickle.HIGHEST_PROTOCOL))
+
+    def unpacked(self) -> "Batch | Exception":
+        """What was made."""
+        values: dict[str, Any] = pickle.loads(self.data)  # from our own worker
+        if "error" in values:
+            return values["error"]
+        for key, value in values.items():
+            if isinstance(value, tuple):
+                values[key] = torch.from_numpy(value[0])
+        return Batch(**values)
+
+    def pin_memory(self) -> "Batch | Exception":
+        """Unpacked, in page-locked memory. The loader's name for it."""
+        made = self.unpacked()
+        return made.pin_memory() if isinstance(made, Batch) else made
 
 
 def _start_worker(number: int) -> None:
@@ -120,25 +169,38 @@ class _Maker(Dataset):
         self.kept: dict[tuple[Location, int], np.ndarray] = {}
         self.kept_samples = 0
 
-    def __getitem__(self, spec: BatchSpec) -> Batch | ValueError | OSError:
+    def __getitem__(self, spec: BatchSpec) -> Batch | Exception | _Packed:
+        made: Batch | Exception
         try:
-            return self._make(spec)
-        except (ValueError, OSError) as e:
-            return e
+            made = self._make(spec)
+        except (ValueError, OSError, MemoryError, RuntimeError) as e:
+            if isinstance(e, RuntimeError) and not is_memory_error(e):
+                raise
+            made = e
+        return made if get_worker_info() is None else _Packed.of(made)
 
     def _make(self, spec: BatchSpec) -> Batch:
         rng = np.random.default_rng(spec.seed)
-        ids, waves, set_aside = [], [], []
+        ids: list[str] = []
+        waves: list[np.ndarray] = []
+        set_aside: dict[str, str] = {}
         targets: list[FrameTargets] = []
         tokens: list[TokenTargets] = []
         for path, row in spec.rows:
             shard = self.shards(path)
             target = self.stream.targets.load(shard)[row]
-            wave = None if target is None or _is_empty(target) else self._audio(shard, row)
-            if target is None or wave is None or not self._fits(shard, row, wave, target):
-                set_aside.append(shard.entries[row].id)
+            name = shard.entries[row].id
+            if target is None or _is_empty(target):
+                set_aside[name] = "it has no targets"
                 continue
-            ids.append(shard.entries[row].id)
+            wave = self._audio(shard, row)
+            if isinstance(wave, str):
+                set_aside[name] = wave
+                continue
+            if not self._fits(shard, row, wave, target):
+                set_aside[name] = "it is too short for its tokens"
+                continue
+            ids.append(name)
             waves.append(wave)
             tokens.append(target) if isinstance(target, TokenTargets) else targets.append(target)
         assert not targets or not tokens, f"{self.stream.name}: a source gives targets of one form"
@@ -184,16 +246,18 @@ class _Maker(Dataset):
             )
         return True
 
-    def _audio(self, shard: Shard, row: int) -> np.ndarray | None:
-        """The samples, or None when they are damaged or make no frame."""
+    def _audio(self, shard: Shard, row: int) -> np.ndarray | str:
+        """The samples, or why they cannot be used."""
         if (shard.path, row) in self.kept:
             return self.kept[shard.path, row]
         try:
             wave = shard.audio(row)
-        except ValueError:
-            return None
-        if not np.isfinite(wave).all() or not self.frontend.num_frames(len(wave)):
-            return None
+        except ValueError as e:
+            return str(e)
+        if not np.isfinite(wave).all():
+            return "the audio holds samples that are not finite"
+        if not self.frontend.num_frames(len(wave)):
+            return f"{len(wave)} samples are too short for one frame"
         # What fits stays, nothing is dropped for it: in a corpus that is larger, the oldest would never be asked for.
         if self.kept_samples + len(wave) <= KEPT_SAMPLES:
             self.kept[shard.path, row] = wave

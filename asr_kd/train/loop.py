@@ -18,12 +18,13 @@ from asr_kd.core.terminal import say
 from asr_kd.models.acoustic import AcousticModel
 from asr_kd.models.checkpoint import save_model
 from asr_kd.train.config import TrainConfig
-from asr_kd.train.data import Batch, Stream, batches
+from asr_kd.train.data import Batch, Stream, batches, worker_errors
 from asr_kd.train.metrics import METRICS_FILE, Metrics
 from asr_kd.train.objective import FrameObjective, Objective
 from asr_kd.train.optim import adamw, averaged, learning_rate
 from asr_kd.train.plan import BatchPlan
 from asr_kd.train.signals import StopRequest
+from asr_kd.train.skipping import check_data, check_skipped
 from asr_kd.train.state import STATE_FILE, Position, RunState, load_state, save_state
 from asr_kd.train.statistics import DevResult, evaluate
 from asr_kd.train.unread_losses import NonFiniteLoss, UnreadLosses
@@ -109,6 +110,7 @@ class _Run:
         self.identity = self._identity(schedule)
         self.state = RunState(positions={name: Position() for name in self.plans})
         self.opened: dict[str, Iterator[Batch]] = {}
+        self.checked: set[str] = set()
         self.losses = UnreadLosses(every=1 if self.device.type == "cpu" else STEPS_BETWEEN_READS)
         if resume:
             self._restore()
@@ -119,17 +121,19 @@ class _Run:
     def run(self) -> FitResult:
         state, goal = self.state, dict.fromkeys(self.plans, 0.0)
         if state.finished:
+            self._check_skipped()
             return self._result()
         metrics = Metrics(self.out, state.step)
         left = self.audio_seconds - state.audio_seconds
         self.last_save = time.monotonic()
-        with StopRequest() as stop, Progress("train, all sub-epochs", left) as progress:
+        with StopRequest() as stop, Progress("train, all sub-epochs", left) as progress, worker_errors():
             try:
                 for number, (stream, part) in enumerate(self.schedule):
                     goal[stream.name] += part
                     if number < state.sub_epoch:
                         continue
                     self._sub_epoch(stream, goal[stream.name], stop, progress)
+                    check_data(state, self.plans[stream.name])
                     started = time.monotonic()
                     result = self._test()
                     self._clock(started)
@@ -141,6 +145,7 @@ class _Run:
                     state.stopped_early = self._is_done(result)
                     state.finished = state.stopped_early or state.sub_epoch == len(self.schedule)
                     self._save()
+                    self._check_skipped()
                     if state.finished:
                         break
             finally:
@@ -164,7 +169,7 @@ class _Run:
             position.batch = 0 if ended else batch.spec.index + 1
             state.audio_seconds += batch.seconds
             state.sub_audio_seconds += batch.seconds
-            state.set_aside += len(batch.set_aside)
+            self._note_skipped(batch)
             self._clock(started)
             progress.update(batch.seconds, loss=f"{state.loss_sum / max(state.frames, 1):.3f}")
             if stop.asked:
@@ -223,7 +228,12 @@ class _Run:
         """Measure the weights as they would be kept; keep them if they are the best so far."""
         state, config = self.state, self.config
         model: Any = self.model if self.average is None else self.average.module
-        result = evaluate(model, self._dev_batches(), self.precision)
+        result = evaluate(model, map(self._note_skipped, self._dev_batches()), self.precision)
+        if not np.isfinite(result.loss):
+            raise ValueError(
+                f"{self.out}: the held-out loss is {result.loss} at step {state.step}; the model kept is that of step "
+                f"{state.best_step}. Lower train.optim.lr, or look at the held-out data, and begin anew with --restart."
+            )
         values = {"dev_loss": -result.loss, "dev_frame_accuracy": result.frame_accuracy, "last": state.step}
         value = values[config.best_by]
         if state.best is None or value > state.best:
@@ -242,6 +252,21 @@ class _Run:
         if self.kept_dev is None:
             self.kept_dev = list(batches(self.dev, self.model.frontend, endless=False))
         return self.kept_dev
+
+    def _note_skipped(self, batch: Batch) -> Batch:
+        reasons = self.state.skipped.setdefault(batch.stream, {})
+        for item, reason in batch.set_aside.items():
+            reasons.setdefault(item, reason)
+        return batch
+
+    def _check_skipped(self) -> None:
+        """At the end, and of each stream once in a sitting when a pass over it is done."""
+        state = self.state
+        ended = {name for name, position in state.positions.items() if position.epoch} | {self.dev.stream.name}
+        names = {*self.plans, *ended} if state.finished else ended - self.checked
+        self.checked |= ended
+        plans = [plan for plan in (*self.plans.values(), self.dev) if plan.stream.name in names]
+        check_skipped(state, plans, self.out, self.config.max_skipped)
 
     def _is_done(self, result: DevResult) -> bool:
         """Whether to stop before the schedule ends: patience has run out, or newbob's learning rate."""
@@ -264,6 +289,7 @@ class _Run:
             "loss": state.loss_sum / max(state.frames, 1),
             "terms": {name: total / count for name, (total, count) in state.terms.items()},
             "gradients": state.gradients,
+            "skipped": len(state.skipped.get(stream.name, {})),
             "dev_loss": result.loss,
             "dev_frame_accuracy": result.frame_accuracy,
             "lr": learning_rate(self.config.optim, self._progress(), state.lr_factor),
@@ -300,7 +326,7 @@ class _Run:
     def _identity(self, schedule: list[tuple[Stream, float]]) -> dict[str, Any]:
         """What must be the same for a run to go on; where it runs and how often it saves may change."""
         train = to_dict(self.config)
-        for key in ("save_minutes", "device", "workers"):
+        for key in ("save_minutes", "device", "workers", "max_skipped"):
             train.pop(key)
         return {
             "model": to_dict(self.model.config),
@@ -314,6 +340,7 @@ class _Run:
                     "utterances": plan.utterances,
                     "seconds": plan.seconds,
                     "augment": to_dict(plan.stream.augment),
+                    "shards and targets": plan.digest(),
                 }
                 for plan in (*self.plans.values(), self.dev)
             },

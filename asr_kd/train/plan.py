@@ -8,6 +8,7 @@ from itertools import count
 
 import numpy as np
 
+from asr_kd.core.files import fingerprint
 from asr_kd.core.storage import Location
 from asr_kd.frontend.augment import AugmentConfig
 from asr_kd.shards.reader import Entry, Shard, open_shard
@@ -82,6 +83,12 @@ class BatchPlan:
         if not self.utterances and not self.missing:
             raise ValueError(f"{stream.name}: its {len(stream.shards)} shards hold no utterance")
 
+    def digest(self) -> str:
+        """Of what the stream holds: its shards, which of their utterances, and their targets."""
+        held = ([shard.digest, self.stream.targets.digest(shard)] for shard in map(self._shards, self.stream.shards))
+        only = None if self.stream.only is None else sorted(self.stream.only)
+        return fingerprint([list(held), only])
+
     def epoch(self, epoch: int) -> Iterator[BatchSpec]:
         """The batches of an epoch, in order. Memory is bounded by the window of shards."""
         index, consumed, waiting = 0, 0.0, None
@@ -129,6 +136,10 @@ class BatchPlan:
         """Number and entry of each row of a shard that belongs to the stream."""
         only = self.stream.only
         return ((row, e) for row, e in enumerate(self._shards(path).entries) if only is None or e.id in only)
+
+    def entries(self, path: Location) -> Iterator[Entry]:
+        """Of the stream's utterances in a shard."""
+        return (entry for _, entry in self._rows(path))
 
     def _cut(self, order_N: np.ndarray, seconds_N: np.ndarray) -> Iterator[list[int]]:
         """Consecutive items, as many as fit when all are padded to the longest."""

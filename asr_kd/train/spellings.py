@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from asr_kd.core.files import fingerprint
 from asr_kd.core.storage import Location
 from asr_kd.core.terminal import say
 from asr_kd.inventory.tokens import Tokens
@@ -23,6 +24,10 @@ class TextTargets:
     def load(self, shard: Shard) -> Sequence[TokenTargets | None]:
         """Targets of a shard's rows, as TargetSource says."""
         return TextRows(self.texts.of(shard), self.tokens)
+
+    def digest(self, shard: Shard) -> str:
+        """As TargetSource says: of what was heard; the shard's own text is part of the shard, tokens are the run's."""
+        return fingerprint(self.texts.describe(shard))
 
     def check(self, paths: Sequence[Location]) -> None:
         """Tell how many utterances are set aside. ValueError names the first of them when no shard has another."""

@@ -1,7 +1,8 @@
 """Where a run is: everything that the next step depends on, saved and restored bit for bit."""
 
+import hashlib
 import json
-import pickle
+import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ import torch
 from asr_kd.core.files import atomic_path
 
 STATE_FILE = "state.pt"
-STATE_VERSION = 2
+STATE_VERSION = 3
+_WAY_OUT = "Delete it, or start anew with --restart."
 
 
 @dataclass
@@ -47,8 +49,8 @@ class RunState:
     """Norm of each term's gradient at the model's weights, taken once a sub-epoch where there are several terms."""
     sub_audio_seconds: float = 0.0
     sub_wall_seconds: float = 0.0
-    set_aside: int = 0
-    """Utterances met without targets or with damaged audio, each time they were met."""
+    skipped: dict[str, dict[str, str]] = field(default_factory=dict)
+    """By stream, utterances that could not be learnt from and why, in the order in which they were met."""
     best: float | None = None
     """Best held-out loss, or accuracy, so far."""
     last_dev_loss: float | None = None
@@ -69,8 +71,14 @@ def save_state(out: Path, state: RunState, run: dict[str, Any], parts: dict[str,
     run: JSON values that say which run this is; going on asks for the same.  parts: state_dicts by name.
     """
     content = {"version": STATE_VERSION, "run": json.dumps(run), "state": asdict(state), "parts": parts}
-    with atomic_path(out / STATE_FILE) as temporary:
-        torch.save(content, temporary)
+    content["digest"] = _digest(content)
+    path = out / STATE_FILE
+    with atomic_path(path) as temporary:
+        try:
+            torch.save(content, temporary)
+        except RuntimeError as e:  # PyTorch's writer does not say what the system said
+            free = shutil.disk_usage(temporary.parent).free
+            raise OSError(f"{path}: cannot be written, {free / 1e6:.0f} MB are free there ({_reason(e)})") from None
 
 
 def load_state(out: Path, run: dict[str, Any]) -> tuple[RunState, dict[str, Any]] | None:
@@ -81,16 +89,15 @@ def load_state(out: Path, run: dict[str, Any]) -> tuple[RunState, dict[str, Any]
     path = out / STATE_FILE
     if not path.is_file():
         return None
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        version = content["version"]
-    except (RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as e:
-        reason = " ".join(str(e).split())[:100]
-        raise ValueError(f"{path}: damaged ({reason}). Delete it, or start anew with --restart.") from None
+    content = _loaded(path)
+    version = content.get("version")
     if version != STATE_VERSION:
         raise ValueError(
-            f"{path}: state version {version}, this asr_kd reads {STATE_VERSION}. Start anew with --restart."
+            f"{path}: state version {version!r:.20}, this asr_kd reads {STATE_VERSION}. "
+            "Go on with the asr_kd that made it, or start anew with --restart."
         )
+    if content.pop("digest", None) != _digest(content):
+        raise ValueError(f"{path}: damaged (its digest is another). {_WAY_OUT}")
     then, now = _flat(json.loads(content["run"])), _flat(json.loads(json.dumps(run)))
     for key in sorted(then.keys() | now.keys()):
         if then.get(key) != now.get(key):
@@ -101,6 +108,50 @@ def load_state(out: Path, run: dict[str, Any]) -> tuple[RunState, dict[str, Any]
     values = content["state"]
     positions = {name: Position(**position) for name, position in values.pop("positions").items()}
     return RunState(**values, positions=positions), content["parts"]
+
+
+def _loaded(path: Path) -> dict[str, Any]:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except MemoryError:
+        raise
+    except OSError as e:
+        if e.errno is not None:  # of the system, not of what the file holds
+            raise
+        raise ValueError(f"{path}: damaged ({_reason(e)}). {_WAY_OUT}") from None
+    except Exception as e:  # what a damaged pickle raises has no bounds
+        raise ValueError(f"{path}: damaged ({_reason(e)}). {_WAY_OUT}") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: damaged (holds a {type(content).__name__}). {_WAY_OUT}")
+    return content
+
+
+def _digest(value: Any) -> str:
+    """SHA-256 over nested dicts and lists of plain values and tensors, their bits included."""
+    digest = hashlib.sha256()
+
+    def add(value: Any) -> None:
+        if isinstance(value, torch.Tensor):
+            digest.update(f"{value.dtype} {tuple(value.shape)} ".encode())
+            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        elif isinstance(value, dict):
+            digest.update(f"{len(value)} keys ".encode())
+            for key, item in value.items():
+                add(key)
+                add(item)
+        elif isinstance(value, (list, tuple)):
+            digest.update(f"{len(value)} items ".encode())
+            for item in value:
+                add(item)
+        else:
+            digest.update(f"{value!r} ".encode())
+
+    add(value)
+    return digest.hexdigest()
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:100].rstrip(".") or type(error).__name__
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:

@@ -56,6 +56,8 @@ def feature_statistics(
     if not total:
         raise ValueError(f"{stream.name}: not one utterance has both audio and targets")
     mean_F = sum_F / total
+    if not square_F.isfinite().all():
+        raise ValueError(f"{stream.name}: its features are not finite. Look at its audio.")
     return mean_F.float(), (square_F / total - mean_F.square()).clamp(min=0).sqrt().float()
 
 
@@ -117,7 +119,9 @@ def log_priors(
             total += int(batch.frames_B.sum())
             if total >= most_frames:
                 break
-    prior_C = (sum_C / max(total, 1)).clamp(min=LEAST_PRIOR)
+    if not total or not sum_C.isfinite().all():
+        raise ValueError(f"{stream.name}: the model's mean posteriors cannot be taken on {total} frames of it")
+    prior_C = (sum_C / total).clamp(min=LEAST_PRIOR)
     return (prior_C / prior_C.sum()).log().float()
 
 

@@ -9,10 +9,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from asr_kd.core.files import fingerprint
 from asr_kd.core.storage import Location, location
 from asr_kd.inventory.inventory import Inventory
 from asr_kd.shards.reader import Shard
-from asr_kd.shards.sidecar import read_sidecar, sidecar_path
+from asr_kd.shards.sidecar import read_description, read_sidecar, sidecar_path
 
 ALIGNMENT_KIND = "alignment"
 SHARDS_KEPT_OPEN = 4
@@ -71,6 +72,10 @@ class TargetSource(Protocol):
         """One entry per row of the shard, in its order; None = this utterance is set aside."""
         ...
 
+    def digest(self, shard: Shard) -> str:
+        """Of what decides the targets of a shard; cheap: no rows are read. A run goes on with the same alone."""
+        ...
+
 
 class SidecarTargets(ABC):
     """Targets kept in a folder of sidecars, one per shard; the last few that were asked for stay in memory.
@@ -81,6 +86,8 @@ class SidecarTargets(ABC):
     def __init__(self, folder: str | Path) -> None:
         self.folder = location(folder)
         self._open: OrderedDict[str, Sequence[FrameTargets | None]] = OrderedDict()
+        self._digests: dict[str, str] = {}
+        """Of descriptions that were read, by shard."""
 
     @abstractmethod
     def expect(self) -> dict[str, Any]:
@@ -89,6 +96,16 @@ class SidecarTargets(ABC):
     @abstractmethod
     def rows(self, path: Location, table: Any, description: dict[str, Any]) -> Sequence[FrameTargets | None]:
         """The targets in `table`; rows are decoded when they are asked for."""
+
+    def digest(self, shard: Shard) -> str:
+        """As TargetSource says: of the sidecar's description, which holds a digest of its rows."""
+        if shard.digest not in self._digests:
+            self.describe(shard.digest, read_description(sidecar_path(self.folder, shard)))
+        return self._digests[shard.digest]
+
+    def describe(self, shard: str, description: dict[str, Any]) -> None:
+        """Note the description of the sidecar of the shard with that digest."""
+        self._digests[shard] = fingerprint({k: v for k, v in description.items() if k != "library"})
 
     def load(self, shard: Shard) -> Sequence[FrameTargets | None]:
         """The targets of `shard`. ValueError when its sidecar is missing, broken, or made of or for something else."""

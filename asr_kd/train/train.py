@@ -81,6 +81,13 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, help="CPU threads of one operation")
     parser.add_argument("--workers", type=int, help="processes that prepare batches")
     parser.add_argument("--device", help="auto, cpu, cuda, cuda:1, ...")
+    parser.add_argument(
+        "--max-skipped",
+        type=float,
+        metavar="SHARE",
+        help="fail when more than this share of a stream's utterances is skipped as damaged or unusable "
+        f"(default: {TrainConfig.max_skipped:g})",
+    )
     parser.add_argument("--restart", action="store_true", help="begin anew instead of going on from OUT/state.pt")
     parser.add_argument("--dry-run", action="store_true", help="check and say what would be done")
 
@@ -88,7 +95,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """The verb."""
     set_threads(args.threads)
-    changes = {k: v for k in ("seed", "workers", "device") if (v := getattr(args, k)) is not None}
+    changes = {k: v for k in ("seed", "workers", "device", "max_skipped") if (v := getattr(args, k)) is not None}
     config = load_config(TrainRun, args.config, args.set)
     config = replace(config, train=replace(config.train, **changes))
     truth, dev_truth = truth_sources(args)

@@ -41,6 +41,10 @@ class RandomTargets:
         """Targets of each utterance."""
         return [self._targets(round(entry.seconds * 16000), row) for row, entry in enumerate(shard.entries)]
 
+    def digest(self, shard: Shard) -> str:
+        """The same for all: a seed makes them."""
+        return ""
+
     def _targets(self, samples: int, seed: int) -> FrameTargets | TokenTargets:
         draw = torch.Generator().manual_seed(seed)
         frames, kept = self.num_frames(samples), min(K, self.classes)
