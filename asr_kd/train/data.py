@@ -4,7 +4,6 @@ All randomness comes from the batch's own numbers (seed, stream, epoch, batch): 
 bits, and a run that goes on at batch n sees what it would have seen.
 """
 
-import pickle
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -127,28 +126,22 @@ class _Packed:
     """What a worker made, on its way through a pipe. Shared memory would need an open file a tensor in every process;
     where there are too few, the loader loses the batch and waits for it without end."""
 
-    data: bytes
+    values: dict[str, Any]
+    """Of a batch, its tensors as arrays."""
 
     @classmethod
-    def of(cls, made: "Batch | Exception") -> "_Packed":
-        values = dict(vars(made)) if isinstance(made, Batch) else {"error": made}
-        plain = {k: (v.numpy(),) if isinstance(v, Tensor) else v for k, v in values.items()}
-        return cls(pickle.dumps(plain, pickle.HIGHEST_PROTOCOL))
+    def of(cls, batch: "Batch") -> "_Packed":
+        return cls({k: v.numpy() if isinstance(v, Tensor) else v for k, v in vars(batch).items()})
 
-    def unpacked(self) -> "Batch | Exception":
-        """What was made."""
-        values: dict[str, Any] = pickle.loads(self.data)  # from our own worker
-        if "error" in values:
-            return values["error"]
-        for key, value in values.items():
-            if isinstance(value, tuple):
-                values[key] = torch.from_numpy(value[0])
+    def unpacked(self) -> "Batch":
+        values: dict[str, Any] = {
+            k: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for k, v in self.values.items()
+        }
         return Batch(**values)
 
-    def pin_memory(self) -> "Batch | Exception":
+    def pin_memory(self) -> "Batch":
         """Unpacked, in page-locked memory. The loader's name for it."""
-        made = self.unpacked()
-        return made.pin_memory() if isinstance(made, Batch) else made
+        return self.unpacked().pin_memory()
 
 
 def _start_worker(number: int) -> None:
@@ -170,14 +163,13 @@ class _Maker(Dataset):
         self.kept_samples = 0
 
     def __getitem__(self, spec: BatchSpec) -> Batch | Exception | _Packed:
-        made: Batch | Exception
         try:
-            made = self._make(spec)
+            batch = self._make(spec)
         except (ValueError, OSError, MemoryError, RuntimeError) as e:
             if isinstance(e, RuntimeError) and not is_memory_error(e):
                 raise
-            made = e
-        return made if get_worker_info() is None else _Packed.of(made)
+            return e
+        return batch if get_worker_info() is None else _Packed.of(batch)
 
     def _make(self, spec: BatchSpec) -> Batch:
         rng = np.random.default_rng(spec.seed)
