@@ -12,8 +12,9 @@ from asr_kd.models.checkpoint import read_description
 COLUMNS = ("name", "knowledge", "mode", "student", "params", "bytes", "rtf", "wer", "ci95", "werr", "recovery")
 TRAIN = (
     "distill --unlabelled {shards} --labelled {shards} --alignments {exp}/align --dev {shards} --listener {exp}/model "
-    "--seed {seed} --set 'model={layers: 1, hidden: 12, dropout: 0}' schedule={epochs: 1} train.workers=0 --out {out}"
-).replace("schedule={epochs: 1}", "'schedule={epochs: 1}'")
+    "--seed {seed} --set 'model={layers: 1, hidden: 12, dropout: 0}' 'schedule={epochs: 1, unlabelled_sub_epochs: 1}' "
+    "train.workers=0 --out {out}"
+)
 
 
 @pytest.fixture

@@ -278,15 +278,22 @@ def test_what_sharding_could_not_read_is_a_skipped_hypothesis(tone_utterances, t
     assert hypotheses(tmp_path / "out")[0]["id"] == "bad" and "reason" in hypotheses(tmp_path / "out")[0]
 
 
-def test_a_model_of_nan_has_no_hypotheses(tone_shards, trained, tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("layer", "value", "reason"),
+    [
+        ("encoder", float("nan"), "holds weights that are not finite"),
+        ("output", 3e38, "12 x the model's posteriors are not finite"),
+    ],
+)
+def test_a_model_of_nan_has_no_hypotheses(layer, value, reason, tone_shards, trained, tmp_path, capsys):
     model = load_model(trained / "model")
-    next(model.parameters()).data.fill_(float("nan"))
+    next(getattr(model, layer).parameters()).data.fill_(value)
     save_model(tmp_path / "model", model)
     files = ["--model", tmp_path / "model", "--graph", trained / "graph", "--out", tmp_path / "out"]
     for name in ("decode", "tune"):
         assert run(name, *tone_shards, *files) == 2
         told = capsys.readouterr().err
-        assert "12 x the model's posteriors are not finite" in told and "None is left" in told
+        assert reason in told and (layer == "encoder" or "None is left" in told)
     assert not (tmp_path / "out" / "hyp.jsonl").exists()
 
 

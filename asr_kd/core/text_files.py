@@ -58,15 +58,18 @@ def read_rows(source: Path | bytes, where: object = None, advice: str = "") -> I
             yield place, row
 
 
-def parse_json(text: str | bytes, where: object) -> Any:
+def parse_json(text: str | bytes, where: object, nan_is_null: bool = False) -> Any:
     """The value of a JSON text. ValueError, in one line, for whatever is wrong with it.
 
     Refused beside what is no JSON: NaN and Infinity, numbers out of the range of float or of more than MAX_DIGITS
     digits, values deeper than MAX_DEPTH, halves of surrogate pairs (text that cannot be written as UTF-8).
+    nan_is_null: NaN and Infinity are null instead, for what other programs write and nobody here reads.
     """
     text = _decoded(text, where) if isinstance(text, bytes) else text
     try:
-        value = json.loads(text, parse_constant=_not_finite, parse_float=_finite, parse_int=_whole)
+        value = json.loads(
+            text, parse_constant=_null if nan_is_null else _not_finite, parse_float=_finite, parse_int=_whole
+        )
         if text.count("{") + text.count("[") > MAX_DEPTH and _is_deep(value):
             raise RecursionError
         if _SURROGATE.search(text):
@@ -102,6 +105,10 @@ def _decoded(data: bytes, where: object, advice: str = "", mark: bool = True) ->
     if "\0" in text:
         raise ValueError(f"{where}: not UTF-8 text: holds NUL characters. {advice}".rstrip())
     return text
+
+
+def _null(name: str) -> None:
+    """JSON's word for a number that is none."""
 
 
 def _not_finite(name: str) -> float:

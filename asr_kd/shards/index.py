@@ -224,7 +224,7 @@ def _entry(stream: io.BufferedReader, key: str, members: dict[str, tarfile.TarIn
     data: dict[str, Any] = {}
     place = members.get("json")
     if place is not None:
-        data = parse_json(_bytes(stream, place), place.name)
+        data = parse_json(_bytes(stream, place), place.name, nan_is_null=True)  # durations are counted, not believed
         if not isinstance(data, dict):
             raise ValueError(f"{place.name} is not a JSON object")
     text = data.get("text")

@@ -83,6 +83,7 @@ def make_commands(folder: Path, names: Sequence[str] | None = None) -> list[Comm
     align = ["align", shards, *lexicon]
     tiny = ["--device", "cpu", "--threads", "1", "--workers", "1", "--set", "model={preset: student-small, hidden: 8}"]
     tiny += ["frontend.mel_bins=20", "train.frames_per_batch=200"]
+    few = [*tiny, "schedule={epochs: 1, unlabelled_sub_epochs: 2}"]  # there are seconds of audio
     learn = ["train", shards, "--alignments", at("align"), "--dev", shards]
     distil = ["distill", "--unlabelled", shards, "--targets", at("targets"), "--labelled", shards]
     distil += ["--alignments", at("align"), "--dev", shards]
@@ -103,7 +104,7 @@ def make_commands(folder: Path, names: Sequence[str] | None = None) -> list[Comm
             "align", [*align, "--set", *small], [*align, "--set", *small[:1], "flat_start.mono_components=40", small[2]]
         ),
         Command("train", [*learn, *tiny, "epochs=2"], [*learn, "--seed", "1", *tiny, "epochs=2"]),
-        Command("distill", [*distil, *tiny], [*distil, "--seed", "1", *tiny]),
+        Command("distill", [*distil, *few], [*distil, "--seed", "1", *few]),
         Command("graph", [*graph, "--order", "2"], [*graph, "--order", "3"]),
         Command("tune", ["tune", *use], ["tune", *use, "--acoustic", "0.5", "1.0"]),
         Command("decode", ["decode", *use], ["decode", *use, "--beam", "4"]),
