@@ -41,7 +41,7 @@ class AcousticModel(nn.Module):
         features = FrontEnd(frontend).dim
         self.register_buffer("feature_mean_F", torch.zeros(features))
         self.register_buffer("feature_std_F", torch.ones(features))
-        # On the CPU also where only the size of a model is asked: on "meta", a logarithm imports two seconds of compiler.
+        # On the CPU also in a model that is only counted: a logarithm on "meta" imports two seconds of compiler.
         self.register_buffer("log_prior_C", torch.full((inventory.size,), 1 / inventory.size, device="cpu").log())
         self.encoder = build_encoder(config, features)
         self.output = nn.Linear(self.encoder.width, inventory.size)
