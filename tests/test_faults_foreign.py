@@ -37,7 +37,6 @@ def one_second() -> bytes:
         (("b.txt", "hello".encode("utf-16")), "b.txt: not UTF-8 text, UTF-16 perhaps"),
         (("b.json", b"[" * 100_000), "levels"),
         (("b.json", b'{"n": 1' + b"0" * 400 + b"}"), "401 digits"),
-        (("b.json", b'{"duration": NaN}'), "NaN is no number"),
         (("b.json", b'{"id": "x\\ud800"}'), "surrogate"),
         (("b.json", '{"text": "a"}'.encode("utf-16")), "not UTF-8 text"),
     ],
@@ -50,6 +49,12 @@ def test_a_sample_that_cannot_be_read_is_set_aside_and_the_others_stay(tmp_path,
     assert [x["id"] for x in index.set_aside] == ["b"] and said in index.set_aside[0]["error"]
     write_index(tar, index)
     assert read_index(tar).set_aside == index.set_aside
+
+
+def test_a_duration_that_is_no_number_costs_nothing_since_it_is_counted(tmp_path):
+    tar = foreign_tar(tmp_path / "x.tar", ("a.wav", one_second()), ("a.json", b'{"text": "hi", "duration": NaN}'))
+    index = build_index(tar)
+    assert [(e.text, e.seconds) for e in index.entries] == [("hi", 1.0)] and not index.set_aside
 
 
 def test_a_name_that_is_not_utf8_costs_its_sample_alone(tmp_path):

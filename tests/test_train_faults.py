@@ -134,6 +134,25 @@ def test_a_worker_that_is_killed_is_one_clear_line(tone_shards, tmp_path, which)
         fit(model, [(labelled, 1.0)] * 60, dev, replace(CONFIG, workers=1), tmp_path / "out")
 
 
+KILLED = """
+import os, signal, sys, time
+from pathlib import Path
+sys.path.insert(0, "tests")
+from test_train_faults import FRONTEND, BatchPlan, batches, streams
+labelled, _ = streams(sorted(Path(sys.argv[1]).glob("*.tar")), Path(sys.argv[2]))
+made = iter(batches(BatchPlan(labelled, 2000, 0), FRONTEND, workers=1))
+assert next(made).x_BTF.nbytes > 1 << 16  # more than a pipe takes: the worker waits to hand over the next ones
+time.sleep(1)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_workers_end_with_a_main_process_that_is_killed(tone_shards, tmp_path):
+    command = [sys.executable, "-c", KILLED, str(tone_shards[0].parent), str(tmp_path)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60)  # its worker holds the same streams
+    assert (ended.returncode, ended.stderr) == (-signal.SIGKILL, "")
+
+
 FEW_FILES = """
 import resource, sys
 from pathlib import Path

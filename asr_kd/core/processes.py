@@ -76,10 +76,19 @@ def tag_has_ended(tag: str) -> bool | None:
 def die_with_parent() -> None:
     """End when the process does that asked for it in $ASR_KD_DIES_WITH, whichever way it ends."""
     parent = os.environ.pop(DIES_WITH, None)
-    if parent is None or not sys.platform.startswith("linux"):
+    if parent is not None:
+        end_with(int(parent))
+
+
+def end_with(parent: int) -> None:
+    """Let the kernel end this process with its parent, of this number (Linux). Elsewhere nothing happens.
+
+    It ends as well with the parent's thread that started it: start such processes from threads that wait for them.
+    """
+    if not sys.platform.startswith("linux"):
         return
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if str(os.getppid()) != parent:  # it has ended already
+    if os.getppid() != parent:  # it has ended already
         os.kill(os.getpid(), signal.SIGKILL)
 
 

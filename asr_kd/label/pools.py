@@ -4,7 +4,6 @@ Workers are processes of their own even when there is only one: a recording that
 not the job.
 """
 
-import ctypes
 import multiprocessing
 import os
 import signal
@@ -18,13 +17,13 @@ from typing import Protocol, TypeVar
 
 import torch
 
+from asr_kd.core.processes import end_with
 from asr_kd.core.runtime import handle_signals_on_their_own_stack, set_threads
 from asr_kd.label.job import LabelJob, Outcome, Worker
 from asr_kd.label.labellers import make_labeller
 
 SHARDS_AHEAD = 3
 """Shards that a worker has at most: at the teacher, being read, and being fetched."""
-PR_SET_PDEATHSIG = 1
 FORK_SERVER_S, LOOK_S = 10.0, 0.2
 """How long a fork server that was killed may take to be noticed and made anew, and how often that is looked at."""
 MEMORY_PER_WORKER = 2 << 30
@@ -185,7 +184,7 @@ def workers_here(device: str, threads: int | None = None) -> int:
 
 def _work(job: LabelJob, pipe: Connection, environment: dict[str, str]) -> None:
     """The life of a worker process. environment: of the one who started it; the fork server may have an older one."""
-    _end_with_parent()
+    end_with(os.getppid())  # the fork server, which ends with ours; elsewhere the closed pipe, after the next batch
     os.environ.clear()
     os.environ.update(environment)
     handle_signals_on_their_own_stack()
@@ -210,9 +209,3 @@ def _work(job: LabelJob, pipe: Connection, environment: dict[str, str]) -> None:
         return
     tell(Outcome("", "ready"))
     Worker(labeller, tell).run(receive)
-
-
-def _end_with_parent() -> None:
-    """Let the kernel end this process with its parent (Linux); elsewhere the closed pipe does, after the next batch."""
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # the parent is the fork server, which ends with ours

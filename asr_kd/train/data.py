@@ -4,10 +4,12 @@ All randomness comes from the batch's own numbers (seed, stream, epoch, batch): 
 bits, and a run that goes on at batch n sees what it would have seen.
 """
 
+import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
+from asr_kd.core.processes import end_with
 from asr_kd.core.storage import Location
 from asr_kd.core.terminal import is_memory_error
 from asr_kd.frontend.augment import Augment
@@ -95,7 +98,7 @@ def batches(
         num_workers=workers,
         pin_memory=pin_memory,
         prefetch_factor=BATCHES_AHEAD if workers else None,
-        worker_init_fn=_start_worker,
+        worker_init_fn=partial(_start_worker, os.getpid()),
         generator=torch.Generator(),  # the loader draws a seed for its workers; not from the model's randomness
     )
     with worker_errors():
@@ -144,8 +147,12 @@ class _Packed:
         return self.unpacked().pin_memory()
 
 
-def _start_worker(number: int) -> None:
-    """Ctrl-C and a scheduler's SIGTERM reach the whole group; the main process decides and then ends its workers."""
+def _start_worker(parent: int, number: int) -> None:
+    """A killed main process takes its workers along: one that waits to hand over a batch would wait without end.
+
+    Ctrl-C and a scheduler's SIGTERM reach the whole group; the main process decides and then ends its workers.
+    """
+    end_with(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
