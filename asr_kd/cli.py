@@ -12,22 +12,22 @@ from asr_kd import __version__
 VERBS = {
     "prepare": ("asr_kd.corpora.prepare", "corpus -> manifests"),
     "shard": ("asr_kd.shards.shard", "manifests -> WebDataset tars"),
-    "inspect": ("asr_kd.shards.inspect", "what is in a manifest, shard, sidecar or checkpoint"),
+    "inspect": ("asr_kd.report.inspect", "what is in a manifest, shard, sidecar or checkpoint"),
     "tokens": ("asr_kd.inventory.make_tokens", "text -> characters or pieces of words, for CTC"),
     "align": ("asr_kd.align.align", "labelled shards -> senones and frame alignments"),
     "train": ("asr_kd.train.train", "labelled shards + alignments or tokens -> teacher (or a labelled-only student)"),
     "label": ("asr_kd.label.label", "unlabelled shards + teacher -> soft-target sidecars"),
-    "select": ("asr_kd.label.select", "hypotheses -> list of the utterances to learn from"),
+    "select": ("asr_kd.transcripts.filter", "hypotheses -> list of the utterances to learn from"),
     "distill": ("asr_kd.distill.distill", "shards + sidecars -> student"),
     "quantise": ("asr_kd.models.quantise", "model -> the same with weights of eight bits"),
-    "graph": ("asr_kd.graph.build", "lexicon + text + senones -> decoding graph"),
+    "graph": ("asr_kd.graph.graph", "lexicon + text + senones -> decoding graph"),
     "tune": ("asr_kd.decode.tune", "labelled held-out shards + model + graph -> acoustic scale"),
     "decode": ("asr_kd.decode.decode", "shards + model + graph -> hypotheses"),
-    "score": ("asr_kd.score.score", "hypotheses + references -> WER with intervals"),
+    "score": ("asr_kd.evaluation.score", "hypotheses + references -> WER with intervals"),
     "report": ("asr_kd.report.report", "scores -> results.json and report.html"),
     "results": ("asr_kd.report.results", "runs of several seeds -> RESULTS.md"),
     "bench": ("asr_kd.bench.bench", "rates of this machine, measured"),
-    "compare": ("asr_kd.compare.compare", "a grid of systems -> the table of what each brings"),
+    "compare": ("asr_kd.experiments.experiment", "a grid of systems -> the table of what each brings"),
     "plan": ("asr_kd.bench.plan", "hours + a rate -> time, machines, bytes and cost of labelling"),
 }
 
@@ -79,12 +79,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser(verb).parse_args(argv)
     from asr_kd.core.files import use_own_temporary_folder
     from asr_kd.core.processes import die_with_parent
-    from asr_kd.core.runtime import handle_signals_on_their_own_stack  # imports torch: not for --help
+    from asr_kd.core.runtime import enable_sigaltstack  # imports torch: not for --help
     from asr_kd.core.terminal import explain, is_memory_error, say
 
     die_with_parent()
     use_own_temporary_folder()
-    handle_signals_on_their_own_stack()
+    enable_sigaltstack()
     try:
         with output_lock(args, argv):
             return args.run(args) or 0

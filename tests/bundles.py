@@ -2,7 +2,7 @@
 
 import torch
 
-from asr_kd.models.bundle import BundleConfig, BundleModel
+from asr_kd.teachers.wav2vec2 import Wav2Vec2Config, Wav2Vec2Teacher
 
 LABELS = ("|", "E", "-", "T", "A", "'")
 
@@ -27,11 +27,11 @@ def small_config(mode="layer_norm", **changes):
         "aux_num_out": len(LABELS),
     }
     fields = {"architecture": architecture, "labels": LABELS, "normalise_waveform": mode == "layer_norm"}
-    return BundleConfig(**fields | changes)
+    return Wav2Vec2Config(**fields | changes)
 
 
 def small_bundle(mode="layer_norm", seed=0):
     torch.manual_seed(seed)
-    model = BundleModel(small_config(mode)).eval()
+    model = Wav2Vec2Teacher(small_config(mode)).eval()
     model.network.aux.weight.data.mul_(20)  # an opinion on each frame
     return model

@@ -15,7 +15,7 @@ import soundfile
 from hypothesis import settings
 from stores import CREDENTIALS, faulty, s3_server
 
-from asr_kd.core.retries import Retries
+from asr_kd.core.retries import RetryPolicy
 from asr_kd.corpora.manifest import Utterance
 from asr_kd.shards.writer import write_shards
 
@@ -91,7 +91,7 @@ def s3_endpoint() -> Iterator[str]:
     with s3_server() as endpoint, pytest.MonkeyPatch.context() as patch:
         for name, value in {**CREDENTIALS, "AWS_ENDPOINT_URL": endpoint}.items():
             patch.setenv(name, value)
-        patch.setattr("asr_kd.core.retries.RETRIES", Retries(first_wait_s=0.001))
+        patch.setattr("asr_kd.core.retries.RETRIES", RetryPolicy(first_wait_s=0.001))
         yield endpoint
 
 

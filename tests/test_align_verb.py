@@ -10,15 +10,15 @@ from tones import damage
 from asr_kd.cli import main
 from asr_kd.corpora.manifest import Utterance
 from asr_kd.frontend.fbank import FrontEnd, FrontEndConfig
-from asr_kd.inventory.kinds import load_inventory
 from asr_kd.inventory.lexicon import Lexicon
+from asr_kd.inventory.registry import load_inventory
 from asr_kd.models.acoustic import build_model
 from asr_kd.models.checkpoint import model_fingerprint, save_model
 from asr_kd.models.config import ModelConfig
 from asr_kd.shards.reader import open_shard
-from asr_kd.shards.sidecar import read_description, read_sidecar, sidecar_path
-from asr_kd.shards.transcripts import Transcript, Word, write_transcripts
 from asr_kd.shards.writer import write_shards
+from asr_kd.targets.sidecar import read_description, read_sidecar, sidecar_path
+from asr_kd.transcripts.pseudo_labels import Transcript, Word, write_transcripts
 
 SMALL = [
     "flat_start.mono_rounds=8",

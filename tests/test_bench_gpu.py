@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from asr_kd.bench.gpu.sections import Setup, relative_error
-from asr_kd.bench.material import random_teacher
+from asr_kd.bench.synthetic import random_teacher
 from asr_kd.cli import main
-from asr_kd.label.selection import SelectionConfig, select_batch
+from asr_kd.targets.topk import SelectionConfig, select_top_k_batch
 from asr_kd.train.losses import LossConfig, mean_loss
 
 on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device is visible")
@@ -56,8 +56,8 @@ def test_selection_on_a_gpu_is_that_of_the_cpu():
     log_p_BTC = torch.randn(3, 40, 200).mul(3).log_softmax(-1)
     frames_B = torch.tensor([40, 31, 5])
     for config in (SelectionConfig(), SelectionConfig(mass=0.9)):
-        here = select_batch(log_p_BTC, frames_B, config)
-        there = select_batch(log_p_BTC.cuda(), frames_B, config)
+        here = select_top_k_batch(log_p_BTC, frames_B, config)
+        there = select_top_k_batch(log_p_BTC.cuda(), frames_B, config)
         for a, b in zip(here, there, strict=True):
             assert a is not None and b is not None
             assert (a.ids_TK == b.ids_TK).all()

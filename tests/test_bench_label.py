@@ -6,8 +6,8 @@ import torch
 
 from asr_kd.bench.forward import padded
 from asr_kd.bench.label import Round, summarise
-from asr_kd.bench.material import made_up_inventory, random_teacher, synthetic_shards
 from asr_kd.bench.peak import flops_per_frame, peak_flops
+from asr_kd.bench.synthetic import made_up_inventory, random_teacher, synthetic_shards
 from asr_kd.cli import main
 from asr_kd.inventory.senones import Senones
 from asr_kd.models.acoustic import build_model

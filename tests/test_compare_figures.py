@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from asr_kd.compare.figures import figures, markdown
-from asr_kd.compare.grid import Grid, Places, needs
-from asr_kd.compare.measured import Measured, read_measured, together
 from asr_kd.core.config import load_config
+from asr_kd.experiments.figures import figures, markdown
+from asr_kd.experiments.results import SeedResults, merge, read_measured
+from asr_kd.experiments.suite import Suite, Template, needs
 
 GRID = {
     "dev": "{exp}/dev",
@@ -42,7 +42,7 @@ def scores(errors_by_system):
 
 
 def measured_of(seeds):
-    return together((str(n), Measured.of(n, scores(e), dict.fromkeys(e, ABOUT))) for n, e in seeds.items())
+    return merge((str(n), SeedResults.of(n, scores(e), dict.fromkeys(e, ABOUT))) for n, e in seeds.items())
 
 
 SEEDS = {
@@ -111,8 +111,8 @@ def test_the_table_shows_what_there_is():
 
 
 def test_places_are_filled_and_rows_know_whom_they_need():
-    grid = load_config(Grid, GRID)
-    places = Places(grid, Path("out"), Path("exp/an4"), 2)
+    grid = load_config(Suite, GRID)
+    places = Template(grid, Path("out"), Path("exp/an4"), 2)
     first, second, third = grid.parsed
     assert places.words(second.steps[0], "second") == [
         *("distill", "--data", "exp/an4/x", "--seed", "2", "--from", "out/seed2/first"),
@@ -135,11 +135,11 @@ def test_places_are_filled_and_rows_know_whom_they_need():
 )
 def test_a_grid_that_cannot_be_run_is_refused(change, message):
     with pytest.raises(ValueError, match=message):
-        load_config(Grid, GRID | change)
+        load_config(Suite, GRID | change)
 
 
 def test_a_place_that_stands_for_nothing_is_refused():
-    grid = load_config(Grid, GRID)
+    grid = load_config(Suite, GRID)
     for text in ("{row:tenth}", "{teacher}", "{exp:1}"):
         with pytest.raises(ValueError, match=r"stands for nothing; known: \{out\}, .*\{data\}"):
-            Places(grid, Path("o"), Path("e"), 0).words(text, "first")
+            Template(grid, Path("o"), Path("e"), 0).words(text, "first")

@@ -61,7 +61,7 @@ def test_no_hop_of_a_store_breaks_the_rules(target: str, tmp_path: Path) -> None
                 ask(f"{url}/moved")
             assert str(told.value).startswith(f"{url}/moved: ") and "secret" not in str(told.value)
         with pytest.raises(BadLocation, match="the server redirects"):
-            storage.fetch(f"{url}/moved", tmp_path)
+            storage.download(f"{url}/moved", tmp_path)
     assert not list(tmp_path.iterdir())
 
 

@@ -14,7 +14,7 @@ from stores import plain_server
 
 from asr_kd.core import storage
 from asr_kd.core.retries import RETRIES
-from asr_kd.core.storage import MissingError, StorageError, location
+from asr_kd.core.storage import MissingError, StorageError, parse_path_or_url
 
 
 def one_line(error) -> str:
@@ -54,13 +54,13 @@ def one_line(error) -> str:
 )
 def test_what_is_no_file_or_object_is_refused_and_secrets_are_not_repeated(text, complaint):
     with pytest.raises(ValueError, match=complaint) as error:
-        location(text)
+        parse_path_or_url(text)
     assert "SECRET" not in one_line(error)
 
 
 def test_a_verb_shows_the_whole_reason(capsys):
     parser = argparse.ArgumentParser()
-    parser.add_argument("shards", type=location)
+    parser.add_argument("shards", type=parse_path_or_url)
     with pytest.raises(SystemExit):
         parser.parse_args(["pipe:cat x"])
     assert "argument shards: pipe:cat x: commands are not run. Give a path" in capsys.readouterr().err
@@ -76,23 +76,23 @@ def test_a_verb_shows_the_whole_reason(capsys):
     ],
 )
 def test_urls_stay_text_and_are_taken_apart(text, name, stem, parent):
-    where = location(text)
+    where = parse_path_or_url(text)
     assert where == text.rstrip("/")
-    assert (storage.name_of(where), storage.stem(where), storage.parent(where)) == (name, stem, parent)
-    assert storage.child(storage.parent(where), name) == where
+    assert (storage.basename(where), storage.stem(where), storage.dirname(where)) == (name, stem, parent)
+    assert storage.join(storage.dirname(where), name) == where
     root = "/".join(where.split("/")[:3])
-    assert storage.parent(root) == root
+    assert storage.dirname(root) == root
 
 
 def test_all_else_is_a_local_path():
     for text in ("exp/shards", "/a/b.tar", "./run:3", "~x", "a b.tar"):
-        assert location(text) == Path(text)
-    assert storage.child(Path("a"), "b.tar") == Path("a/b.tar") == location(Path("a/b.tar"))
+        assert parse_path_or_url(text) == Path(text)
+    assert storage.join(Path("a"), "b.tar") == Path("a/b.tar") == parse_path_or_url(Path("a/b.tar"))
 
 
 def test_a_url_that_an_option_for_local_paths_has_swallowed_is_told():
     with pytest.raises(ValueError, match=r"s3:/bucket/a\.tar: only local paths are taken here"):
-        location(Path("s3://bucket/a.tar"))
+        parse_path_or_url(Path("s3://bucket/a.tar"))
 
 
 def test_https_is_for_reading(tmp_path):
@@ -111,9 +111,9 @@ def test_disk_and_store_answer_alike(folder, tmp_path):
     assert storage.list_files(folder, ".tar") == []
     names = ["b.tar", "a.tar", "c.json"]
     for name in names:
-        storage.write_bytes(storage.child(folder, name), name.encode() * 2)
-    storage.write_bytes(storage.child(storage.child(folder, "deeper"), "d.tar"), b"not seen from above")
-    a, b, c = (storage.child(folder, name) for name in sorted(names))
+        storage.write_bytes(storage.join(folder, name), name.encode() * 2)
+    storage.write_bytes(storage.join(storage.join(folder, "deeper"), "d.tar"), b"not seen from above")
+    a, b, c = (storage.join(folder, name) for name in sorted(names))
     storage.write_bytes(a, b"0123456789")
     assert storage.list_files(folder, ".tar") == [a, b]
     assert storage.file_sizes(folder, "") == {a: 10, b: 10, c: 12}
@@ -138,7 +138,7 @@ def test_disk_and_store_answer_alike(folder, tmp_path):
 
 def test_a_local_file_is_fetched_by_leaving_it_where_it_is(tmp_path):
     (tmp_path / "a.tar").write_bytes(b"x")
-    assert storage.fetch(tmp_path / "a.tar", tmp_path / "copies") == tmp_path / "a.tar"
+    assert storage.download(tmp_path / "a.tar", tmp_path / "copies") == tmp_path / "a.tar"
     assert not (tmp_path / "copies").exists()
 
 
@@ -154,10 +154,10 @@ def payload(bucket, monkeypatch):
 def test_a_fetch_comes_in_pieces_and_is_checked(payload, tmp_path, on_the_way):
     url, data, digest = payload
     log = on_the_way()
-    assert storage.fetch(url, tmp_path / "to", digest).read_bytes() == data
+    assert storage.download(url, tmp_path / "to", digest).read_bytes() == data
     assert len(log) == 6  # its size, five pieces
     with pytest.raises(StorageError, match="0000… was expected"):
-        storage.fetch(url, tmp_path / "other", "0" * 64)
+        storage.download(url, tmp_path / "other", "0" * 64)
     assert os.listdir(tmp_path / "to") == ["a.tar"]
     assert os.listdir(tmp_path / "other") == []
 
@@ -167,7 +167,7 @@ def test_requests_that_fail_in_passing_are_made_again(payload, tmp_path, on_the_
     url, data, digest = payload
     odd = itertools.cycle([kind, kind, None])
     log = on_the_way(lambda method, path: None if kind == "drop" and method == "HEAD" else next(odd))
-    assert storage.fetch(url, tmp_path, digest).read_bytes() == data
+    assert storage.download(url, tmp_path, digest).read_bytes() == data
     storage.write_bytes(url, data[::-1])
     assert storage.read_bytes(url) == data[::-1]
     assert sum(line.startswith("GET") for line in log) >= 3 * 5 + 2
@@ -176,7 +176,7 @@ def test_requests_that_fail_in_passing_are_made_again(payload, tmp_path, on_the_
 def test_a_store_that_stays_down_is_given_up_in_one_line(payload, tmp_path, on_the_way):
     log = on_the_way(lambda method, path: "503")
     with pytest.raises(OSError, match=r"a\.tar: .*503.*6 times in a row\. Is the store reachable") as error:
-        storage.fetch(payload[0], tmp_path)
+        storage.download(payload[0], tmp_path)
     assert not isinstance(error.value, ValueError)
     assert one_line(error).startswith(payload[0])
     assert len(log) == RETRIES.tries and os.listdir(tmp_path) == []
@@ -233,7 +233,7 @@ def test_folders_over_http_are_read_from_a_server_without_ranges(tmp_path, monke
         assert storage.exists(f"{url}/a.tar") and not storage.exists(f"{url}/none.tar")
         assert storage.read_bytes(f"{url}/a.tar", 10, 5) == data[10:15]
         assert storage.read_bytes(f"{url}/a.tar", -5) == data[-5:]
-        assert storage.fetch(f"{url}/a.tar", tmp_path / "to").read_bytes() == data
+        assert storage.download(f"{url}/a.tar", tmp_path / "to").read_bytes() == data
         with pytest.raises(MissingError):
             storage.read_bytes(f"{url}/none.tar")
 
@@ -250,4 +250,4 @@ def test_a_missing_package_is_named_with_the_way_to_install_it(monkeypatch):
 
 def test_items_come_back_in_order_also_when_several_are_asked_for_at_once():
     for remote in (False, True):
-        assert list(storage.concurrently(lambda n: n * n, range(50), remote)) == [n * n for n in range(50)]
+        assert list(storage.parallel_map(lambda n: n * n, range(50), remote)) == [n * n for n in range(50)]

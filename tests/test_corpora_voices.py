@@ -9,9 +9,9 @@ import pytest
 import soundfile
 
 from asr_kd.corpora.manifest import read_manifest
-from asr_kd.corpora.voices import VoicesConfig, prepare_voices
-from asr_kd.corpora.voices_cast import ACCENTS, HIGH_FAMILIES, LOW_FAMILIES, cast_voices
-from asr_kd.corpora.voices_espeak import synthesise
+from asr_kd.corpora.synthetic import VoicesConfig, prepare_voices
+from asr_kd.corpora.synthetic_speakers import ACCENTS, HIGH_FAMILIES, LOW_FAMILIES, cast_voices
+from asr_kd.corpora.tts import synthesise
 
 pytest.importorskip("espeakng_loader", reason="needs the extra voices")
 
@@ -40,7 +40,7 @@ def parts(corpus):
 
 def test_another_process_makes_the_same_bytes(corpus, tmp_path):
     code = (
-        "import sys, pathlib, json; from asr_kd.corpora.voices import *;"
+        "import sys, pathlib, json; from asr_kd.corpora.synthetic import *;"
         "prepare_voices(pathlib.Path(sys.argv[1]), VoicesConfig(**json.loads(sys.argv[2])))"
     )
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "5", "MALLOC_PERTURB_": "77"}

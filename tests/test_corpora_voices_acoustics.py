@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr_kd.corpora.voices_acoustics import NOISES, PEAK, SAMPLE_RATE, Scene, active_power, record, room_impulse
+from asr_kd.corpora.synthetic_acoustics import NOISES, PEAK, SAMPLE_RATE, Scene, active_power, record, room_impulse
 
 
 def bursts(seed):

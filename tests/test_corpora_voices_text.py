@@ -2,8 +2,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from asr_kd.corpora.synthetic_text import draw_sentence, draw_sentence_of, part_of_sentence, pronunciations, vocabulary
 from asr_kd.corpora.text import normalise
-from asr_kd.corpora.voices_text import draw_sentence, draw_sentence_of, part_of_sentence, pronunciations, vocabulary
 
 
 @given(seed=st.integers(0, 2**32))

@@ -6,7 +6,7 @@ from asr_kd.frontend.fbank import FrontEndConfig
 from asr_kd.inventory.senones import Senones
 from asr_kd.models.acoustic import build_model
 from asr_kd.models.config import ModelConfig
-from asr_kd.models.inference import Inference, pad_waves
+from asr_kd.teachers.inference import Inference, pad_waves
 
 INVENTORY = Senones.monophone(["SIL", "A", "B"])
 LENGTHS = (16000, 700, 100, 9000, 0, 16000)

@@ -3,7 +3,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asr_kd.decode.tune import USUAL, choose
+from asr_kd.decode.tune import DEFAULT_SCALES, choose
 
 ACOUSTICS, PRIORS = (0.5, 0.75, 1.0, 1.5), (0.0, 0.5, 1.0)
 
@@ -24,14 +24,14 @@ def test_the_choice_is_one_of_the_trials_in_whatever_order_they_were_made(wers, 
 @given(wer=st.floats(0, 2), words=st.integers(0, 10**6))
 def test_where_all_are_alike_the_usual_setting_is_taken(wer, words):
     best = choose(grid(lambda a, p: wer), words)
-    assert (best["acoustic"], best["prior"]) == (USUAL.acoustic, USUAL.prior)
+    assert (best["acoustic"], best["prior"]) == (DEFAULT_SCALES.acoustic, DEFAULT_SCALES.prior)
 
 
 def test_few_words_do_not_outweigh_the_usual_setting_and_many_do():
     lucky = (1.5, 0.0)
     trials = grid(lambda a, p: 0.30 if (a, p) == lucky else 0.32)
     few, many = choose(trials, words=200), choose(trials, words=20_000)
-    assert (few["acoustic"], few["prior"]) == (USUAL.acoustic, USUAL.prior)
+    assert (few["acoustic"], few["prior"]) == (DEFAULT_SCALES.acoustic, DEFAULT_SCALES.prior)
     assert (many["acoustic"], many["prior"]) == lucky
 
 

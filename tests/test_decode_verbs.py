@@ -12,19 +12,19 @@ from asr_kd.core.skipped import Skipped
 from asr_kd.corpora.manifest import Utterance, write_manifest
 from asr_kd.decode.recognise import Recogniser
 from asr_kd.frontend.fbank import FrontEndConfig
-from asr_kd.graph.build import load_graph
-from asr_kd.graph.scales import Scales
-from asr_kd.inventory.kinds import load_inventory
+from asr_kd.graph.graph import load_graph
+from asr_kd.graph.scales import DecodingScales
+from asr_kd.inventory.registry import load_inventory
 from asr_kd.inventory.senones import Senones
-from asr_kd.label.soft_targets import SoftTargets
 from asr_kd.models.acoustic import build_model
 from asr_kd.models.checkpoint import load_model, model_fingerprint, save_model
 from asr_kd.models.config import ModelConfig
-from asr_kd.models.inference import Inference
 from asr_kd.shards.reader import open_shard
-from asr_kd.shards.sidecar import read_description, sidecar_path
 from asr_kd.shards.writer import write_shards
-from asr_kd.train.targets import AlignmentTargets
+from asr_kd.targets.frame_targets import AlignmentTargets
+from asr_kd.targets.sidecar import read_description, sidecar_path
+from asr_kd.targets.soft_targets import SoftTargets
+from asr_kd.teachers.inference import Inference
 
 STEPS = 40
 
@@ -149,7 +149,7 @@ def test_scores_are_weighed_as_the_scales_say(tone_shards, trained):
     assert np.exp(scored.log_p_TC).sum(1) == pytest.approx(1)
     log_prior_C = load_model(trained / "model").log_prior_C.numpy()
     expected_TC = 0.5 * (scored.log_p_TC - 0.25 * log_prior_C)
-    np.testing.assert_allclose(recogniser.scaled(scored.log_p_TC, Scales(0.5, 0.25)), expected_TC, rtol=1e-5)
+    np.testing.assert_allclose(recogniser.scaled(scored.log_p_TC, DecodingScales(0.5, 0.25)), expected_TC, rtol=1e-5)
 
 
 def test_a_part_of_the_utterances_is_taken_evenly_from_all_shards(tone_shards, trained):
@@ -161,13 +161,13 @@ def test_a_part_of_the_utterances_is_taken_evenly_from_all_shards(tone_shards, t
 def test_scales_come_from_a_file_or_its_folder_and_nothing_else(tmp_path):
     file = tmp_path / "tune.json"
     file.write_text(json.dumps({"acoustic": 0.5, "prior": 0.25, "wer": 0.1}))
-    assert Scales.load(file) == Scales.load(tmp_path) == Scales(0.5, 0.25)
+    assert DecodingScales.load(file) == DecodingScales.load(tmp_path) == DecodingScales(0.5, 0.25)
     for wrong in ("{}", "[]", '{"acoustic": "x", "prior": 1}'):
         file.write_text(wrong)
         with pytest.raises(ValueError, match=r"tune\.json: not written by `asr-kd tune`"):
-            Scales.load(tmp_path)
+            DecodingScales.load(tmp_path)
     with pytest.raises(ValueError, match="no such file"):
-        Scales.load(tmp_path / "other.json")
+        DecodingScales.load(tmp_path / "other.json")
 
 
 @pytest.mark.parametrize("name", ["decode", "tune"])

@@ -6,23 +6,23 @@ import pytest
 import torch
 
 from asr_kd.core.config import load_config
-from asr_kd.distill.knowledge.flow import fsp
-from asr_kd.distill.knowledge.kinds import KNOWLEDGE
-from asr_kd.distill.knowledge.knowledge import Sides
-from asr_kd.distill.knowledge.lesson import Lesson
-from asr_kd.distill.knowledge.relations import cosines, distances
-from asr_kd.distill.knowledge.similarity import gram
-from asr_kd.distill.objective import listens, parse
-from asr_kd.models.acoustic import Trace
-from asr_kd.train.data import Batch
+from asr_kd.data.loader import Batch
+from asr_kd.distill.losses.distillation_loss import ModelDims
+from asr_kd.distill.losses.fsp import fsp
+from asr_kd.distill.losses.inputs import KDInputs
+from asr_kd.distill.losses.registry import KD_LOSSES
+from asr_kd.distill.losses.rkd import cosines, distances
+from asr_kd.distill.losses.spkd import gram
+from asr_kd.distill.objective import needs_online_teacher, parse_loss_spec
+from asr_kd.models.acoustic import ModelOutput
 
 STUDENT, TEACHER = {"layer0": 3, "layer1": 2}, {"layer0": 2, "layer1": 4, "layer2": 2}
-SIDES = Sides(STUDENT, TEACHER, classes=3, stored=True)
+SIDES = ModelDims(STUDENT, TEACHER, classes=3, stored=True)
 
 
 def kind(name, sides=SIDES, **options):
     torch.manual_seed(0)
-    return KNOWLEDGE[name](load_config(KNOWLEDGE[name].Config, options), sides)
+    return KD_LOSSES[name](load_config(KD_LOSSES[name].Config, options), sides)
 
 
 def batch(frames, targets=None, truth=False):
@@ -41,7 +41,7 @@ def batch(frames, targets=None, truth=False):
 
 
 def trace(logits, **layers):
-    return Trace(torch.as_tensor(logits), {name: torch.as_tensor(x) for name, x in layers.items()})
+    return ModelOutput(torch.as_tensor(logits), {name: torch.as_tensor(x) for name, x in layers.items()})
 
 
 def random_lesson(frames=(5, 3), truth=False, seed=1):
@@ -52,59 +52,59 @@ def random_lesson(frames=(5, 3), truth=False, seed=1):
     student = trace(rand(3), **{n: rand(w) for n, w in STUDENT.items()})
     teacher = trace(rand(3), **{n: rand(w) for n, w in TEACHER.items()})
     targets = torch.randn(*shape, 3, generator=draw).softmax(-1).tolist()
-    return Lesson(batch(frames, targets, truth), student, teacher)
+    return KDInputs(batch(frames, targets, truth), student, teacher)
 
 
 def test_the_response_is_the_kl_from_the_stored_posteriors():
     logits = torch.tensor([[[0.2, 0.3, 0.5], [1 / 3, 1 / 3, 1 / 3]]]).log()
-    lesson = Lesson(batch([2], [[[0.7, 0.2, 0.1], [0.5, 0.25, 0.25]]]), trace(logits), None)
+    lesson = KDInputs(batch([2], [[[0.7, 0.2, 0.1], [0.5, 0.25, 0.25]]]), trace(logits), None)
     first = 0.7 * math.log(0.7 / 0.2) + 0.2 * math.log(0.2 / 0.3) + 0.1 * math.log(0.1 / 0.5)
     second = 0.5 * math.log(1.5) + 0.5 * math.log(0.75)
-    sides = Sides(STUDENT, None, 3)
+    sides = ModelDims(STUDENT, None, 3)
     assert kind("response", sides)(lesson).item() == pytest.approx((first + second) / 2, rel=1e-5)
-    assert kind("response", sides)(Lesson(batch([2], None, truth=True), trace(logits), None)) is None
+    assert kind("response", sides)(KDInputs(batch([2], None, truth=True), trace(logits), None)) is None
 
 
 def test_the_response_of_a_companion_is_the_kl_from_its_answers_on_all_audio():
     student, teacher = torch.tensor([[[0.2, 0.3, 0.5]]]).log(), torch.tensor([[[0.7, 0.2, 0.1]]]).log() + 4
     by_hand = 0.7 * math.log(0.7 / 0.2) + 0.2 * math.log(0.2 / 0.3) + 0.1 * math.log(0.1 / 0.5)
     for truth in (False, True):
-        lesson = Lesson(batch([1], None, truth), trace(student), trace(teacher))
+        lesson = KDInputs(batch([1], None, truth), trace(student), trace(teacher))
         assert kind("response", source="companion")(lesson).item() == pytest.approx(by_hand, rel=1e-5)
 
 
 def test_selected_frames_are_those_where_someone_speaks():
     blank, speaks = [0.98, 0.01, 0.01], [0.1, 0.8, 0.1]
     student = torch.tensor([[blank, blank, speaks]]).log()
-    sides = Sides(STUDENT, None, 3)
+    sides = ModelDims(STUDENT, None, 3)
     selected = kind("response", sides, match="selected", blank_most=0.95)
     wrong = 0.1 * math.log(0.1 / 0.98) + 0.8 * math.log(80) + 0.1 * math.log(10)
     missed = 0.98 * math.log(9.8) + 0.01 * math.log(0.01 / 0.8) + 0.01 * math.log(0.1)
-    lesson = Lesson(batch([3], [[blank, speaks, blank]]), trace(student), None)  # the first frame says nothing twice
+    lesson = KDInputs(batch([3], [[blank, speaks, blank]]), trace(student), None)  # the first frame says nothing twice
     assert selected(lesson).item() == pytest.approx((wrong + missed) / 2, rel=1e-4)
 
 
 def test_spikes_that_come_a_little_later_cost_nothing_when_delays_are_allowed():
-    blank, spike, sides = [0.9, 0.05, 0.05], [0.1, 0.8, 0.1], Sides(STUDENT, None, 3)
+    blank, spike, sides = [0.9, 0.05, 0.05], [0.1, 0.8, 0.1], ModelDims(STUDENT, None, 3)
     teacher = [[spike, spike, blank, blank, blank], [blank, spike, blank, spike, blank]]
     student = torch.tensor([[blank, blank, spike, spike, blank], [blank, blank, spike, blank, spike]]).log()
-    lesson = Lesson(batch([5, 5], teacher), trace(student), None)
+    lesson = KDInputs(batch([5, 5], teacher), trace(student), None)
     late = kind("response", sides, match="delayed", delays=2)(lesson)
     missed = 0.1 * math.log(0.1 / 0.9) + 0.8 * math.log(0.8 / 0.05) + 0.1 * math.log(0.1 / 0.05)
     # Two frames late, the first two have nothing before them; one frame late, the second utterance costs nothing.
     assert late.item() == pytest.approx(2 * missed / 10, rel=1e-5)
     assert kind("response", sides)(lesson) > 2 * late
     for match in ("frames", "delayed"):
-        same = Lesson(batch([5, 5], teacher), trace(torch.tensor(teacher).log()), None)
+        same = KDInputs(batch([5, 5], teacher), trace(torch.tensor(teacher).log()), None)
         assert kind("response", sides, match=match)(same).item() == pytest.approx(0, abs=1e-6)
-        silent = Lesson(batch([5, 5], teacher), trace(torch.tensor([[blank] * 5] * 2).log()), None)
+        silent = KDInputs(batch([5, 5], teacher), trace(torch.tensor([[blank] * 5] * 2).log()), None)
         assert kind("response", sides, match=match, delays=1)(silent).item() == pytest.approx(4 * missed / 10)
 
 
 def test_hidden_layers_are_compared_by_angle_or_by_distance():
     student = trace(torch.zeros(1, 2, 3), layer0=torch.zeros(1, 2, 3), layer1=torch.tensor([[[1.0, 0.0], [0.0, 2.0]]]))
     teacher = trace(torch.zeros(1, 2, 3), layer0=torch.tensor([[[3.0, 3.0], [0.0, 1.0]]]))
-    lesson = Lesson(batch([2]), student, teacher)
+    lesson = KDInputs(batch([2]), student, teacher)
     options = {"layers": {"layer1": "layer0"}, "project": False}
     assert kind("hidden", **options)(lesson).item() == pytest.approx((1 - math.sqrt(0.5)) / 2, rel=1e-5)
     # squared distances 4 + 9 = 13 and 1; squared lengths 18 and 1
@@ -115,7 +115,7 @@ def test_similarity_compares_who_is_like_whom_whatever_the_widths():
     student = trace(torch.zeros(1, 2, 3), layer1=torch.tensor([[[1.0, 0.0], [0.0, 1.0]]]))
     teacher = trace(torch.zeros(1, 2, 3), layer1=torch.tensor([[[1.0, 1.0, 0.0, 0.0], [1.0, 1.0, 0.0, 0.0]]]))
     same = math.sqrt(0.5)  # rows (2, 2) scaled to length 1
-    lesson = Lesson(batch([2]), student, teacher)
+    lesson = KDInputs(batch([2]), student, teacher)
     by_hand = (1 - same) ** 2 + same**2
     found = kind("similarity", layers={"layer1": "layer1"})(lesson)
     assert found.item() == pytest.approx(by_hand, rel=1e-5)
@@ -134,7 +134,7 @@ def test_relations_are_distances_over_their_mean_and_cosines_of_angles():
         trace(torch.zeros(1, 3, 3), layer1=triangle[None]),
         trace(torch.zeros(1, 3, 3), layer2=line[None]),
     )
-    lesson = Lesson(batch([3]), student, teacher)
+    lesson = KDInputs(batch([3]), student, teacher)
     huber = lambda a, b: torch.nn.functional.smooth_l1_loss(torch.tensor(a), torch.tensor(b)).item()
     ours, theirs = [0, 0.75, 1, 0.75, 0, 1.25, 1, 1.25, 0], [0, 0.75, 1.5, 0.75, 0, 0.75, 1.5, 0.75, 0]
     found = kind("relations", angles=0.0)(lesson)
@@ -194,8 +194,8 @@ def test_gradients_are_those_of_small_steps(name, options):
     term = kind(name, **options)
 
     def loss(logits, layer0, layer1):
-        student = Trace(logits, {"layer0": layer0, "layer1": layer1})
-        return term(Lesson(lesson.batch, student, lesson.teacher))
+        student = ModelOutput(logits, {"layer0": layer0, "layer1": layer1})
+        return term(KDInputs(lesson.batch, student, lesson.teacher))
 
     student = lesson.student
     inputs = [x.double().requires_grad_() for x in (student.logits_BTC, *student.layers.values())]
@@ -211,7 +211,7 @@ def test_what_lies_behind_the_end_of_an_utterance_does_not_matter(name, options)
     term = kind(name, **options)
 
     def spoilt(trace):
-        return Trace(
+        return ModelOutput(
             *(
                 {n: torch.where(lesson.inside_BT[..., None], v, 7.0) for n, v in x.items()}
                 if isinstance(x, dict)
@@ -220,7 +220,9 @@ def test_what_lies_behind_the_end_of_an_utterance_does_not_matter(name, options)
             )
         )
 
-    torch.testing.assert_close(term(Lesson(lesson.batch, spoilt(lesson.student), spoilt(lesson.teacher))), term(lesson))
+    torch.testing.assert_close(
+        term(KDInputs(lesson.batch, spoilt(lesson.student), spoilt(lesson.teacher))), term(lesson)
+    )
 
 
 @pytest.mark.parametrize(
@@ -234,10 +236,10 @@ def test_what_lies_behind_the_end_of_an_utterance_does_not_matter(name, options)
         ),
         ("similarity", SIDES, {"layers": {"layer0": "out"}}, "similarity: the teacher has no layer out; .*layer2"),
         ("hidden", SIDES, {"layers": {"layer0": "layer1"}, "project": False}, "layer0 is 3 wide, .* layer1 4"),
-        ("relations", Sides(STUDENT, None, 3), {}, "relations: needs a teacher that listens"),
+        ("relations", ModelDims(STUDENT, None, 3), {}, "relations: needs a teacher that listens"),
         ("flow", SIDES, {"layers": {"layer0": "layer1"}}, "two or more"),
         ("deeper", SIDES, {"layers": ["layer1"]}, "layer1 is the student's last layer"),
-        ("response", Sides(STUDENT, None, 3, stored=False), {}, "nobody listens"),
+        ("response", ModelDims(STUDENT, None, 3, stored=False), {}, "nobody listens"),
     ],
 )
 def test_what_does_not_fit_is_refused_naming_both_sides(name, sides, options, message):
@@ -246,13 +248,15 @@ def test_what_does_not_fit_is_refused_naming_both_sides(name, sides, options, me
 
 
 def test_an_entry_of_a_config_is_checked():
-    assert parse({"kind": "hidden", "weight": 2, "measure": "l2"})[:2] == ("hidden", 2.0)
+    assert parse_loss_spec({"kind": "hidden", "weight": 2, "measure": "l2"})[:2] == ("hidden", 2.0)
     for entry, message in (
         ({"kind": "telepathy"}, "kind is telepathy; known: response, hidden"),
         ({"kind": "hidden", "weight": -1}, "not negative"),
         ({"kind": "hidden", "metric": "l2"}, r"knowledge\.hidden: .*metric"),
     ):
         with pytest.raises(ValueError, match=message):
-            parse(entry)
-    assert not listens([{"kind": "response"}, {"kind": "deeper"}], stored=True)
-    assert listens([{"kind": "response"}], stored=False) and listens([{"kind": "flow"}], stored=True)
+            parse_loss_spec(entry)
+    assert not needs_online_teacher([{"kind": "response"}, {"kind": "deeper"}], stored=True)
+    assert needs_online_teacher([{"kind": "response"}], stored=False) and needs_online_teacher(
+        [{"kind": "flow"}], stored=True
+    )

@@ -9,20 +9,20 @@ import torch
 from tones import FRONTEND, INVENTORY, align_tones
 
 from asr_kd.core.runtime import has_bf16
-from asr_kd.distill.companions.fixed import check_inventory
-from asr_kd.distill.objective import DistillObjective, companion_of
-from asr_kd.distill.untaught import Untaught
+from asr_kd.data.loader import TrainingSet, batches
+from asr_kd.data.sampler import BatchSampler
+from asr_kd.distill.objective import DistillObjective, build_online_teacher
+from asr_kd.distill.online_teachers.frozen import check_inventory
 from asr_kd.frontend.augment import AugmentConfig
 from asr_kd.inventory.senones import Senones
 from asr_kd.models.acoustic import build_model
 from asr_kd.models.checkpoint import load_model, save_model
 from asr_kd.models.config import ModelConfig
-from asr_kd.train.alignments import AlignmentFolders
+from asr_kd.targets.alignments import AlignmentFolders
+from asr_kd.targets.empty import NoTargets
 from asr_kd.train.config import OptimConfig, TrainConfig
-from asr_kd.train.data import Stream, batches
-from asr_kd.train.loop import fit
-from asr_kd.train.plan import BatchPlan
 from asr_kd.train.statistics import feature_statistics
+from asr_kd.train.trainer import fit
 
 CONFIG = TrainConfig(frames_per_batch=150, workers=0, device="cpu", ema_decay=0.5, optim=OptimConfig(lr=0.01))
 RESPONSE = ({"kind": "response", "source": "companion"},)
@@ -48,9 +48,9 @@ def streams(tone_shards, tmp_path_factory):
     truth = AlignmentFolders([align_tones(tone_shards, tmp_path_factory.mktemp("align"))], INVENTORY)
     masked = AugmentConfig(speeds=(0.9, 1.0), spec_time_masks=1)
     return (
-        Stream("labelled", tone_shards[:1], truth, masked),
-        Stream("unlabelled", tone_shards[1:2], Untaught(FRONTEND), masked, truth=False),
-        Stream("dev", tone_shards[2:], truth),
+        TrainingSet("labelled", tone_shards[:1], truth, masked),
+        TrainingSet("unlabelled", tone_shards[1:2], NoTargets(FRONTEND), masked, truth=False),
+        TrainingSet("dev", tone_shards[2:], truth),
     )
 
 
@@ -75,7 +75,7 @@ def begun(mode, streams, teacher, knowledge=RESPONSE):
     student = new_model()
     student.set_normalisation(*feature_statistics(streams[0], FRONTEND, seed=0))
     paths = [teacher] if mode == "offline" else []
-    companion = companion_of("online" if mode == "mutual" else mode, MODES[mode], student, paths)
+    companion = build_online_teacher("online" if mode == "mutual" else mode, MODES[mode], student, paths)
     companion.begin(student, streams[0], CONFIG)
     return student, DistillObjective(student, knowledge, companion=companion, stored=False)
 
@@ -123,9 +123,11 @@ def test_a_short_run_lowers_the_loss_and_moves_what_it_should(mode, streams, tea
 
 @pytest.mark.skipif(not has_bf16(torch.device("cpu")), reason="this processor has no bfloat16 kernels")
 def test_a_teacher_that_listens_in_bf16_says_nearly_the_same(streams, teacher):
-    plan = BatchPlan(streams[1], CONFIG.frames_per_batch, 0)
+    plan = BatchSampler(streams[1], CONFIG.frames_per_batch, 0)
     batch = next(batches(plan, FRONTEND, teacher=FRONTEND))
-    exact, rounded = (companion_of("offline", {"precision": p}, new_model(), [teacher]) for p in ("float32", "bf16"))
+    exact, rounded = (
+        build_online_teacher("offline", {"precision": p}, new_model(), [teacher]) for p in ("float32", "bf16")
+    )
     ours, theirs = exact.trace(batch), rounded.trace(batch)
     assert theirs.logits_BTC.dtype == theirs.layers["layer0"].dtype == torch.float32
     assert not torch.equal(ours.logits_BTC, theirs.logits_BTC)
@@ -133,7 +135,7 @@ def test_a_teacher_that_listens_in_bf16_says_nearly_the_same(streams, teacher):
     p_NC, q_NC = (trace.logits_BTC[inside_BT].softmax(-1) for trace in (ours, theirs))
     torch.testing.assert_close(q_NC, p_NC, atol=0.02, rtol=0)
     with pytest.raises(ValueError, match="precision"):
-        companion_of("offline", {"precision": "int4"}, new_model(), [teacher])
+        build_online_teacher("offline", {"precision": "int4"}, new_model(), [teacher])
 
 
 def test_average_and_snapshot_are_the_students_past(streams, teacher, tmp_path):
@@ -158,15 +160,15 @@ def test_average_and_snapshot_are_the_students_past(streams, teacher, tmp_path):
 @pytest.mark.parametrize("mode", ["average", "snapshot"])
 def test_what_the_student_begins_as_teaches_at_once_where_asked(mode, streams):
     student = new_model()
-    companion = companion_of(mode, MODES[mode] | {"begin": 0}, student, [])
+    companion = build_online_teacher(mode, MODES[mode] | {"begin": 0}, student, [])
     student.load_state_dict(new_model(seed=7).state_dict())  # as --init does, after the companion is made
     companion.begin(student, streams[0], CONFIG)
-    batch = next(iter(batches(BatchPlan(streams[0], 150, seed=0), FRONTEND, endless=False)))
+    batch = next(iter(batches(BatchSampler(streams[0], 150, seed=0), FRONTEND, endless=False)))
     batch = dataclasses.replace(batch, teacher_x_BTF=batch.x_BTF)
     said = companion.trace(batch).logits_BTC
     torch.testing.assert_close(said, student.eval()(batch.x_BTF, batch.frames_B))
     with pytest.raises(ValueError, match=r"companion.begin is -1"):
-        companion_of(mode, {"begin": -1}, student, [])
+        build_online_teacher(mode, {"begin": -1}, student, [])
 
 
 @pytest.mark.parametrize("mode", ["mutual", "average", "snapshot"])
@@ -221,11 +223,11 @@ def test_a_teacher_of_other_classes_or_frames_is_refused_naming_both(tmp_path):
     made = build_model(ModelConfig(layers=1, hidden=4), other, FRONTEND)
     save_model(tmp_path, made)
     with pytest.raises(ValueError, match=rf"5 classes of inventory {other.fingerprint[:8]}, the student has 7"):
-        companion_of("offline", {}, student, [tmp_path])
+        build_online_teacher("offline", {}, student, [tmp_path])
     made.inventory = Senones.monophone(["SIL", "AH", "EE"], frame_shift_s=0.02)
     with pytest.raises(ValueError, match="one frame every 20 ms, the student has 30 ms"):
         check_inventory(made, "teacher", student)
     with pytest.raises(ValueError, match="mode is hybrid; known: offline, online"):
-        companion_of("hybrid", {}, student, [])
+        build_online_teacher("hybrid", {}, student, [])
     with pytest.raises(ValueError, match="give the teacher that listens with --listener"):
-        companion_of("offline", {}, student, [])
+        build_online_teacher("offline", {}, student, [])

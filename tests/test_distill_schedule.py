@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from asr_kd.data.loader import TrainingSet
 from asr_kd.distill.schedule import ScheduleConfig, sub_epochs
-from asr_kd.train.data import Stream
 
-UNLABELLED, LABELLED = Stream("unlabelled", [], None), Stream("labelled", [], None)
+UNLABELLED, LABELLED = TrainingSet("unlabelled", [], None), TrainingSet("labelled", [], None)
 
 
 def names(config):

@@ -8,13 +8,13 @@ import torch
 from asr_kd.cli import main
 from asr_kd.frontend.fbank import FrontEndConfig
 from asr_kd.inventory.senones import Senones
-from asr_kd.label.soft_targets import SoftTargets
 from asr_kd.models.acoustic import build_model
 from asr_kd.models.checkpoint import load_model, model_fingerprint, save_model
 from asr_kd.models.config import ModelConfig
-from asr_kd.models.inference import Inference
 from asr_kd.shards.reader import open_shard
-from asr_kd.shards.sidecar import sidecar_path, write_sidecar
+from asr_kd.targets.sidecar import sidecar_path, write_sidecar
+from asr_kd.targets.soft_targets import SoftTargets
+from asr_kd.teachers.inference import Inference
 from asr_kd.train import data, loop
 
 INVENTORY = Senones.monophone(["SIL", "AH", "EE", "OH"])

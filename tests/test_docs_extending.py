@@ -6,8 +6,8 @@ from pathlib import Path
 
 from test_distill_verb import distill, given, metrics  # noqa: F401  (a fixture)
 
-from asr_kd.distill.companions.kinds import COMPANIONS
-from asr_kd.distill.knowledge.kinds import KNOWLEDGE
+from asr_kd.distill.losses.registry import KD_LOSSES
+from asr_kd.distill.online_teachers.registry import ONLINE_TEACHERS
 
 TEXT = (Path(__file__).parents[1] / "docs/extending.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
@@ -27,7 +27,7 @@ def example(tmp_path, number, registry, monkeypatch):
 
 
 def test_the_loss_of_the_docs_trains(given, tone_shards, tmp_path, monkeypatch):  # noqa: F811
-    name = example(tmp_path, 0, KNOWLEDGE, monkeypatch)
+    name = example(tmp_path, 0, KD_LOSSES, monkeypatch)
     settings = [f"knowledge=[{{kind: response}}, {{kind: {name}, weight: 0.5}}]"]
     arguments = ("--listener", str(given / "teacher"))
     assert distill(given, tone_shards, tmp_path / "out", *arguments, settings=settings) == 0
@@ -36,7 +36,7 @@ def test_the_loss_of_the_docs_trains(given, tone_shards, tmp_path, monkeypatch):
 
 
 def test_the_teacher_of_the_docs_teaches(given, tone_shards, tmp_path, monkeypatch, capsys):  # noqa: F811
-    name = example(tmp_path, 1, COMPANIONS, monkeypatch)
+    name = example(tmp_path, 1, ONLINE_TEACHERS, monkeypatch)
     arguments = ("--mode", name, "--listener", str(given / "teacher"))
     assert distill(given, tone_shards, tmp_path / "out", *arguments, targets=None) == 0
     answers = [line["terms"]["response"] for line in metrics(tmp_path / "out")]

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from asr_kd.label.encoding import EncodedRows, Quantiser, encode_table
-from asr_kd.label.selection import SelectionConfig, select
-from asr_kd.shards.sidecar import read_sidecar, write_sidecar
+from asr_kd.targets.codec import EncodedRows, ProbabilityQuantiser, encode_table
+from asr_kd.targets.sidecar import read_sidecar, write_sidecar
+from asr_kd.targets.topk import SelectionConfig, select_top_k
 
 PAGE = (Path(__file__).resolve().parent.parent / "docs/sidecars.md").read_text()
 
@@ -28,9 +28,9 @@ def sidecar(request, tmp_path):
     for frames in (30, 1, 0, 45):
         noise_TC = torch.randn(frames, classes, generator=generator)
         logits_TC = noise_TC.cumsum(0) * 0.7 + noise_TC  # frames like the one before
-        rows.append(select((2 * logits_TC).log_softmax(-1), SelectionConfig(**selection)))
+        rows.append(select_top_k((2 * logits_TC).log_softmax(-1), SelectionConfig(**selection)))
     rows.insert(1, "no audio")
-    quantiser = Quantiser(levels)
+    quantiser = ProbabilityQuantiser(levels)
     table = encode_table([f"u{i}" for i in range(len(rows))], rows, quantiser)
     path = tmp_path / "shard-000000.parquet"
     description = {"kind": "posteriors", "format": 2, "shard": "0" * 64, "quantisation": quantiser.describe()}
@@ -42,7 +42,7 @@ def test_the_reader_on_the_page_reads_what_asr_kd_reads(sidecar):
     scope = {}
     exec(block("python"), scope)
     table, description = read_sidecar(sidecar)
-    ours = EncodedRows(table, Quantiser.of(description))
+    ours = EncodedRows(table, ProbabilityQuantiser.of(description))
     theirs = list(scope["read"](sidecar))
     assert [name for name, _ in theirs] == table.column("id").to_pylist()
     for row, (_, frames) in zip(ours, theirs, strict=True):

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from asr_kd.cli import main
-from asr_kd.graph.build import load_graph
+from asr_kd.graph.graph import load_graph
 from asr_kd.graph.ngram import read_arpa, train_ngram
-from asr_kd.graph.search import SearchConfig, Searcher
+from asr_kd.graph.search import Decoder, SearchConfig
 from asr_kd.inventory.senones import NO_PHONE, Senones
 
 LEXICON = "A AH0\nBEE B IY1\nSEA S IY1\nSEE S IY1\n"
@@ -38,7 +38,7 @@ def recognise(folder, phones):
     numbers = [INVENTORY.phones.index(p) for p in phones]
     classes = [c for n in numbers for c in INVENTORY.senones(NO_PHONE, n, NO_PHONE)]
     score_TC = np.where(np.arange(INVENTORY.size) == np.array(classes)[:, None], 0.0, -50.0)
-    path = Searcher(loaded.fst, SearchConfig(beam=40.0)).best(score_TC)
+    path = Decoder(loaded.fst, SearchConfig(beam=40.0)).best(score_TC)
     return [loaded.words[w] for w in path.words]
 
 

@@ -6,11 +6,11 @@ import pytest
 
 import asr_kd.graph  # noqa: F401  the Kaldi libraries, in the one order that works
 from asr_kd.cli import main
-from asr_kd.graph.build import load_graph
 from asr_kd.graph.ctc import token_graph
+from asr_kd.graph.graph import load_graph
 from asr_kd.graph.ngram import read_arpa, train_ngram
-from asr_kd.graph.search import SearchConfig, Searcher
-from asr_kd.inventory.tokens import SPACE, Tokens, collapse
+from asr_kd.graph.search import Decoder, SearchConfig
+from asr_kd.inventory.tokens import SPACE, Tokens, ctc_collapse
 
 WIDE = SearchConfig(beam=60.0, max_active=5000, lattice_beam=30.0)
 TOLERANCE = 0.02  # Kaldi's operations round weights to 1/1024
@@ -31,7 +31,7 @@ def by_enumeration(score_TC, tokens, model):
     leads = [number for number, unit in enumerate(tokens.names) if unit.startswith(SPACE)]
     best = (math.inf, None)
     for path in itertools.product(range(tokens.size), repeat=len(score_TC)):
-        units, spelt = collapse(path), []
+        units, spelt = ctc_collapse(path), []
         for unit in units:
             if unit in leads or not spelt:
                 spelt.append(())
@@ -49,7 +49,7 @@ def test_the_search_finds_the_best_of_all_paths(tmp_path, tokens, frames):
     train_ngram(SENTENCES, WORDS, order=2).write_arpa(tmp_path / "lm.arpa")
     model = read_arpa(tmp_path / "lm.arpa")
     fst, names = token_graph(tokens, WORDS, tmp_path / "lm.arpa")
-    searcher = Searcher(fst, WIDE)
+    searcher = Decoder(fst, WIDE)
     for seed in range(8):
         score_TC = 3 * np.random.default_rng(seed).normal(size=(frames, tokens.size))
         cost, words = by_enumeration(score_TC, tokens, model)
@@ -58,7 +58,7 @@ def test_the_search_finds_the_best_of_all_paths(tmp_path, tokens, frames):
         assert path.cost == pytest.approx(cost, abs=TOLERANCE)
         found = [names[w] for w in path.words]
         assert found == words
-        assert tokens.decode(collapse(path.classes)) == " ".join(found)
+        assert tokens.decode(ctc_collapse(path.classes)) == " ".join(found)
 
 
 def planted(tokens, text, blanks=1):
@@ -83,7 +83,7 @@ def graph(parts, *args):
 
 def recognise(parts, text, blanks=1):
     loaded = load_graph(parts / "graph")
-    path = Searcher(loaded.fst, WIDE).best(planted(Tokens.characters(["ABC"]), text, blanks))
+    path = Decoder(loaded.fst, WIDE).best(planted(Tokens.characters(["ABC"]), text, blanks))
     return " ".join(loaded.words[w] for w in path.words)
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 import asr_kd.graph  # noqa: F401  the Kaldi libraries, in the one order that works
 from asr_kd.graph.hclg import TextGraphs, decoding_graph
 from asr_kd.graph.ngram import read_arpa, train_ngram
-from asr_kd.graph.search import SearchConfig, Searcher
+from asr_kd.graph.search import Decoder, SearchConfig
 from asr_kd.inventory.lexicon import Lexicon
 from asr_kd.inventory.senones import NO_PHONE, Senones
 from asr_kd.inventory.tree import Stats, TreeConfig, build_trees
@@ -89,7 +89,7 @@ INVENTORIES = {
 def test_the_graph_is_the_language_model_over_all_pronunciations(tmp_path, inventory):
     """Against brute force: of all word sequences that sound like what was planted, the likeliest, at its cost."""
     fst, words, model = graph_of(tmp_path, inventory)
-    searcher = Searcher(fst, WIDE)
+    searcher = Decoder(fst, WIDE)
     best = {}  # by what is heard: the lowest cost of a word sequence of up to three words
     for n in range(4):
         for sentence in itertools.product(LEXICON.words, repeat=n):
@@ -116,7 +116,7 @@ def test_the_graph_is_the_language_model_over_all_pronunciations(tmp_path, inven
 @pytest.mark.parametrize("winner", ["TACK", "TAC"])
 def test_the_language_model_decides_between_homophones(tmp_path, winner):
     fst, words, _ = graph_of(tmp_path, MONO, sentences=["TACK", "TAC", *[f"CAT {winner}"] * 3])
-    paths = Searcher(fst, WIDE).n_best(planted(senones_of("KATTAK", MONO), MONO), 5)
+    paths = Decoder(fst, WIDE).n_best(planted(senones_of("KATTAK", MONO), MONO), 5)
     said = [[words[w] for w in p.words] for p in paths]
     assert said[0] == ["CAT", winner]
     assert ["CAT", "TAC" if winner == "TACK" else "TACK"] in said
@@ -127,13 +127,13 @@ def test_words_that_share_all_states_are_told_apart_by_the_language_model(tmp_pa
     one_class = ((0, (), -1, -1, 0),), ((0, (), -1, -1, 1),)
     inventory = Senones(tuple(lexicon.phones), one_class)
     fst, words, _ = graph_of(tmp_path, inventory, lexicon, ["KA", "KA", "AT AT"])
-    path = Searcher(fst, WIDE).best(planted([1, 2, 1, 2], inventory))
+    path = Decoder(fst, WIDE).best(planted([1, 2, 1, 2], inventory))
     assert [words[w] for w in path.words] == ["KA"]
 
 
 def test_words_beyond_the_text_can_be_recognised(tmp_path):
     fst, words, model = graph_of(tmp_path, MONO, sentences=["A A"])
-    path = Searcher(fst, WIDE).best(planted(senones_of("AKT", MONO), MONO))
+    path = Decoder(fst, WIDE).best(planted(senones_of("AKT", MONO), MONO))
     assert [words[w] for w in path.words] == ["ACT"]
     assert path.cost == pytest.approx(cost_of(["ACT"], model), abs=TOLERANCE)
 
@@ -142,10 +142,10 @@ def test_phones_last_one_frame_or_many(tmp_path):
     fst, words, _ = graph_of(tmp_path, MONO)
     for frames in ([1] * 6, [5, 1, 30, 2, 1, 7]):
         classes = np.repeat(senones_of("TAK", MONO), frames)
-        path = Searcher(fst, WIDE).best(planted(classes, MONO))
+        path = Decoder(fst, WIDE).best(planted(classes, MONO))
         assert [words[w] for w in path.words] == ["TACK"] and (path.classes == classes).all()
     first_states = senones_of("KAT", MONO)[::2]  # with skip, a frame a phone is enough
-    path = Searcher(fst, WIDE).best(planted(first_states, MONO))
+    path = Decoder(fst, WIDE).best(planted(first_states, MONO))
     assert [words[w] for w in path.words] == ["CAT"] and list(path.classes) == first_states
 
 
@@ -174,7 +174,7 @@ def test_forced_alignment_finds_a_known_state_sequence(inventory, words, data):
         0, 3, (len(classes), inventory.size)
     )
     graphs = TextGraphs(inventory, LEXICON)
-    path = Searcher(graphs.compile(words), WIDE).best(score_TC)
+    path = Decoder(graphs.compile(words), WIDE).best(score_TC)
     assert path.complete
     assert (path.classes == classes).all()
     assert [graphs.symbols.words[w] for w in path.words] == words
@@ -187,7 +187,7 @@ def test_forced_alignment_is_the_viterbi_path(skip):
     graphs = TextGraphs(inventory, LEXICON)
     for words, frames in ((["ACT"], 9), (["TACK", "A"], 14), (["A", "A", "TAC"], 40)):
         score_TC = rng.normal(scale=3, size=(frames, inventory.size))
-        path = Searcher(graphs.compile(words), SearchConfig(beam=1e4, max_active=10**6)).best(score_TC)
+        path = Decoder(graphs.compile(words), SearchConfig(beam=1e4, max_active=10**6)).best(score_TC)
         pauses = (len(words) + 1) * PAUSE_COST
         assert path.cost == pytest.approx(pauses - viterbi(words, score_TC, inventory), abs=0.01)
         assert path.cost == pytest.approx(pauses - score_TC[np.arange(frames), path.classes].sum(), abs=0.01)
@@ -220,7 +220,7 @@ def viterbi(words, score_TC, inventory):
 def test_a_text_that_does_not_fit_gives_no_complete_path():
     graphs = TextGraphs(MONO, LEXICON)
     for frames, fits in ((2, False), (3, True)):  # three phones need three frames
-        path = Searcher(graphs.compile(["ACT"]), WIDE).best(np.zeros((frames, MONO.size)))
+        path = Decoder(graphs.compile(["ACT"]), WIDE).best(np.zeros((frames, MONO.size)))
         assert path.complete == fits
 
 

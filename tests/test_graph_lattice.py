@@ -5,7 +5,7 @@ import pytest
 from graphs import word_loop
 
 from asr_kd.graph.lattice import class_posteriors, lattice_arcs
-from asr_kd.graph.search import SearchConfig, Searcher
+from asr_kd.graph.search import Decoder, SearchConfig
 
 COSTS = [0.3, 1.0, 2.0]
 CLASSES = len(COSTS)
@@ -30,7 +30,7 @@ def by_enumeration(score_TC):
 @pytest.mark.parametrize("seed", range(5))
 def test_posteriors_are_those_of_all_paths_of_the_graph(seed):
     score_TC = np.random.default_rng(seed).normal(0, 2, (4, CLASSES))
-    lattice, complete = Searcher(word_loop(COSTS), EVERYTHING).lattice(score_TC)
+    lattice, complete = Decoder(word_loop(COSTS), EVERYTHING).lattice(score_TC)
     assert complete
     posterior_TC = class_posteriors(lattice_arcs(lattice), 4, CLASSES)
     np.testing.assert_allclose(posterior_TC, by_enumeration(score_TC), atol=2e-3)
@@ -39,7 +39,7 @@ def test_posteriors_are_those_of_all_paths_of_the_graph(seed):
 
 def test_a_narrow_lattice_is_sure_of_the_best_path():
     score_TC = np.random.default_rng(0).normal(0, 3, (20, CLASSES))
-    narrow = Searcher(word_loop(COSTS), SearchConfig(beam=20.0, lattice_beam=1e-3))
+    narrow = Decoder(word_loop(COSTS), SearchConfig(beam=20.0, lattice_beam=1e-3))
     lattice, _ = narrow.lattice(score_TC)
     posterior_TC = class_posteriors(lattice_arcs(lattice), 20, CLASSES)
     assert posterior_TC.argmax(1).tolist() == narrow.best(score_TC).classes.tolist()
@@ -47,4 +47,4 @@ def test_a_narrow_lattice_is_sure_of_the_best_path():
 
 
 def test_without_frames_there_is_no_lattice():
-    assert Searcher(word_loop(COSTS)).lattice(np.zeros((0, CLASSES))) == (None, False)
+    assert Decoder(word_loop(COSTS)).lattice(np.zeros((0, CLASSES))) == (None, False)

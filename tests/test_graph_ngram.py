@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr_kd.graph.classes import read_classes, with_classes
+from asr_kd.graph.class_lm import read_classes, with_classes
 from asr_kd.graph.ngram import BOS, EOS, perplexity, read_arpa, train_ngram
 
 WORDS = ["A", "B", "C", "D", "E"]

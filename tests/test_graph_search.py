@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from graphs import word_loop
 
-from asr_kd.graph.search import SearchConfig, Searcher
+from asr_kd.graph.search import Decoder, SearchConfig
 
 CLASSES = 4
 
@@ -27,7 +27,7 @@ def scores(classes, margin=5.0):
 
 
 def test_the_best_path_weighs_graph_and_scores():
-    path = Searcher(word_loop([1.0, 2.0, 3.0, 4.0])).best(scores([0, 0, 2, 2, 2, 1]))
+    path = Decoder(word_loop([1.0, 2.0, 3.0, 4.0])).best(scores([0, 0, 2, 2, 2, 1]))
     assert path.words == [1, 3, 2]
     assert path.classes.tolist() == [0, 0, 2, 2, 2, 1] and path.classes.dtype == np.int32
     assert path.cost == pytest.approx(1 + 3 + 2)
@@ -35,7 +35,7 @@ def test_the_best_path_weighs_graph_and_scores():
 
 
 def test_n_best_are_different_word_sequences_best_first():
-    searcher = Searcher(word_loop([1.0, 1.1, 1.2, 1.3]), SearchConfig(beam=50, lattice_beam=20))
+    searcher = Decoder(word_loop([1.0, 1.1, 1.2, 1.3]), SearchConfig(beam=50, lattice_beam=20))
     score_TC = np.random.default_rng(0).normal(size=(5, CLASSES))
     paths = searcher.n_best(score_TC, 6)
     assert [p.cost for p in paths] == sorted(p.cost for p in paths)
@@ -49,24 +49,24 @@ def test_n_best_are_different_word_sequences_best_first():
 
 
 def test_a_searcher_answers_the_same_whatever_it_searched_before():
-    searcher = Searcher(word_loop([1.0, 1.0, 1.0, 1.0]))
+    searcher = Decoder(word_loop([1.0, 1.0, 1.0, 1.0]))
     rng = np.random.default_rng(0)
     matrices = [rng.normal(scale=3, size=(n, CLASSES)) for n in (7, 3, 12, 1)]
     again = [searcher.best(m) for m in matrices]
     for matrix, path in zip(matrices, again, strict=True):
-        alone = Searcher(word_loop([1.0, 1.0, 1.0, 1.0])).best(matrix)
+        alone = Decoder(word_loop([1.0, 1.0, 1.0, 1.0])).best(matrix)
         assert (path.words, path.cost) == (alone.words, alone.cost)
 
 
 def test_float64_strided_and_float32_scores_give_one_result():
-    searcher = Searcher(word_loop([1.0, 1.0, 1.0, 1.0]))
+    searcher = Decoder(word_loop([1.0, 1.0, 1.0, 1.0]))
     wide_TC = np.random.default_rng(0).normal(scale=3, size=(30, 2 * CLASSES))
     results = [searcher.best(x) for x in (wide_TC[:, ::2], wide_TC[:, ::2].astype(np.float32), wide_TC[:, ::2].copy())]
     assert len({(tuple(p.words), p.cost) for p in results}) == 1
 
 
 def test_a_path_that_is_cut_off_says_so():
-    searcher = Searcher(chain([1, 2, 3]))
+    searcher = Decoder(chain([1, 2, 3]))
     assert searcher.best(scores([0, 1, 2])).complete
     path = searcher.best(scores([0, 1]))
     assert path.words == [1, 2] and not path.complete
@@ -76,13 +76,13 @@ def test_a_path_that_is_cut_off_says_so():
 
 @pytest.mark.parametrize("score_TC", [np.full((3, CLASSES), -np.inf), scores([0, 1, 2, 3])], ids=["-inf", "too long"])
 def test_when_no_path_survives_there_is_none(score_TC):
-    searcher = Searcher(chain([1, 2, 3]))
+    searcher = Decoder(chain([1, 2, 3]))
     assert searcher.best(score_TC) is None
     assert searcher.n_best(score_TC, 3) == []
 
 
 def test_without_frames_nothing_was_said():
-    searcher = Searcher(word_loop([1.0, 1.0, 1.0, 1.0]))
+    searcher = Decoder(word_loop([1.0, 1.0, 1.0, 1.0]))
     empty_TC = np.zeros((0, CLASSES), dtype=np.float32)
     path = searcher.best(empty_TC)
     assert path.words == [] and path.classes.shape == (0,)
@@ -98,12 +98,12 @@ def test_a_narrow_beam_loses_what_looks_bad_at_first():
         fst.add_arc(first, kaldifst.StdArc(1, label, cost, state))
         fst.add_arc(state, kaldifst.StdArc(label + 1, 0, 0.0, end))
     score_TC = np.array([[0, 0, 0, 0], [0, 0, -20.0, 0]])
-    assert Searcher(fst, SearchConfig(beam=15)).best(score_TC).words == [1]
-    assert Searcher(fst, SearchConfig(beam=3, max_active=2)).best(score_TC).words == [2]
+    assert Decoder(fst, SearchConfig(beam=15)).best(score_TC).words == [1]
+    assert Decoder(fst, SearchConfig(beam=3, max_active=2)).best(score_TC).words == [2]
 
 
 def test_impossible_widths_are_refused():
     for bad in ({"beam": 0}, {"lattice_beam": -1}, {"max_active": 1}):
         with pytest.raises(ValueError, match=f"search.*{next(iter(bad))}"):
             SearchConfig(**bad)
-    assert Searcher(word_loop([1.0]), SearchConfig(max_active=2)).best(scores([0])).words == [1]
+    assert Decoder(word_loop([1.0]), SearchConfig(max_active=2)).best(scores([0])).words == [1]

@@ -5,8 +5,8 @@ from graphs import word_loop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr_kd.graph.lattice import LatticeArcs, class_posteriors, lattice_arcs, passage
-from asr_kd.graph.search import SearchConfig, Searcher
+from asr_kd.graph.lattice import LatticeArcs, class_posteriors, forward_backward, lattice_arcs
+from asr_kd.graph.search import Decoder, SearchConfig
 from asr_kd.graph.word_posteriors import best_path
 
 COSTS = [0.3, 1.0, 2.0]
@@ -72,7 +72,7 @@ def test_a_words_posterior_is_the_share_of_paths_that_say_it_there():
         (2, 3, 0, 1, -np.log(0.3)),
         ends={3: 0.0},
     )
-    path = best_path(lattice, passage(lattice))
+    path = best_path(lattice, forward_backward(lattice))
     assert path.words == [1, 3] and path.classes_T.tolist() == [0, 0, 2]
     assert path.posteriors == pytest.approx([0.6, 0.7])
     assert path.silence_posterior == 0
@@ -88,7 +88,7 @@ def test_the_same_word_at_other_times_is_added_up_where_they_overlap():
         (3, 4, 1, 0, 0.0),
         ends={4: 0.0},
     )
-    assert best_path(lattice, passage(lattice)).posteriors == pytest.approx([0.8])
+    assert best_path(lattice, forward_backward(lattice)).posteriors == pytest.approx([0.8])
 
 
 def test_a_word_without_a_frame_of_its_own_has_a_posterior():
@@ -99,13 +99,13 @@ def test_a_word_without_a_frame_of_its_own_has_a_posterior():
         (2, 3, None, 4, 0.0),
         ends={3: 0.0},
     )
-    path = best_path(lattice, passage(lattice))
+    path = best_path(lattice, forward_backward(lattice))
     assert path.words == [1, 2, 4] and path.posteriors == pytest.approx([0.9, 1, 1])
 
 
 def test_saying_nothing_has_a_posterior_too():
     lattice = lattice_of((0, 1, 0, 0, -np.log(0.75)), (0, 1, 1, 1, -np.log(0.25)), ends={1: 0.0})
-    path = best_path(lattice, passage(lattice))
+    path = best_path(lattice, forward_backward(lattice))
     assert path.words == [] and path.posteriors == []
     assert path.silence_posterior == pytest.approx(0.75)
 
@@ -139,7 +139,7 @@ def lattices(draw):
 def test_posteriors_are_those_of_all_paths(lattice):
     paths = all_paths(lattice)
     ranked = sorted((p for _, p in paths), reverse=True)
-    path = best_path(lattice, passage(lattice))
+    path = best_path(lattice, forward_backward(lattice))
     assert all(0 < p <= 1 for p in path.posteriors)
     silent = sum(p for arcs, p in paths if not lattice.word_A[arcs].any())
     assert path.silence_posterior == pytest.approx(silent, abs=1e-9)
@@ -152,10 +152,10 @@ def test_posteriors_are_those_of_all_paths(lattice):
 @pytest.mark.parametrize("seed", range(5))
 def test_a_lattices_best_path_is_the_searchs(seed):
     score_TC = np.random.default_rng(seed).normal(0, 2, (6, 3))
-    searcher = Searcher(word_loop(COSTS), EVERYTHING)
+    searcher = Decoder(word_loop(COSTS), EVERYTHING)
     lattice, _ = searcher.lattice(score_TC)
     arcs = lattice_arcs(lattice)
-    path, best = best_path(arcs, passage(arcs)), searcher.best(score_TC)
+    path, best = best_path(arcs, forward_backward(arcs)), searcher.best(score_TC)
     assert (path.words, path.classes_T.tolist()) == (best.words, best.classes.tolist())
     assert path.classes_T.dtype == np.int32
 
@@ -163,18 +163,18 @@ def test_a_lattices_best_path_is_the_searchs(seed):
 @pytest.mark.parametrize("seed", range(3))
 def test_word_posteriors_of_a_search_are_those_of_its_n_best_list(seed):
     score_TC = np.random.default_rng(seed).normal(0, 2, (3, 3))
-    lattice, _ = Searcher(word_loop(COSTS), EVERYTHING).lattice(score_TC)
+    lattice, _ = Decoder(word_loop(COSTS), EVERYTHING).lattice(score_TC)
     arcs = lattice_arcs(lattice)
     words, confidences = by_enumeration(arcs)
-    path = best_path(arcs, passage(arcs))
+    path = best_path(arcs, forward_backward(arcs))
     assert path.words == words
     assert path.posteriors == pytest.approx(confidences, abs=1e-9)
 
 
 def test_one_forward_backward_serves_classes_and_words():
     score_TC = np.random.default_rng(0).normal(0, 2, (5, 3))
-    arcs = lattice_arcs(Searcher(word_loop(COSTS), EVERYTHING).lattice(score_TC)[0])
-    passed = passage(arcs)
+    arcs = lattice_arcs(Decoder(word_loop(COSTS), EVERYTHING).lattice(score_TC)[0])
+    passed = forward_backward(arcs)
     np.testing.assert_array_equal(class_posteriors(arcs, 5, 3, passed), class_posteriors(arcs, 5, 3))
     emits = arcs.label_A > 0
     np.testing.assert_allclose(np.bincount(passed.frame_S[arcs.source_A[emits]], passed.posterior_A[emits]), 1)

@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from asr_kd.inventory.kinds import load_inventory
+from asr_kd.inventory.registry import load_inventory
 from asr_kd.inventory.senones import NO_PHONE, Senones
 
 PHONES = ("SIL", "A", "B", "C")

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from asr_kd.cli import main
 from asr_kd.inventory.inventory import INVENTORY_FILE
-from asr_kd.inventory.kinds import inventory_from_dict, load_inventory, senones_of
-from asr_kd.inventory.tokens import BLANK, SPACE, Tokens, collapse
+from asr_kd.inventory.registry import inventory_from_dict, load_inventory, require_senones
+from asr_kd.inventory.tokens import BLANK, SPACE, Tokens, ctc_collapse
 
 LETTERS = "ABCÉ'7"
 WORDS = st.text(LETTERS, min_size=1, max_size=8)
@@ -57,7 +57,7 @@ def test_what_frames_repeat_and_leave_blank_is_taken_out(text, lengths):
     for number, ((held, blanks), unit) in enumerate(zip(lengths, classes, strict=False)):
         apart = number and classes[number - 1] == unit
         frames += [0] * max(blanks, int(apart)) + [unit] * held
-    assert collapse(frames) == classes[: len(lengths)]
+    assert ctc_collapse(frames) == classes[: len(lengths)]
 
 
 def test_the_blank_is_class_0_and_names_are_in_order():
@@ -78,7 +78,7 @@ def test_an_inventory_is_what_its_file_says(tmp_path):
     assert load_inventory(tmp_path) == tokens and load_inventory(tmp_path).fingerprint == tokens.fingerprint
     assert tokens.fingerprint != Tokens((SPACE, "A", SPACE + "A")).fingerprint
     with pytest.raises(ValueError, match="exp/model: its inventory is of kind tokens; this needs senones"):
-        senones_of(tokens, "exp/model")
+        require_senones(tokens, "exp/model")
 
 
 @pytest.mark.parametrize("units", [[], ["A", "A"], [BLANK], [""], [7]])

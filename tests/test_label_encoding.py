@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from asr_kd.label.encoding import EMPTY_TAIL, EncodedRows, Quantiser, encode_table
-from asr_kd.label.selection import SelectionConfig, select
+from asr_kd.targets.codec import EMPTY_TAIL, EncodedRows, ProbabilityQuantiser, encode_table
+from asr_kd.targets.topk import SelectionConfig, select_top_k
 
 LOG_P = arrays(np.float32, st.integers(1, 50), elements=st.floats(-60, 0, width=32))
 LEVELS = st.integers(2, 30)
@@ -15,7 +15,7 @@ LEVELS = st.integers(2, 30)
 
 @given(LOG_P, LEVELS)
 def test_the_fourth_root_of_a_probability_comes_back_within_half_a_step(log_p, levels):
-    quantiser = Quantiser(levels)
+    quantiser = ProbabilityQuantiser(levels)
     codes = quantiser.encode(log_p)
     assert codes.max() <= levels < EMPTY_TAIL
     back = quantiser.probabilities[codes]
@@ -25,12 +25,12 @@ def test_the_fourth_root_of_a_probability_comes_back_within_half_a_step(log_p, l
 
 @given(LOG_P, LEVELS)
 def test_order_survives_quantisation(log_p, levels):
-    quantiser = Quantiser(levels)
+    quantiser = ProbabilityQuantiser(levels)
     assert (np.diff(quantiser.probabilities[quantiser.encode(np.sort(log_p)[::-1])]) <= 0).all()
 
 
 def test_extremes_certain_impossible_and_empty():
-    quantiser = Quantiser(16)
+    quantiser = ProbabilityQuantiser(16)
     tails = np.array([0.0, -1e-9, -1000.0, -np.inf], np.float32)
     np.testing.assert_allclose(quantiser.probabilities[quantiser.encode_tail(tails)], [1, 1, 64**-4, 0])
 
@@ -38,17 +38,17 @@ def test_extremes_certain_impossible_and_empty():
 @pytest.mark.parametrize("levels", [1, 31])
 def test_levels_that_do_not_fit_are_refused(levels):
     with pytest.raises(ValueError, match=r"quantiser\.levels"):
-        Quantiser(levels)
+        ProbabilityQuantiser(levels)
 
 
 def selected(seed, frames, selection, classes=40):
     generator = torch.Generator().manual_seed(seed)
-    return select((3 * torch.randn(frames, classes, generator=generator)).log_softmax(-1), selection)
+    return select_top_k((3 * torch.randn(frames, classes, generator=generator)).log_softmax(-1), selection)
 
 
 def decoded(rows, quantiser, **options):
     table = encode_table([f"u{i}" for i in range(len(rows))], rows, quantiser)
-    return table, EncodedRows(table, Quantiser.of({"quantisation": quantiser.describe()}), **options)
+    return table, EncodedRows(table, ProbabilityQuantiser.of({"quantisation": quantiser.describe()}), **options)
 
 
 SELECTIONS = [{"k": 6, "floor": 0}, {"k": 6, "mass": 0.9}, {"floor": 0.01}, {"k": 1, "floor": 0}, {"k": 40, "floor": 0}]
@@ -57,7 +57,7 @@ SELECTIONS = [{"k": 6, "floor": 0}, {"k": 6, "mass": 0.9}, {"floor": 0.01}, {"k"
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**31), st.lists(st.integers(0, 30), max_size=4), st.sampled_from(SELECTIONS), st.integers(4, 30))
 def test_a_table_gives_back_every_row_its_classes_counts_and_about_its_probabilities(seed, lengths, chosen, levels):
-    quantiser = Quantiser(levels)
+    quantiser = ProbabilityQuantiser(levels)
     rows = [selected(seed + i, n, SelectionConfig(**chosen)) for i, n in enumerate(lengths)]
     rows.insert(1, "damaged audio")
     table, back = decoded(rows, quantiser, classes=40)
@@ -91,7 +91,7 @@ def test_a_table_gives_back_every_row_its_classes_counts_and_about_its_probabili
 
 def test_a_fine_code_gives_back_the_posteriors_nearly():
     want = selected(0, 200, SelectionConfig(k=20, floor=0))
-    (got,) = decoded([want], Quantiser(30))[1]
+    (got,) = decoded([want], ProbabilityQuantiser(30))[1]
     np.testing.assert_allclose(np.exp(got.log_p_TK[:, 0]), np.exp(want.log_p_TK[:, 0]), atol=0.07)
     np.testing.assert_allclose(np.exp(got.log_tail_T), np.exp(want.log_tail_T), atol=0.02)
 
@@ -100,7 +100,7 @@ def test_a_fine_code_gives_back_the_posteriors_nearly():
 @given(st.integers(0, 2**31), st.integers(1, 8))
 def test_truncating_afterwards_moves_what_is_left_out_into_the_tail(seed, k):
     rows = [selected(seed, 9, SelectionConfig(k=8, floor=0))]
-    (whole,), (cut,) = decoded(rows, Quantiser())[1], decoded(rows, Quantiser(), k=k)[1]
+    (whole,), (cut,) = decoded(rows, ProbabilityQuantiser())[1], decoded(rows, ProbabilityQuantiser(), k=k)[1]
     np.testing.assert_array_equal(cut.ids_TK, whole.ids_TK[:, :k])
     np.testing.assert_allclose(cut.log_p_TK, whole.log_p_TK[:, :k], atol=1e-6)
     left_out = np.exp(whole.log_p_TK[:, k:]).sum(1) + np.exp(whole.log_tail_T)
@@ -108,7 +108,9 @@ def test_truncating_afterwards_moves_what_is_left_out_into_the_tail(seed, k):
 
 
 def test_rows_can_be_asked_for_from_the_end_and_say_when_there_is_none():
-    rows = decoded([selected(0, 3, SelectionConfig()), "no audio", selected(1, 5, SelectionConfig())], Quantiser())[1]
+    rows = decoded(
+        [selected(0, 3, SelectionConfig()), "no audio", selected(1, 5, SelectionConfig())], ProbabilityQuantiser()
+    )[1]
     assert (rows[-1].frames, rows[-3].frames, rows[-2]) == (5, 3, None)
     with pytest.raises(IndexError):
         rows[3]
@@ -116,19 +118,19 @@ def test_rows_can_be_asked_for_from_the_end_and_say_when_there_is_none():
 
 def test_the_mass_of_a_row_is_what_its_classes_hold():
     want = selected(0, 50, SelectionConfig(k=5, floor=0))
-    table, _ = decoded([want], Quantiser())
+    table, _ = decoded([want], ProbabilityQuantiser())
     assert table.column("mass")[0].as_py() == pytest.approx(np.exp(want.log_p_TK).sum(1).mean(), abs=1e-5)
     assert table.column("kept")[0].as_py() == 250
 
 
 def test_damage_and_classes_that_do_not_exist_are_refused():
-    table, _ = decoded([selected(0, 30, SelectionConfig())] * 2, Quantiser())
+    table, _ = decoded([selected(0, 30, SelectionConfig())] * 2, ProbabilityQuantiser())
     with pytest.raises(ValueError, match="the inventory has 20 classes"):
-        EncodedRows(table, Quantiser(), classes=20)
+        EncodedRows(table, ProbabilityQuantiser(), classes=20)
     for column, wrong in (("kept", [1, 1]), ("id_bits", [0, 0]), ("id_bits", [3, 6]), ("frames", [1 << 30, 1])):
         position = table.schema.get_field_index(column)
         broken = table.set_column(
             position, table.schema.field(column), pa.array(wrong, table.schema.field(column).type)
         )
         with pytest.raises(ValueError, match="damaged"):
-            EncodedRows(broken, Quantiser())
+            EncodedRows(broken, ProbabilityQuantiser())

@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 
 from asr_kd.cli import main
-from asr_kd.graph.build import load_graph
+from asr_kd.graph.confidence import entropies
+from asr_kd.graph.graph import load_graph
 from asr_kd.graph.lattice import class_posteriors, lattice_arcs
-from asr_kd.graph.scales import Scales
-from asr_kd.graph.search import Searcher
+from asr_kd.graph.scales import DecodingScales
+from asr_kd.graph.search import Decoder
 from asr_kd.inventory.senones import NO_PHONE, Senones
 from asr_kd.inventory.tree import Node, Tree
-from asr_kd.label.hearing import entropies
 from asr_kd.label.lattices import SEARCH, LatticeConfig, LatticePosteriors
 
 INVENTORY = Senones.monophone(["SIL", "A", "B", "C", "D"])
@@ -39,7 +39,7 @@ def spoken(*phones, sure=0.9):
 
 
 def listener(graph, weight=0.7):
-    return LatticePosteriors(load_graph(graph), PRIOR_C, LatticeConfig(Scales(), weight), INVENTORY)
+    return LatticePosteriors(load_graph(graph), PRIOR_C, LatticeConfig(DecodingScales(), weight), INVENTORY)
 
 
 SENTENCE = [("SIL", 3), ("A", 4), ("B", 2), ("C", 5), ("D", 4), ("SIL", 6), ("D", 2), ("B", 2), ("B", 3), ("SIL", 2)]
@@ -101,9 +101,9 @@ def test_silence_is_heard_as_silence(graph):
 def test_hearing_changes_nothing_in_the_targets_and_weight_0_leaves_them_alone(graph):
     log_p_TC = spoken(*SENTENCE, sure=0.5)
     mixed, _ = listener(graph).search(log_p_TC)
-    deaf = LatticePosteriors(load_graph(graph), PRIOR_C, LatticeConfig(Scales()))
+    deaf = LatticePosteriors(load_graph(graph), PRIOR_C, LatticeConfig(DecodingScales()))
     np.testing.assert_array_equal(mixed, deaf.search(log_p_TC)[0])
-    lattice, _ = Searcher(load_graph(graph).fst, SEARCH).lattice(log_p_TC)
+    lattice, _ = Decoder(load_graph(graph).fst, SEARCH).lattice(log_p_TC)
     expected = 0.7 * class_posteriors(lattice_arcs(lattice), *log_p_TC.shape) + 0.3 * np.exp(log_p_TC)
     np.testing.assert_allclose(np.exp(mixed), expected, atol=1e-5)
     same, heard = listener(graph, weight=0.0).search(log_p_TC)
@@ -115,8 +115,8 @@ def test_a_graph_without_its_lexicon_is_refused_for_hearing_and_fine_for_targets
     loaded = load_graph(graph)
     old = type(loaded)(loaded.fst, loaded.words, loaded.inventory, loaded.fingerprint)
     with pytest.raises(ValueError, match="Run `asr-kd graph` again"):
-        LatticePosteriors(old, PRIOR_C, LatticeConfig(Scales()), INVENTORY)
-    LatticePosteriors(old, PRIOR_C, LatticeConfig(Scales())).search(spoken(("D", 3)))
+        LatticePosteriors(old, PRIOR_C, LatticeConfig(DecodingScales()), INVENTORY)
+    LatticePosteriors(old, PRIOR_C, LatticeConfig(DecodingScales())).search(spoken(("D", 3)))
 
 
 def test_entropy_of_certainty_is_0():

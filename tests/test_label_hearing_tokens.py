@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from asr_kd.cli import main
-from asr_kd.graph.build import load_graph
-from asr_kd.graph.scales import Scales
+from asr_kd.graph.graph import load_graph
+from asr_kd.graph.scales import DecodingScales
 from asr_kd.graph.word_times import TokenTimes
 from asr_kd.inventory.tokens import SPACE, Tokens
 from asr_kd.label.lattices import LatticeConfig, LatticePosteriors
@@ -36,7 +36,7 @@ SAID = [("", 3), (SPACE + "A", 1), ("", 1), ("B", 2), ("", 2), ("A", 1), ("", 1)
 
 
 def listen(graph, log_p_TC, weight=0.7):
-    lattices = LatticePosteriors(graph, np.zeros(TOKENS.size), LatticeConfig(Scales(), weight), TOKENS)
+    lattices = LatticePosteriors(graph, np.zeros(TOKENS.size), LatticeConfig(DecodingScales(), weight), TOKENS)
     return lattices.search(log_p_TC)
 
 

@@ -18,17 +18,18 @@ import torch
 
 from asr_kd.cli import main
 from asr_kd.core.files import fingerprint
-from asr_kd.label.claims import Claims
-from asr_kd.label.encoding import Quantiser
-from asr_kd.label.job import LabelJob
+from asr_kd.jobs.job_state import JobState
+from asr_kd.jobs.leases import Leases
+from asr_kd.jobs.process_pool import ProcessPool
+from asr_kd.label.label_job import LabelJob
 from asr_kd.label.labellers import make_labeller
-from asr_kd.label.pools import ProcessPool
 from asr_kd.label.posteriors import LabelConfig
-from asr_kd.label.records import Records, status
-from asr_kd.label.selection import SelectionConfig
+from asr_kd.label.status import SETTINGS_FILE, status
 from asr_kd.models.checkpoint import load_model, save_model
 from asr_kd.shards.reader import open_shard
-from asr_kd.shards.transcripts import read_transcripts
+from asr_kd.targets.codec import ProbabilityQuantiser
+from asr_kd.targets.topk import SelectionConfig
+from asr_kd.transcripts.pseudo_labels import read_transcripts
 
 SCRIPT = Path(__file__).resolve().parent.parent / "tools/exactly_once.py"
 spec = importlib.util.spec_from_file_location("exactly_once", SCRIPT)
@@ -109,8 +110,8 @@ def test_a_worker_that_dies_each_time_fails_its_shard_and_ends_the_job(given, tm
 def test_status_counts_done_running_and_left_as_json(given, tmp_path, capsys):
     tars, teacher, _ = given
     assert label(tars[:2], teacher, tmp_path) == 0
-    with Claims(Records(tmp_path).claims_folder) as claims:
-        assert claims.take(tars[2].stem)
+    with Leases(JobState(tmp_path, SETTINGS_FILE).leases_folder) as leases:
+        assert leases.acquire(tars[2].stem)
         capsys.readouterr()
         assert label(tars, teacher, tmp_path, "--status", "--json") == 0
         now = json.loads(capsys.readouterr().out)
@@ -146,42 +147,42 @@ def test_a_tar_that_changed_after_it_was_labelled_is_told(given, tmp_path, capsy
 
 def test_two_runs_with_different_settings_cannot_share_a_folder(given, tmp_path, capsys):
     tars, teacher, _ = given
-    Records(tmp_path).agree({"teacher": "a" * 64, "k": 1})
-    Records(tmp_path).agree({"teacher": "a" * 64, "k": 1})
+    JobState(tmp_path, SETTINGS_FILE).check_settings({"teacher": "a" * 64, "k": 1})
+    JobState(tmp_path, SETTINGS_FILE).check_settings({"teacher": "a" * 64, "k": 1})
     with pytest.raises(ValueError, match=r"label.json: is there already with k 1, this run makes k 2"):
-        Records(tmp_path).agree({"teacher": "a" * 64, "k": 2})
+        JobState(tmp_path, SETTINGS_FILE).check_settings({"teacher": "a" * 64, "k": 2})
     assert label(tars[:1], teacher, tmp_path) == 2
     assert "label.json" in capsys.readouterr().err and not list(tmp_path.glob("*.parquet"))
 
 
-def test_a_claim_is_one_runs_until_dropped_stale_or_its_process_is_dead(tmp_path):
-    with Claims(tmp_path, lease_s=0.4) as ours, Claims(tmp_path, lease_s=0.4) as theirs:
-        assert ours.take("a") and not theirs.take("a")
+def test_a_lease_is_one_runs_until_released_expired_or_its_process_is_dead(tmp_path):
+    with Leases(tmp_path, lease_s=0.4) as ours, Leases(tmp_path, lease_s=0.4) as theirs:
+        assert ours.acquire("a") and not theirs.acquire("a")
         time.sleep(0.8)
-        assert not theirs.take("a")  # kept fresh
+        assert not theirs.acquire("a")  # kept fresh
         assert [name for name, _ in theirs.running()] == ["a"]
-        ours.drop("a")
-        assert theirs.take("a")
-        theirs.drop("a")
+        ours.release("a")
+        assert theirs.acquire("a")
+        theirs.release("a")
     stranger = {"machine": "another", "host": "h", "pid": 1, "started": "1", "run": "x"}
     (tmp_path / "b.json").write_text(json.dumps(stranger))
     (tmp_path / "c.json").write_text('{"cut o')
-    late = Claims(tmp_path, lease_s=0.2)
-    assert not late.take("b") and not late.take("c")
+    late = Leases(tmp_path, lease_s=0.2)
+    assert not late.acquire("b") and not late.acquire("c")
     time.sleep(0.3)
-    assert late.take("b") and late.take("c")
-    take = "import sys\nfrom pathlib import Path\nfrom asr_kd.label.claims import Claims\n"
-    take += f"assert Claims(Path({str(tmp_path)!r})).take('d')\nsys.stdout.close()\n"
+    assert late.acquire("b") and late.acquire("c")
+    take = "import sys\nfrom pathlib import Path\nfrom asr_kd.jobs.leases import Leases\n"
+    take += f"assert Leases(Path({str(tmp_path)!r})).acquire('d')\nsys.stdout.close()\n"
     subprocess.run([sys.executable, "-c", take], check=True)
-    assert (tmp_path / "d.json").exists() and late.take("d")  # that process has ended
+    assert (tmp_path / "d.json").exists() and late.acquire("d")  # that process has ended
 
 
-def test_claims_of_a_run_that_died_after_its_last_shard_are_swept_away(given, tmp_path):
+def test_leases_of_a_run_that_died_after_its_last_shard_are_removed(given, tmp_path):
     tars, teacher, _ = given
     assert label(tars, teacher, tmp_path) == 0
-    folder = tmp_path / ".work/claims"
-    take = "import sys\nfrom pathlib import Path\nfrom asr_kd.label.claims import Claims\n"
-    take += f"assert Claims(Path({str(folder)!r})).take({tars[0].stem!r})\nsys.stdout.close()\n"
+    folder = tmp_path / ".work/leases"
+    take = "import sys\nfrom pathlib import Path\nfrom asr_kd.jobs.leases import Leases\n"
+    take += f"assert Leases(Path({str(folder)!r})).acquire({tars[0].stem!r})\nsys.stdout.close()\n"
     subprocess.run([sys.executable, "-c", take], check=True)
     (folder / "other.json").write_text(json.dumps({"machine": "another", "host": "h", "pid": 1, "started": "1"}))
     assert label(tars, teacher, tmp_path) == 0
@@ -234,22 +235,22 @@ ODD_CLAIMS = [
 
 
 @pytest.mark.parametrize("content", ODD_CLAIMS)
-def test_a_claim_with_odd_content_is_one_that_was_cut_off(tmp_path, content):
+def test_a_lease_with_odd_content_is_one_that_was_cut_off(tmp_path, content):
     (tmp_path / "a.json").write_text(content)
-    with Claims(tmp_path, lease_s=0.0) as ours:
+    with Leases(tmp_path, lease_s=0.0) as ours:
         assert list(ours.running()) == []
-        assert not ours.take("a")  # seen for the first time
-        assert ours.take("a")
+        assert not ours.acquire("a")  # seen for the first time
+        assert ours.acquire("a")
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("make", [os.mkdir, os.mkfifo, lambda path: os.symlink("/dev/zero", path)])
-def test_what_is_no_claim_stops_nobody(tmp_path, make):
+def test_what_is_no_lease_stops_nobody(tmp_path, make):
     make(tmp_path / "a.json")
-    with Claims(tmp_path) as ours:
+    with Leases(tmp_path) as ours:
         assert list(ours.running()) == []
-        assert ours.take("a")
-        ours.drop("a")
+        assert ours.acquire("a")
+        ours.release("a")
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
 
 
@@ -258,10 +259,10 @@ def test_a_worker_does_not_label_with_another_teacher_than_the_job_began_with(gi
     own = tmp_path / "teacher"
     shutil.copytree(teacher, own)
     job = LabelJob((str(own),), str(tmp_path / "out"), device="cpu")
-    job = replace(job, settings=fingerprint(make_labeller(job).settings))
+    job = replace(job, settings=fingerprint(job.processor().settings))
     make_labeller(job)
 
-    for config in (LabelConfig(SelectionConfig(k=3)), LabelConfig(quantiser=Quantiser(10))):
+    for config in (LabelConfig(SelectionConfig(k=3)), LabelConfig(quantiser=ProbabilityQuantiser(10))):
         with pytest.raises(ValueError, match="is not here what it was when this job began"):
             make_labeller(replace(job, config=config))
     model = load_model(own)

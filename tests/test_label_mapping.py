@@ -11,12 +11,12 @@ from bundles import small_bundle
 from asr_kd.cli import main
 from asr_kd.inventory.senones import Senones
 from asr_kd.inventory.tokens import SPACE, Tokens
-from asr_kd.label.mapping import Mapping
-from asr_kd.label.soft_targets import SoftTargets
-from asr_kd.models.bundle_files import save_bundle
-from asr_kd.models.inference import Inference
 from asr_kd.shards.reader import open_shard
-from asr_kd.shards.sidecar import read_description, sidecar_path
+from asr_kd.targets.sidecar import read_description, sidecar_path
+from asr_kd.targets.soft_targets import SoftTargets
+from asr_kd.teachers.inference import Inference
+from asr_kd.teachers.token_mapper import TokenMapper
+from asr_kd.teachers.wav2vec2_files import save_bundle
 
 GIVEN = Tokens((SPACE, "'", "A", "B"), frame_shift_s=0.02)
 
@@ -26,7 +26,7 @@ def log(rows):
 
 
 def test_frames_of_30_ms_are_means_by_overlap_worked_out_by_hand():
-    mapping = Mapping(GIVEN, Tokens((SPACE, "'", "A", "B"), frame_shift_s=0.03), "teacher")
+    mapping = TokenMapper(GIVEN, Tokens((SPACE, "'", "A", "B"), frame_shift_s=0.03), "teacher")
     p_TC = np.zeros((4, 5))  # 80 ms: two frames of 30 ms, and 20 ms that do not fill a third
     p_TC[0, 2], p_TC[1, 3], p_TC[2, 4], p_TC[3, 0] = 1, 1, 1, 1
     mapped_BUC, frames_B = mapping(log(p_TC), torch.tensor([4]))
@@ -38,7 +38,7 @@ def test_frames_of_30_ms_are_means_by_overlap_worked_out_by_hand():
 @pytest.mark.parametrize(("shift", "first"), [(0.02, [(0, 1)]), (0.01, [(0, 1)]), (0.04, [(0, 0.5), (1, 0.5)]),
                                               (0.05, [(0, 0.4), (1, 0.4), (2, 0.2)])])  # fmt: skip
 def test_any_frame_shift_is_reached_and_mass_is_kept(shift, first):
-    mapping = Mapping(GIVEN, Tokens(GIVEN.units, frame_shift_s=shift), "teacher")
+    mapping = TokenMapper(GIVEN, Tokens(GIVEN.units, frame_shift_s=shift), "teacher")
     at_UK, weight_UK = mapping.overlaps(10)
     assert len(at_UK) == mapping.frames(10) == math.floor(0.2 / shift + 1e-9)
     found = [(t, w) for t, w in zip(at_UK[0].tolist(), weight_UK[0].tolist(), strict=True) if w]
@@ -48,7 +48,7 @@ def test_any_frame_shift_is_reached_and_mass_is_kept(shift, first):
 
 
 def test_units_are_matched_by_name_and_what_is_not_wanted_goes_to_the_blank():
-    mapping = Mapping(GIVEN, Tokens(("B", SPACE, "A"), frame_shift_s=0.02), "teacher")
+    mapping = TokenMapper(GIVEN, Tokens(("B", SPACE, "A"), frame_shift_s=0.02), "teacher")
     mapped_BUC, _ = mapping(log([[0.1, 0.2, 0.3, 0.15, 0.25]]), torch.tensor([1]))
     np.testing.assert_allclose(mapped_BUC[0].exp(), [[0.1 + 0.3, 0.25, 0.2, 0.15]], atol=1e-6)
     assert mapping.describe()["to_blank"] == ["'"] and mapping.describe()["from"] == GIVEN.fingerprint
@@ -56,9 +56,9 @@ def test_units_are_matched_by_name_and_what_is_not_wanted_goes_to_the_blank():
 
 def test_what_does_not_fit_is_refused_naming_both_sides():
     with pytest.raises(ValueError, match=r"holds 2 of 4 units that bundle:X does not know: Q Z\. It knows ▁ ' A B\."):
-        Mapping(GIVEN, Tokens((SPACE, "Q", "A", "Z")), "bundle:X")
+        TokenMapper(GIVEN, Tokens((SPACE, "Q", "A", "Z")), "bundle:X")
     with pytest.raises(ValueError, match="of kind senones, bundle:X answers over tokens"):
-        Mapping(GIVEN, Senones.monophone(["SIL", "A"]), "bundle:X")
+        TokenMapper(GIVEN, Senones.monophone(["SIL", "A"]), "bundle:X")
 
 
 def label(shards, out, *more):

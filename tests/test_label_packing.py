@@ -3,13 +3,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr_kd.label.packing import (
+from asr_kd.targets.range_coder import (
     EMPTY_TAIL,
-    LARGEST_CODE,
-    MOST_CLASSES_PER_FRAME,
-    MOST_ID_BITS,
-    Packable,
-    Packer,
+    MAX_CLASSES_PER_FRAME,
+    MAX_CODE,
+    MAX_ID_BITS,
+    FrameCodes,
+    RangeEncoder,
     unpack,
 )
 
@@ -17,7 +17,7 @@ from asr_kd.label.packing import (
 def packable(frames):
     """frames: of each its tail's code and {id: code}; the likeliest first, ties as they come."""
     ordered = [sorted(classes.items(), key=lambda item: item[1]) for _, classes in frames]
-    return Packable(
+    return FrameCodes(
         np.array([len(o) for o in ordered], np.int32),
         np.array([c for o in ordered for c, _ in o], np.int32),
         np.array([code for o in ordered for _, code in o], np.uint8),
@@ -27,7 +27,7 @@ def packable(frames):
 
 def through(rows, id_bits):
     """Pack and unpack the rows of one shard."""
-    packer = Packer(id_bits)
+    packer = RangeEncoder(id_bits)
     packed = [packer.pack(packable(row)) for row in rows]
     ends = np.cumsum([len(p) for p in packed], dtype=np.int64)
     frames = np.array([len(row) for row in rows], np.int64)
@@ -55,12 +55,12 @@ def check(rows, id_bits):
 def frame(id_bits):
     ids = st.integers(0, 2**id_bits - 1)
     return st.tuples(
-        st.integers(0, EMPTY_TAIL), st.dictionaries(ids, st.integers(0, LARGEST_CODE), min_size=1, max_size=12)
+        st.integers(0, EMPTY_TAIL), st.dictionaries(ids, st.integers(0, MAX_CODE), min_size=1, max_size=12)
     )
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.data(), st.integers(1, MOST_ID_BITS))
+@given(st.data(), st.integers(1, MAX_ID_BITS))
 def test_every_class_code_count_and_tail_comes_back(data, id_bits):
     check(data.draw(st.lists(st.lists(frame(id_bits), max_size=8), max_size=4)), id_bits)
 
@@ -81,19 +81,19 @@ def test_frames_like_those_before_come_back_and_take_less_room(seed, changing):
             row.append((7, dict(classes)))
         rows.append(row)
     check(rows, 10)
-    still = Packer(10).pack(packable([rows[0][0]] * 200))
-    assert len(still) < len(Packer(10).pack(packable([rows[0][0]]))) + 30  # 199 frames without news
+    still = RangeEncoder(10).pack(packable([rows[0][0]] * 200))
+    assert len(still) < len(RangeEncoder(10).pack(packable([rows[0][0]]))) + 30  # 199 frames without news
 
 
 def test_all_65536_class_ids_in_frames_of_255_and_each_alone():
-    ids = np.random.default_rng(0).permutation(1 << MOST_ID_BITS).tolist()
-    step = MOST_CLASSES_PER_FRAME
+    ids = np.random.default_rng(0).permutation(1 << MAX_ID_BITS).tolist()
+    step = MAX_CLASSES_PER_FRAME
     full = [(3, {c: i % 31 for i, c in enumerate(ids[at : at + step])}) for at in range(0, len(ids), step)]
-    check([full], MOST_ID_BITS)
-    check([[(EMPTY_TAIL, {c: 0}) for c in ids[:500]]], MOST_ID_BITS)  # k = 1
+    check([full], MAX_ID_BITS)
+    check([[(EMPTY_TAIL, {c: 0}) for c in ids[:500]]], MAX_ID_BITS)  # k = 1
 
 
-@pytest.mark.parametrize("rows", [[], [[]], [[], [(0, {0: 0})], []], [[(EMPTY_TAIL, {1: LARGEST_CODE})]]])
+@pytest.mark.parametrize("rows", [[], [[]], [[], [(0, {0: 0})], []], [[(EMPTY_TAIL, {1: MAX_CODE})]]])
 def test_empty_utterances_and_single_frames(rows):
     check(rows, 1)
 
@@ -107,9 +107,9 @@ def test_other_bytes_are_refused_or_give_classes_that_exist(data, frames, kept):
     except ValueError:
         return
     assert back.counts_T.sum() == len(back.ids_N) == kept
-    assert back.counts_T.min(initial=1) >= 1 and back.counts_T.max(initial=0) <= MOST_CLASSES_PER_FRAME
+    assert back.counts_T.min(initial=1) >= 1 and back.counts_T.max(initial=0) <= MAX_CLASSES_PER_FRAME
     assert back.ids_N.max(initial=0) < 64 and back.ids_N.min(initial=0) >= 0
-    assert back.codes_N.max(initial=0) <= LARGEST_CODE
+    assert back.codes_N.max(initial=0) <= MAX_CODE
 
 
 def test_a_claim_of_more_frames_than_the_bytes_can_hold_is_refused_before_room_is_made_for_them():

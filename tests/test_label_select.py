@@ -5,17 +5,17 @@ import pytest
 from asr_kd.cli import main
 from asr_kd.corpora.manifest import read_manifest
 from asr_kd.corpora.sentences import read_sentences
-from asr_kd.label.hearing import Heard, HeardWord
-from asr_kd.score.hypotheses import read_hypotheses
+from asr_kd.evaluation.hypotheses import read_hypotheses
+from asr_kd.graph.confidence import DecodedUtterance, DecodedWord
 from asr_kd.shards.reader import Entry, Shard
-from asr_kd.shards.transcripts import read_transcripts, transcripts_path, write_transcripts
+from asr_kd.transcripts.pseudo_labels import read_transcripts, transcripts_path, write_transcripts
 
 SHIFT_S = 0.03
 
 
 def heard(confidence, *words, agreement=0.9, entropy=0.5, phones=10):
-    said = [HeardWord(word, 10 * i, 10 * i + 10, c, c, c) for i, (word, c) in enumerate(words)]
-    return Heard(said, confidence, agreement, entropy, phones, 100).transcript(SHIFT_S)
+    said = [DecodedWord(word, 10 * i, 10 * i + 10, c, c, c) for i, (word, c) in enumerate(words)]
+    return DecodedUtterance(said, confidence, agreement, entropy, phones, 100).transcript(SHIFT_S)
 
 
 def shard_of(folder, name, *entries):

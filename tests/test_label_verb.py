@@ -15,18 +15,18 @@ from asr_kd.cli import main
 from asr_kd.corpora.manifest import Utterance
 from asr_kd.frontend.fbank import FrontEndConfig
 from asr_kd.inventory.senones import Senones
-from asr_kd.label.encoding import FORMAT
 from asr_kd.label.posteriors import LabelConfig, label_shard
-from asr_kd.label.selection import SelectionConfig
-from asr_kd.label.soft_targets import SoftTargets
 from asr_kd.models.acoustic import build_model
 from asr_kd.models.checkpoint import load_model, model_fingerprint, save_model
 from asr_kd.models.config import ModelConfig
-from asr_kd.models.ensemble import models_fingerprint
-from asr_kd.models.inference import Inference
 from asr_kd.shards.reader import open_shard
-from asr_kd.shards.sidecar import read_description, sidecar_path, write_sidecar
 from asr_kd.shards.writer import flac_bytes, write_shards
+from asr_kd.targets.codec import FORMAT
+from asr_kd.targets.sidecar import read_description, sidecar_path, write_sidecar
+from asr_kd.targets.soft_targets import SoftTargets
+from asr_kd.targets.topk import SelectionConfig
+from asr_kd.teachers.ensemble import models_fingerprint
+from asr_kd.teachers.inference import Inference
 
 INVENTORY = Senones.monophone(["SIL", *"ABCDEFGHIJ"])
 

@@ -13,12 +13,12 @@ import soundfile
 
 from asr_kd.cli import main
 from asr_kd.corpora.manifest import Utterance
-from asr_kd.label.records import status
-from asr_kd.models.whisper import utterance_confidence, words_of
+from asr_kd.label.status import status
 from asr_kd.shards.reader import open_shard
-from asr_kd.shards.sidecar import read_sidecar, sidecar_path
-from asr_kd.shards.transcripts import read_transcripts
 from asr_kd.shards.writer import write_shards
+from asr_kd.targets.sidecar import read_sidecar, sidecar_path
+from asr_kd.teachers.whisper import normalise_words, utterance_confidence
+from asr_kd.transcripts.pseudo_labels import read_transcripts
 
 
 @dataclass
@@ -30,7 +30,9 @@ class Said:
 
 
 def triples(*said):
-    return [(w.word, round(w.start_s, 3), round(w.end_s, 3), w.confidence) for w in words_of(Said(*s) for s in said)]
+    return [
+        (w.word, round(w.start_s, 3), round(w.end_s, 3), w.confidence) for w in normalise_words(Said(*s) for s in said)
+    ]
 
 
 def test_words_are_normalised_and_keep_their_times():

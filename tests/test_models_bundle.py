@@ -11,10 +11,10 @@ from safetensors.torch import save_file
 
 from asr_kd.core.runtime import has_bf16
 from asr_kd.inventory.tokens import BLANK, SPACE
-from asr_kd.models.bundle import BundleModel
-from asr_kd.models.bundle_files import load_bundle, public_bundles, public_config, save_bundle
-from asr_kd.models.ensemble import load_models, models_fingerprint
-from asr_kd.models.inference import Inference
+from asr_kd.teachers.ensemble import load_models, models_fingerprint
+from asr_kd.teachers.inference import Inference
+from asr_kd.teachers.wav2vec2 import Wav2Vec2Teacher
+from asr_kd.teachers.wav2vec2_files import load_bundle, public_bundles, public_config, save_bundle
 
 CPU = torch.device("cpu")
 MODES = ("layer_norm", "group_norm")
@@ -102,7 +102,7 @@ def test_a_file_under_its_public_name_needs_no_description(tmp_path, monkeypatch
     small |= {"encoder_ff_interm_features": 32, "extractor_conv_layer_config": small_config().architecture[
         "extractor_conv_layer_config"]}  # fmt: skip
     monkeypatch.setattr(bundle, "_params", small)
-    model = BundleModel(public_config(bundle))
+    model = Wav2Vec2Teacher(public_config(bundle))
     weights = model.network.state_dict()
     rows = [0, 0, 0, 0, *range(1, 29)]  # as fairseq saved it: three outputs behind the blank that nothing uses
     weights |= {name: weights[name][rows] for name in ("aux.weight", "aux.bias")}

@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 from asr_kd.frontend.fbank import FrontEndConfig
 from asr_kd.inventory.senones import Senones
 from asr_kd.models.acoustic import build_model
-from asr_kd.models.checkpoint import load_model, load_weights, model_fingerprint, read_description, save_model
+from asr_kd.models.checkpoint import init_from_checkpoint, load_model, model_fingerprint, read_description, save_model
 from asr_kd.models.config import ModelConfig
 
 INVENTORY = Senones.monophone(["SIL", "A", "B"])
@@ -97,7 +97,7 @@ def test_weights_are_taken_over_only_from_a_model_made_alike(tmp_path):
     saved.set_normalisation(torch.full((192,), 2.0), torch.full((192,), 3.0))
     save_model(tmp_path, saved)
     same = build_model(ModelConfig(layers=1, hidden=8, dropout=0.5), inventory, FrontEndConfig())
-    load_weights(same, tmp_path)
+    init_from_checkpoint(same, tmp_path)
     for name, value in saved.state_dict().items():
         assert torch.equal(value, same.state_dict()[name]), name
     for other in (
@@ -106,7 +106,7 @@ def test_weights_are_taken_over_only_from_a_model_made_alike(tmp_path):
         build_model(config, inventory, FrontEndConfig(low_hz=80.0)),
     ):
         with pytest.raises(ValueError, match="differs from this run's"):
-            load_weights(other, tmp_path)
+            init_from_checkpoint(other, tmp_path)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])

@@ -6,7 +6,7 @@ from asr_kd.inventory.tokens import Tokens
 from asr_kd.models.acoustic import build_model
 from asr_kd.models.checkpoint import load_model, save_model
 from asr_kd.models.config import PRESETS, model_config
-from asr_kd.models.encoders import ENCODERS
+from asr_kd.models.registry import ENCODERS
 
 TOKENS = Tokens.characters(["AB"])
 SMALL = {"kind": "conformer", "layers": 2, "hidden": 8, "heads": 2, "kernel": 5, "bidirectional": True, "dropout": 0.0}

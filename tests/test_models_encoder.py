@@ -8,7 +8,7 @@ from asr_kd.frontend.fbank import FrontEndConfig
 from asr_kd.inventory.senones import Senones
 from asr_kd.models.acoustic import build_model
 from asr_kd.models.config import PRESETS, ModelConfig, model_config
-from asr_kd.models.encoder import LEAST_STEPS, LstmEncoder, stretches
+from asr_kd.models.lstm import MIN_STEPS, LstmEncoder, active_segments
 
 INVENTORY = Senones.monophone(["SIL", "A", "B"])
 BOTH_WAYS = ModelConfig(layers=2, hidden=6, bidirectional=True)
@@ -53,17 +53,17 @@ def test_a_model_that_is_only_asked_leaves_padding_out_and_answers_the_same(conf
 @given(lengths=st.lists(st.integers(0, 300), min_size=1, max_size=60))
 def test_stretches_hold_every_frame_once_and_little_else(lengths):
     frames = sorted(lengths, reverse=True)
-    cut = stretches(frames)
+    cut = active_segments(frames)
     assert [start for start, _, _ in cut] == [0, *(stop for _, stop, _ in cut[:-1])]
     assert cut[-1][1] == max(1, frames[0])
     assert all(active >= sum(n > start for n in frames) for start, _, active in cut)
-    assert all(stop - start >= LEAST_STEPS for start, stop, _ in cut[:-1])
+    assert all(stop - start >= MIN_STEPS for start, stop, _ in cut[:-1])
     assert sum((stop - start) * active for start, stop, active in cut) <= max(1, frames[0]) * len(frames)
 
 
 def test_a_batch_of_very_different_lengths_is_hardly_padded():
     frames = list(range(200, 0, -2))
-    computed = sum((stop - start) * active for start, stop, active in stretches(frames))
+    computed = sum((stop - start) * active for start, stop, active in active_segments(frames))
     assert computed < 1.12 * sum(frames) < len(frames) * frames[0]
 
 

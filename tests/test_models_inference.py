@@ -5,7 +5,7 @@ from asr_kd.frontend.fbank import FrontEndConfig
 from asr_kd.inventory.senones import Senones
 from asr_kd.models.acoustic import AcousticModel
 from asr_kd.models.config import ModelConfig
-from asr_kd.models.inference import Inference
+from asr_kd.teachers.inference import Inference
 
 FRAMES_THAT_FIT = 40
 

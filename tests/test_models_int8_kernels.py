@@ -8,11 +8,11 @@ from asr_kd.frontend.fbank import FrontEndConfig
 from asr_kd.inventory.senones import Senones
 from asr_kd.models.acoustic import build_model
 from asr_kd.models.config import ModelConfig
-from asr_kd.models.ensemble import Ensemble
-from asr_kd.models.inference import Inference
-from asr_kd.models.int8_kernels import Int8Kernels, _Linear
-from asr_kd.models.quantisation import Int8Linear, encode, round_matrices
+from asr_kd.models.quantisation import Int8Linear, encode, prepare_qat
 from asr_kd.models.quantise import quantised
+from asr_kd.teachers.ensemble import Ensemble
+from asr_kd.teachers.inference import Inference
+from asr_kd.teachers.int8_model import Int8Model, _Linear
 
 CPU = torch.device("cpu")
 INVENTORY = Senones.monophone(["SIL", "A", "B"])
@@ -33,7 +33,7 @@ def model_of(config, seed=0):
 
 def test_a_product_by_hand():
     layers = torch.nn.Sequential(torch.nn.Linear(3, 2))
-    round_matrices(layers)
+    prepare_qat(layers)
     (linear,) = layers
     assert isinstance(linear, Int8Linear)
     with torch.no_grad():
@@ -72,7 +72,7 @@ def test_an_utterances_answer_does_not_depend_on_its_neighbours(config):
 
 
 def test_utterances_without_frames_and_padding_behind_all_of_them_are_no_trouble():
-    model = Int8Kernels(model_of(ModelConfig(layers=1, hidden=8)))
+    model = Int8Model(model_of(ModelConfig(layers=1, hidden=8)))
     with torch.inference_mode():
         assert model(torch.randn(2, 9, 192), torch.tensor([0, 7])).shape == (2, 9, INVENTORY.size)
 
@@ -80,7 +80,7 @@ def test_utterances_without_frames_and_padding_behind_all_of_them_are_no_trouble
 def test_the_model_that_was_given_stays_as_it_is():
     model = model_of(ModelConfig(layers=1, hidden=8))
     count, names = model.parameter_count, list(model.state_dict())
-    kernels = Int8Kernels(model)
+    kernels = Int8Model(model)
     assert kernels.parameter_count == model.parameter_count == count and list(model.state_dict()) == names
 
 
@@ -88,8 +88,8 @@ def test_an_ensemble_is_the_mean_of_its_members():
     members = [model_of(ModelConfig(layers=1, hidden=8), seed) for seed in (0, 1)]
     x_BTF, frames_B = torch.randn(1, 6, 192), torch.tensor([6])
     with torch.inference_mode():
-        both = Int8Kernels(Ensemble(members))(x_BTF, frames_B).exp()
-        each = [Int8Kernels(m)(x_BTF, frames_B).softmax(-1) for m in members]
+        both = Int8Model(Ensemble(members))(x_BTF, frames_B).exp()
+        each = [Int8Model(m)(x_BTF, frames_B).softmax(-1) for m in members]
     torch.testing.assert_close(both, (each[0] + each[1]) / 2)
 
 

@@ -15,7 +15,7 @@ from asr_kd.inventory.senones import Senones
 from asr_kd.models.acoustic import build_model
 from asr_kd.models.checkpoint import load_model, model_fingerprint, read_description, save_model
 from asr_kd.models.config import ModelConfig
-from asr_kd.models.quantisation import LARGEST_CODE, fake_quantise, rounded_names, scales
+from asr_kd.models.quantisation import MAX_CODE, fake_quantise, rounded_names, scales
 from asr_kd.models.quantise import quantised
 from asr_kd.models.size import model_size
 
@@ -53,7 +53,7 @@ def test_rounding_errs_by_half_a_step_and_rounding_what_is_rounded_changes_nothi
     rounded, scale_R = fake_quantise(weight), scales(weight)
     assert ((rounded - weight).abs() <= scale_R[:, None] * (0.5 + 1e-4)).all()
     codes = rounded / scale_R[:, None]
-    assert torch.equal(codes, codes.round()) and codes.abs().max() <= LARGEST_CODE
+    assert torch.equal(codes, codes.round()) and codes.abs().max() <= MAX_CODE
     assert torch.equal(fake_quantise(rounded), rounded)
 
 

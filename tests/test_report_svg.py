@@ -3,7 +3,7 @@ from xml.etree import ElementTree
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asr_kd.report.curves import thin
+from asr_kd.report.curves import downsample
 from asr_kd.report.svg import Curve, Mark, interval_chart, line_chart, ticks
 
 numbers = st.floats(-1e6, 1e6, allow_nan=False).map(lambda v: round(v, 6))
@@ -31,7 +31,7 @@ def test_charts_are_well_formed_whatever_the_label(points, label):
 
 @given(st.lists(st.tuples(numbers, numbers), max_size=500))
 def test_thinned_curves_stay_within_the_values(points):
-    thinned = thin(points, most=20)
+    thinned = downsample(points, most=20)
     assert len(thinned) <= 20 and (not points or thinned)
     if points:
         ys = [y for _, y in points]

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr_kd.score import bootstrap
-from asr_kd.score.bootstrap import (
+from asr_kd.evaluation import bootstrap
+from asr_kd.evaluation.bootstrap import (
     BootstrapConfig,
     choose_unit,
     estimate,

@@ -5,7 +5,7 @@ import pytest
 
 from asr_kd.cli import main
 from asr_kd.corpora.manifest import Utterance, write_manifest
-from asr_kd.score.table import pair_of
+from asr_kd.evaluation.table import pair_of
 
 REFERENCES = ["ONE TWO THREE", "FOUR FIVE", "", "SIX SEVEN EIGHT NINE", "OH"]
 STUDENT = ["one two tree", "four five", "uh", "six seven nine", "oh"]

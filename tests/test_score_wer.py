@@ -2,7 +2,7 @@ import jiwer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asr_kd.score.wer import columns, utterance_errors
+from asr_kd.evaluation.wer import columns, utterance_errors
 
 words = st.lists(st.sampled_from(["one", "two", "three", "it's", "o"]), max_size=6).map(" ".join)
 pairs = st.lists(st.tuples(words, words), min_size=1, max_size=8)

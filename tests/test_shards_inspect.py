@@ -11,7 +11,7 @@ import soundfile
 from asr_kd.cli import main
 from asr_kd.corpora.manifest import Utterance, write_manifest
 from asr_kd.shards.reader import open_shard
-from asr_kd.shards.sidecar import sidecar_path, write_sidecar
+from asr_kd.targets.sidecar import sidecar_path, write_sidecar
 
 
 @pytest.fixture

@@ -17,20 +17,20 @@ from asr_kd.cli import main
 from asr_kd.core import storage
 from asr_kd.core.storage import StorageError
 from asr_kd.corpora.manifest import Utterance
+from asr_kd.data.loader import batches
+from asr_kd.data.sampler import BatchSampler, TrainingSet
 from asr_kd.frontend.fbank import FrontEndConfig
 from asr_kd.inventory.senones import Senones
-from asr_kd.label.job import LabelJob, Worker
-from asr_kd.label.labellers import make_labeller
-from asr_kd.label.soft_targets import SoftTargets
+from asr_kd.jobs.job import Worker
+from asr_kd.label.label_job import LabelJob
 from asr_kd.models.acoustic import build_model
 from asr_kd.models.checkpoint import save_model
 from asr_kd.models.config import ModelConfig
 from asr_kd.shards.index import index_path
 from asr_kd.shards.reader import find_shards, open_shard
-from asr_kd.shards.sidecar import find_description, read_description, read_sidecar, sidecar_path, write_sidecar
 from asr_kd.shards.writer import write_shards
-from asr_kd.train.data import batches
-from asr_kd.train.plan import BatchPlan, Stream
+from asr_kd.targets.sidecar import find_description, read_description, read_sidecar, sidecar_path, write_sidecar
+from asr_kd.targets.soft_targets import SoftTargets
 
 INVENTORY = Senones.monophone(["SIL", *"ABCDEFGHIJ"])
 
@@ -196,7 +196,7 @@ def label(shards, teacher, out, *more):
 
 
 def sidecars(folder) -> dict[str, bytes]:
-    return {storage.name_of(p): storage.read_bytes(p) for p in storage.list_files(folder, ".parquet")}
+    return {storage.basename(p): storage.read_bytes(p) for p in storage.list_files(folder, ".parquet")}
 
 
 def test_labelling_from_store_to_store_gives_the_bytes_of_a_local_run(
@@ -226,7 +226,7 @@ def test_a_store_that_fails_sets_no_utterance_aside(audio, teacher, bucket, on_t
     on_the_way(lambda method, path: "503" if path.endswith(".tar") else None)
     job, outcomes = LabelJob(teacher=(str(teacher),), out=f"{bucket}/targets"), []
     given = iter([*map(str, find_shards(audio)), None])
-    Worker(make_labeller(job), outcomes.append).run(lambda: next(given))
+    Worker(job.processor(), outcomes.append).run(lambda: next(given))
     assert [o.kind for o in outcomes] == ["failed"] * 3 and not any(o.final for o in outcomes)
     assert all("Run the same command again to go on." in o.reason for o in outcomes)
     assert sidecars(f"{bucket}/targets") == {}
@@ -245,9 +245,9 @@ def test_training_batches_are_those_of_local_shards_and_targets(audio, tars, tea
     made = {}
     for name, shards, folder in (("here", tars, tmp_path / "targets"), ("there", [audio], f"{bucket}/targets")):
         targets = SoftTargets(folder, INVENTORY)
-        stream = Stream("unlabelled", find_shards(*shards), targets)
+        stream = TrainingSet("unlabelled", find_shards(*shards), targets)
         assert len(targets.check(stream.shards)) == 64
-        plan = BatchPlan(stream, frames_per_batch=60, seed=0, shuffle=False)
+        plan = BatchSampler(stream, frames_per_batch=60, seed=0, shuffle=False)
         made[name] = list(batches(plan, FrontEndConfig(), workers=2 if name == "there" else 0, endless=False))
     assert len(made["here"]) > 2
     for a, b in zip(made["here"], made["there"], strict=True):

@@ -9,8 +9,8 @@ import soundfile
 
 from asr_kd.corpora.manifest import Utterance
 from asr_kd.shards.reader import open_shard
-from asr_kd.shards.sidecar import read_description, read_sidecar, sidecar_path, write_sidecar
 from asr_kd.shards.writer import write_shards
+from asr_kd.targets.sidecar import read_description, read_sidecar, sidecar_path, write_sidecar
 
 INVENTORY = "ab" * 32
 
@@ -99,7 +99,7 @@ def test_damage_is_told_in_one_line(sidecar, tmp_path):
 
 
 def test_a_newer_version_is_refused(sidecar, tmp_path, monkeypatch):
-    monkeypatch.setattr("asr_kd.shards.sidecar.SIDECAR_VERSION", 3)
+    monkeypatch.setattr("asr_kd.targets.sidecar.SIDECAR_VERSION", 3)
     assert "sidecar version 2, this asr_kd reads 3" in refusal(sidecar)
 
 

@@ -15,7 +15,7 @@ from asr_kd.cli import main
 from asr_kd.core.files import sha256_file
 from asr_kd.shards.index import index_path
 from asr_kd.shards.reader import open_shard
-from asr_kd.shards.sidecar import read_sidecar, write_sidecar
+from asr_kd.targets.sidecar import read_sidecar, write_sidecar
 
 RATE = 16000
 

@@ -7,17 +7,17 @@ import numpy as np
 import pytest
 
 from asr_kd.cli import main
-from asr_kd.decode.words import GreedySearch
+from asr_kd.decode.word_decoder import GreedyDecoder
 from asr_kd.frontend.fbank import FrontEndConfig
-from asr_kd.inventory.kinds import load_inventory
+from asr_kd.inventory.registry import load_inventory
 from asr_kd.inventory.senones import Senones
 from asr_kd.inventory.tokens import Tokens
-from asr_kd.label.soft_targets import SoftTargets
 from asr_kd.models.acoustic import build_model
 from asr_kd.models.checkpoint import model_fingerprint, save_model
 from asr_kd.models.config import ModelConfig
 from asr_kd.shards.reader import open_shard
-from asr_kd.shards.sidecar import read_description, sidecar_path
+from asr_kd.targets.sidecar import read_description, sidecar_path
+from asr_kd.targets.soft_targets import SoftTargets
 
 SETTINGS = (
     "model.preset=teacher-tiny",
@@ -131,7 +131,7 @@ def test_senones_say_no_words_without_a_graph(tone_shards, tmp_path, capsys):
 
 def test_a_greedy_search_reads_whatever_is_spelt():
     tokens = Tokens.characters(["AB"])
-    search = GreedySearch(tokens)
+    search = GreedyDecoder(tokens)
     assert search.best(np.zeros((0, tokens.size))) is None and search.n_best(np.zeros((0, tokens.size)), 2) == []
     score_TC = np.log(np.array([[0.1, 0.6, 0.2, 0.1], [0.1, 0.1, 0.2, 0.6], [0.9, 0.1, 0.0, 0.0]]) + 1e-9)
     found = search.best(score_TC)

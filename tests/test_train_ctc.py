@@ -8,21 +8,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tones import FRONTEND
 
+from asr_kd.data.loader import batches
+from asr_kd.data.sampler import BatchSampler, TrainingSet
 from asr_kd.frontend.augment import AugmentConfig
-from asr_kd.inventory.tokens import Tokens, collapse
+from asr_kd.inventory.tokens import Tokens, ctc_collapse
 from asr_kd.models.acoustic import build_model
 from asr_kd.models.config import ModelConfig
 from asr_kd.shards.reader import open_shard
-from asr_kd.shards.texts import OwnTexts, PseudoTexts
-from asr_kd.shards.transcripts import Transcript, Word, write_transcripts
 from asr_kd.shards.writer import write_shards
+from asr_kd.targets.frame_targets import TokenTargets
+from asr_kd.targets.text_targets import TextTargets
 from asr_kd.train.ctc import ctc_losses, mean_ctc_loss
-from asr_kd.train.data import batches
 from asr_kd.train.objective import FrameObjective, batch_loss
-from asr_kd.train.plan import BatchPlan, Stream
-from asr_kd.train.spellings import TextTargets
 from asr_kd.train.statistics import evaluate
-from asr_kd.train.targets import TokenTargets
+from asr_kd.transcripts.pseudo_labels import Transcript, Word, write_transcripts
+from asr_kd.transcripts.transcript_sources import PseudoLabels, ReferenceText
 
 TOKENS = Tokens.characters(["AH", "EE", "OH"])
 
@@ -43,7 +43,7 @@ def test_hand_computed_case():
 def test_the_loss_is_that_of_all_paths_that_say_the_tokens(tokens, frames, seed):
     logits_1TC = torch.randn(1, frames + 2, 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     q_TC = logits_1TC[0].softmax(-1)
-    paths = [p for p in itertools.product(range(3), repeat=frames) if collapse(p) == tuple(tokens)]
+    paths = [p for p in itertools.product(range(3), repeat=frames) if ctc_collapse(p) == tuple(tokens)]
     tokens_1U = torch.tensor([[*tokens, -1]])
     loss = ctc_losses(logits_1TC, torch.tensor([frames]), tokens_1U).item()
     if not paths:
@@ -72,11 +72,11 @@ def test_half_precision_is_computed_on_in_float32():
 
 
 def stream_of(shards, tokens=TOKENS, augment=None):
-    return Stream("labelled", shards, TextTargets(tokens), augment or AugmentConfig())
+    return TrainingSet("labelled", shards, TextTargets(tokens), augment or AugmentConfig())
 
 
 def all_batches(stream):
-    return list(batches(BatchPlan(stream, 150, seed=0), FRONTEND, endless=False))
+    return list(batches(BatchSampler(stream, 150, seed=0), FRONTEND, endless=False))
 
 
 @pytest.mark.parametrize("speeds", [(1.0,), (0.9, 1.1)])
@@ -114,7 +114,7 @@ def test_what_a_teacher_heard_is_the_text_of_its_shards_and_others_keep_their_ow
     (heard,) = write_shards(tone_utterances[3:6], tmp_path / "unlabelled")  # their text is there, but not to be seen
     said = [Transcript([Word("AH", 0, 1, c), Word("OH", 1, 2, c)], c) for c in (0.9, 0.3)]
     write_transcripts(tmp_path / "hyp", open_shard(heard), [*said, "too short"])
-    source = TextTargets(TOKENS, PseudoTexts([tmp_path / "hyp"], 0.5, OwnTexts()))
+    source = TextTargets(TOKENS, PseudoLabels([tmp_path / "hyp"], 0.5, ReferenceText()))
     source.check([own, heard])
     assert "2 of 6 utterances are set aside; the first, tone-04: it has no text" in capsys.readouterr().err
     rows = [row for path in (own, heard) for row in source.load(open_shard(path))]

@@ -5,14 +5,14 @@ import pytest
 import torch
 from tones import FRONTEND, INVENTORY, align_tones
 
+from asr_kd.data import loader
+from asr_kd.data.loader import batches, pad_targets
+from asr_kd.data.sampler import BatchSampler, TrainingSet
 from asr_kd.frontend.augment import AugmentConfig
 from asr_kd.frontend.fbank import FrontEndConfig
 from asr_kd.shards.reader import Shard, open_shard
-from asr_kd.train import data
-from asr_kd.train.alignments import AlignmentFolders, find_inventory
-from asr_kd.train.data import batches, pad_targets
-from asr_kd.train.plan import BatchPlan, Stream
-from asr_kd.train.targets import FrameTargets
+from asr_kd.targets.alignments import AlignmentFolders, find_inventory
+from asr_kd.targets.frame_targets import FrameTargets
 
 LOUD = AugmentConfig(speeds=(0.9, 1.0, 1.1), noise_probability=0.8, spec_time_masks=1, spec_mel_masks=1)
 
@@ -24,7 +24,7 @@ def alignments(tone_shards, tmp_path_factory):
 
 def plan_of(tone_shards, alignments, augment=None):
     targets = AlignmentFolders([alignments], INVENTORY)
-    return BatchPlan(Stream("labelled", tone_shards, targets, augment or AugmentConfig()), 150, seed=0)
+    return BatchSampler(TrainingSet("labelled", tone_shards, targets, augment or AugmentConfig()), 150, seed=0)
 
 
 def take(count, *arguments, **options):
@@ -69,7 +69,7 @@ def test_audio_that_fits_is_decoded_once_and_what_does_not_fit_gives_the_same_ba
     epochs = 3 * len(list(plan.epoch(0)))
     kept = take(epochs, plan, FRONTEND)
     assert len(decoded) == 11  # tone-03 has no alignment and is never read
-    monkeypatch.setattr(data, "KEPT_SAMPLES", 40_000)
+    monkeypatch.setattr(loader, "KEPT_SAMPLES", 40_000)
     assert_same(take(epochs, plan, FRONTEND), kept)
     assert 22 < len(decoded) - 11 < 33
 

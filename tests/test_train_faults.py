@@ -15,15 +15,15 @@ import pytest
 import torch
 from tones import FRONTEND, INVENTORY, align_tones
 
+from asr_kd.data.loader import TrainingSet, batches
+from asr_kd.data.sampler import BatchSampler
 from asr_kd.frontend.augment import AugmentConfig
 from asr_kd.models.acoustic import build_model
 from asr_kd.models.config import ModelConfig
 from asr_kd.shards.reader import open_shard
-from asr_kd.train.alignments import AlignmentFolders
+from asr_kd.targets.alignments import AlignmentFolders
 from asr_kd.train.config import OptimConfig, TrainConfig
-from asr_kd.train.data import Stream, batches
-from asr_kd.train.loop import fit
-from asr_kd.train.plan import BatchPlan
+from asr_kd.train.trainer import fit
 
 CONFIG = TrainConfig(frames_per_batch=150, workers=0, device="cpu", optim=OptimConfig(lr=0.01))
 
@@ -35,7 +35,7 @@ def new_model():
 
 def streams(shards, folder, set_aside=()):
     targets = AlignmentFolders([align_tones(shards, folder, set_aside)], INVENTORY)
-    return Stream("labelled", shards[:2], targets), Stream("dev", shards[2:], targets)
+    return TrainingSet("labelled", shards[:2], targets), TrainingSet("dev", shards[2:], targets)
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def ids_of(stream):
 
 
 def test_what_is_skipped_is_told_at_the_end_in_metrics_and_in_a_file(tone_shards, tmp_path, damaged, capsys):
-    first, *_ = ids_of(Stream("labelled", tone_shards[:2], None))
+    first, *_ = ids_of(TrainingSet("labelled", tone_shards[:2], None))
     labelled, dev = damaged({first})
     fit(new_model(), [(labelled, 1.0)] * 2, dev, CONFIG, tmp_path / "out")
     rows = [json.loads(line) for line in (tmp_path / "out/skipped-labelled.jsonl").read_text().splitlines()]
@@ -79,7 +79,7 @@ def test_what_is_skipped_is_told_at_the_end_in_metrics_and_in_a_file(tone_shards
 
 @pytest.mark.parametrize("of", ["labelled", "dev"])
 def test_more_than_a_share_skipped_is_an_error_until_it_is_accepted(tone_shards, tmp_path, damaged, of):
-    half = {i for s in (Stream("labelled", tone_shards[:2], None), Stream("dev", tone_shards[2:], None))
+    half = {i for s in (TrainingSet("labelled", tone_shards[:2], None), TrainingSet("dev", tone_shards[2:], None))
             if s.name == of for i in ids_of(s)[::2]}  # fmt: skip
     labelled, dev = damaged(half)
     whole = fit(new_model(), [(labelled, 1.0)] * 2, dev, replace(CONFIG, max_skipped=1.0), tmp_path / "whole")
@@ -109,7 +109,7 @@ def test_a_sub_epoch_without_data_is_an_error(tone_shards, tmp_path):
 def test_workers_give_the_same_bits_which_can_be_written_to(tone_shards, tmp_path):
     labelled, _ = streams(tone_shards, tmp_path)
     labelled.augment = AugmentConfig(speeds=(0.9, 1.1))
-    here, there = (list(batches(BatchPlan(labelled, 150, 0), FRONTEND, workers=n, endless=False)) for n in (0, 2))
+    here, there = (list(batches(BatchSampler(labelled, 150, 0), FRONTEND, workers=n, endless=False)) for n in (0, 2))
     assert len(here) == len(there) > 1
     for a, b in zip(here, there, strict=True):
         for name, value in vars(a).items():

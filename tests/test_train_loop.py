@@ -9,17 +9,17 @@ import pytest
 import torch
 from tones import FRONTEND, INVENTORY, align_tones
 
+from asr_kd.data.loader import TrainingSet, batches
+from asr_kd.data.sampler import BatchSampler
 from asr_kd.frontend.augment import AugmentConfig
 from asr_kd.models.acoustic import build_model
 from asr_kd.models.checkpoint import load_model
 from asr_kd.models.config import ModelConfig
-from asr_kd.train.alignments import AlignmentFolders
+from asr_kd.targets.alignments import AlignmentFolders
 from asr_kd.train.config import OptimConfig, TrainConfig
-from asr_kd.train.data import Stream, batches
-from asr_kd.train.loop import fit
 from asr_kd.train.optim import adamw, learning_rate
-from asr_kd.train.plan import BatchPlan
 from asr_kd.train.statistics import evaluate, feature_statistics, log_priors
+from asr_kd.train.trainer import fit
 
 CONFIG = TrainConfig(frames_per_batch=150, workers=2, device="cpu", optim=OptimConfig(lr=0.01))
 
@@ -33,8 +33,12 @@ def targets(tone_shards, tmp_path_factory):
 @pytest.fixture
 def streams(tone_shards, targets):
     augment = AugmentConfig(speeds=(0.9, 1.0, 1.1), noise_probability=0.5, spec_time_masks=1)
-    unlabelled = Stream("unlabelled", tone_shards[1:], targets, augment)
-    return Stream("labelled", tone_shards[:2], targets, augment), unlabelled, Stream("dev", tone_shards[2:], targets)
+    unlabelled = TrainingSet("unlabelled", tone_shards[1:], targets, augment)
+    return (
+        TrainingSet("labelled", tone_shards[:2], targets, augment),
+        unlabelled,
+        TrainingSet("dev", tone_shards[2:], targets),
+    )
 
 
 def new_model():
@@ -221,7 +225,9 @@ def test_training_learns_and_keeps_the_best_weights_with_their_normalisation(str
     result = fit(model, [(labelled, 5.0)] * 6, dev, replace(CONFIG, ema_decay=0.9), tmp_path)
     assert result.dev_frame_accuracy > 0.8
     best = load_model(tmp_path)
-    measured = evaluate(best, batches(BatchPlan(dev, 150, 0, shuffle=False), best.frontend, endless=False), "float32")
+    measured = evaluate(
+        best, batches(BatchSampler(dev, 150, 0, shuffle=False), best.frontend, endless=False), "float32"
+    )
     assert measured.loss == pytest.approx(result.dev_loss, rel=1e-5)
     prior_C = log_priors(best, labelled, 0, "float32").exp()
     assert prior_C.sum().item() == pytest.approx(1)

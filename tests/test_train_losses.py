@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr_kd.train.losses import LossConfig, frame_losses, mean_loss, renormalise, soften, sparse_kl
+from asr_kd.train.losses import LossConfig, apply_temperature, frame_losses, mean_loss, renormalise, sparse_kl
 
 NEG_INF = -math.inf
 
@@ -54,7 +54,7 @@ def test_all_classes_kept_is_the_dense_kl_at_any_temperature(seed, classes, temp
     dense_p = (log_p_BTC / temperature).softmax(-1)
     dense_log_q = (logits / temperature).log_softmax(-1)
     dense = temperature**2 * F.kl_div(dense_log_q, dense_p, reduction="none").sum(-1)
-    log_p, log_tail = soften(ids, log_p, log_tail, temperature, classes)
+    log_p, log_tail = apply_temperature(ids, log_p, log_tail, temperature, classes)
     got = temperature**2 * sparse_kl(dense_log_q, ids, log_p, log_tail)
     torch.testing.assert_close(got, dense)
     if classes > 1:
@@ -108,7 +108,7 @@ def test_padded_frames_and_utterly_sure_students_give_finite_loss_and_gradient(c
 
 def test_temperature_spreads_the_tail_evenly():
     ids, log_p, log_tail = torch.tensor([[[0]]]), torch.tensor([[[0.64]]]).log(), torch.tensor([[0.36]]).log()
-    soft_p, soft_tail = soften(ids, log_p, log_tail, temperature=2.0, classes=5)
+    soft_p, soft_tail = apply_temperature(ids, log_p, log_tail, temperature=2.0, classes=5)
     total = 0.8 + 4 * 0.3  # square roots of 0.64 and of four times 0.09
     assert soft_p.exp().item() == pytest.approx(0.8 / total)
     assert soft_tail.exp().item() == pytest.approx(1.2 / total)

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from asr_kd.data.sampler import BatchSampler, ShardCache, TrainingSet
 from asr_kd.frontend.augment import AugmentConfig
 from asr_kd.shards.index import Entry, Index, write_index
-from asr_kd.train.plan import BatchPlan, OpenShards, Stream
-from asr_kd.train.targets import SHARDS_KEPT_OPEN
+from asr_kd.targets.frame_targets import SHARDS_KEPT_OPEN
 
 FRAME_S = 0.030
 
@@ -26,7 +26,7 @@ def write_indexes(folder, *lengths):
 
 
 def plan_of(shards, frames=300, seed=0, name="labelled", **other):
-    return BatchPlan(Stream(name, shards, None, **other), frames, seed)
+    return BatchSampler(TrainingSet(name, shards, None, **other), frames, seed)
 
 
 @given(
@@ -84,7 +84,7 @@ def test_epochs_go_on_from_any_batch(tmp_path):
 
 def test_held_out_data_keeps_its_shards_in_order(tmp_path):
     shards = write_indexes(tmp_path, *[[2.0] * 3] * 9)
-    plan = BatchPlan(Stream("dev", shards, None), 300, 0, shuffle=False)
+    plan = BatchSampler(TrainingSet("dev", shards, None), 300, 0, shuffle=False)
     met = [path for spec in plan.epoch(0) for path, _ in spec.rows]
     assert met == sorted(met)
 
@@ -96,7 +96,7 @@ def test_shards_without_utterances_are_refused_by_the_streams_name(tmp_path):
 
 def test_the_shards_used_last_stay_in_memory(tmp_path):
     first, second, third = write_indexes(tmp_path, [1.0], [1.0], [1.0])
-    shards = OpenShards(most=2)
+    shards = ShardCache(most=2)
     kept, dropped = shards(first), shards(second)
     assert shards(first) is kept
     shards(third)

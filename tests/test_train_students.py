@@ -7,19 +7,19 @@ import torch
 from tones import FRONTEND, INVENTORY, align_tones
 
 from asr_kd.cli import main
+from asr_kd.data.loader import TrainingSet, batches
+from asr_kd.data.sampler import BatchSampler
 from asr_kd.frontend.fbank import FrontEndConfig
 from asr_kd.inventory.senones import Senones
 from asr_kd.models.acoustic import build_model
-from asr_kd.models.checkpoint import load_model, load_weights, save_model
+from asr_kd.models.checkpoint import init_from_checkpoint, load_model, save_model
 from asr_kd.models.config import ModelConfig
 from asr_kd.models.quantisation import fake_quantise
-from asr_kd.train import loop
-from asr_kd.train.alignments import AlignmentFolders
+from asr_kd.targets.alignments import AlignmentFolders
+from asr_kd.train import trainer
 from asr_kd.train.config import OptimConfig, TrainConfig
-from asr_kd.train.data import Stream, batches
-from asr_kd.train.loop import fit
-from asr_kd.train.plan import BatchPlan
 from asr_kd.train.statistics import evaluate
+from asr_kd.train.trainer import fit
 
 DEEP = ModelConfig(layers=5, hidden=8, lookahead=7)
 SET = ("frontend.mel_bins=20", "epochs=2", "train.frames_per_batch=150", "train.workers=0", "train.optim.lr=0.01")
@@ -52,7 +52,7 @@ def train(shards, alignments, out, *more, changes=()):
 def test_a_shallower_copy_begins_as_the_layers_that_were_named(teacher):
     student = model_of(ModelConfig(layers=3, hidden=8, lookahead=7, dropout=0.5))
     before = {name: value.clone() for name, value in student.state_dict().items()}
-    load_weights(student, teacher, [0, 2, 4])
+    init_from_checkpoint(student, teacher, [0, 2, 4])
     theirs, ours = load_model(teacher).state_dict(), student.state_dict()
     for mine, its in ((0, 0), (1, 2), (2, 4)):
         for leaf in ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"):
@@ -68,7 +68,7 @@ def test_a_shallower_copy_begins_as_the_layers_that_were_named(teacher):
 
 def test_all_layers_in_order_are_the_whole_model(teacher):
     copy = model_of(DEEP)
-    load_weights(copy, teacher, range(5))
+    init_from_checkpoint(copy, teacher, range(5))
     for name, value in load_model(teacher).state_dict().items():
         assert torch.equal(copy.state_dict()[name], value), name
 
@@ -89,7 +89,7 @@ def test_layers_that_do_not_fit_are_refused_naming_both_sides(teacher, config, l
     model = model_of(config)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     with pytest.raises(ValueError, match=message) as refused:
-        load_weights(model, teacher, layers)
+        init_from_checkpoint(model, teacher, layers)
     assert str(teacher) in str(refused.value) and "\n" not in str(refused.value)
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
 
@@ -97,9 +97,9 @@ def test_layers_that_do_not_fit_are_refused_naming_both_sides(teacher, config, l
 def test_another_inventory_or_front_end_is_refused(teacher):
     config = ModelConfig(layers=2, hidden=8)
     with pytest.raises(ValueError, match="inventory differs"):
-        load_weights(model_of(config, Senones.monophone(["SIL", "AH", "EE", "UH"])), teacher, [0, 2])
+        init_from_checkpoint(model_of(config, Senones.monophone(["SIL", "AH", "EE", "UH"])), teacher, [0, 2])
     with pytest.raises(ValueError, match="front end differs"):
-        load_weights(model_of(config, frontend=FrontEndConfig(mel_bins=20, low_hz=80.0)), teacher, [0, 2])
+        init_from_checkpoint(model_of(config, frontend=FrontEndConfig(mel_bins=20, low_hz=80.0)), teacher, [0, 2])
 
 
 def test_the_verb_trains_a_shallower_copy_and_refuses_before_the_first_step(
@@ -130,7 +130,7 @@ def test_a_student_in_eight_bits_learns_and_resumes_bit_for_bit(ema, tone_shards
     assert train(tone_shards, alignments, tmp_path / "whole", changes=changes) == 0
     lines = [json.loads(line) for line in (tmp_path / "whole/metrics.jsonl").read_text().splitlines()]
     assert lines[-1]["loss"] < 0.8 * lines[0]["loss"] and lines[-1]["dev_loss"] < 0.8 * lines[0]["dev_loss"]
-    save = loop._Run._save
+    save = trainer._Trainer._save
 
     def save_and_stop(run):
         save(run)
@@ -138,7 +138,7 @@ def test_a_student_in_eight_bits_learns_and_resumes_bit_for_bit(ema, tone_shards
             raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(loop._Run, "_save", save_and_stop)
+        patched.setattr(trainer._Trainer, "_save", save_and_stop)
         assert train(tone_shards, alignments, tmp_path / "cut", changes=changes) == 130
     assert train(tone_shards, alignments, tmp_path / "cut", changes=changes) == 0
     bytes_of = lambda name: (tmp_path / name / "model.safetensors").read_bytes()
@@ -163,9 +163,9 @@ def test_a_loaded_model_in_eight_bits_is_tested_as_it_is_kept(tone_shards, align
     """Also its running average, which is made before the first step."""
     save_model(tmp_path / "begun", model_of(ModelConfig(layers=1, hidden=16, weights="int8")))
     targets = AlignmentFolders([alignments], INVENTORY)
-    labelled, dev = Stream("labelled", tone_shards[:2], targets), Stream("dev", tone_shards[2:], targets)
+    labelled, dev = TrainingSet("labelled", tone_shards[:2], targets), TrainingSet("dev", tone_shards[2:], targets)
     config = TrainConfig(frames_per_batch=150, workers=0, device="cpu", ema_decay=0.9, optim=OptimConfig(lr=0.01))
     result = fit(load_model(tmp_path / "begun"), [(labelled, 3.0)], dev, config, tmp_path / "out")
-    held_out = batches(BatchPlan(dev, 150, 0, shuffle=False), FRONTEND, endless=False)
+    held_out = batches(BatchSampler(dev, 150, 0, shuffle=False), FRONTEND, endless=False)
     kept = evaluate(load_model(tmp_path / "out"), held_out, "float32")
     assert kept.loss == pytest.approx(result.dev_loss, rel=1e-6)

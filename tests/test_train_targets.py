@@ -6,9 +6,9 @@ import soundfile
 from asr_kd.corpora.manifest import Utterance
 from asr_kd.inventory.senones import Senones
 from asr_kd.shards.reader import open_shard
-from asr_kd.shards.sidecar import sidecar_path, write_sidecar
 from asr_kd.shards.writer import write_shards
-from asr_kd.train.targets import SHARDS_KEPT_OPEN, AlignmentTargets
+from asr_kd.targets.frame_targets import SHARDS_KEPT_OPEN, AlignmentTargets
+from asr_kd.targets.sidecar import sidecar_path, write_sidecar
 
 INVENTORY = Senones.monophone(["SIL", "A", "B"])
 

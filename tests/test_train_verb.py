@@ -5,7 +5,7 @@ import torch
 from tones import INVENTORY, align_tones
 
 from asr_kd.cli import main
-from asr_kd.inventory.kinds import load_inventory
+from asr_kd.inventory.registry import load_inventory
 from asr_kd.inventory.tokens import Tokens
 from asr_kd.models.checkpoint import load_model
 

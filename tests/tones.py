@@ -5,9 +5,9 @@ import pyarrow as pa
 
 from asr_kd.frontend.fbank import FrontEnd, FrontEndConfig
 from asr_kd.inventory.senones import Senones
-from asr_kd.models.inference import pad_waves
 from asr_kd.shards.reader import open_shard
-from asr_kd.shards.sidecar import sidecar_path, write_sidecar
+from asr_kd.targets.sidecar import sidecar_path, write_sidecar
+from asr_kd.teachers.inference import pad_waves
 
 INVENTORY = Senones.monophone(["SIL", "AH", "EE", "OH"])
 FRONTEND = FrontEndConfig(mel_bins=20)

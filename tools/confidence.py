@@ -23,16 +23,16 @@ from asr_kd.core.progress import Progress
 from asr_kd.core.runtime import set_threads
 from asr_kd.core.skipped import Skipped
 from asr_kd.decode.recognise import Recogniser, all_shards
+from asr_kd.evaluation.hypotheses import read_references
+from asr_kd.evaluation.wer import UtteranceErrors, utterance_errors
+from asr_kd.graph.confidence import DecodedWord, geometric_mean
 from asr_kd.graph.hclg import decoding_graph
 from asr_kd.graph.ngram import train_ngram
-from asr_kd.graph.scales import Scales
-from asr_kd.graph.search import Searcher
+from asr_kd.graph.scales import DecodingScales
+from asr_kd.graph.search import Decoder
 from asr_kd.inventory.lexicon import SILENCE, Lexicon
 from asr_kd.inventory.senones import Senones
-from asr_kd.label.hearing import HeardWord, geometric_mean
 from asr_kd.label.lattices import SEARCH, LatticeConfig, LatticePosteriors
-from asr_kd.score.hypotheses import read_references
-from asr_kd.score.wer import UtteranceErrors, utterance_errors
 
 RESAMPLES = 500
 
@@ -43,11 +43,11 @@ class Measured:
 
     seconds: float
     errors: UtteranceErrors
-    words: list[HeardWord]
+    words: list[DecodedWord]
     signals: dict[str, float]
 
 
-def signals_of(lattices: LatticePosteriors, log_p_TC: np.ndarray) -> tuple[list[HeardWord], dict[str, float]] | None:
+def signals_of(lattices: LatticePosteriors, log_p_TC: np.ndarray) -> tuple[list[DecodedWord], dict[str, float]] | None:
     """The words and the signals that come with it; None where no path ends."""
     _, heard = lattices.search(log_p_TC)
     if heard is None:
@@ -67,13 +67,13 @@ def signals_of(lattices: LatticePosteriors, log_p_TC: np.ndarray) -> tuple[list[
     return words, signals
 
 
-def flat_searcher(inventory: Senones, lexicon: Lexicon) -> tuple[Searcher, list[str]]:
+def flat_searcher(inventory: Senones, lexicon: Lexicon) -> tuple[Decoder, list[str]]:
     """A search in which all words are as likely anywhere."""
     with tempfile.TemporaryDirectory() as folder:
         arpa = Path(folder) / "flat.arpa"
         train_ngram([[w] for w in lexicon.words], lexicon.words, order=1).write_arpa(arpa)
         fst, words = decoding_graph(inventory, lexicon, arpa)
-    return Searcher(fst, SEARCH), words
+    return Decoder(fst, SEARCH), words
 
 
 def auc(score_N: np.ndarray, bad_N: np.ndarray) -> float:
@@ -143,7 +143,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--threads", type=int)
     args = parser.parse_args(argv)
     set_threads(args.threads)
-    scales = Scales.load(args.scales) if args.scales else Scales()
+    scales = DecodingScales.load(args.scales) if args.scales else DecodingScales()
     recogniser = Recogniser(args.teacher, args.graph, args.device)
     inventory, graph = recogniser.inference.model.inventory, recogniser.graph
     lattices = LatticePosteriors(graph, recogniser.log_prior_C, LatticeConfig(scales, 0.0), inventory)
@@ -151,7 +151,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         assert graph.lexicon is not None
         no_lm, no_lm_words = flat_searcher(inventory, graph.lexicon)
         loop, _ = flat_searcher(inventory, Lexicon({p: [(p,)] for p in graph.lexicon.phones if p != SILENCE}))
-        with_lm = Searcher(graph.fst, SEARCH)
+        with_lm = Decoder(graph.fst, SEARCH)
     phones_CP, silence = inventory.phones_of_class_CP, list(inventory.silence_classes)
     references = {u.id: u.text or "" for u in read_references(args.ref)}
     shards, seconds = all_shards(args.shards)

@@ -125,8 +125,8 @@ def faults(out: Path, wanted: dict[str, str], tars: Sequence[Path]) -> list[str]
     given = [entry.id for tar in tars for entry in open_shard(tar).entries]
     if ids != Counter(given):
         found.append("utterances lost or doubled")
-    if list((out / ".work/claims").glob("*")) and not any((out / ".work/claims").glob("*.tmp")):
-        found.append("claims left")
+    if list((out / ".work/leases").glob("*")) and not any((out / ".work/leases").glob("*.tmp")):
+        found.append("leases left")
     return found
 
 

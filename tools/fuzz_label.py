@@ -28,11 +28,11 @@ from pathlib import Path
 import numpy as np
 from exactly_once import INVENTORY, make_input
 
-from asr_kd.label.soft_targets import SoftTargets
 from asr_kd.shards.index import index_path
 from asr_kd.shards.reader import open_shard
-from asr_kd.shards.sidecar import sidecar_path
-from asr_kd.train.targets import FrameTargets
+from asr_kd.targets.frame_targets import FrameTargets
+from asr_kd.targets.sidecar import sidecar_path
+from asr_kd.targets.soft_targets import SoftTargets
 
 BLOCK = 512
 TOLERANCE = 0.05

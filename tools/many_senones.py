@@ -26,9 +26,9 @@ from asr_kd.core.runtime import set_threads
 from asr_kd.inventory.senones import Senones
 from asr_kd.models.acoustic import build_model
 from asr_kd.models.checkpoint import load_model, save_model
-from asr_kd.models.inference import Inference, pad_waves
 from asr_kd.shards.reader import find_shards, open_shard
-from asr_kd.shards.sidecar import read_sidecar, sidecar_path
+from asr_kd.targets.sidecar import read_sidecar, sidecar_path
+from asr_kd.teachers.inference import Inference, pad_waves
 
 UTTERANCES_PER_BATCH = 16
 FRAMES_PER_STEP = 1024

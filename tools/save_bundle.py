@@ -10,13 +10,15 @@ import argparse
 import sys
 from pathlib import Path
 
-from asr_kd.models.bundle_files import load_bundle, save_bundle
+from asr_kd.teachers.wav2vec2_files import load_bundle, save_bundle
 
 
 def main() -> int:
     """Arguments: what, and where to."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("bundle", help="a name of torchaudio.pipelines, or a file (see asr_kd/models/bundle_files.py)")
+    parser.add_argument(
+        "bundle", help="a name of torchaudio.pipelines, or a file (see asr_kd/teachers/wav2vec2_files.py)"
+    )
     parser.add_argument("out", type=Path, help="the file to write (.safetensors)")
     args = parser.parse_args()
     try:

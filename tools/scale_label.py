@@ -20,7 +20,7 @@ from exactly_once import make_input
 from memory import peak_mib
 
 from asr_kd.shards.index import index_path
-from asr_kd.shards.sidecar import sidecar_path
+from asr_kd.targets.sidecar import sidecar_path
 
 MOST_LINKS = 20_000
 """Names that one file may have: file systems allow some 65,000."""

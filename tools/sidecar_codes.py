@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 import torch
 from sklearn.cluster import MiniBatchKMeans
 
-from asr_kd.label.encoding import EncodedRows, Quantiser, encode_table
-from asr_kd.label.selection import SelectionConfig, select
-from asr_kd.train.targets import FrameTargets
+from asr_kd.targets.codec import EncodedRows, ProbabilityQuantiser, encode_table
+from asr_kd.targets.frame_targets import FrameTargets
+from asr_kd.targets.topk import SelectionConfig, select_top_k
 
 ZSTD_LEVEL = 9
 
@@ -80,7 +80,7 @@ class TopK:
 
     def encode(self, rows: list[np.ndarray]) -> bytes:
         """Header, all ids, all probabilities."""
-        kept = [select(torch.from_numpy(x), SelectionConfig(k=self.k, floor=0)) for x in rows]
+        kept = [select_top_k(torch.from_numpy(x), SelectionConfig(k=self.k, floor=0)) for x in rows]
         head = np.array([len(rows), *map(len, rows)], np.int32).tobytes()
         body = np.concatenate([x.ids_TK for x in kept]).astype(np.uint16).tobytes()
         body += np.exp(np.concatenate([x.log_p_TK for x in kept])).astype(np.float16).tobytes()
@@ -123,7 +123,7 @@ class Format1:
         """The bytes of the Parquet file."""
         lists: dict[str, list[np.ndarray]] = {name: [] for name in self.columns}
         for log_p_TC in rows:
-            x = select(torch.from_numpy(log_p_TC), self.selection)
+            x = select_top_k(torch.from_numpy(log_p_TC), self.selection)
             kept_TK = x.ids_TK >= 0
             values = (kept_TK.sum(1).astype(np.uint8), x.ids_TK[kept_TK].astype(np.uint16))
             for name, value in zip(self.columns, (*values, self._code(x.log_p_TK[kept_TK])), strict=False):
@@ -158,14 +158,14 @@ class Planes:
 
     of_hidden = False
 
-    def __init__(self, selection: SelectionConfig, quantiser: Quantiser, note: str) -> None:
+    def __init__(self, selection: SelectionConfig, quantiser: ProbabilityQuantiser, note: str) -> None:
         self.name = f"planes + zstd 19, {note}"
         self.selection, self.quantiser = selection, quantiser
         self._codec = pa.Codec("zstd", 19)
 
     def encode(self, rows: list[np.ndarray]) -> bytes:
         """Header; then tails, counts, and by rank the ids' low bytes, their high bytes, the steps of the codes."""
-        x = select(torch.from_numpy(np.concatenate(rows)), self.selection)
+        x = select_top_k(torch.from_numpy(np.concatenate(rows)), self.selection)
         kept_KN = (x.ids_TK >= 0).T
         ids_KN = x.ids_TK.T.astype(np.uint16)
         codes_TK = self.quantiser.encode(x.log_p_TK)
@@ -204,13 +204,13 @@ class Format2:
 
     of_hidden = False
 
-    def __init__(self, selection: SelectionConfig, quantiser: Quantiser, note: str) -> None:
+    def __init__(self, selection: SelectionConfig, quantiser: ProbabilityQuantiser, note: str) -> None:
         self.name = f"format 2, {note}"
         self.selection, self.quantiser = selection, quantiser
 
     def encode(self, rows: list[np.ndarray]) -> bytes:
         """The bytes of the sidecar."""
-        kept = [select(torch.from_numpy(x), self.selection) for x in rows]
+        kept = [select_top_k(torch.from_numpy(x), self.selection) for x in rows]
         table = encode_table([f"utterance-{i:06d}" for i in range(len(rows))], kept, self.quantiser)
         sink = BytesIO()
         options = {"compression": "zstd", "compression_level": 9, "write_statistics": False}
@@ -263,12 +263,12 @@ class Mvq:
         codes_NB = np.frombuffer(data, np.uint8, offset=4 + 4 * count).reshape(-1, self.codebooks)
         hidden_NH = sum(means.cluster_centers_[codes_NB[:, b]] for b, means in enumerate(self._books))
         log_p_NC = torch.from_numpy(self._output(np.asarray(hidden_NH, np.float32)))
-        return [select(x, SelectionConfig(k=255, floor=1e-5)) for x in log_p_NC.split(frames.tolist())]
+        return [select_top_k(x, SelectionConfig(k=255, floor=1e-5)) for x in log_p_NC.split(frames.tolist())]
 
 
 def candidates() -> list[Code]:
     """All codes that need no training."""
-    chosen, quantiser = SelectionConfig(), Quantiser()
+    chosen, quantiser = SelectionConfig(), ProbabilityQuantiser()
     default = f"k {chosen.k}, floor {chosen.floor:g}"
     levels = f"{quantiser.levels} levels"
     codes: list[Code] = [
@@ -285,5 +285,5 @@ def candidates() -> list[Code]:
         note = f"k {k}" + (f", floor {floor:g}" if floor else "") + (f", mass {mass:g}" if mass else "")
         codes.append(Format2(SelectionConfig(k, mass, floor), quantiser, f"{note}, {levels}"))
     for number in (10, 24, 30):
-        codes.append(Format2(chosen, Quantiser(number), f"{default}, {number} levels"))
+        codes.append(Format2(chosen, ProbabilityQuantiser(number), f"{default}, {number} levels"))
     return codes

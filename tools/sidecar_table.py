@@ -32,13 +32,13 @@ from sidecar_codes import Code, Mvq, candidates
 
 from asr_kd.core.files import write_json
 from asr_kd.core.runtime import set_threads
-from asr_kd.graph.build import load_graph
-from asr_kd.graph.scales import Scales
+from asr_kd.graph.graph import load_graph
+from asr_kd.graph.scales import DecodingScales
 from asr_kd.label.lattices import LatticeConfig, LatticePosteriors
-from asr_kd.models.ensemble import load_models
-from asr_kd.models.inference import Inference, pad_waves
 from asr_kd.shards.reader import find_shards, open_shard
-from asr_kd.train.targets import FrameTargets
+from asr_kd.targets.frame_targets import FrameTargets
+from asr_kd.teachers.ensemble import load_models
+from asr_kd.teachers.inference import Inference, pad_waves
 
 UTTERANCES_PER_BATCH = 16
 LEAST = 1e-12
@@ -216,7 +216,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def lattices(teacher: Inference) -> LatticePosteriors:
         graph = load_graph(args.graph)
         graph.check(teacher.model.inventory, str(args.teacher[0]))
-        config = LatticeConfig(Scales.load(args.scales) if args.scales else Scales(), args.graph_weight)
+        config = LatticeConfig(DecodingScales.load(args.scales) if args.scales else DecodingScales(), args.graph_weight)
         return LatticePosteriors(graph, teacher.model.log_prior_C.numpy(), config)
 
     asker = Asker(args.teacher, lattices if args.graph else None)

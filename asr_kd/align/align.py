@@ -28,25 +28,25 @@ import torch
 from asr_kd import __version__
 from asr_kd.align.flat_start import FORCED, FlatStartConfig, Speech, flat_start
 from asr_kd.align.gaussians import FRAMES_PER_STEP
-from asr_kd.align.pronounceable import pronounceable
+from asr_kd.align.pronounceable import drop_unpronounceable
 from asr_kd.core.config import load_config, to_dict
 from asr_kd.core.progress import Progress
 from asr_kd.core.runtime import device, set_threads
 from asr_kd.core.skipped import Skipped, add_skipped_argument
-from asr_kd.core.storage import name_of, parent
+from asr_kd.core.storage import basename, dirname
 from asr_kd.core.terminal import say
 from asr_kd.frontend.fbank import FrontEnd, FrontEndConfig
 from asr_kd.graph.hclg import TextGraphs
-from asr_kd.graph.search import Searcher
-from asr_kd.inventory.kinds import senones_of
+from asr_kd.graph.search import Decoder
 from asr_kd.inventory.lexicon import Lexicon, has_digit, strip_stress
+from asr_kd.inventory.registry import require_senones
 from asr_kd.inventory.senones import Senones
-from asr_kd.models.ensemble import load_models, models_fingerprint
-from asr_kd.models.inference import Inference, pad_waves
 from asr_kd.shards.readable import readable
 from asr_kd.shards.reader import Shard, find_shards, open_shard
-from asr_kd.shards.sidecar import sidecar_path, write_sidecar
-from asr_kd.shards.texts import OwnTexts, add_transcript_arguments, given_texts
+from asr_kd.targets.sidecar import sidecar_path, write_sidecar
+from asr_kd.teachers.ensemble import load_models, models_fingerprint
+from asr_kd.teachers.inference import Inference, pad_waves
+from asr_kd.transcripts.transcript_sources import ReferenceText, add_transcript_arguments, given_texts
 
 UTTERANCES_PER_BATCH = 16
 
@@ -114,11 +114,11 @@ def run(args: argparse.Namespace) -> int:
     if args.model:
         inference = Inference(load_models(args.model), device(args.device), precision="float32")
         frontend = inference.frontend
-        inventory = senones_of(inference.model.inventory, args.model[0])
+        inventory = require_senones(inference.model.inventory, args.model[0])
         scorer = inference.scores
         aligner: dict[str, object] = {"model": models_fingerprint(args.model)}
         if args.transcripts:  # what a teacher hears is not the user's to mend
-            lexicon, gone = pronounceable(lexicon, list(sources), inventory.phones)
+            lexicon, gone = drop_unpronounceable(lexicon, list(sources), inventory.phones)
             if gone:
                 say(f"{len(gone)} words have no pronunciation in the inventory's phones: {', '.join(gone[:10])}")
     else:
@@ -156,7 +156,7 @@ def run(args: argparse.Namespace) -> int:
                 **aligner,
                 **texts.describe(shard),
             }
-            write_sidecar(sidecar_path(args.out / name_of(parent(shard.path)), shard), table, description)
+            write_sidecar(sidecar_path(args.out / basename(dirname(shard.path)), shard), table, description)
             aligned += sum(s is not None for s in states)
             without_text += sum(not text for text in texts.of(shard))
             progress.update(shard.seconds)
@@ -199,7 +199,7 @@ def align_shard(
             if np.isnan(score_TC).any():
                 skipped.add(shard.entries[row].id, "the scores of its frames are not finite")
                 continue
-            path = Searcher(graphs.compile(words[row]), FORCED).best(score_TC) if len(score_TC) else None
+            path = Decoder(graphs.compile(words[row]), FORCED).best(score_TC) if len(score_TC) else None
             if path is not None and path.complete:
                 states[row] = path.classes.astype(np.int16)
             else:
@@ -233,7 +233,7 @@ def _speech(
     seconds = 0.0
     for path in shards:
         shard = open_shard(path)
-        texts = OwnTexts().of(shard)
+        texts = ReferenceText().of(shard)
         rows = [r for r, text in enumerate(texts) if text and all(word in lexicon for word in text.split())]
         for start in range(0, len(rows), UTTERANCES_PER_BATCH):
             batch, waves = readable(shard, rows[start : start + UTTERANCES_PER_BATCH], skipped)

@@ -12,7 +12,7 @@ import numpy as np
 
 from asr_kd.align.gaussians import FRAMES_PER_STEP, Gaussians, pooled_mean_variance
 from asr_kd.graph.hclg import TextGraphs
-from asr_kd.graph.search import SearchConfig, Searcher
+from asr_kd.graph.search import Decoder, SearchConfig
 from asr_kd.inventory.lexicon import Lexicon
 from asr_kd.inventory.senones import NO_PHONE, Senones
 from asr_kd.inventory.tree import Stats, TreeConfig, build_trees, phone_questions
@@ -110,7 +110,7 @@ def align_all(
     """Forced alignment: classes per 30 ms frame of each utterance, None where its text does not fit its length."""
     alignments: list[np.ndarray | None] = []
     for s, graph in zip(speech, graphs, strict=True):
-        path = None if graph is None or not s.steps else Searcher(graph, FORCED).best(scorer(s.features_NF))
+        path = None if graph is None or not s.steps else Decoder(graph, FORCED).best(scorer(s.features_NF))
         alignments.append(path.classes if path is not None and path.complete else None)
     return alignments
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from asr_kd.inventory.lexicon import Lexicon
 
 
-def pronounceable(lexicon: Lexicon, by_rule: Sequence[str], phones: Sequence[str]) -> tuple[Lexicon, list[str]]:
+def drop_unpronounceable(lexicon: Lexicon, by_rule: Sequence[str], phones: Sequence[str]) -> tuple[Lexicon, list[str]]:
     """The lexicon less what the inventory's phones cannot say, and the words that are gone.
 
     by_rule: words whose pronunciations were made up or looked up; only those may go.

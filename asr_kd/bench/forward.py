@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from asr_kd.core.runtime import autocast, bf16_is_fast
-from asr_kd.models.inference import Inference, is_out_of_memory
+from asr_kd.core.runtime import autocast, has_fast_bf16
 from asr_kd.shards.reader import Shard
+from asr_kd.teachers.inference import Inference, is_out_of_memory
 
 TRIED_FRAMES = (2000, 4000, 8000, 16000, 32000)
 """Frames of a batch, padding included, among which the best is looked for."""
@@ -129,7 +129,7 @@ def tried_precisions(precision: str, on: torch.device) -> list[str]:
     """The precisions worth a try: the one asked for; with `auto` float32, and bf16 where it is fast."""
     if precision != "auto":
         return [precision]
-    return ["bf16", "float32"] if bf16_is_fast(on) else ["float32"]
+    return ["bf16", "float32"] if has_fast_bf16(on) else ["float32"]
 
 
 def plain_seconds(shards: Sequence[Shard], teacher: Inference, k: int, threads: int) -> float:

@@ -28,20 +28,20 @@ import torch
 
 from asr_kd import __version__
 from asr_kd.bench import forward
-from asr_kd.bench.material import PAPER_CLASSES, one_utterance_each, random_teacher, synthetic_shards
-from asr_kd.bench.outcome import check_counts, report
 from asr_kd.bench.peak import device_name, flops_per_frame, peak_flops
+from asr_kd.bench.runner import check_counts, report
+from asr_kd.bench.synthetic import PAPER_CLASSES, one_utterance_each, random_teacher, synthetic_shards
 from asr_kd.core.arguments import ArgumentParser
 from asr_kd.core.progress import SECONDS_PER_HOUR
-from asr_kd.core.runtime import device, precision_on, set_threads
+from asr_kd.core.runtime import device, resolve_precision, set_threads
 from asr_kd.core.terminal import say
+from asr_kd.jobs.process_pool import workers_here
 from asr_kd.label import label
-from asr_kd.label.pools import workers_here
-from asr_kd.label.soft_targets import SoftTargets
 from asr_kd.models.checkpoint import load_model, save_model
-from asr_kd.models.inference import Inference
 from asr_kd.shards.reader import Shard, find_shards, open_shard
-from asr_kd.shards.sidecar import sidecar_path
+from asr_kd.targets.sidecar import sidecar_path
+from asr_kd.targets.soft_targets import SoftTargets
+from asr_kd.teachers.inference import Inference
 
 MOST_START_UP = 0.5
 """Where start-up is a larger share of the job than this, too little audio was given to take it off."""
@@ -169,7 +169,7 @@ class _Job:
             self._options += ["--frames-per-batch", str(args.frames_per_batch)]
         parsed = self._parse(self._shards, self.out)
         self.k, self.frames_per_batch = parsed.k, parsed.frames_per_batch
-        self.precision = precision_on(device(args.device), args.precision)
+        self.precision = resolve_precision(device(args.device), args.precision)
         self.start_up_taken_off = True
 
     def warm_up(self) -> None:

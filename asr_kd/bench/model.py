@@ -21,22 +21,22 @@ from torch import Tensor
 
 from asr_kd import __version__
 from asr_kd.bench import forward
-from asr_kd.bench.material import PAPER_CLASSES, random_teacher, synthetic_shards
-from asr_kd.bench.outcome import check_counts, report
 from asr_kd.bench.peak import device_name
-from asr_kd.core.runtime import device, precision_on
+from asr_kd.bench.runner import check_counts, report
+from asr_kd.bench.synthetic import PAPER_CLASSES, random_teacher, synthetic_shards
+from asr_kd.core.runtime import device, resolve_precision
 from asr_kd.core.terminal import say
 from asr_kd.models.checkpoint import load_model, save_model
 from asr_kd.models.config import PRESETS
-from asr_kd.models.inference import Inference
 from asr_kd.models.size import ModelSize, model_size
 from asr_kd.shards.reader import Shard, find_shards, open_shard
+from asr_kd.teachers.inference import Inference
 
 MEGABYTE = 1e6
 
 
 @dataclass(frozen=True)
-class Contender:
+class Candidate:
     """A model that is measured."""
 
     name: str
@@ -82,17 +82,17 @@ def measure(args: argparse.Namespace, folder: Path) -> dict:
     shards = find_shards(*args.shards) if args.shards else synthetic_shards(folder / "audio", args.seconds / 60)
     opened = [open_shard(tar) for tar in shards]
     heard: dict[Any, list[Tensor]] = {}
-    contenders: list[Contender] = []
+    contenders: list[Candidate] = []
     for name, path in zip(names, given, strict=True):
         model = load_model(path)
         has_codes = model.config.weights == "int8"
-        precision = precision_on(on, "auto" if args.precision == "int8" and not has_codes else args.precision)
+        precision = resolve_precision(on, "auto" if args.precision == "int8" and not has_codes else args.precision)
         inference = Inference(model, on, precision)
         config = inference.model.frontend
         if config not in heard:
             heard[config] = _features(opened, inference, args.seconds)
         batches = in_batches(heard[config], args.batch, on)
-        contenders.append(Contender(name, precision, inference, model_size(path), batches))
+        contenders.append(Candidate(name, precision, inference, model_size(path), batches))
     shift_s = contenders[0].inference.frontend.frame_shift_s
     seconds = sum(int(frames_B.sum()) for _, frames_B in contenders[0].batches) * shift_s
     seconds_of = lambda c, batches: forward.forward_seconds(c.inference, batches, c.precision, args.threads)

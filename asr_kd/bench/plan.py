@@ -13,9 +13,9 @@ import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from asr_kd.bench.material import PAPER_CLASSES, random_teacher
 from asr_kd.bench.peak import flops_per_frame
 from asr_kd.bench.published import PUBLISHED
+from asr_kd.bench.synthetic import PAPER_CLASSES, random_teacher
 from asr_kd.core.files import read_json
 from asr_kd.core.progress import SECONDS_PER_HOUR
 from asr_kd.core.terminal import show

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-Location = str | Path
+PathOrUrl = str | Path
 """A local Path, or a URL as text. Text that has not been through `location()` may also be a local path."""
 
 SCHEMES = ("s3", "gs", "https")
@@ -18,7 +18,7 @@ class BadLocation(ValueError, argparse.ArgumentTypeError):
     """What was given is no place that asr_kd reads from or writes to. Both bases: argparse shows its message whole."""
 
 
-def location(text: str | os.PathLike[str]) -> Location:
+def parse_path_or_url(text: str | os.PathLike[str]) -> PathOrUrl:
     """A local path as Path; a URL as it is, without a slash at its end. The `type=` of options that take either.
 
     Refused with one line (BadLocation, a ValueError): commands (`pipe:...`, `... |`), other schemes, fsspec's chains
@@ -73,29 +73,29 @@ def _url(text: str, scheme: str) -> str:
     return text.rstrip("/")
 
 
-def child(folder: Location, name: str) -> Location:
+def join(folder: PathOrUrl, name: str) -> PathOrUrl:
     """The file `name` in a folder."""
     assert name not in ("", ".", "..") and "/" not in name, name
-    where = location(folder)
+    where = parse_path_or_url(folder)
     return f"{where}/{name}" if isinstance(where, str) else where / name
 
 
-def parent(where: Location) -> Location:
+def dirname(where: PathOrUrl) -> PathOrUrl:
     """The folder that a file lies in; of a bucket or host itself: the same."""
-    where = location(where)
+    where = parse_path_or_url(where)
     if isinstance(where, Path):
         return where.parent
     start = where.index("://") + 3
     return where if "/" not in where[start:] else where.rpartition("/")[0]
 
 
-def name_of(where: Location) -> str:
+def basename(where: PathOrUrl) -> str:
     """The last part: `shard-000000.tar`."""
-    where = location(where)
+    where = parse_path_or_url(where)
     return where.name if isinstance(where, Path) else where.rpartition("/")[2]
 
 
-def stem(where: Location) -> str:
+def stem(where: PathOrUrl) -> str:
     """The last part without its ending: `shard-000000`."""
-    where = location(where)
-    return where.stem if isinstance(where, Path) else Path(name_of(where)).stem
+    where = parse_path_or_url(where)
+    return where.stem if isinstance(where, Path) else Path(basename(where)).stem

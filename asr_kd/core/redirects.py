@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
-from asr_kd.core.locations import LOCAL_HOSTS, BadLocation, location
+from asr_kd.core.locations import LOCAL_HOSTS, BadLocation, parse_path_or_url
 
 
 def check_redirect(source: str, target: str) -> None:
@@ -15,7 +15,7 @@ def check_redirect(source: str, target: str) -> None:
     """
     came, leads = urlsplit(source), urlsplit(target)
     try:
-        location(target)
+        parse_path_or_url(target)
         local = came.hostname in LOCAL_HOSTS
         if leads.scheme not in ("http", "https"):
             raise BadLocation(f"{leads.scheme}: is not HTTP")

@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Retries:
+class RetryPolicy:
     """How often and after which pauses a request is made again."""
 
     tries: int = 6
@@ -25,7 +25,7 @@ class Retries:
     """Each pause is shortened by up to this share, at random: many machines must not come back at one moment."""
 
 
-RETRIES = Retries()
+RETRIES = RetryPolicy()
 """8 to 15.5 s of pauses in all."""
 
 
@@ -56,7 +56,7 @@ _TRANSIENT_ERRNO = {errno.EBUSY, errno.ETIMEDOUT, errno.EPIPE, errno.ENETUNREACH
 _random = random.Random()  # of its own: pauses must not move the run's random numbers
 
 
-def retried(url: str, action: Callable[[], T], tries: int | None = None) -> T:
+def with_retries(url: str, action: Callable[[], T], tries: int | None = None) -> T:
     """What `action` gives; it is called again after a pause when it failed in a way that passes.
 
     Passing: broken and refused connections, timeouts, answers cut short, HTTP 408, 429 and 5xx (501 apart).

@@ -27,7 +27,7 @@ def device(name: str = "auto") -> torch.device:
     return found
 
 
-def bf16_is_fast(on: torch.device) -> bool:
+def has_fast_bf16(on: torch.device) -> bool:
     """Whether bfloat16 matrix products beat float32 there: Ampere and later, or CPUs with AMX or AVX512-BF16.
 
     Elsewhere PyTorch emulates bfloat16 (measured on an AVX512 CPU without it: 52 against 226 GFLOP/s).
@@ -46,12 +46,12 @@ def has_bf16(on: torch.device) -> bool:
     return on.type != "cpu" or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
-def precision_on(on: torch.device, precision: str = "auto") -> str:
+def resolve_precision(on: torch.device, precision: str = "auto") -> str:
     """`bf16`, `float32` or `int8`: what a forward pass is made in. `auto` is bf16 where it is fast."""
     if precision not in ("auto", "bf16", "float32", "int8"):
         raise ValueError(f"precision is {precision}; it must be auto, bf16, float32 or int8")
     if precision == "auto":
-        return "bf16" if bf16_is_fast(on) else "float32"
+        return "bf16" if has_fast_bf16(on) else "float32"
     if precision == "bf16" and not has_bf16(on):
         raise ValueError("precision is bf16, which this processor has no kernels for. Use float32, or auto.")
     return precision
@@ -59,7 +59,7 @@ def precision_on(on: torch.device, precision: str = "auto") -> str:
 
 def autocast(on: torch.device, precision: str = "auto") -> AbstractContextManager:
     """Context for forward passes: `bf16`, `auto` = bf16 where it is fast, or another, which needs none."""
-    if precision_on(on, precision) == "bf16":
+    if resolve_precision(on, precision) == "bf16":
         return torch.autocast(on.type, dtype=torch.bfloat16)
     return nullcontext()
 
@@ -82,7 +82,7 @@ def seed_everything(seed: int) -> None:
     torch.use_deterministic_algorithms(True, warn_only=True)
 
 
-def handle_signals_on_their_own_stack() -> None:
+def enable_sigaltstack() -> None:
     """Keep a signal that arrives within a matrix product from overwriting memory.
 
     oneDNN's AVX512 kernel behind the LSTM's backward pass (torch 2.11) points the stack register into the middle of the

@@ -4,7 +4,7 @@ import argparse
 import json
 from collections import Counter
 
-from asr_kd.core.storage import Location, delete, write_bytes
+from asr_kd.core.storage import PathOrUrl, delete, write_bytes
 from asr_kd.core.terminal import say
 
 MAX_SKIPPED = 0.2
@@ -30,7 +30,7 @@ class Skipped:
         """Note that `item` is left out. The first reason of an item stays."""
         self.reasons.setdefault(item, reason)
 
-    def finish(self, total: int, file: Location) -> None:
+    def finish(self, total: int, file: PathOrUrl) -> None:
         """Write `file` with {"id", "reason"} a line, say how many of `total` are skipped and why.
 
         Without skipped items an older `file` is removed and nothing is said.

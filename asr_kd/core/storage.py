@@ -19,26 +19,26 @@ import fsspec
 
 from asr_kd.core.extras import how_to_install
 from asr_kd.core.files import atomic_path, fingerprint
-from asr_kd.core.locations import BadLocation, Location, child, location, name_of, parent, stem
+from asr_kd.core.locations import BadLocation, PathOrUrl, basename, dirname, join, parse_path_or_url, stem
 from asr_kd.core.redirects import check_redirect
-from asr_kd.core.retries import MissingError, StorageError, retried
+from asr_kd.core.retries import MissingError, StorageError, with_retries
 
 __all__ = [
     "BadLocation",
-    "Location",
     "MissingError",
+    "PathOrUrl",
     "StorageError",
-    "child",
-    "concurrently",
+    "basename",
     "delete",
+    "dirname",
+    "download",
     "exists",
-    "fetch",
     "file_sizes",
+    "join",
     "list_files",
-    "location",
-    "name_of",
     "output_location",
-    "parent",
+    "parallel_map",
+    "parse_path_or_url",
     "read_bytes",
     "size",
     "stem",
@@ -64,16 +64,16 @@ _systems_lock = threading.Lock()
 os.register_at_fork(after_in_child=lambda: globals().update(_systems_lock=threading.Lock()))
 
 
-def output_location(text: str) -> Location:
+def output_location(text: str) -> PathOrUrl:
     """`location`, but of something that can be written: the `type=` of --out."""
-    where = location(text)
+    where = parse_path_or_url(text)
     _check_writable(where)
     return where
 
 
-def exists(where: Location) -> bool:
+def exists(where: PathOrUrl) -> bool:
     """Whether there is such a file or object."""
-    where = location(where)
+    where = parse_path_or_url(where)
     if isinstance(where, Path):
         return where.exists()
     try:
@@ -83,18 +83,18 @@ def exists(where: Location) -> bool:
     return True
 
 
-def size(where: Location) -> int:
+def size(where: PathOrUrl) -> int:
     """Bytes of a file. FileNotFoundError when there is none."""
-    where = location(where)
+    where = parse_path_or_url(where)
     if isinstance(where, Path):
         return where.stat().st_size
     found = _info(where)["size"]
     return len(read_bytes(where)) if found is None else int(found)  # an https server need not say
 
 
-def version(where: Location) -> str:
+def version(where: PathOrUrl) -> str:
     """Changes when the file does: a digest of its place, size and the store's tag or time. 64 hex digits."""
-    where = location(where)
+    where = parse_path_or_url(where)
     if isinstance(where, Path):
         state = where.stat()
         return fingerprint([str(where.absolute()), state.st_size, state.st_mtime_ns])
@@ -103,7 +103,7 @@ def version(where: Location) -> str:
     return fingerprint([where, [str(info.get(tag)) for tag in tags]])
 
 
-def list_files(folder: Location, suffix: str) -> list[Location]:
+def list_files(folder: PathOrUrl, suffix: str) -> list[PathOrUrl]:
     """The files directly in a folder whose names end with `suffix`, sorted; none when there is no such folder.
 
     Over https the server must list its folders as HTML links.
@@ -111,17 +111,17 @@ def list_files(folder: Location, suffix: str) -> list[Location]:
     return sorted(_listing(folder, suffix), key=str)
 
 
-def file_sizes(folder: Location, suffix: str) -> dict[Location, int]:
+def file_sizes(folder: PathOrUrl, suffix: str) -> dict[PathOrUrl, int]:
     """Those files and their bytes, by one listing."""
     return {where: size(where) if n is None else n for where, n in sorted(_listing(folder, suffix).items(), key=str)}
 
 
-def read_bytes(where: Location, start: int | None = None, size: int | None = None) -> bytes:
+def read_bytes(where: PathOrUrl, start: int | None = None, size: int | None = None) -> bytes:
     """The bytes of a file: all, `size` of them from `start` on, or with a negative `start` the last -start of them.
 
     Fewer where the file ends. FileNotFoundError when there is none.
     """
-    where = location(where)
+    where = parse_path_or_url(where)
     assert size is None or (start is not None and start >= 0)
     if isinstance(where, str):
         return _read(where, start, size)
@@ -131,9 +131,9 @@ def read_bytes(where: Location, start: int | None = None, size: int | None = Non
         return f.read(-1 if size is None else size)
 
 
-def write_bytes(where: Location, data: bytes) -> None:
+def write_bytes(where: PathOrUrl, data: bytes) -> None:
     """Write a file, replacing one of that name; it appears whole or not at all."""
-    where = location(where)
+    where = parse_path_or_url(where)
     _check_writable(where)
     if isinstance(where, Path):
         with atomic_path(where) as temporary:
@@ -142,9 +142,9 @@ def write_bytes(where: Location, data: bytes) -> None:
         _ask(where, lambda system: system.pipe_file(where, data))
 
 
-def delete(where: Location) -> None:
+def delete(where: PathOrUrl) -> None:
     """Delete a file; nothing happens when there is none."""
-    where = location(where)
+    where = parse_path_or_url(where)
     _check_writable(where)
     if isinstance(where, Path):
         where.unlink(missing_ok=True)
@@ -153,16 +153,16 @@ def delete(where: Location) -> None:
         _ask(where, lambda system: system.rm_file(where))
 
 
-def fetch(where: Location, folder: str | os.PathLike[str], sha256: str | None = None) -> Path:
+def download(where: PathOrUrl, folder: str | os.PathLike[str], sha256: str | None = None) -> Path:
     """The file on this machine: a local one where it is, a remote one copied into `folder` under its own name.
 
     The copy is made in pieces under another name and appears when its size (and `sha256`, where given) are right.
     StorageError when they are not.
     """
-    where = location(where)
+    where = parse_path_or_url(where)
     if isinstance(where, Path):
         return where
-    target = Path(folder) / name_of(where)
+    target = Path(folder) / basename(where)
     digest = hashlib.sha256()
     with atomic_path(target) as temporary:
         with open(temporary, "wb") as f:
@@ -177,7 +177,7 @@ def fetch(where: Location, folder: str | os.PathLike[str], sha256: str | None = 
     return target
 
 
-def concurrently(function: Callable[[A], B], items: Sequence[A], remote: bool) -> Iterator[B]:
+def parallel_map(function: Callable[[A], B], items: Sequence[A], remote: bool) -> Iterator[B]:
     """`function` of each item, in order; several at once when that means waiting for a store."""
     if not remote:
         yield from map(function, items)
@@ -210,8 +210,8 @@ def _read(url: str, start: int | None, size: int | None, exactly: bool = False) 
     return b"" if size == 0 else _ask(url, read)
 
 
-def _listing(folder: Location, suffix: str) -> dict[Location, int | None]:
-    folder = location(folder)
+def _listing(folder: PathOrUrl, suffix: str) -> dict[PathOrUrl, int | None]:
+    folder = parse_path_or_url(folder)
     if isinstance(folder, Path):
         return {path: path.stat().st_size for path in folder.glob(f"*{suffix}") if path.is_file()}
     asked = folder + "/" if folder.startswith("http") else folder
@@ -224,7 +224,7 @@ def _listing(folder: Location, suffix: str) -> dict[Location, int | None]:
     for entry in found:
         place, _, name = entry["name"].rpartition("/")
         if place == base and name and name.endswith(suffix) and entry["type"] == "file":
-            files[child(folder, name)] = entry["size"]
+            files[join(folder, name)] = entry["size"]
     return files
 
 
@@ -232,7 +232,7 @@ def _info(url: str) -> dict[str, Any]:
     return _ask(url, lambda system: system.info(url))
 
 
-def _check_writable(where: Location) -> None:
+def _check_writable(where: PathOrUrl) -> None:
     if isinstance(where, str) and where.startswith("http"):
         raise BadLocation(f"{where}: https is for reading. Write to a path on this machine, s3:// or gs://.")
 
@@ -240,7 +240,7 @@ def _check_writable(where: Location) -> None:
 def _ask(url: str, action: Callable[[Any], B]) -> B:
     """What `action` gives for the store of `url`, with retries."""
     scheme = url.partition("://")[0]
-    return retried(url, lambda: action(_system(url, scheme)), _TRIES.get(scheme))
+    return with_retries(url, lambda: action(_system(url, scheme)), _TRIES.get(scheme))
 
 
 def _system(url: str, scheme: str) -> Any:

@@ -8,6 +8,7 @@ import json
 import re
 import sys
 import unicodedata
+from typing import Any
 
 from asr_kd.core.quiet import audible_stderr
 
@@ -37,6 +38,13 @@ def markdown_text(text: object) -> str:
     """Text that Markdown shows as it is: no table cell ends in it, no tag and no emphasis starts in it."""
     escaped = printable(" ".join(str(text).split())).replace("&", "&amp;").replace("<", "&lt;")
     return re.sub(r"[\\|*_`]", r"\\\g<0>", escaped)
+
+
+def shorten(value: Any) -> str:
+    """A value for a message: digests by their first 12 digits."""
+    text = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+    is_digest = len(text) == 64 and all(c in "0123456789abcdef" for c in text)
+    return f"{text[:12]}…" if is_digest else text[:200]
 
 
 def explain(error: BaseException) -> str:

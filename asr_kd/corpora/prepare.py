@@ -8,7 +8,7 @@ import argparse
 import importlib
 from pathlib import Path
 
-from asr_kd.corpora import voices
+from asr_kd.corpora import synthetic
 from asr_kd.corpora.corpus import Corpus, print_summary, write_corpus
 from asr_kd.corpora.download import fetch_archive
 
@@ -45,13 +45,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             sub.add_argument("--url", default=reader.URL, help="archive that --download fetches (default: %(default)s)")
         reader.add_arguments(sub)
         sub.set_defaults(from_args=reader.from_args)
-    voices.add_arguments(_sub_parser(corpora, "voices", VOICES, voices.__doc__))
+    synthetic.add_arguments(_sub_parser(corpora, "voices", VOICES, synthetic.__doc__))
 
 
 def run(args: argparse.Namespace) -> int:
     """Read (or make) the corpus, write its manifests, print what they hold."""
     if args.corpus == "voices":
-        voices.prepare_voices(args.out, args)
+        synthetic.prepare_voices(args.out, args)
         return 0
     download = getattr(args, "download", False)
     if not args.root.exists():

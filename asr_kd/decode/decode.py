@@ -18,14 +18,14 @@ import torch
 from asr_kd.core.config import load_config
 from asr_kd.core.files import atomic_path, write_json
 from asr_kd.core.progress import Progress
-from asr_kd.core.runtime import precision_on, set_threads
+from asr_kd.core.runtime import resolve_precision, set_threads
 from asr_kd.core.skipped import Skipped
 from asr_kd.core.terminal import say
 from asr_kd.decode.recognise import Recogniser, add_recogniser_arguments, all_shards, describe
-from asr_kd.graph.scales import Scales
+from asr_kd.graph.scales import DecodingScales
 from asr_kd.graph.search import SearchConfig
-from asr_kd.models.ensemble import models_fingerprint
 from asr_kd.shards.reader import open_shard
+from asr_kd.teachers.ensemble import models_fingerprint
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     skipped = Skipped(max_share=args.max_skipped)
     config = load_config(SearchConfig, {"beam": args.beam})
     recogniser = Recogniser(args.model, args.graph, args.device, args.precision)
-    scales = Scales.load(args.scales) if args.scales else Scales(prior=recogniser.inventory.prior_share)
+    scales = DecodingScales.load(args.scales) if args.scales else DecodingScales(prior=recogniser.inventory.prior_share)
     shards, seconds = all_shards(args.shards)
     searcher = recogniser.searcher(config)
     lines = {}
@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
             "model": models_fingerprint(args.model),
             "graph": None if recogniser.graph is None else recogniser.graph.fingerprint,
             "params": model.parameter_count,
-            "precision": precision_on(recogniser.inference.device, args.precision),
+            "precision": resolve_precision(recogniser.inference.device, args.precision),
             "rtf": recogniser.real_time_factor,
             "utterances": len(lines) - len(skipped),
             **({"skipped": len(skipped)} if skipped else {}),

@@ -11,15 +11,15 @@ import numpy as np
 from asr_kd.core.progress import Progress
 from asr_kd.core.runtime import device
 from asr_kd.core.skipped import Skipped, add_skipped_argument
-from asr_kd.decode.words import GraphSearch, GreedySearch, WordSearch
-from asr_kd.graph.build import load_graph
-from asr_kd.graph.scales import Scales
+from asr_kd.decode.word_decoder import GraphDecoder, GreedyDecoder, WordDecoder
+from asr_kd.graph.graph import load_graph
+from asr_kd.graph.scales import DecodingScales
 from asr_kd.graph.search import SearchConfig
 from asr_kd.inventory.tokens import Tokens
-from asr_kd.models.ensemble import load_models
-from asr_kd.models.inference import Inference
 from asr_kd.shards.readable import readable
 from asr_kd.shards.reader import find_shards, open_shard
+from asr_kd.teachers.ensemble import load_models
+from asr_kd.teachers.inference import Inference
 
 UTTERANCES_PER_BATCH = 16
 
@@ -102,22 +102,22 @@ class Recogniser:
                     if progress:
                         progress.update(entry.seconds)
 
-    def search(self, searcher: WordSearch, log_p_TC: np.ndarray, scales: Scales) -> list[str]:
+    def search(self, searcher: WordDecoder, log_p_TC: np.ndarray, scales: DecodingScales) -> list[str]:
         """Words of the best path; empty when the search found none."""
         began = time.perf_counter()
         found = searcher.best(self.scaled(log_p_TC, scales))
         self.search_seconds += time.perf_counter() - began
         return [] if found is None else found.words
 
-    def scaled(self, log_p_TC: np.ndarray, scales: Scales) -> np.ndarray:
+    def scaled(self, log_p_TC: np.ndarray, scales: DecodingScales) -> np.ndarray:
         return scales.apply(log_p_TC, self.log_prior_C)
 
-    def searcher(self, config: SearchConfig) -> WordSearch:
+    def searcher(self, config: SearchConfig) -> WordDecoder:
         """Through the graph, or greedy where there is none."""
         if self.graph is not None:
-            return GraphSearch(self.graph, config)
+            return GraphDecoder(self.graph, config)
         assert isinstance(self.inventory, Tokens)
-        return GreedySearch(self.inventory)
+        return GreedyDecoder(self.inventory)
 
     @property
     def real_time_factor(self) -> float:
@@ -131,6 +131,6 @@ def all_shards(paths: list[Path]) -> tuple[list[Path], float]:
     return shards, sum(open_shard(s).seconds for s in shards)
 
 
-def describe(scales: Scales, config: SearchConfig) -> dict[str, float]:
+def describe(scales: DecodingScales, config: SearchConfig) -> dict[str, float]:
     """Scales and search width as plain values."""
     return {"acoustic_scale": scales.acoustic, "prior_scale": scales.prior, **asdict(config)}

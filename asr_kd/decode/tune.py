@@ -18,16 +18,16 @@ from asr_kd.core.skipped import Skipped
 from asr_kd.core.terminal import say
 from asr_kd.corpora.text import normalise
 from asr_kd.decode.recognise import Recogniser, add_recogniser_arguments, all_shards
-from asr_kd.graph.scales import Scales
+from asr_kd.graph.scales import DecodingScales
 from asr_kd.graph.search import SearchConfig
-from asr_kd.models.ensemble import models_fingerprint
+from asr_kd.teachers.ensemble import models_fingerprint
 
 ACOUSTIC_SCALES = (0.4, 0.55, 0.75, 1.0, 1.3, 1.7)
 PRIOR_SCALES = (0.3, 0.6, 1.0)
 """And the inventory's own share, where that is another."""
-USUAL = Scales(acoustic=0.75, prior=1.0)
+DEFAULT_SCALES = DecodingScales(acoustic=0.75, prior=1.0)
 """What suits most models of senones; preferred unless the held-out data speak clearly for something else."""
-NARROW = SearchConfig(beam=9.0, max_active=1000)
+FAST_SEARCH = SearchConfig(beam=9.0, max_active=1000)
 """Enough to rank settings, and much faster than the full search."""
 
 
@@ -58,8 +58,8 @@ def run(args: argparse.Namespace) -> int:
     if not scored:
         raise ValueError(f"{args.shards[0]}: no utterance has text. Scales are tuned on labelled held-out data.")
     assert recogniser.graph is not None
-    searcher = recogniser.searcher(NARROW)
-    usual = replace(USUAL, prior=recogniser.inventory.prior_share)
+    searcher = recogniser.searcher(FAST_SEARCH)
+    usual = replace(DEFAULT_SCALES, prior=recogniser.inventory.prior_share)
     references = [normalise(s.text or "") for s in scored]
     trials = []
     grid = [(p, a) for p in args.prior or sorted({*PRIOR_SCALES, usual.prior}) for a in args.acoustic]
@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
         for prior, acoustic in grid:
             hypotheses = []
             for s in scored:
-                words = recogniser.search(searcher, s.log_p_TC, Scales(acoustic, prior))
+                words = recogniser.search(searcher, s.log_p_TC, DecodingScales(acoustic, prior))
                 hypotheses.append(normalise(" ".join(words)))
                 progress.update(s.seconds)
             trials.append({"acoustic": acoustic, "prior": prior, "wer": jiwer.wer(references, hypotheses)})
@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def choose(trials: list[dict[str, float]], words: int, usual: Scales = USUAL) -> dict[str, float]:
+def choose(trials: list[dict[str, float]], words: int, usual: DecodingScales = DEFAULT_SCALES) -> dict[str, float]:
     """The trial nearest to `usual` among those whose WER is within one standard error of the lowest.
 
     A few hundred held-out words cannot tell neighbouring settings apart, and the luckiest of them is a bad choice; with
@@ -94,5 +94,5 @@ def choose(trials: list[dict[str, float]], words: int, usual: Scales = USUAL) ->
     return min(good, key=lambda t: (_distance(t, usual), t["wer"], t["acoustic"], t["prior"]))
 
 
-def _distance(trial: dict[str, float], usual: Scales) -> float:
+def _distance(trial: dict[str, float], usual: DecodingScales) -> float:
     return round(abs(math.log(trial["acoustic"] / usual.acoustic)) + abs(trial["prior"] - usual.prior), 9)

@@ -23,28 +23,28 @@ from asr_kd.core.config import load_config, to_dict
 from asr_kd.core.files import read_json, write_json
 from asr_kd.core.progress import SECONDS_PER_HOUR
 from asr_kd.core.runtime import device, seed_everything, set_threads
-from asr_kd.core.storage import location
+from asr_kd.core.storage import parse_path_or_url
 from asr_kd.core.terminal import say
-from asr_kd.distill.companions.kinds import COMPANIONS
-from asr_kd.distill.objective import DistillObjective, companion_of, listens, parse
-from asr_kd.distill.only import OnlyList
+from asr_kd.data.loader import TrainingSet
+from asr_kd.data.sampler import BatchSampler
+from asr_kd.data.utterance_list import UtteranceList
+from asr_kd.distill.objective import DistillObjective, build_online_teacher, needs_online_teacher, parse_loss_spec
+from asr_kd.distill.online_teachers.registry import ONLINE_TEACHERS
 from asr_kd.distill.schedule import ScheduleConfig, sub_epochs
-from asr_kd.distill.untaught import Untaught
 from asr_kd.frontend.augment import AugmentConfig
 from asr_kd.frontend.fbank import FrontEndConfig
-from asr_kd.label.soft_targets import SoftTargets
 from asr_kd.models.acoustic import build_model
 from asr_kd.models.checkpoint import model_fingerprint
 from asr_kd.models.config import model_config
-from asr_kd.models.ensemble import models_fingerprint
 from asr_kd.shards.reader import find_shards
+from asr_kd.targets.empty import NoTargets
+from asr_kd.targets.soft_targets import SoftTargets
+from asr_kd.teachers.ensemble import models_fingerprint
 from asr_kd.train.config import TrainConfig
-from asr_kd.train.data import Stream
-from asr_kd.train.loop import fit
-from asr_kd.train.plan import BatchPlan
 from asr_kd.train.state import STATE_FILE
-from asr_kd.train.train import add_priors, add_run_arguments, begin, summary
-from asr_kd.train.truth import add_truth_arguments, truth_sources
+from asr_kd.train.supervision import add_supervision_arguments, supervision_from_args
+from asr_kd.train.train import add_priors, add_run_arguments, initialise_weights, summary
+from asr_kd.train.trainer import fit
 
 RECORD_FILE = "distill.json"
 """Beside the model: what it was distilled from."""
@@ -81,22 +81,22 @@ class DistillConfig:
         model_config(self.model)
         if self.truth < 0:
             raise ValueError(f"truth is {self.truth}; it must not be negative")
-        if self.mode not in COMPANIONS:
-            raise ValueError(f"mode is {self.mode}; known: {', '.join(COMPANIONS)}")
+        if self.mode not in ONLINE_TEACHERS:
+            raise ValueError(f"mode is {self.mode}; known: {', '.join(ONLINE_TEACHERS)}")
         if not self.knowledge:
             source = "auto" if self.mode == "offline" else "companion"
             object.__setattr__(self, "knowledge", ({"kind": "response", "source": source},))
         for entry in self.knowledge:
-            parse(entry)
+            parse_loss_spec(entry)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `asr-kd distill`."""
-    shards: dict[str, Any] = {"nargs": "+", "type": location, "required": True, "metavar": "SHARDS"}
+    shards: dict[str, Any] = {"nargs": "+", "type": parse_path_or_url, "required": True, "metavar": "SHARDS"}
     parser.add_argument("--unlabelled", **shards, help="shards that the teacher labelled")
     parser.add_argument(
         "--targets",
-        type=location,
+        type=parse_path_or_url,
         metavar="DIR",
         help="their soft targets, by `asr-kd label`; without, whoever listens teaches",
     )
@@ -104,7 +104,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--only", type=Path, metavar="LIST", help="learn from these unlabelled utterances, by `asr-kd select`"
     )
     parser.add_argument("--labelled", **shards, help="labelled shards")
-    add_truth_arguments(parser)
+    add_supervision_arguments(parser)
     parser.add_argument("--dev", **shards, help="held-out labelled shards")
     parser.add_argument(
         "--config", type=Path, help="YAML of DistillConfig, for instance {model: {preset: student-tiny}}"
@@ -130,7 +130,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--hard", action="store_true", help="learn the teacher's arg-max instead of its posteriors")
     parser.add_argument("--k", type=int, help="use only the k likeliest stored classes, the rest joins the tail")
     parser.add_argument("--temperature", type=float, help="of the response")
-    parser.add_argument("--mode", choices=tuple(COMPANIONS), help="who teaches")
+    parser.add_argument("--mode", choices=tuple(ONLINE_TEACHERS), help="who teaches")
     parser.add_argument("--tail", choices=("tail", "renormalise"), help="what becomes of mass that was not stored")
     add_run_arguments(parser)
 
@@ -139,18 +139,18 @@ def run(args: argparse.Namespace) -> int:
     """The verb."""
     set_threads(args.threads)
     config = _config(args)
-    truth, held_out = truth_sources(args)
+    truth, held_out = supervision_from_args(args)
     inventory = truth.inventory
     labelled = truth.stream("labelled", args.labelled, config.labelled_augment)
     dev = held_out.stream("dev", args.dev, AugmentConfig())
     wanted = None if args.teacher is None else models_fingerprint(args.teacher)
-    targets: SoftTargets | Untaught = Untaught(config.frontend)
+    targets: SoftTargets | NoTargets = NoTargets(config.frontend)
     if args.targets is not None:
         targets = SoftTargets(args.targets, inventory, wanted, hard=args.hard, k=args.k)
     elif args.hard or args.k is not None:
         raise ValueError("--hard and --k: only used with --targets")
-    only = None if args.only is None else OnlyList.read(args.only)
-    unlabelled = Stream(
+    only = None if args.only is None else UtteranceList.read(args.only)
+    unlabelled = TrainingSet(
         "unlabelled",
         find_shards(*args.unlabelled),
         targets,
@@ -160,28 +160,28 @@ def run(args: argparse.Namespace) -> int:
     )
     teacher = targets.check(unlabelled.shards) if isinstance(targets, SoftTargets) else wanted
     schedule = list(sub_epochs(config.schedule, unlabelled, labelled))
-    plan = BatchPlan(unlabelled, config.train.frames_per_batch, config.train.seed)
+    plan = BatchSampler(unlabelled, config.train.frames_per_batch, config.train.seed)
     if only:
         only.check(plan.missing)
     seed_everything(config.train.seed)
     model = build_model(model_config(config.model), inventory, config.frontend)
     stored = args.targets is not None
     companion = None
-    if config.mode != "offline" or listens(config.knowledge, stored):
+    if config.mode != "offline" or needs_online_teacher(config.knowledge, stored):
         listeners = args.listener or (config.mode == "offline" and args.teacher) or ()
-        companion = companion_of(config.mode, config.companion, model, listeners)
+        companion = build_online_teacher(config.mode, config.companion, model, listeners)
     elif args.listener is not None:
         raise ValueError("--listener: no kind of knowledge in the config needs someone who listens")
     objective = DistillObjective(model, config.knowledge, config.truth, companion, stored)
     say(
         f"{model.parameter_count / 1e6:.2f}M parameters, {inventory.size} classes; "
         f"{_hours(plan)} unlabelled, "
-        f"{_hours(BatchPlan(labelled, config.train.frames_per_batch, config.train.seed))} labelled, "
+        f"{_hours(BatchSampler(labelled, config.train.frames_per_batch, config.train.seed))} labelled, "
         f"{len(schedule)} sub-epochs on {device(config.train.device).type}"
     )
     if args.dry_run:
         if args.init is not None or args.init_layers is not None:
-            begin(model, labelled, config.train, args.init, args.init_layers)  # whether they fit
+            initialise_weights(model, labelled, config.train, args.init, args.init_layers)  # whether they fit
         return 0
     goes_on = not args.restart and (args.out / STATE_FILE).exists()
     init = None if args.init is None else model_fingerprint(args.init)
@@ -190,7 +190,7 @@ def run(args: argparse.Namespace) -> int:
     if goes_on:
         _check_record(args.out, record)
     else:
-        begin(model, labelled, config.train, args.init, args.init_layers)
+        initialise_weights(model, labelled, config.train, args.init, args.init_layers)
         if companion is not None:
             companion.begin(model, labelled, config.train)
         write_json(args.out / RECORD_FILE, record)
@@ -212,7 +212,7 @@ def _config(args: argparse.Namespace) -> DistillConfig:
     return replace(config, knowledge=knowledge, train=replace(config.train, **train))
 
 
-def _hours(plan: BatchPlan) -> str:
+def _hours(plan: BatchSampler) -> str:
     return f"{plan.seconds / SECONDS_PER_HOUR:.2f} h in {plan.utterances} utterances"
 
 

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from asr_kd.core.config import load_config, to_dict
-from asr_kd.distill.companions.companion import Companion
-from asr_kd.distill.companions.kinds import COMPANIONS
-from asr_kd.distill.knowledge.kinds import KNOWLEDGE
-from asr_kd.distill.knowledge.knowledge import Knowledge, Sides
-from asr_kd.distill.knowledge.lesson import Lesson
+from asr_kd.data.loader import Batch
+from asr_kd.distill.losses.distillation_loss import DistillationLoss, ModelDims
+from asr_kd.distill.losses.inputs import KDInputs
+from asr_kd.distill.losses.registry import KD_LOSSES
+from asr_kd.distill.online_teachers.online_teacher import OnlineTeacher
+from asr_kd.distill.online_teachers.registry import ONLINE_TEACHERS
 from asr_kd.models.acoustic import AcousticModel
-from asr_kd.train.data import Batch
 from asr_kd.train.objective import Objective, batch_loss
 
 
@@ -26,7 +26,7 @@ class DistillObjective(Objective):
         student: AcousticModel,
         knowledge: Sequence[Mapping[str, Any]],
         truth: float = 1.0,
-        companion: Companion | None = None,
+        companion: OnlineTeacher | None = None,
         stored: bool = True,
     ) -> None:
         """knowledge: `kind`, `weight` and the kind's own options of each.  truth: weight of the ground truth.
@@ -37,30 +37,30 @@ class DistillObjective(Objective):
         self.truth = truth
         self.companion = companion
         self.teacher_frontend = None if companion is None else companion.frontend
-        sides = Sides(
+        sides = ModelDims(
             student.layer_widths, None if companion is None else companion.layer_widths, student.inventory.size, stored
         )
         self.kinds = nn.ModuleDict()
         self.weights: dict[str, float] = {}
         self._identity: dict[str, Any] = {"truth": truth}
         for entry in knowledge:
-            kind, weight, options = parse(entry)
+            kind, weight, options = parse_loss_spec(entry)
             name = kind if kind not in self.kinds else f"{kind}{len(self.kinds)}"
-            self.kinds[name] = KNOWLEDGE[kind](options, sides)
+            self.kinds[name] = KD_LOSSES[kind](options, sides)
             self.weights[name] = weight
             self._identity[name] = to_dict(options) | {"weight": weight}
 
     def terms(self, model: AcousticModel, batch: Batch) -> dict[str, Tensor]:
         """By the names in the config, `truth` for the ground truth; a batch that teaches nothing has `truth` 0."""
         student = model.trace(batch.x_BTF, batch.frames_B)
-        lesson = Lesson(batch, student, None if self.companion is None else self.companion.trace(batch))
+        lesson = KDInputs(batch, student, None if self.companion is None else self.companion.trace(batch))
         terms = {}
         # Sums over many frames are made in float32, also where the models are not.
         with torch.autocast(batch.x_BTF.device.type, enabled=False):
             if batch.truth and self.truth:
                 terms["truth"] = self.truth * batch_loss(student.logits_BTC, batch)
             for name, kind in self.kinds.items():
-                assert isinstance(kind, Knowledge)
+                assert isinstance(kind, DistillationLoss)
                 value = kind(lesson)
                 if value is not None:
                     terms[name] = self.weights[name] * value
@@ -89,28 +89,30 @@ class DistillObjective(Objective):
         return {"objective": self._identity | listening}
 
 
-def parse(entry: Mapping[str, Any]) -> tuple[str, float, Any]:
+def parse_loss_spec(entry: Mapping[str, Any]) -> tuple[str, float, Any]:
     """Kind, weight and options of one entry of a config's `knowledge`. ValueError names what is unknown."""
     options = dict(entry)
     kind, weight = options.pop("kind", None), options.pop("weight", 1.0)
-    if kind not in KNOWLEDGE:
-        raise ValueError(f"knowledge: kind is {kind}; known: {', '.join(KNOWLEDGE)}")
+    if kind not in KD_LOSSES:
+        raise ValueError(f"knowledge: kind is {kind}; known: {', '.join(KD_LOSSES)}")
     if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 <= weight < float("inf"):
         raise ValueError(f"knowledge.{kind}.weight is {weight!r}; a finite number that is not negative is needed")
     try:
-        return kind, float(weight), load_config(KNOWLEDGE[kind].Config, options)
+        return kind, float(weight), load_config(KD_LOSSES[kind].Config, options)
     except ValueError as e:
         raise ValueError(f"knowledge.{kind}: {e}") from None
 
 
-def listens(knowledge: Sequence[Mapping[str, Any]], stored: bool) -> bool:
+def needs_online_teacher(knowledge: Sequence[Mapping[str, Any]], stored: bool) -> bool:
     """Whether some entry needs a teacher that hears each batch."""
-    return any(KNOWLEDGE[kind].needs_listener(options, stored) for kind, _, options in map(parse, knowledge))
+    return any(KD_LOSSES[kind].needs_listener(options, stored) for kind, _, options in map(parse_loss_spec, knowledge))
 
 
-def companion_of(mode: str, options: Mapping[str, Any], student: AcousticModel, teachers: Sequence[Path]) -> Companion:
+def build_online_teacher(
+    mode: str, options: Mapping[str, Any], student: AcousticModel, teachers: Sequence[Path]
+) -> OnlineTeacher:
     """Who listens in a mode. teachers: of --teacher. ValueError names an unknown mode or option."""
-    if mode not in COMPANIONS:
-        raise ValueError(f"mode is {mode}; known: {', '.join(COMPANIONS)}")
-    kind = COMPANIONS[mode]
+    if mode not in ONLINE_TEACHERS:
+        raise ValueError(f"mode is {mode}; known: {', '.join(ONLINE_TEACHERS)}")
+    kind = ONLINE_TEACHERS[mode]
     return kind(load_config(kind.Config, dict(options)), student, teachers)  # type: ignore[call-arg]

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from asr_kd.train.data import Stream
+from asr_kd.data.loader import TrainingSet
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,9 @@ class ScheduleConfig:
             raise ValueError("schedule: epochs and final_labelled_epochs are both 0; there is nothing to train on")
 
 
-def sub_epochs(config: ScheduleConfig, unlabelled: Stream, labelled: Stream) -> Iterator[tuple[Stream, float]]:
+def sub_epochs(
+    config: ScheduleConfig, unlabelled: TrainingSet, labelled: TrainingSet
+) -> Iterator[tuple[TrainingSet, float]]:
     """What `fit` trains on, in order: a stream and the fraction of a pass over it.
 
     A stream goes on where its last sub-epoch ended, so fractions that add up to 1 are one whole pass.

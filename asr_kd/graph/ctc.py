@@ -10,7 +10,7 @@ from pathlib import Path
 import kaldifst
 
 from asr_kd.graph.lexicon_fst import Symbols
-from asr_kd.graph.words import relabel_inputs, word_graph
+from asr_kd.graph.lg import build_lg, relabel_inputs
 from asr_kd.inventory.lexicon import Lexicon
 from asr_kd.inventory.tokens import Tokens
 
@@ -24,7 +24,7 @@ def token_graph(tokens: Tokens, words: Sequence[str], arpa: str | Path) -> tuple
     """
     lexicon = Lexicon({word: [tuple(tokens.names[c] for c in tokens.spell(word))] for word in words})
     symbols = Symbols(tokens.units, lexicon)
-    lg, disambiguation = word_graph(symbols, lexicon, arpa, pauses=False)
+    lg, disambiguation = build_lg(symbols, lexicon, arpa, pauses=False)
     silent = set(disambiguation)
     relabel_inputs(lg, [0 if label in silent else label for label in range(max(disambiguation) + 1)])
     tlg = kaldifst.compose(_topology(tokens), lg)

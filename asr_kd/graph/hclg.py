@@ -11,7 +11,7 @@ from pathlib import Path
 import kaldifst
 
 from asr_kd.graph.lexicon_fst import Symbols, lexicon_fst
-from asr_kd.graph.words import relabel_inputs, word_graph
+from asr_kd.graph.lg import build_lg, relabel_inputs
 from asr_kd.inventory.lexicon import Lexicon
 from asr_kd.inventory.senones import Senones
 
@@ -43,7 +43,7 @@ class TextGraphs:
 def decoding_graph(inventory: Senones, lexicon: Lexicon, arpa: str | Path) -> tuple[kaldifst.StdVectorFst, list[str]]:
     """HCLG of an n-gram language model in ARPA form, and the words by number (0 is epsilon)."""
     symbols = Symbols(inventory.phones, lexicon)
-    lg, disambiguation = word_graph(symbols, lexicon, arpa)
+    lg, disambiguation = build_lg(symbols, lexicon, arpa)
     return _senone_graph(lg, inventory, disambiguation, minimise=True), symbols.words
 
 

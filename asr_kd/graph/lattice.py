@@ -24,7 +24,7 @@ class LatticeArcs:
 
 
 @dataclass(frozen=True)
-class Passage:
+class ArcPosteriors:
     """How likely each arc is to be passed, of all paths of the lattice: the forward-backward algorithm's result."""
 
     posterior_A: np.ndarray
@@ -81,7 +81,7 @@ def _topological(states: int, source_A: np.ndarray, target_A: np.ndarray) -> np.
     return np.array(order, dtype=np.int64)
 
 
-def passage(lattice: LatticeArcs) -> Passage:
+def forward_backward(lattice: LatticeArcs) -> ArcPosteriors:
     """Posterior of each arc by the forward-backward algorithm. Costs are taken as they are.
 
     A loop in Python: a lattice of 1,000 arcs has 400 levels, too narrow for numpy's calls to pay.
@@ -99,16 +99,18 @@ def passage(lattice: LatticeArcs) -> Passage:
         backward[source] = _log_add(backward[source], backward[target] - cost)
     forward_S, backward_S = np.array(forward), np.array(backward)
     log_share_A = forward_S[lattice.source_A] - lattice.cost_A + backward_S[lattice.target_A] - backward_S[0]
-    return Passage(np.exp(log_share_A), np.array(frame, dtype=np.int64))
+    return ArcPosteriors(np.exp(log_share_A), np.array(frame, dtype=np.int64))
 
 
-def class_posteriors(lattice: LatticeArcs, frames: int, classes: int, passed: Passage | None = None) -> np.ndarray:
+def class_posteriors(
+    lattice: LatticeArcs, frames: int, classes: int, passed: ArcPosteriors | None = None
+) -> np.ndarray:
     """Posterior of each class at each frame by the forward-backward algorithm: (T, C) float32, frames sum to 1.
 
     The lattice's paths have `frames` frames each.  Costs are taken as they are: scale likelihoods before the search.
     passed: `passage(lattice)` where it is known already.
     """
-    passed = passed or passage(lattice)
+    passed = passed or forward_backward(lattice)
     emits_A = lattice.label_A > 0
     posterior_TC = np.zeros((frames, classes), dtype=np.float64)
     np.add.at(

@@ -9,7 +9,7 @@ from asr_kd.core.files import read_json
 
 
 @dataclass(frozen=True)
-class Scales:
+class DecodingScales:
     """Weights of the acoustic model in the search; `asr-kd tune` chooses them on labelled held-out data."""
 
     acoustic: float = 1.0
@@ -18,7 +18,7 @@ class Scales:
     """Share of the log-priors taken off the log-posteriors."""
 
     @classmethod
-    def load(cls, path: str | Path) -> "Scales":
+    def load(cls, path: str | Path) -> "DecodingScales":
         """Read what `asr-kd tune` wrote (`tune.json`, or its folder)."""
         file = Path(path) / "tune.json" if Path(path).is_dir() else Path(path)
         data = read_json(file)

@@ -29,7 +29,7 @@ class SearchConfig:
 
 
 @dataclass(frozen=True)
-class Path:
+class DecodedPath:
     """One way through a graph."""
 
     words: list[int]
@@ -42,7 +42,7 @@ class Path:
     """Whether it ends in a final state."""
 
 
-class Searcher:
+class Decoder:
     """Finds paths through one graph; input labels of the graph are class number + 1."""
 
     def __init__(self, graph: kaldifst.StdVectorFst, config: SearchConfig = SearchConfig()) -> None:
@@ -53,7 +53,7 @@ class Searcher:
         )
         self._decoder = kaldi_decoder.FasterDecoder(graph, self._options)
 
-    def best(self, score_TC: np.ndarray) -> Path | None:
+    def best(self, score_TC: np.ndarray) -> DecodedPath | None:
         """The best path for the scaled log-likelihoods (T, C), or None when the beam lost all paths."""
         self._decoder.decode(kaldi_decoder.DecodableCtc(np.ascontiguousarray(score_TC, dtype=np.float32)))
         complete = self._decoder.reached_final()
@@ -72,7 +72,7 @@ class Searcher:
         found, lattice = decoder.get_raw_lattice()
         return (lattice if found else None), complete
 
-    def n_best(self, score_TC: np.ndarray, n: int) -> list[Path]:
+    def n_best(self, score_TC: np.ndarray, n: int) -> list[DecodedPath]:
         """Up to `n` paths with different words, best first, from the lattice of the scaled log-likelihoods (T, C).
 
         Empty without frames, or when the beam lost all paths.  The lattice's search knows no `max_active`.
@@ -81,15 +81,15 @@ class Searcher:
         if lattice is None:
             return []
         linears = kaldifst.lattice_to_nbest(lattice, n=4 * n)  # several paths may carry the same words
-        paths: dict[tuple[int, ...], Path] = {}
+        paths: dict[tuple[int, ...], DecodedPath] = {}
         for path in sorted((_path(x, len(score_TC), complete) for x in linears), key=lambda p: p.cost):
             paths.setdefault(tuple(path.words), path)
         return list(paths.values())[:n]
 
 
-def _path(lattice: kaldifst.Lattice, frames: int, complete: bool) -> Path:
+def _path(lattice: kaldifst.Lattice, frames: int, complete: bool) -> DecodedPath:
     linear, ilabels, olabels, weight = kaldifst.get_linear_symbol_sequence(lattice)
     assert linear
     assert len(ilabels) == frames, f"{len(ilabels)} labels for {frames} frames"
     cost = weight.value1 + weight.value2
-    return Path(list(olabels), np.array(ilabels, dtype=np.int32) - 1, float(cost), complete)
+    return DecodedPath(list(olabels), np.array(ilabels, dtype=np.int32) - 1, float(cost), complete)

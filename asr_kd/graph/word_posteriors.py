@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from asr_kd.graph.lattice import LatticeArcs, Passage
+from asr_kd.graph.lattice import ArcPosteriors, LatticeArcs
 
 NO_WORD = 0
 """Stands for what is said before the first word."""
@@ -36,7 +36,7 @@ class BestPath:
     """That no word was said at all."""
 
 
-def best_path(lattice: LatticeArcs, passed: Passage) -> BestPath:
+def best_path(lattice: LatticeArcs, passed: ArcPosteriors) -> BestPath:
     """Follow the cheapest arcs; `passed` is `passage(lattice)`, so nothing is searched or summed a second time."""
     arcs = _cheapest(lattice)
     frame_A = passed.frame_S[lattice.source_A]
@@ -83,7 +83,7 @@ class _SpokenWords:
     the last, and at the frame where it began, also if the next begins there too.
     """
 
-    def __init__(self, lattice: LatticeArcs, passed: Passage, wanted: set[int]) -> None:
+    def __init__(self, lattice: LatticeArcs, passed: ArcPosteriors, wanted: set[int]) -> None:
         self._mass: dict[tuple[int, int], float] = {}
         frame_S = passed.frame_S.tolist()
         # Mass of each last word in a state, and of those that began at this very frame; words not asked for are OTHER.

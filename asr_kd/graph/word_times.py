@@ -33,7 +33,7 @@ class WordTimes(Protocol):
         ...
 
 
-def word_times(inventory: Inventory, lexicon: Lexicon | None) -> WordTimes:
+def word_timestamps(inventory: Inventory, lexicon: Lexicon | None) -> WordTimes:
     """By the kind of the inventory. ValueError when a graph of senones did not keep its lexicon."""
     if isinstance(inventory, Tokens):
         return TokenTimes(inventory)

@@ -13,7 +13,7 @@ from pathlib import Path
 from asr_kd.core.terminal import say
 from asr_kd.corpora.sentences import read_sentences
 from asr_kd.inventory.inventory import INVENTORY_FILE
-from asr_kd.inventory.pieces import train_pieces
+from asr_kd.inventory.subwords import train_pieces
 from asr_kd.inventory.tokens import Tokens
 
 SIZE = 200

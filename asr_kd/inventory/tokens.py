@@ -104,6 +104,6 @@ class Tokens(Inventory):
         return cls(tuple(data["units"]), float(data["frame_shift_s"]))
 
 
-def collapse(classes: Iterable[int]) -> tuple[int, ...]:
+def ctc_collapse(classes: Iterable[int]) -> tuple[int, ...]:
     """What the frames of a path say: each class once however long it is held, then without the blanks."""
     return tuple(cls for cls, _ in groupby(int(c) for c in classes) if cls)

@@ -24,21 +24,22 @@ from pathlib import Path
 from asr_kd.core.files import fingerprint
 from asr_kd.core.progress import SECONDS_PER_HOUR, Progress
 from asr_kd.core.runtime import set_threads
-from asr_kd.core.storage import Location, list_files, location, output_location, stem
+from asr_kd.core.storage import PathOrUrl, exists, list_files, output_location, parse_path_or_url, stem
 from asr_kd.core.terminal import say, show
-from asr_kd.label.claims import Claims
-from asr_kd.label.encoding import Quantiser
-from asr_kd.label.engine import run_shards
-from asr_kd.label.job import LabelJob, Outcome
-from asr_kd.label.labellers import make_labeller
+from asr_kd.jobs.job import ShardEvent
+from asr_kd.jobs.job_state import JobState, check_same_settings
+from asr_kd.jobs.leases import Leases
+from asr_kd.jobs.process_pool import Pool, ProcessPool, workers_here
+from asr_kd.jobs.scheduler import run_shards
+from asr_kd.label.label_job import LabelJob
 from asr_kd.label.lattices import LatticeConfig
-from asr_kd.label.pools import Pool, ProcessPool, workers_here
 from asr_kd.label.posteriors import LabelConfig
-from asr_kd.label.records import Records, Status, check_settings, status, tar_sizes
-from asr_kd.label.selection import SelectionConfig
-from asr_kd.label.sidecars import check_kind
+from asr_kd.label.status import SETTINGS_FILE, describe_status, status, tar_sizes
 from asr_kd.shards.reader import find_shards, open_shard
-from asr_kd.shards.sidecar import read_description, read_sidecar, sidecar_path
+from asr_kd.targets.codec import ProbabilityQuantiser
+from asr_kd.targets.sidecar import read_description, read_sidecar, sidecar_path
+from asr_kd.targets.sidecar_kinds import check_kind
+from asr_kd.targets.topk import SelectionConfig
 
 SAMPLED_SHARDS = 100
 """Shards whose indexes are read to tell the hours of all by the bytes of their tars."""
@@ -46,9 +47,12 @@ SAMPLED_SHARDS = 100
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `asr-kd label`."""
-    selection, quantiser, config = SelectionConfig(), Quantiser(), LabelConfig()
+    selection, quantiser, config = SelectionConfig(), ProbabilityQuantiser(), LabelConfig()
     parser.add_argument(
-        "shards", nargs="+", type=location, help="shards or folders of shards; their text, if any, is not looked at"
+        "shards",
+        nargs="+",
+        type=parse_path_or_url,
+        help="shards or folders of shards; their text, if any, is not looked at",
     )
     parser.add_argument(
         "--teacher",
@@ -139,7 +143,7 @@ def run(args: argparse.Namespace) -> int:
         teacher=tuple(args.teacher),
         out=str(args.out),
         config=LabelConfig(
-            SelectionConfig(args.k, args.mass, args.floor), Quantiser(args.levels), args.frames_per_batch
+            SelectionConfig(args.k, args.mass, args.floor), ProbabilityQuantiser(args.levels), args.frames_per_batch
         ),
         graph=None if args.graph is None else str(args.graph),
         scales=None if args.scales is None else str(args.scales),
@@ -151,7 +155,7 @@ def run(args: argparse.Namespace) -> int:
         precision=args.precision,
         threads=args.threads,
     )
-    labeller = make_labeller(job)  # every mistake in the options shows here, before a worker starts
+    labeller = job.processor()  # every mistake in the options shows here, before a worker starts
     settings, on = labeller.settings, labeller.device
     del labeller
     todo = _undone(paths, args.out, settings, args.verify)
@@ -170,43 +174,44 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _label(
-    job: LabelJob, todo: Sequence[Location], settings: dict, seconds: float, args: argparse.Namespace
+    job: LabelJob, todo: Sequence[PathOrUrl], settings: dict, seconds: float, args: argparse.Namespace
 ) -> dict[str, str]:
-    records = Records(args.out)
-    records.agree(settings)
-    records.tidy()
+    state = JobState(args.out, SETTINGS_FILE)
+    state.check_settings(settings)
+    state.remove_stale()
     if not todo:
-        Claims(records.claims_folder).sweep()
+        Leases(state.leases_folder).expire()
         return {}
-    if records.claims_folder is None:  # machines that cannot tell each other what they work on begin at other places
+    if state.leases_folder is None:  # machines that cannot tell each other what they work on begin at other places
         todo = random.Random(uuid.uuid4().int).sample(todo, len(todo))
     workers = min(args.workers or workers_here(args.device, args.threads), len(todo))
     if workers > 1 and job.threads is None and args.engine == "local":
         job = replace(job, threads=max(1, set_threads(None) // workers))
     pool = _pool(job, workers, args)
     try:
-        with Progress("label", seconds) as progress, Claims(records.claims_folder) as claims:
+        with Progress("label", seconds) as progress, Leases(state.leases_folder) as leases:
 
-            def show(outcome: Outcome) -> None:
-                if outcome.kind == "audio":
-                    progress.update(outcome.seconds)
-                elif outcome.kind == "failed":
-                    say(f"{outcome.shard}: {outcome.reason}")
+            def show(event: ShardEvent) -> None:
+                if event.kind == "audio":
+                    progress.update(event.seconds)
+                elif event.kind == "failed":
+                    say(f"{event.shard}: {event.reason}")
 
-            return run_shards(todo, pool, claims, records, args.tries, show)
+            is_done = lambda shard: exists(sidecar_path(args.out, shard))
+            return run_shards(todo, is_done, pool, leases, state, args.tries, show)
     finally:
         pool.close()
 
 
 def _pool(job: LabelJob, workers: int, args: argparse.Namespace) -> Pool:
     if args.engine == "ray":
-        from asr_kd.label.ray_pool import RayPool  # an extra
+        from asr_kd.jobs.ray_pool import RayPool  # an extra
 
         return RayPool(job, workers, args.address)
     return ProcessPool(job, workers)
 
 
-def _undone(paths: Sequence[Location], out: Location, settings: dict, verify: bool) -> list[Location]:
+def _undone(paths: Sequence[PathOrUrl], out: PathOrUrl, settings: dict, verify: bool) -> list[PathOrUrl]:
     """Shards without a sidecar. ValueError when there are sidecars made in another way or of other tars.
 
     That a sidecar is whole is known from its name. Opened are the first, those whose tar is newer, with `verify` all.
@@ -222,18 +227,18 @@ def _undone(paths: Sequence[Location], out: Location, settings: dict, verify: bo
     return [path for path in paths if stem(path) not in there]
 
 
-def _check(sidecar: Location, found: dict, wanted: dict) -> None:
+def _check(sidecar: PathOrUrl, found: dict, wanted: dict) -> None:
     if found.get("kind") == wanted["kind"]:
         check_kind(sidecar, found)
-    check_settings(sidecar, found, wanted)
+    check_same_settings(sidecar, found, wanted)
 
 
-def _is_newer(path: Location, other: Location) -> bool:
+def _is_newer(path: PathOrUrl, other: PathOrUrl) -> bool:
     """Whether one local file was changed after another; stores do not tell."""
     return isinstance(path, Path) and isinstance(other, Path) and path.stat().st_mtime > other.stat().st_mtime
 
 
-def _seconds(paths: Sequence[Location]) -> float:
+def _seconds(paths: Sequence[PathOrUrl]) -> float:
     """Audio in shards; of many, judged from evenly spaced ones by the bytes of the tars."""
     sizes = tar_sizes(paths)
     seconds = tar_bytes = 0.0
@@ -244,36 +249,9 @@ def _seconds(paths: Sequence[Location]) -> float:
     return seconds / tar_bytes * sum(sizes.values()) if tar_bytes else 0.0
 
 
-def describe_status(now: Status, out: Location) -> list[str]:
-    """A few lines for people."""
-    text = f"{now.done} of {now.shards} shards labelled in {out}: {now.hours:.2f} h of audio"
-    if now.classes_per_frame is not None and now.mass_kept is not None and now.mb_per_hour is not None:
-        text += (
-            f", {now.classes_per_frame:.1f} classes a frame that hold {100 * now.mass_kept:.2f}% of the mass, "
-            f"{now.mb_per_hour:.2f} MB per hour"
-        )
-    if now.words is not None:
-        text += f", {now.words} words"
-    lines = [text]
-    if now.running or now.failed:
-        lines.append(f"{now.running} at work, {now.failed} failed")
-    if now.done < now.shards and now.hours_left is not None:
-        text = f"{now.hours_left:.2f} h of audio left"
-        if now.hours_per_second and now.seconds_left is not None:
-            minutes = now.seconds_left / 60
-            text += f", {now.hours_per_second:.3f} h/s over the last quarter of an hour, {minutes:.0f} min to go"
-        lines.append(text)
-    if now.set_aside:
-        lines.append(f"{now.set_aside} utterances set aside; the first: {now.first_reason}")
-    lines += [f"failed: {name}: {reason}" for name, reason in list(now.failures.items())[:5]]
-    if now.failed:
-        lines.append("Run the same command to try the failed shards again.")
-    return lines
-
-
-def _check_names(paths: Sequence[Location]) -> None:
+def _check_names(paths: Sequence[PathOrUrl]) -> None:
     """ValueError when two shards would share a sidecar."""
-    first: dict[str, Location] = {}
+    first: dict[str, PathOrUrl] = {}
     for path in paths:
         other = first.setdefault(stem(path), path)
         if other != path:

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from asr_kd.graph.build import Graph
-from asr_kd.graph.lattice import class_posteriors, lattice_arcs, passage
-from asr_kd.graph.scales import Scales
-from asr_kd.graph.search import SearchConfig, Searcher
+from asr_kd.graph.confidence import ConfidenceScorer, DecodedUtterance
+from asr_kd.graph.graph import Graph
+from asr_kd.graph.lattice import class_posteriors, forward_backward, lattice_arcs
+from asr_kd.graph.scales import DecodingScales
+from asr_kd.graph.search import Decoder, SearchConfig
 from asr_kd.inventory.inventory import Inventory
-from asr_kd.label.hearing import Heard, Listener
 
 SEARCH = SearchConfig(beam=9.0, lattice_beam=7.0)
 
@@ -25,7 +25,7 @@ SEARCH = SearchConfig(beam=9.0, lattice_beam=7.0)
 class LatticeConfig:
     """How lattice posteriors enter the targets."""
 
-    scales: Scales
+    scales: DecodingScales
     weight: float = 0.7
     """Share of the lattice posteriors; the rest is the model's own. 0 leaves the targets alone: for hypotheses only."""
 
@@ -52,16 +52,16 @@ class LatticePosteriors:
             "prior": config.scales.prior,
             "weight": config.weight,
         }
-        self._searcher = Searcher(graph.fst, SEARCH)
-        self._listener = None if inventory is None else Listener(graph, inventory)
+        self._searcher = Decoder(graph.fst, SEARCH)
+        self._listener = None if inventory is None else ConfidenceScorer(graph, inventory)
 
-    def search(self, log_p_TC: np.ndarray) -> tuple[np.ndarray, Heard | None]:
+    def search(self, log_p_TC: np.ndarray) -> tuple[np.ndarray, DecodedUtterance | None]:
         """Mixed log-posteriors (T, C) and what was heard, of one lattice; without a path, the model's own and None."""
         found, complete = self._searcher.lattice(self.config.scales.apply(log_p_TC, self.log_prior_C))
         if found is None or not complete:
             return log_p_TC, None
         lattice = lattice_arcs(found)
-        passed = passage(lattice)
+        passed = forward_backward(lattice)
         heard = self._listener(lattice, passed, log_p_TC) if self._listener else None
         if not self.config.weight:
             return log_p_TC, heard

@@ -11,15 +11,15 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from asr_kd.label.encoding import Quantiser, encode_table
-from asr_kd.label.hearing import NO_PATH, Heard
+from asr_kd.graph.confidence import NO_PATH, DecodedUtterance
 from asr_kd.label.lattices import LatticePosteriors
-from asr_kd.label.mapping import Mapping
-from asr_kd.label.selection import SelectionConfig, select_batch
-from asr_kd.models.inference import Inference, pad_waves
 from asr_kd.shards.reader import Shard
-from asr_kd.shards.transcripts import Transcript
-from asr_kd.train.targets import FrameTargets
+from asr_kd.targets.codec import ProbabilityQuantiser, encode_table
+from asr_kd.targets.frame_targets import FrameTargets
+from asr_kd.targets.topk import SelectionConfig, select_top_k_batch
+from asr_kd.teachers.inference import Inference, pad_waves
+from asr_kd.teachers.token_mapper import TokenMapper
+from asr_kd.transcripts.pseudo_labels import Transcript
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class LabelConfig:
     """How shards are labelled."""
 
     selection: SelectionConfig = field(default_factory=SelectionConfig)
-    quantiser: Quantiser = field(default_factory=Quantiser)
+    quantiser: ProbabilityQuantiser = field(default_factory=ProbabilityQuantiser)
     frames_per_batch: int = 16000
     """Frames of a batch at the model's frame shift, padding included (16000 of 30 ms: 8 minutes)."""
 
@@ -56,13 +56,13 @@ class ShardLabels:
         teacher: Inference,
         config: LabelConfig,
         lattices: LatticePosteriors | None = None,
-        mapping: Mapping | None = None,
+        mapping: TokenMapper | None = None,
     ) -> None:
         """lattices: what posteriors are put through first.  mapping: to the inventory that is wanted, after that."""
         self.shard, self.teacher, self.config = shard, teacher, config
         self.lattices, self.mapping = lattices, mapping
         self._results: list[FrameTargets | str] = ["not labelled"] * len(shard.entries)
-        self._heard: list[Heard | None] = [None] * len(shard.entries)
+        self._heard: list[DecodedUtterance | None] = [None] * len(shard.entries)
 
     def batches(self) -> list[list[int]]:
         """Rows of each batch, longest first: of like length, at most `frames_per_batch` with padding (or one row)."""
@@ -107,7 +107,7 @@ class ShardLabels:
         return frames if self.mapping is None else self.mapping.frames(frames)
 
     @torch.inference_mode()
-    def label(self, batch: Features) -> None:
+    def process(self, batch: Features) -> None:
         """Put a batch through the teacher and keep its targets."""
         if batch.rows:
             for row, (result, heard) in zip(batch.rows, self._targets(batch), strict=True):
@@ -123,11 +123,11 @@ class ShardLabels:
         pairs = zip(self._results, self._heard, strict=True)
         return [r if isinstance(r, str) else NO_PATH if h is None else h.transcript(shift) for r, h in pairs]
 
-    def _targets(self, batch: Features) -> Iterator[tuple[FrameTargets | str, Heard | None]]:
+    def _targets(self, batch: Features) -> Iterator[tuple[FrameTargets | str, DecodedUtterance | None]]:
         """Of each utterance of the batch its targets, or why there are none, and what was heard."""
         selection = self.config.selection
         log_p_BTC = self.teacher.log_posteriors(batch.x_BTF, batch.frames_B)
-        heard: list[Heard | None] = [None] * len(batch.rows)
+        heard: list[DecodedUtterance | None] = [None] * len(batch.rows)
         if self.lattices is not None:
             for row, n in enumerate(batch.frames_B.tolist()):
                 log_p_TC = log_p_BTC[row, :n]
@@ -137,7 +137,7 @@ class ShardLabels:
         frames_B = batch.frames_B
         if self.mapping is not None:
             log_p_BTC, frames_B = self.mapping(log_p_BTC, frames_B)
-        for targets, found in zip(select_batch(log_p_BTC, frames_B, selection), heard, strict=True):
+        for targets, found in zip(select_top_k_batch(log_p_BTC, frames_B, selection), heard, strict=True):
             yield "the teacher's posteriors are not finite" if targets is None else targets, found
 
 
@@ -147,5 +147,5 @@ def label_shard(
     """The sidecar table of a shard, step after step in one thread. Nothing is written."""
     labels = ShardLabels(shard, teacher, config, lattices)
     for rows in labels.batches():
-        labels.label(labels.read(rows))
+        labels.process(labels.read(rows))
     return labels.table()

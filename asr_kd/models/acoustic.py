@@ -9,14 +9,14 @@ from torch import Tensor, nn
 from asr_kd.frontend.fbank import FrontEnd, FrontEndConfig
 from asr_kd.inventory.inventory import Inventory
 from asr_kd.models.config import ModelConfig
-from asr_kd.models.encoders import build_encoder
-from asr_kd.models.quantisation import round_matrices
+from asr_kd.models.quantisation import prepare_qat
+from asr_kd.models.registry import build_encoder
 
 STD_FLOOR = 1e-3  # a feature that never changes must not divide by zero
 
 
 @dataclass(frozen=True)
-class Trace:
+class ModelOutput:
     """What a model made of a batch."""
 
     logits_BTC: Tensor
@@ -46,7 +46,7 @@ class AcousticModel(nn.Module):
         self.encoder = build_encoder(config, features)
         self.output = nn.Linear(self.encoder.width, inventory.size)
         if config.weights == "int8":
-            round_matrices(self)
+            prepare_qat(self)
 
     def forward(self, x_BTF: Tensor, frames_B: Tensor) -> Tensor:
         """Logits (B, T, C); frames behind an utterance's end are undefined.
@@ -56,11 +56,11 @@ class AcousticModel(nn.Module):
         """
         return self.output(self.encoder(self._normalised(x_BTF, frames_B), frames_B))
 
-    def trace(self, x_BTF: Tensor, frames_B: Tensor) -> Trace:
+    def trace(self, x_BTF: Tensor, frames_B: Tensor) -> ModelOutput:
         """What `forward` gives and every layer on the way, for those who learn from more than the answer."""
         layers: list[Tensor] = []
         hidden_BTH = self.encoder(self._normalised(x_BTF, frames_B), frames_B, layers)
-        return Trace(self.output(hidden_BTH), dict(zip(self.layer_widths, layers, strict=True)))
+        return ModelOutput(self.output(hidden_BTH), dict(zip(self.layer_widths, layers, strict=True)))
 
     def _normalised(self, x_BTF: Tensor, frames_B: Tensor) -> Tensor:
         inside_BT1 = (torch.arange(x_BTF.shape[1], device=x_BTF.device) < frames_B.to(x_BTF.device)[:, None])[..., None]

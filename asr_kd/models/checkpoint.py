@@ -17,10 +17,10 @@ from asr_kd.core.config import load_config, to_dict
 from asr_kd.core.files import atomic_path
 from asr_kd.core.text_files import parse_json
 from asr_kd.frontend.fbank import FrontEndConfig
-from asr_kd.inventory.kinds import inventory_from_dict
+from asr_kd.inventory.registry import inventory_from_dict
 from asr_kd.models.acoustic import AcousticModel, build_model
 from asr_kd.models.config import ModelConfig
-from asr_kd.models.quantisation import restored_state, settle, stored_state
+from asr_kd.models.quantisation import freeze_quantised, restored_state, stored_state
 
 MODEL_FILE = "model.safetensors"
 MODEL_VERSIONS = {"float32": 1, "int8": 2}
@@ -78,7 +78,7 @@ def load_model(path: str | os.PathLike[str]) -> AcousticModel:
     for name, tensor in model.state_dict().items():
         if not tensor.isfinite().all():
             raise ValueError(f"{file}: {name} holds weights that are not finite, so it says nothing. Train it again.")
-    settle(model.eval())
+    freeze_quantised(model.eval())
     return model
 
 
@@ -139,7 +139,7 @@ def _reason(error: Exception) -> str:
     return " ".join(str(error).split())[:200].rstrip(".")
 
 
-def load_weights(model: AcousticModel, path: str | Path, layers: Sequence[int] | None = None) -> None:
+def init_from_checkpoint(model: AcousticModel, path: str | Path, layers: Sequence[int] | None = None) -> None:
     """Copy weights and normalisation of the model at `path` into `model`, to train on from there.
 
     layers: of the model at `path`, which of its layers each layer of `model` begins as: 0 2 4 makes a student of three
@@ -162,10 +162,10 @@ def load_weights(model: AcousticModel, path: str | Path, layers: Sequence[int] |
                 f"{path}: its {what} differs from this run's ({other.config} over {other.inventory.size} classes; here "
                 f"{model.config} over {model.inventory.size}). Begin with a model made alike, or without --init."
             )
-    model.load_state_dict(other.state_dict() if layers is None else _picked(model, other, layers, path))
+    model.load_state_dict(other.state_dict() if layers is None else _select_layers(model, other, layers, path))
 
 
-def _picked(
+def _select_layers(
     model: AcousticModel, other: AcousticModel, layers: Sequence[int], path: str | Path
 ) -> dict[str, torch.Tensor]:
     """A state for `model` with these layers of the other."""

@@ -13,7 +13,7 @@ A model that is loaded has its matrices in float32: it takes a quarter of the di
 import torch
 from torch import Tensor, nn
 
-LARGEST_CODE = 127
+MAX_CODE = 127
 """Codes go from -127 to 127: as many below zero as above."""
 SCALE_BITS = 16
 """Significant bits of a scale. With 7 of a code they fit float32's 24, so code times scale is exact, and rounding what
@@ -63,7 +63,7 @@ class Int8Linear(Int8Rows, nn.Linear):
         return nn.functional.linear(x, self.used(self.weight), self.bias)
 
 
-def round_matrices(model: nn.Module) -> None:
+def prepare_qat(model: nn.Module) -> None:
     """Make every LSTM and linear layer of a model compute with rounded matrices. Weights and their names stay."""
     for module in model.modules():
         if type(module) is nn.Linear:
@@ -73,7 +73,7 @@ def round_matrices(model: nn.Module) -> None:
             module.__class__ = Int8Lstm
 
 
-def settle(model: nn.Module) -> None:
+def freeze_quantised(model: nn.Module) -> None:
     """Tell a model in evaluation mode that its matrices are rounded already: it then asks no more, until trained."""
     assert not model.training
     for module in model.modules():
@@ -84,7 +84,7 @@ def settle(model: nn.Module) -> None:
 def scales(weight_RF: Tensor) -> Tensor:
     """The step between codes of each row (R,): its largest weight is 127 of them, rounded up to `SCALE_BITS`."""
     largest_R = weight_RF.detach().abs().flatten(1).amax(1).clamp(min=SMALLEST)
-    mantissa_R, exponent_R = torch.frexp(largest_R / LARGEST_CODE)
+    mantissa_R, exponent_R = torch.frexp(largest_R / MAX_CODE)
     return torch.ldexp((mantissa_R * 2**SCALE_BITS).ceil() / 2**SCALE_BITS, exponent_R)
 
 
@@ -96,7 +96,7 @@ def fake_quantise(weight_RF: Tensor) -> Tensor:
     """
     scale_R = scales(weight_RF)
     zeros_R = torch.zeros_like(scale_R, dtype=torch.int32)
-    return torch.fake_quantize_per_channel_affine(weight_RF, scale_R, zeros_R, 0, -LARGEST_CODE, LARGEST_CODE)
+    return torch.fake_quantize_per_channel_affine(weight_RF, scale_R, zeros_R, 0, -MAX_CODE, MAX_CODE)
 
 
 def encode(weight_RF: Tensor) -> tuple[Tensor, Tensor]:
@@ -124,7 +124,7 @@ def restored_state(model: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Te
     state = dict(tensors)
     for name in rounded_names(model):
         codes_RF, scale_R = state[name], state.pop(name + SCALE_SUFFIX)
-        if codes_RF.dtype != torch.int8 or codes_RF.dim() < 2 or int(codes_RF.min()) < -LARGEST_CODE:
+        if codes_RF.dtype != torch.int8 or codes_RF.dim() < 2 or int(codes_RF.min()) < -MAX_CODE:
             raise ValueError(f"{name} holds {codes_RF.dtype} {tuple(codes_RF.shape)}, not codes from -127 to 127")
         fits = scale_R.dtype == torch.float32 and scale_R.shape == codes_RF.shape[:1]
         if not fits or not (scale_R.isfinite() & (scale_R > 0)).all():

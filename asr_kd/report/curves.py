@@ -54,12 +54,12 @@ def read_run(name: str, path: Path) -> Run:
             run.dev_frame_accuracy.append((x, accuracy))
         if (speed := _number(entry, "hours_per_second")) is not None:
             speeds.append(speed)
-    run.loss = {stream: thin(points) for stream, points in run.loss.items()}
+    run.loss = {stream: downsample(points) for stream, points in run.loss.items()}
     run.hours_per_second = median(speeds) if speeds else None
     return run
 
 
-def thin(points: list[tuple[float, float]], most: int = MOST_POINTS) -> list[tuple[float, float]]:
+def downsample(points: list[tuple[float, float]], most: int = MOST_POINTS) -> list[tuple[float, float]]:
     """At most `most` points: the means of equal stretches."""
     size = -(-len(points) // most)
     stretches = [points[i : i + size] for i in range(0, len(points), max(size, 1))]

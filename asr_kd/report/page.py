@@ -9,11 +9,11 @@ import jinja2
 from markupsafe import Markup
 
 from asr_kd.core.terminal import printable
+from asr_kd.evaluation.table import pair_of, percent, skipped_notes, span
+from asr_kd.evaluation.wer import columns
 from asr_kd.report.curves import Run
-from asr_kd.report.summary import label
+from asr_kd.report.summary import display_name
 from asr_kd.report.svg import COLOURS, NARROW_WIDTH, WIDE_WIDTH, Curve, Mark, interval_chart, line_chart
-from asr_kd.score.table import pair_of, percent, skipped_notes, span
-from asr_kd.score.wer import columns
 
 HERE = Path(__file__).parent
 
@@ -47,7 +47,13 @@ def render(page: Page) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": percent, "span": span, "label": label, "count": _count, "duration": duration}
+    environment.filters |= {
+        "percent": percent,
+        "span": span,
+        "label": display_name,
+        "count": _count,
+        "duration": duration,
+    }
     systems = list(page.scores["systems"])
     colours = {name: i % COLOURS for i, name in enumerate(dict.fromkeys([*systems, *(r.name for r in page.runs)]))}
     return environment.get_template("page.html.j2").render(
@@ -79,7 +85,7 @@ def _visible(value: Any) -> Any:
 def verdict(summary: Mapping[str, Any], scores: Mapping[str, Any]) -> str:
     """The outcome in a sentence or two, with no more certainty than the intervals give."""
     student, baseline = summary["student"], summary["baseline"]
-    who = label(student)
+    who = display_name(student)
     wer = f"{who}: {percent(summary['systems'][student]['wer'])}% word errors"
     pair = pair_of(scores, student, baseline) if baseline else None
     if pair is None or summary["werr"] is None:
@@ -87,7 +93,7 @@ def verdict(summary: Mapping[str, Any], scores: Mapping[str, Any]) -> str:
     more_or_fewer = "fewer" if summary["werr"] >= 0 else "more"
     certain = pair["p"] is not None and pair["p"] < 1 - scores["bootstrap"]["confidence"]
     p = "" if pair["p"] is None else f" (p = {pair['p']:.2g}, paired bootstrap)"
-    sentence = f"{wer}, {100 * abs(summary['werr']):.1f}% {more_or_fewer} than “{label(baseline)}”. "
+    sentence = f"{wer}, {100 * abs(summary['werr']):.1f}% {more_or_fewer} than “{display_name(baseline)}”. "
     return sentence + (f"The difference is significant{p}." if certain else f"The difference could be chance{p}.")
 
 
@@ -130,11 +136,11 @@ def _count(value: float | None) -> str:
 def _mark(name: str, colour: int, figures: Mapping[str, Any]) -> Mark:
     ends = figures["ci95"]
     value = None if figures["wer"] is None else 100 * figures["wer"]
-    return Mark(label(name), colour, value, None if ends is None else [100 * e for e in ends])
+    return Mark(display_name(name), colour, value, None if ends is None else [100 * e for e in ends])
 
 
 def _systems_chart(scores: Mapping[str, Any], colours: Mapping[str, int]) -> str:
-    bands = [(label(name), [_mark(name, colours[name], s)]) for name, s in scores["systems"].items()]
+    bands = [(display_name(name), [_mark(name, colours[name], s)]) for name, s in scores["systems"].items()]
     return interval_chart("Word error rate of each system with its 95% interval", bands, "WER, %")
 
 
@@ -159,12 +165,14 @@ def _conditions(scores: Mapping[str, Any], colours: Mapping[str, int]) -> list[d
 def _curves(runs: Sequence[Run], colours: Mapping[str, int]) -> list[dict[str, Any]]:
     """Charts of loss on training data, loss on dev data and frame accuracy on dev data; those that have points."""
     training = [
-        Curve(f"{label(r.name)}{': ' + stream if stream else ''}", colours[r.name], points, dashed=i > 0)
+        Curve(f"{display_name(r.name)}{': ' + stream if stream else ''}", colours[r.name], points, dashed=i > 0)
         for r in runs
         for i, (stream, points) in enumerate(r.loss.items())
     ]
-    dev_loss = [Curve(label(r.name), colours[r.name], r.dev_loss) for r in runs if r.dev_loss]
-    accuracy = [Curve(label(r.name), colours[r.name], r.dev_frame_accuracy) for r in runs if r.dev_frame_accuracy]
+    dev_loss = [Curve(display_name(r.name), colours[r.name], r.dev_loss) for r in runs if r.dev_loss]
+    accuracy = [
+        Curve(display_name(r.name), colours[r.name], r.dev_frame_accuracy) for r in runs if r.dev_frame_accuracy
+    ]
     charts = (("Loss in training", training), ("Loss on dev", dev_loss), ("Frame accuracy on dev", accuracy))
     drawn = [(title, curves) for title, curves in charts if curves]
     return [

@@ -18,12 +18,12 @@ from typing import Any
 from asr_kd.core.files import atomic_path, read_json, values_of, write_json
 from asr_kd.core.skipped import Skipped
 from asr_kd.core.terminal import say, show
+from asr_kd.evaluation.provenance import command_line, commit, versions
+from asr_kd.evaluation.score import named_paths
 from asr_kd.report.clips import clips_from_manifest, clips_from_shards
 from asr_kd.report.curves import read_run
 from asr_kd.report.page import Page, render, worst_utterances
 from asr_kd.report.summary import default_student, summarise
-from asr_kd.score.provenance import command_line, commit, versions
-from asr_kd.score.score import named_paths
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -19,9 +19,9 @@ from typing import Any
 
 from asr_kd.core.files import atomic_path, read_json, values_of
 from asr_kd.core.terminal import markdown_text, printable, show
+from asr_kd.evaluation.table import percent, span
 from asr_kd.report.page import duration
-from asr_kd.report.summary import label
-from asr_kd.score.table import percent, span
+from asr_kd.report.summary import display_name
 
 HEAD = """# Results
 
@@ -99,7 +99,7 @@ def _recipe(title: str, runs: list[dict[str, Any]]) -> str:
         cer = _rates([s.get("cer") for s in systems], [s.get("cer_ci95") for s in systems])
         rtf = [s["rtf"] for s in systems if s.get("rtf") is not None]
         params = dict.fromkeys(f"{s['params']:,}" for s in systems if s.get("params") is not None)
-        rows.append([label(name), wer, cer, " / ".join(params) or "–", f"{fmean(rtf):.3g}" if rtf else "–"])
+        rows.append([display_name(name), wer, cer, " / ".join(params) or "–", f"{fmean(rtf):.3g}" if rtf else "–"])
     werr = _rates([r.get("werr") for r in runs], [r.get("werr_ci95") for r in runs])
     recovery = _rates([r.get("recovery") for r in runs], [r.get("recovery_ci95") for r in runs])
     seeds = [str(r["seed"]) for r in runs if r.get("seed") is not None]
@@ -120,7 +120,7 @@ def _recipe(title: str, runs: list[dict[str, Any]]) -> str:
         for r in runs:
             wers = [percent(r["systems"].get(n, {}).get("wer")) for n in names]
             each.append([_seed(r), *wers, percent(r.get("werr")), percent(r.get("recovery"))])
-        parts += [_table(["Seed", *map(label, names), "WERR %", "Recovery %"], each), ""]
+        parts += [_table(["Seed", *map(display_name, names), "WERR %", "Recovery %"], each), ""]
     return "\n".join([*parts, _made_by(runs)])
 
 

@@ -16,7 +16,7 @@ SYSTEM_LABELS = {
 """How the four systems of a recipe are called where people read; other names are shown as they are."""
 
 
-def label(system: str) -> str:
+def display_name(system: str) -> str:
     """The readable name of a system."""
     return SYSTEM_LABELS.get(system, system.replace("_", " "))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from asr_kd.core.files import fingerprint, read_json, sha256_file, write_json
-from asr_kd.core.locations import Location, stem
+from asr_kd.core.locations import PathOrUrl, stem
 from asr_kd.core.terminal import say
 from asr_kd.core.text_files import parse_json, read_text
 from asr_kd.corpora.audio_file import measure_audio
@@ -70,7 +70,7 @@ def index_path(tar: Path) -> Path:
     return tar.with_name(index_name(tar))
 
 
-def index_name(tar: Location) -> str:
+def index_name(tar: PathOrUrl) -> str:
     """The name of a tar's index."""
     return f"{stem(tar)}.index.json"
 
@@ -138,7 +138,7 @@ def read_index(tar: Path) -> Index:
     return index
 
 
-def parse_index(data: Any, path: Location) -> Index:
+def parse_index(data: Any, path: PathOrUrl) -> Index:
     """The index in the JSON that was read from `path`. ValueError names it, what is wrong, and the way out."""
     version = data.get("version") if isinstance(data, dict) else None
     if version not in READABLE_VERSIONS:

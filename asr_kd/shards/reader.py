@@ -7,7 +7,7 @@ from typing import overload
 import numpy as np
 
 from asr_kd.core.files import sha256_file
-from asr_kd.core.storage import Location, list_files, location, name_of, parent
+from asr_kd.core.storage import PathOrUrl, basename, dirname, list_files, parse_path_or_url
 from asr_kd.corpora.audio import decode_audio
 from asr_kd.shards.index import Entry, index_of
 from asr_kd.shards.remote import cache_folder, discard_copy, fetch_copy, remote_index
@@ -19,7 +19,7 @@ __all__ = ["Entry", "Shard", "find_shards", "open_shard"]
 class Shard:
     """One tar of utterances. Cheap to pickle: it holds no open file."""
 
-    path: Location
+    path: PathOrUrl
     """The tar: a local path or a URL."""
     digest: str
     """SHA-256 of the tar."""
@@ -73,7 +73,7 @@ def open_shard(path: str | Path, cache: Path | None = None) -> Shard:
     asked for (default: $ASR_KD_CACHE, else ~/.cache/asr_kd).
     ValueError when tar or index is missing, cut off, damaged, or they do not belong together.
     """
-    where = location(path)
+    where = parse_path_or_url(path)
     if isinstance(where, Path):
         index = index_of(where)
         return Shard(where, index.sha256, index.seconds, index.entries, None, tuple(index.set_aside))
@@ -88,15 +88,15 @@ def open_shard(path: str | Path, cache: Path | None = None) -> Shard:
 @overload
 def find_shards(*paths: Path) -> list[Path]: ...
 @overload
-def find_shards(*paths: str | Path) -> list[Location]: ...
-def find_shards(*paths: str | Path) -> list[Location] | list[Path]:
+def find_shards(*paths: str | Path) -> list[PathOrUrl]: ...
+def find_shards(*paths: str | Path) -> list[PathOrUrl] | list[Path]:
     """The tars among `paths` and directly inside the folders among them, sorted, each once.
 
     Remote: a URL that ends in `.tar` is a tar, any other a folder, whose tars are listed.
     ValueError when a path is missing or a folder holds no tar: parts of a corpus are never mixed by looking deeper.
     """
-    found: set[Location] = set()
-    for path in map(location, paths):
+    found: set[PathOrUrl] = set()
+    for path in map(parse_path_or_url, paths):
         if isinstance(path, str):
             found.update([path] if path.endswith(".tar") else _remote_tars(path))
         elif path.is_dir():
@@ -116,7 +116,7 @@ def find_shards(*paths: str | Path) -> list[Location] | list[Path]:
     return sorted(found, key=_order)
 
 
-def _remote_tars(folder: str) -> list[Location]:
+def _remote_tars(folder: str) -> list[PathOrUrl]:
     tars = list_files(folder, ".tar")
     if not tars:
         hint = " A folder of shards over https must be listed as HTML." if folder.startswith("http") else ""
@@ -124,6 +124,6 @@ def _remote_tars(folder: str) -> list[Location]:
     return tars
 
 
-def _order(tar: Location) -> tuple[tuple[str, ...], str]:
+def _order(tar: PathOrUrl) -> tuple[tuple[str, ...], str]:
     """Local tars in the order of their paths (part by part), remote ones after those of the same folder."""
-    return (tar.parts if isinstance(tar, Path) else (str(parent(tar)),)), name_of(tar)
+    return (tar.parts if isinstance(tar, Path) else (str(dirname(tar)),)), basename(tar)

@@ -13,10 +13,10 @@ from pathlib import Path
 from asr_kd.core.files import read_json
 from asr_kd.core.storage import (
     MissingError,
-    child,
-    fetch,
-    name_of,
-    parent,
+    basename,
+    dirname,
+    download,
+    join,
     read_bytes,
     version,
 )
@@ -29,14 +29,14 @@ def cache_folder() -> Path:
     return Path(os.environ.get("ASR_KD_CACHE") or Path.home() / ".cache" / "asr_kd")
 
 
-def streamed_folder() -> Path:
+def scratch_dir() -> Path:
     """For copies that are deleted after use, apart from those that others keep."""
     return cache_folder() / "streamed"
 
 
 def copy_path(url: str, digest: str, cache: Path) -> Path:
     """The place of a tar's copy. By digest: a tar that was written anew is never taken for the old one."""
-    return cache / digest / name_of(url)
+    return cache / digest / basename(url)
 
 
 def remote_index(url: str, cache: Path) -> Index:
@@ -44,7 +44,7 @@ def remote_index(url: str, cache: Path) -> Index:
 
     ValueError when tar or index are damaged, FileNotFoundError when there is no tar either.
     """
-    path = child(parent(url), index_name(url))
+    path = join(dirname(url), index_name(url))
     try:
         data = read_bytes(path)
     except MissingError:
@@ -60,7 +60,7 @@ def fetch_copy(url: str, digest: str, cache: Path) -> Path:
             if not copy.is_file():
                 for left in copy.parent.glob(".*.tmp"):  # of a process that was killed: nobody else is at work here
                     left.unlink()
-                fetch(url, copy.parent, digest)
+                download(url, copy.parent, digest)
     return copy
 
 
@@ -79,7 +79,7 @@ def _index_of_copy(url: str, cache: Path) -> Index:
     tar = copy_path(url, f"foreign-{key}", cache)
     with _alone(cache, key):
         if not index_path(tar).is_file():
-            fetch(url, tar.parent)
+            download(url, tar.parent)
             try:
                 index = build_index(tar)
             except ValueError as e:

@@ -84,7 +84,7 @@ def renormalise(log_p_BTK: Tensor, log_tail_BT: Tensor) -> tuple[Tensor, Tensor]
     return log_p_BTK - log_sum_BT1.masked_fill(padding_BT1, 0), torch.full_like(log_tail_BT, -torch.inf)
 
 
-def soften(
+def apply_temperature(
     ids_BTK: Tensor, log_p_BTK: Tensor, log_tail_BT: Tensor, temperature: float, classes: int
 ) -> tuple[Tensor, Tensor]:
     """The target at a temperature: every p to the power 1/T, normalised again.
@@ -121,7 +121,7 @@ def frame_losses(
     temperature = config.temperature
     if temperature == 1 or is_hard(log_p_BTK, log_tail_BT):
         return sparse_kl(logits_BTC.log_softmax(-1), ids_BTK, log_p_BTK, log_tail_BT)
-    log_p_BTK, log_tail_BT = soften(ids_BTK, log_p_BTK, log_tail_BT, temperature, logits_BTC.shape[-1])
+    log_p_BTK, log_tail_BT = apply_temperature(ids_BTK, log_p_BTK, log_tail_BT, temperature, logits_BTC.shape[-1])
     log_q_BTC = (logits_BTC / temperature).log_softmax(-1)
     return math.pow(temperature, 2) * sparse_kl(log_q_BTC, ids_BTK, log_p_BTK, log_tail_BT)
 

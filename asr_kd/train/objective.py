@@ -6,10 +6,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from asr_kd.data.loader import Batch
 from asr_kd.frontend.fbank import FrontEndConfig
 from asr_kd.models.acoustic import AcousticModel
 from asr_kd.train.ctc import mean_ctc_loss
-from asr_kd.train.data import Batch
 from asr_kd.train.losses import LossConfig, mean_loss
 
 

@@ -31,7 +31,7 @@ def learning_rate(config: OptimConfig, progress: float, factor: float = 1.0) -> 
     return config.lr * factor * (config.floor + (1 - config.floor) * shape)
 
 
-def averaged(model: nn.Module, decay: float) -> AveragedModel:
+def ema_model(model: nn.Module, decay: float) -> AveragedModel:
     """A float32 exponential average of the weights. Early on it spans a tenth of the steps done, not all of `decay`."""
 
     def average(averages: Tensors, current: Tensors, count: Tensor | int) -> None:

@@ -5,7 +5,7 @@ import threading
 from types import FrameType
 from typing import Any
 
-from asr_kd.core.runtime import handle_signals_on_their_own_stack
+from asr_kd.core.runtime import enable_sigaltstack
 
 
 class StopRequest:
@@ -17,7 +17,7 @@ class StopRequest:
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> "StopRequest":
-        handle_signals_on_their_own_stack()
+        enable_sigaltstack()
         if threading.current_thread() is threading.main_thread():  # Python lets only that one handle signals
             for which in (signal.SIGINT, signal.SIGTERM):
                 self._before[which] = signal.signal(which, self._ask)

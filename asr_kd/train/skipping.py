@@ -4,11 +4,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from asr_kd.core.skipped import Skipped
-from asr_kd.train.plan import BatchPlan
+from asr_kd.data.sampler import BatchSampler
 from asr_kd.train.state import RunState
 
 
-def check_skipped(state: RunState, plans: Iterable[BatchPlan], out: Path, max_share: float) -> None:
+def check_skipped(state: RunState, plans: Iterable[BatchSampler], out: Path, max_share: float) -> None:
     """Tell what was skipped of each plan's stream, all of it in OUT/skipped-STREAM.jsonl.
 
     ValueError when it is all of a stream, or more than `max_share`.
@@ -20,7 +20,7 @@ def check_skipped(state: RunState, plans: Iterable[BatchPlan], out: Path, max_sh
         skipped.finish(plan.utterances, out / f"skipped-{name}.jsonl")
 
 
-def check_data(state: RunState, plan: BatchPlan) -> None:
+def check_data(state: RunState, plan: BatchSampler) -> None:
     """ValueError when a sub-epoch of the plan's stream has ended without one utterance to learn from."""
     if state.frames:
         return

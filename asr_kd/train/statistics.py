@@ -9,18 +9,18 @@ from torch import Tensor
 
 from asr_kd.core.progress import Progress
 from asr_kd.core.runtime import autocast
+from asr_kd.data.loader import Batch, TrainingSet, batches
+from asr_kd.data.sampler import BatchSampler
 from asr_kd.frontend.augment import AugmentConfig
 from asr_kd.frontend.fbank import FrontEndConfig
-from asr_kd.inventory.tokens import collapse
+from asr_kd.inventory.tokens import ctc_collapse
 from asr_kd.models.acoustic import AcousticModel
-from asr_kd.train.data import Batch, Stream, batches
 from asr_kd.train.objective import batch_loss
-from asr_kd.train.plan import BatchPlan
 
 FRAMES_PER_BATCH = 8000
 MOST_FRAMES = 400_000
 """Normalisation and priors are estimated on at most so many frames (3.3 h of 30 ms)."""
-LEAST_PRIOR = 1e-5
+MIN_PRIOR = 1e-5
 """A class that is hardly ever expected must not be favoured without bound by dividing by its prior."""
 
 
@@ -35,16 +35,16 @@ class DevResult:
     the likeliest classes say, with repetitions and blanks taken out; it may be negative."""
 
 
-def clean(stream: Stream) -> Stream:
+def without_augmentation(stream: TrainingSet) -> TrainingSet:
     """The same data without augmentation."""
     return replace(stream, augment=AugmentConfig())
 
 
 def feature_statistics(
-    stream: Stream, frontend: FrontEndConfig, seed: int, workers: int = 0, most_frames: int = MOST_FRAMES
+    stream: TrainingSet, frontend: FrontEndConfig, seed: int, workers: int = 0, most_frames: int = MOST_FRAMES
 ) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of each feature, (F,) float32, over a random part of a stream's own audio."""
-    plan = BatchPlan(clean(stream), FRAMES_PER_BATCH, seed)
+    plan = BatchSampler(without_augmentation(stream), FRAMES_PER_BATCH, seed)
     total, sum_F, square_F = 0, torch.zeros(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
     for batch in batches(plan, frontend, workers=workers, endless=False):
         x_NF = batch.x_BTF[inside(batch)].double()
@@ -95,18 +95,23 @@ def _right(logits_BTC: Tensor, batch: Batch) -> Iterator[tuple[int, int]]:
         return
     for best_T, n, tokens_U in zip(best_BT.tolist(), batch.frames_B.tolist(), batch.tokens_BU.tolist(), strict=True):
         wanted = [token for token in tokens_U if token >= 0]
-        yield len(wanted) - Levenshtein.distance(wanted, collapse(best_T[:n])), len(wanted)
+        yield len(wanted) - Levenshtein.distance(wanted, ctc_collapse(best_T[:n])), len(wanted)
 
 
 @torch.inference_mode()
 def log_priors(
-    model: AcousticModel, stream: Stream, seed: int, precision: str, workers: int = 0, most_frames: int = MOST_FRAMES
+    model: AcousticModel,
+    stream: TrainingSet,
+    seed: int,
+    precision: str,
+    workers: int = 0,
+    most_frames: int = MOST_FRAMES,
 ) -> Tensor:
     """Natural log of the model's average posterior over a random part of a stream, (C,) float32."""
     model.eval()
     device = model.feature_mean_F.device
     total, sum_C = 0, torch.zeros(model.inventory.size, dtype=torch.float64)
-    plan = BatchPlan(clean(stream), FRAMES_PER_BATCH, seed)
+    plan = BatchSampler(without_augmentation(stream), FRAMES_PER_BATCH, seed)
     with Progress("priors", min(plan.seconds, most_frames * model.inventory.frame_shift_s)) as progress:
         for batch in batches(plan, model.frontend, workers=workers, endless=False):
             progress.update(batch.seconds)
@@ -121,7 +126,7 @@ def log_priors(
                 break
     if not total or not sum_C.isfinite().all():
         raise ValueError(f"{stream.name}: the model's mean posteriors cannot be taken on {total} frames of it")
-    prior_C = (sum_C / total).clamp(min=LEAST_PRIOR)
+    prior_C = (sum_C / total).clamp(min=MIN_PRIOR)
     return (prior_C / prior_C.sum()).log().float()
 
 

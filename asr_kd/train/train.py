@@ -22,18 +22,18 @@ from asr_kd.core.config import load_config
 from asr_kd.core.progress import SECONDS_PER_HOUR
 from asr_kd.core.runtime import device, seed_everything, set_threads
 from asr_kd.core.terminal import say
+from asr_kd.data.loader import TrainingSet
+from asr_kd.data.sampler import BatchSampler
 from asr_kd.frontend.augment import AugmentConfig
 from asr_kd.frontend.fbank import FrontEndConfig
 from asr_kd.models.acoustic import AcousticModel, build_model
-from asr_kd.models.checkpoint import load_model, load_weights, read_description, save_model
+from asr_kd.models.checkpoint import init_from_checkpoint, load_model, read_description, save_model
 from asr_kd.models.config import model_config
 from asr_kd.train.config import TrainConfig
-from asr_kd.train.data import Stream
-from asr_kd.train.loop import FitResult, fit, precision_on
-from asr_kd.train.plan import BatchPlan
 from asr_kd.train.state import STATE_FILE
 from asr_kd.train.statistics import feature_statistics, log_priors
-from asr_kd.train.truth import add_truth_arguments, truth_sources
+from asr_kd.train.supervision import add_supervision_arguments, supervision_from_args
+from asr_kd.train.trainer import FitResult, fit, precision_on
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class TrainRun:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `asr-kd train`."""
     parser.add_argument("shards", nargs="+", type=Path, help="labelled shards or folders of shards")
-    add_truth_arguments(parser)
+    add_supervision_arguments(parser)
     parser.add_argument("--dev", nargs="+", type=Path, required=True, metavar="SHARDS", help="held-out labelled shards")
     parser.add_argument("--config", type=Path, help="YAML of TrainRun, for instance {model: {preset: teacher-an4}}")
     parser.add_argument(
@@ -98,13 +98,13 @@ def run(args: argparse.Namespace) -> int:
     changes = {k: v for k in ("seed", "workers", "device", "max_skipped") if (v := getattr(args, k)) is not None}
     config = load_config(TrainRun, args.config, args.set)
     config = replace(config, train=replace(config.train, **changes))
-    truth, dev_truth = truth_sources(args)
+    truth, dev_truth = supervision_from_args(args)
     inventory = truth.inventory
     labelled = truth.stream("labelled", args.shards, config.augment)
     dev = dev_truth.stream("dev", args.dev, AugmentConfig())
     seed_everything(config.train.seed)
     model = build_model(model_config(config.model), inventory, config.frontend)
-    plan = BatchPlan(labelled, config.train.frames_per_batch, config.train.seed, inventory.frame_shift_s)
+    plan = BatchSampler(labelled, config.train.frames_per_batch, config.train.seed, inventory.frame_shift_s)
     steps = config.epochs * sum(1 for _ in plan.epoch(0))
     say(
         f"{model.parameter_count / 1e6:.2f}M parameters, {inventory.size} classes; "
@@ -113,36 +113,36 @@ def run(args: argparse.Namespace) -> int:
     )
     if args.dry_run:
         if args.init is not None or args.init_layers is not None:
-            begin(model, labelled, config.train, args.init, args.init_layers)  # whether they fit
+            initialise_weights(model, labelled, config.train, args.init, args.init_layers)  # whether they fit
         return 0
     if args.restart or not (args.out / STATE_FILE).exists():
-        begin(model, labelled, config.train, args.init, args.init_layers)
+        initialise_weights(model, labelled, config.train, args.init, args.init_layers)
     result = fit(model, [(labelled, 1.0)] * config.epochs, dev, config.train, args.out, resume=not args.restart)
     add_priors(args.out, labelled, config.train)
     say(summary(result, args.out))
     return 0
 
 
-def begin(
+def initialise_weights(
     model: AcousticModel,
-    labelled: Stream,
+    labelled: TrainingSet,
     config: TrainConfig,
     init: Path | None,
     init_layers: Sequence[int] | None = None,
 ) -> None:
     """Give a new model the weights of `init`, or of some of its layers, or else the labelled audio's normalisation.
 
-    ValueError as for `load_weights`, and for layers of no model.
+    ValueError as for `init_from_checkpoint`, and for layers of no model.
     """
     if init is not None:
-        load_weights(model, init, init_layers)
+        init_from_checkpoint(model, init, init_layers)
     elif init_layers is not None:
         raise ValueError("--init-layers: of which model? Name it with --init.")
     else:
         model.set_normalisation(*feature_statistics(labelled, model.frontend, config.seed, config.workers))
 
 
-def add_priors(out: Path, labelled: Stream, config: TrainConfig) -> None:
+def add_priors(out: Path, labelled: TrainingSet, config: TrainConfig) -> None:
     """Put class priors, averaged over the labelled data, into the finished OUT/model.safetensors; done only once."""
     notes = read_description(out)["notes"]
     if "priors" in notes:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from asr_kd.bench.gpu.sections import Report, Setup, relative_error
-from asr_kd.bench.material import random_teacher
+from asr_kd.bench.synthetic import random_teacher
 from asr_kd.core.runtime import autocast
 from asr_kd.models.acoustic import AcousticModel
 from asr_kd.train.ctc import mean_ctc_loss

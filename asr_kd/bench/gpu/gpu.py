@@ -21,7 +21,7 @@ from asr_kd.bench.gpu import labelling, training
 from asr_kd.bench.gpu.agreement import agreement
 from asr_kd.bench.gpu.machine import machine
 from asr_kd.bench.gpu.sections import Report, Setup, run_section
-from asr_kd.bench.material import synthetic_shards
+from asr_kd.bench.synthetic import synthetic_shards
 from asr_kd.core.files import write_json
 from asr_kd.core.runtime import device
 from asr_kd.core.terminal import show

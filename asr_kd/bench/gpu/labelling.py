@@ -13,17 +13,17 @@ import torch
 
 from asr_kd.bench import forward
 from asr_kd.bench.gpu.sections import Report, Setup, seconds_of, synchronise
-from asr_kd.bench.material import random_teacher
 from asr_kd.bench.peak import flops_per_frame
+from asr_kd.bench.synthetic import random_teacher
 from asr_kd.label import label
-from asr_kd.label.encoding import encode_table
 from asr_kd.label.posteriors import LabelConfig
-from asr_kd.label.selection import select_batch
 from asr_kd.models.checkpoint import load_model, save_model
-from asr_kd.models.inference import Inference, pad_waves
 from asr_kd.shards.index import index_path
 from asr_kd.shards.reader import Shard
-from asr_kd.shards.sidecar import sidecar_path, write_sidecar
+from asr_kd.targets.codec import encode_table
+from asr_kd.targets.sidecar import sidecar_path, write_sidecar
+from asr_kd.targets.topk import select_top_k_batch
+from asr_kd.teachers.inference import Inference, pad_waves
 
 STAGE_SHARDS = 4
 JOB_SECONDS = 8.0
@@ -167,7 +167,7 @@ def stages(setup: Setup, report: Report) -> dict[str, Any]:
             )
             log_p_BTC = timed("forward", lambda x=x_BTF, f=frames_B: teacher.log_posteriors(x, f))
             chosen = timed(
-                "selection and copy", lambda p=log_p_BTC, f=frames_B: select_batch(p, f.cpu(), config.selection)
+                "selection and copy", lambda p=log_p_BTC, f=frames_B: select_top_k_batch(p, f.cpu(), config.selection)
             )
         ids = [entry.id for entry in shard.entries]
         rows = [targets if targets is not None else "not finite" for targets in chosen]

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from asr_kd.core.terminal import say
-from asr_kd.models.inference import is_out_of_memory
 from asr_kd.shards.reader import Shard
+from asr_kd.teachers.inference import is_out_of_memory
 
 
 @dataclass

@@ -11,21 +11,21 @@ import torch
 from torch import Tensor
 
 from asr_kd.bench.gpu.sections import Report, Setup, synchronise
-from asr_kd.bench.material import random_teacher
+from asr_kd.bench.synthetic import random_teacher
 from asr_kd.core.runtime import autocast
+from asr_kd.data.loader import Batch, TrainingSet, batches
+from asr_kd.data.sampler import BatchSampler
 from asr_kd.inventory.tokens import Tokens
 from asr_kd.models.acoustic import AcousticModel, build_model
 from asr_kd.models.checkpoint import save_model
 from asr_kd.models.config import PRESETS
 from asr_kd.shards.reader import Shard
+from asr_kd.targets.frame_targets import FrameTargets, TokenTargets
 from asr_kd.train.config import OptimConfig, TrainConfig
-from asr_kd.train.data import Batch, Stream, batches
-from asr_kd.train.loop import fit
 from asr_kd.train.objective import FrameObjective, batch_loss
 from asr_kd.train.optim import adamw
-from asr_kd.train.plan import BatchPlan
 from asr_kd.train.state import RunState, save_state
-from asr_kd.train.targets import FrameTargets, TokenTargets
+from asr_kd.train.trainer import fit
 
 K = 20
 WARM_UP_STEPS = 5
@@ -98,7 +98,7 @@ def _measure(setup: Setup, preset: str, precision: str, counts: tuple[int, ...])
     frames = 1000 if setup.tiny else 16000
     model = random_teacher(preset, setup.classes)
     stream = _stream(setup, model)
-    plan = BatchPlan(stream, frames, 0, model.inventory.frame_shift_s)
+    plan = BatchSampler(stream, frames, 0, model.inventory.frame_shift_s)
     ready = [batch for batch, _ in zip(batches(plan, model.frontend), range(3 if setup.tiny else 12), strict=False)]
     bare_s, seconds, peak, checkpoint_s = _bare(setup, model, ready, precision)
     ratios: dict[str, float] = {}
@@ -206,11 +206,11 @@ def _config(setup: Setup, precision: str, frames: int, workers: int) -> TrainCon
     )
 
 
-def _stream(setup: Setup, model: AcousticModel, tokens: bool = False, shards: int | None = None) -> Stream:
+def _stream(setup: Setup, model: AcousticModel, tokens: bool = False, shards: int | None = None) -> TrainingSet:
     chosen = [shard.path for shard in setup.shards[:-1][:shards]]
-    return Stream("bench", chosen, RandomTargets(model, tokens))
+    return TrainingSet("bench", chosen, RandomTargets(model, tokens))
 
 
-def _dev(setup: Setup, model: AcousticModel, tokens: bool = False) -> Stream:
+def _dev(setup: Setup, model: AcousticModel, tokens: bool = False) -> TrainingSet:
     paths: list[str | Path] = [setup.shards[-1].path]
-    return Stream("dev", paths, RandomTargets(model, tokens))
+    return TrainingSet("dev", paths, RandomTargets(model, tokens))

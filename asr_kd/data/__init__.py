@@ -1,0 +1,1 @@
+"""Training sets, batches and their loader."""

@@ -1,0 +1,299 @@
+"""From a batch plan to tensors: audio, augmentation, features and targets, made by loader workers.
+
+All randomness comes from the batch's own numbers (seed, stream, epoch, batch): any number of workers gives the same
+bits, and a run that goes on at batch n sees what it would have seen.
+"""
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, get_worker_info
+
+from asr_kd.core.processes import end_with
+from asr_kd.core.storage import PathOrUrl
+from asr_kd.core.terminal import is_memory_error
+from asr_kd.data.sampler import BatchSampler, BatchSpec, ShardCache, TrainingSet
+from asr_kd.frontend.augment import Augment
+from asr_kd.frontend.fbank import FrontEnd, FrontEndConfig
+from asr_kd.shards.reader import Shard
+from asr_kd.targets.frame_targets import FrameTargets, TokenTargets
+from asr_kd.teachers.inference import pad_waves
+
+MAX_LENGTH_MISMATCH = 2
+"""Frames by which targets and features of an utterance may differ (edges are cut differently); more is a mistake."""
+BATCHES_AHEAD = 4
+"""Batches that each worker makes before they are asked for."""
+KEPT_SAMPLES = 1 << 26
+"""Decoded audio that a worker keeps at most (256 MiB, 70 minutes): a small corpus is decoded once, not every epoch."""
+
+
+@dataclass
+class Batch:
+    """What a training step reads; behind each utterance's end features are 0 and target slots empty."""
+
+    x_BTF: Tensor
+    """The front end's output."""
+    frames_B: Tensor
+    """int64"""
+    ids_BTK: Tensor
+    """int64 classes, -1 in an empty slot; all are empty where the targets are tokens."""
+    log_p_BTK: Tensor
+    log_tail_BT: Tensor
+    stream: str
+    seconds: float
+    """Audio of the planned batch, before speed perturbation; what was set aside counts."""
+    utterances: list[str]
+    """Ids; empty when all of the batch was set aside."""
+    set_aside: dict[str, str]
+    """Ids of planned utterances that nothing can be learnt from, and why."""
+    spec: BatchSpec
+    truth: bool = True
+    """Whether the targets are ground truth, not a teacher's."""
+    tokens_BU: Tensor | None = None
+    """int64 classes of each utterance in order, -1 behind the last; None where the targets are frames'."""
+    teacher_x_BTF: Tensor | None = None
+    """The output of a listening teacher's front end, without the masks that the model has to do with."""
+
+    def pin_memory(self) -> "Batch":
+        """The same with its tensors in page-locked memory. The loader's name for it."""
+        return self._with_tensors(lambda tensor: tensor.pin_memory())
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same with its tensors on `device`."""
+        return self._with_tensors(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def _with_tensors(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+        tensors: dict[str, Any] = {k: change(v) for k, v in vars(self).items() if isinstance(v, Tensor)}
+        return replace(self, **tensors)
+
+
+def batches(
+    plan: BatchSampler,
+    frontend: FrontEndConfig,
+    epoch: int = 0,
+    start_batch: int = 0,
+    workers: int = 0,
+    endless: bool = True,
+    teacher: FrontEndConfig | None = None,
+    pin_memory: bool = False,
+) -> Iterator[Batch]:
+    """The batches of a plan from batch `start_batch` of `epoch` on; `endless` goes on with the next epochs.
+
+    workers: processes that prepare batches; 0 prepares them here.  teacher: front end of a teacher that listens.
+    pin_memory: tensors lie in page-locked memory, which a GPU copies from while it computes.
+    ValueError when shards or targets are missing, broken, or do not belong together.
+    """
+    loader = DataLoader(
+        _BatchDataset(
+            replace(plan.stream, only=None), frontend, teacher
+        ),  # rows are planned: no worker needs a list of ids
+        batch_size=None,
+        sampler=plan.epochs(epoch, start_batch) if endless else plan.epoch(epoch),  # type: ignore[arg-type]
+        num_workers=workers,
+        pin_memory=pin_memory,
+        prefetch_factor=BATCHES_AHEAD if workers else None,
+        worker_init_fn=partial(_start_worker, os.getpid()),
+        generator=torch.Generator(),  # the loader draws a seed for its workers; not from the model's randomness
+    )
+    with worker_errors():
+        for batch in loader:
+            if isinstance(batch, _Packed):
+                batch = batch.unpacked()
+            if isinstance(batch, Exception):
+                raise batch
+            yield batch
+
+
+@contextmanager
+def worker_errors() -> Iterator[None]:
+    """Say in one line that a loader's worker was killed; PyTorch tells it from a signal handler, at any moment."""
+    try:
+        yield
+    except (RuntimeError, ConnectionResetError, EOFError) as e:
+        if isinstance(e, RuntimeError) and "DataLoader worker (pid" not in str(e):
+            raise
+        raise OSError(
+            "a process that prepares batches (--workers) was killed: was there too little memory? "
+            "Run the same command to go on, with fewer workers or smaller batches if it happens again."
+        ) from None
+
+
+@dataclass
+class _Packed:
+    """What a worker made, on its way through a pipe. Shared memory would need an open file a tensor in every process;
+    where there are too few, the loader loses the batch and waits for it without end."""
+
+    values: dict[str, Any]
+    """Of a batch, its tensors as arrays."""
+
+    @classmethod
+    def of(cls, batch: "Batch") -> "_Packed":
+        return cls({k: v.numpy() if isinstance(v, Tensor) else v for k, v in vars(batch).items()})
+
+    def unpacked(self) -> "Batch":
+        values: dict[str, Any] = {
+            k: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for k, v in self.values.items()
+        }
+        return Batch(**values)
+
+    def pin_memory(self) -> "Batch":
+        """Unpacked, in page-locked memory. The loader's name for it."""
+        return self.unpacked().pin_memory()
+
+
+def _start_worker(parent: int, number: int) -> None:
+    """A killed main process takes its workers along: one that waits to hand over a batch would wait without end.
+
+    Ctrl-C and a scheduler's SIGTERM reach the whole group; the main process decides and then ends its workers.
+    """
+    end_with(parent)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+class _BatchDataset(Dataset):
+    """Makes the batch of a spec. A user's mistake comes back as a value: a worker's traceback would bury its line."""
+
+    def __init__(self, stream: TrainingSet, frontend: FrontEndConfig, teacher: FrontEndConfig | None = None) -> None:
+        self.stream = stream
+        self.teacher = None if teacher is None else FrontEnd(teacher)
+        self.frontend = FrontEnd(frontend)
+        self.augment = Augment(stream.augment, frontend)
+        self.shards = ShardCache()
+        self.kept: dict[tuple[PathOrUrl, int], np.ndarray] = {}
+        self.kept_samples = 0
+
+    def __getitem__(self, spec: BatchSpec) -> Batch | Exception | _Packed:
+        try:
+            batch = self._make(spec)
+        except (ValueError, OSError, MemoryError, RuntimeError) as e:
+            if isinstance(e, RuntimeError) and not is_memory_error(e):
+                raise
+            return e
+        return batch if get_worker_info() is None else _Packed.of(batch)
+
+    def _make(self, spec: BatchSpec) -> Batch:
+        rng = np.random.default_rng(spec.seed)
+        ids: list[str] = []
+        waves: list[np.ndarray] = []
+        set_aside: dict[str, str] = {}
+        targets: list[FrameTargets] = []
+        tokens: list[TokenTargets] = []
+        for path, row in spec.rows:
+            shard = self.shards(path)
+            target = self.stream.targets.load(shard)[row]
+            name = shard.entries[row].id
+            if target is None or _is_empty(target):
+                set_aside[name] = "it has no targets"
+                continue
+            wave = self._audio(shard, row)
+            if isinstance(wave, str):
+                set_aside[name] = wave
+                continue
+            if not self._fits(shard, row, wave, target):
+                set_aside[name] = "it is too short for its tokens"
+                continue
+            ids.append(name)
+            waves.append(wave)
+            tokens.append(target) if isinstance(target, TokenTargets) else targets.append(target)
+        assert not targets or not tokens, f"{self.stream.name}: a source gives targets of one form"
+        heard_BTF = None
+        if waves:
+            waves, speed = self.augment.waves(waves, rng)
+            wave_BN, samples_B = pad_waves(waves)
+            x_BTF, frames_B = self.frontend(wave_BN, samples_B)
+            if self.teacher is not None:
+                heard_BTF = (
+                    x_BTF if self.teacher.config == self.frontend.config else self.teacher(wave_BN, samples_B)[0]
+                )
+            x_BTF = self.augment.features(x_BTF, frames_B, rng)
+        else:
+            x_BTF, frames_B, speed = torch.zeros(0, 0, self.frontend.dim), torch.zeros(0, dtype=torch.int64), 1.0
+        frames = [] if tokens else frames_B.tolist()
+        padded = pad_targets(targets, frames, x_BTF.shape[1], speed, utterances=len(ids))
+        return Batch(
+            x_BTF,
+            frames_B,
+            *padded,
+            stream=self.stream.name,
+            seconds=spec.seconds,
+            utterances=ids,
+            set_aside=set_aside,
+            spec=spec,
+            truth=self.stream.truth,
+            tokens_BU=pad_tokens(tokens) if tokens else None,
+            teacher_x_BTF=heard_BTF,
+        )
+
+    def _fits(self, shard: Shard, row: int, wave: np.ndarray, target: FrameTargets | TokenTargets) -> bool:
+        """Whether frames and targets go together; ValueError when those of frames do not: a mistake in all of them."""
+        if isinstance(target, TokenTargets):  # always in or always out, whatever speed is drawn
+            fastest = max(self.stream.augment.speeds)
+            return target.least_frames <= self.frontend.num_frames(int(len(wave) / fastest))
+        frames = self.frontend.num_frames(len(wave))
+        if abs(target.frames - frames) > MAX_LENGTH_MISMATCH:
+            shift_ms = self.frontend.frame_shift_s * 1000
+            raise ValueError(
+                f"{shard.path}: {shard.entries[row].id} has {frames} frames of {shift_ms:g} ms, "
+                f"its targets have {target.frames}. Make the targets again with this front end."
+            )
+        return True
+
+    def _audio(self, shard: Shard, row: int) -> np.ndarray | str:
+        """The samples, or why they cannot be used."""
+        if (shard.path, row) in self.kept:
+            return self.kept[shard.path, row]
+        try:
+            wave = shard.audio(row)
+        except ValueError as e:
+            return str(e)
+        if not np.isfinite(wave).all():
+            return "the audio holds samples that are not finite"
+        if not self.frontend.num_frames(len(wave)):
+            return f"{len(wave)} samples are too short for one frame"
+        # What fits stays, nothing is dropped for it: in a corpus that is larger, the oldest would never be asked for.
+        if self.kept_samples + len(wave) <= KEPT_SAMPLES:
+            self.kept[shard.path, row] = wave
+            self.kept_samples += len(wave)
+        return wave
+
+
+def _is_empty(target: FrameTargets | TokenTargets) -> bool:
+    return not (len(target.tokens_U) if isinstance(target, TokenTargets) else target.frames)
+
+
+def pad_tokens(targets: list[TokenTargets]) -> Tensor:
+    """Tokens of utterances as (B, U) int64, -1 behind the last."""
+    tokens_BU = torch.full((len(targets), max(len(t.tokens_U) for t in targets)), -1, dtype=torch.int64)
+    for tokens_U, target in zip(tokens_BU, targets, strict=True):
+        tokens_U[: len(target.tokens_U)] = torch.from_numpy(target.tokens_U.astype(np.int64))
+    return tokens_BU
+
+
+def pad_targets(
+    targets: list[FrameTargets], frames: list[int], steps: int, speed: float = 1.0, utterances: int | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Targets of utterances played at `speed` as (B, steps, K) ids and log-probabilities and (B, steps) log-tails.
+
+    frames: features of each utterance, after the change of speed; frame t answers what round(t * speed) did before.
+    utterances: B, where not every one of them has targets of frames; what has none is empty.
+    """
+    rows = len(targets) if utterances is None else utterances
+    most = max((t.k for t in targets), default=1)
+    ids_BTK = torch.full((rows, steps, most), -1, dtype=torch.int64)
+    log_p_BTK = torch.full((rows, steps, most), -torch.inf)
+    log_tail_BT = torch.full((rows, steps), -torch.inf)
+    for b, (target, n) in enumerate(zip(targets, frames, strict=True)):
+        source_T = np.minimum(np.rint(np.arange(n) * speed).astype(np.int64), target.frames - 1)
+        ids_BTK[b, :n, : target.k] = torch.from_numpy(target.ids_TK[source_T].astype(np.int64))
+        log_p_BTK[b, :n, : target.k] = torch.from_numpy(target.log_p_TK[source_T])
+        log_tail_BT[b, :n] = torch.from_numpy(target.log_tail_T[source_T])
+    return ids_BTK, log_p_BTK, log_tail_BT

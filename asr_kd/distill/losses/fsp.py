@@ -1,0 +1,77 @@
+"""Relation-based knowledge: how one layer flows into another.
+
+Source: Yim et al., "A gift from knowledge distillation: fast optimization, network minimization and transfer learning"
+(CVPR 2017): the FSP matrix of two layers, their products averaged over positions (here an utterance's frames), and the
+mean squared difference between the student's and the teacher's.
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from asr_kd.distill.losses.distillation_loss import DistillationLoss, ModelDims, layer_pairs
+from asr_kd.distill.losses.inputs import KDInputs
+
+
+@dataclass(frozen=True)
+class FSPConfig:
+    """From which layer to which."""
+
+    layers: dict[str, str] = field(default_factory=dict)
+    """Student's layer: teacher's layer. The flow is measured from each to the next. Without any, first and last."""
+    width: int = 64
+    """All layers are projected to so many values first, learnt for the student and fixed at random for the teacher, so
+    that widths do not matter and matrices stay small (the paper's layers have equal widths)."""
+
+    def __post_init__(self) -> None:
+        if self.width < 1:
+            raise ValueError(f"flow.width is {self.width}; it must be 1 or more")
+        if len(self.layers) == 1:
+            raise ValueError("flow.layers names one pair of layers; a flow needs two or more")
+
+
+class FSPLoss(DistillationLoss):
+    """Squared difference of FSP matrices as a share of the teacher's, mean over utterances and flows."""
+
+    Config = FSPConfig
+
+    def __init__(self, config: FSPConfig, sides: ModelDims) -> None:
+        super().__init__(config, sides)
+        given = dict(config.layers)
+        if not given and sides.teacher is not None:
+            ours, theirs = list(sides.student), list(sides.teacher)
+            if min(len(ours), len(theirs)) < 2:
+                raise ValueError(f"flow: student and teacher have {len(ours)} and {len(theirs)} layers; 2 are needed")
+            given = {ours[0]: theirs[0], ours[-1]: theirs[-1]}
+        self.pairs = layer_pairs(given, sides, "flow")
+        assert sides.teacher is not None
+        self.learnt = nn.ModuleList()
+        for number, (student, teacher) in enumerate(self.pairs):
+            inputs, size = sides.student[student], sides.teacher[teacher]
+            self.learnt.append(nn.Linear(inputs, config.width, bias=False))
+            draw = torch.Generator().manual_seed(number)  # part of the definition, like the width
+            self.register_buffer(f"fixed{number}", torch.randn(size, config.width, generator=draw) / size**0.5)
+
+    def forward(self, lesson: KDInputs) -> Tensor | None:
+        """Without unit: 0 when they agree."""
+        if lesson.teacher is None:
+            return None
+        ours, theirs = [], []
+        inside_BT1 = lesson.inside_BT[..., None]
+        for number, (student, teacher) in enumerate(self.pairs):
+            ours.append(self.learnt[number](lesson.student.layers[student].float()) * inside_BT1)
+            fixed_HW = getattr(self, f"fixed{number}")
+            theirs.append(torch.where(inside_BT1, lesson.teacher.layers[teacher].float(), 0) @ fixed_HW)
+        frames_B11 = lesson.batch.frames_B[:, None, None].clamp(min=1)
+        losses = []
+        for n in range(len(self.pairs) - 1):
+            ours_BWW, theirs_BWW = fsp(ours[n], ours[n + 1], frames_B11), fsp(theirs[n], theirs[n + 1], frames_B11)
+            size_B = theirs_BWW.square().sum((1, 2)).clamp(min=1e-6)
+            losses.append(((ours_BWW - theirs_BWW).square().sum((1, 2)) / size_B).mean())
+        return torch.stack(losses).mean()
+
+
+def fsp(a_BTW: Tensor, b_BTW: Tensor, frames_B11: Tensor) -> Tensor:
+    """The FSP matrix of each utterance, (B, W, W); zeros behind its end."""
+    return a_BTW.transpose(1, 2) @ b_BTW / frames_B11

@@ -1,0 +1,55 @@
+"""Relation-based knowledge: which frames, or utterances, are like which. Needs no projection: widths do not matter.
+
+Source: Tung and Mori, "Similarity-preserving knowledge distillation" (arXiv 1907.09682): Gram matrices of a batch with
+rows of length 1; the mean squared difference of the student's and the teacher's.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from asr_kd.distill.losses.distillation_loss import DistillationLoss, ModelDims, layer_pairs
+from asr_kd.distill.losses.inputs import KDInputs
+
+
+@dataclass(frozen=True)
+class SPKDConfig:
+    """What is compared with what."""
+
+    layers: dict[str, str] = field(default_factory=dict)
+    """Student's layer: teacher's layer. Without any, the last of both."""
+    of: Literal["frames", "utterances"] = "frames"
+    """`frames`: all frames of a batch, up to `most`; `utterances`: the means over each one's frames."""
+    most: int = 400
+    """Frames (or utterances) of a batch that are compared with each other, evenly spaced."""
+
+    def __post_init__(self) -> None:
+        if self.most < 2:
+            raise ValueError(f"similarity.most is {self.most}; at least 2 frames are needed")
+
+
+class SPKDLoss(DistillationLoss):
+    """Squared difference of the rows of both Gram matrices, summed over a row, mean over rows and layers."""
+
+    Config = SPKDConfig
+
+    def __init__(self, config: SPKDConfig, sides: ModelDims) -> None:
+        super().__init__(config, sides)
+        self.pairs = layer_pairs(config.layers, sides, "similarity")
+
+    def forward(self, lesson: KDInputs) -> Tensor | None:
+        """Between 0 and 4; None when there is only one utterance to compare."""
+        if lesson.teacher is None or (self.config.of == "utterances" and len(lesson.batch.frames_B) < 2):
+            return None
+        losses = []
+        for pair in self.pairs:
+            ours_NH, theirs_NH = lesson.compared(pair, self.config.of, self.config.most)
+            losses.append((gram(ours_NH) - gram(theirs_NH)).square().sum(-1).mean())
+        return torch.stack(losses).mean()
+
+
+def gram(x_NH: Tensor) -> Tensor:
+    """(N, N) scalar products, each row scaled to length 1."""
+    return torch.nn.functional.normalize(x_NH @ x_NH.T, dim=-1)

@@ -1,0 +1,72 @@
+"""Offline: a finished teacher listens to what the student hears, augmentation included."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from asr_kd.core.runtime import autocast
+from asr_kd.data.loader import Batch
+from asr_kd.distill.online_teachers.online_teacher import OnlineTeacher
+from asr_kd.frontend.fbank import FrontEndConfig
+from asr_kd.models.acoustic import AcousticModel, ModelOutput
+from asr_kd.teachers.ensemble import Ensemble, load_models, models_fingerprint
+from asr_kd.teachers.wav2vec2 import Wav2Vec2Teacher
+
+
+@dataclass(frozen=True)
+class FrozenTeacherConfig:
+    """How the teacher, which is --listener, listens."""
+
+    precision: Literal["auto", "bf16", "float32"] = "auto"
+    """Of its forward pass. `auto` is bf16 where it is fast, as when it labels: it does not learn, so CPUs gain too."""
+
+
+class FrozenTeacher(OnlineTeacher):
+    """The model, or the mean of several, at the given paths; it is not saved with the run."""
+
+    Config = FrozenTeacherConfig
+
+    def __init__(self, config: FrozenTeacherConfig, student: AcousticModel, paths: Sequence[Path]) -> None:
+        """ValueError when its inventory is not the student's."""
+        super().__init__()
+        if not paths:
+            raise ValueError("mode offline: give the teacher that listens with --listener MODEL")
+        teacher = load_models(paths).eval().requires_grad_(False)
+        if isinstance(teacher, Wav2Vec2Teacher) or not isinstance(teacher.frontend, FrontEndConfig):
+            raise ValueError(f"{paths[0]}: hears waves, not a student's frames. Let it label with `asr-kd label`.")
+        check_inventory(teacher, str(paths[0]), student)
+        self._teacher = [teacher]  # in a list: its weights are in its own file, not in the run's state
+        self._fingerprint, self._precision = models_fingerprint(paths), config.precision
+        self.frontend, self.layer_widths = teacher.frontend, teacher.layer_widths
+
+    @torch.no_grad()
+    def trace(self, batch: Batch) -> ModelOutput:
+        """In evaluation mode; float32 whatever it was computed in."""
+        assert batch.teacher_x_BTF is not None
+        on = batch.teacher_x_BTF.device
+        with autocast(on, self._precision):
+            trace = self._teacher[0].to(on).trace(batch.teacher_x_BTF, batch.frames_B)
+        return ModelOutput(trace.logits_BTC.float(), {name: layer.float() for name, layer in trace.layers.items()})
+
+    def identity(self) -> dict[str, Any]:
+        """The teacher's fingerprint."""
+        return {"teacher": self._fingerprint}
+
+
+def check_inventory(teacher: AcousticModel | Ensemble, whose: str, student: AcousticModel) -> None:
+    """ValueError naming both sides when posteriors of one mean nothing to the other."""
+    theirs, ours = teacher.inventory, student.inventory
+    if theirs.frame_shift_s != ours.frame_shift_s:
+        raise ValueError(
+            f"{whose}: one frame every {theirs.frame_shift_s * 1000:g} ms, the student has "
+            f"{ours.frame_shift_s * 1000:g} ms. A teacher that listens must have the student's frames; "
+            "others label with `asr-kd label`."
+        )
+    if theirs.fingerprint != ours.fingerprint:
+        raise ValueError(
+            f"{whose}: {theirs.size} classes of inventory {theirs.fingerprint[:8]}, the student has {ours.size} of "
+            f"{ours.fingerprint[:8]}. Give a teacher of the student's inventory."
+        )

@@ -1,0 +1,106 @@
+"""Online: a second model is trained beside the student and teaches it as far as it has come.
+
+With a larger model that does not listen to the student (`feedback` 0) it is a teacher trained side by side; with
+feedback, mutual learning. Source: Zhang et al., "Deep mutual learning" (arXiv 1706.00384).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from asr_kd.core.config import load_config, to_dict
+from asr_kd.data.loader import Batch, TrainingSet
+from asr_kd.distill.losses.distillation_loss import ModelDims
+from asr_kd.distill.losses.inputs import KDInputs
+from asr_kd.distill.losses.kd import KDConfig, KDLoss
+from asr_kd.distill.online_teachers.online_teacher import OnlineTeacher
+from asr_kd.frontend.fbank import FrontEndConfig
+from asr_kd.models.acoustic import AcousticModel, ModelOutput, build_model
+from asr_kd.models.checkpoint import init_from_checkpoint, save_model
+from asr_kd.models.config import model_config
+from asr_kd.train.config import TrainConfig
+from asr_kd.train.objective import batch_loss
+from asr_kd.train.statistics import feature_statistics
+
+FOLDER = "peer"
+"""In the run's folder: the peer as it was when the student was best."""
+
+
+@dataclass(frozen=True)
+class PeerTeacherConfig:
+    """Who learns beside the student."""
+
+    model: dict[str, Any] = field(default_factory=dict)
+    """`preset: NAME` and changes to it; without any, one like the student with other random weights."""
+    frontend: FrontEndConfig | None = None
+    """The peer's; null is the student's."""
+    feedback: float = 1.0
+    """Weight of what it learns from the student; 0 for a teacher that only learns from the data."""
+    temperature: float = 1.0
+    """Of what it learns from the student."""
+
+    def __post_init__(self) -> None:
+        if self.feedback < 0:
+            raise ValueError(f"companion.feedback is {self.feedback}; it must not be negative")
+        if self.model:
+            model_config(self.model)
+
+
+class PeerTeacher(OnlineTeacher):
+    """Trained by the same optimiser on its own loss; nothing of it reaches the student but its answers."""
+
+    Config = PeerTeacherConfig
+
+    def __init__(self, config: PeerTeacherConfig, student: AcousticModel, paths: Sequence[Path]) -> None:
+        """paths: at most one model to begin with. ValueError when it is made otherwise."""
+        super().__init__()
+        self.config = config
+        made = model_config(config.model) if config.model else student.config
+        frontend = config.frontend or student.frontend
+        self.model = build_model(made, student.inventory, frontend)
+        self.frontend, self.layer_widths = frontend, self.model.layer_widths
+        if len(paths) > 1:
+            raise ValueError(f"mode online: {len(paths)} models to begin the peer with; give one or none")
+        if paths:
+            init_from_checkpoint(self.model, paths[0])
+        self.begun = bool(paths)
+        widths = student.layer_widths
+        learnt = load_config(KDConfig, {"temperature": config.temperature})
+        self._response = KDLoss(learnt, ModelDims(widths, widths, student.inventory.size, stored=False))
+        self._trace: ModelOutput | None = None
+
+    def trace(self, batch: Batch) -> ModelOutput:
+        """What the student may learn from: without gradient."""
+        assert batch.teacher_x_BTF is not None
+        self._trace = self.model.trace(batch.teacher_x_BTF, batch.frames_B)
+        return ModelOutput(self._trace.logits_BTC.detach(), {n: x.detach() for n, x in self._trace.layers.items()})
+
+    def terms(self, lesson: KDInputs) -> dict[str, Tensor]:
+        """Its loss on the batch's own targets, and on the student's answers."""
+        trace, batch = self._trace, lesson.batch
+        assert trace is not None
+        self._trace = None
+        terms = {}
+        if batch.tokens_BU is not None or bool((batch.ids_BTK >= 0).any()):
+            terms["peer"] = batch_loss(trace.logits_BTC, batch)
+        if self.config.feedback:
+            answered = self._response(KDInputs(batch, trace, ModelOutput(lesson.student.logits_BTC.detach(), {})))
+            assert answered is not None
+            terms["peer from student"] = self.config.feedback * answered
+        return terms
+
+    def begin(self, student: AcousticModel, labelled: TrainingSet, config: TrainConfig) -> None:
+        """Take the normalisation of the labelled audio, unless it began with a model's weights."""
+        if not self.begun:
+            self.model.set_normalisation(*feature_statistics(labelled, self.frontend, config.seed, config.workers))
+
+    def keep(self, out: Path) -> None:
+        """Write OUT/peer/model.safetensors."""
+        save_model(out / FOLDER, self.model, {"peer of": "the student in the folder above"})
+
+    def identity(self) -> dict[str, Any]:
+        """What it is made of."""
+        return {"peer": to_dict(self.model.config)}

@@ -1,0 +1,76 @@
+"""Reading references and hypotheses, and matching one to the other."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from asr_kd.core.files import read_json
+from asr_kd.core.text_files import read_rows
+from asr_kd.corpora.manifest import Utterance, read_manifest
+
+
+def read_references(path: str | Path) -> list[Utterance]:
+    """The utterances of a manifest. ValueError when one has no text or none has a word."""
+    utterances = list(read_manifest(path))
+    if not utterances:
+        raise ValueError(f"{path}: holds no utterances; there is nothing to score against")
+    silent = [u.id for u in utterances if u.text is None]
+    if silent:
+        raise ValueError(
+            f"{path}: no text for {preview_ids(silent)}. "
+            "Score against a manifest with text (hidden.jsonl, not unlabelled.jsonl)."
+        )
+    return utterances
+
+
+def hypotheses_file(path: str | Path) -> Path:
+    """`path` itself, or `hyp.jsonl` in it when it is a folder."""
+    return Path(path) / "hyp.jsonl" if Path(path).is_dir() else Path(path)
+
+
+def read_hypotheses(path: str | Path) -> dict[str, str | None]:
+    """Text of each utterance id, None where decoding skipped it: its line has `reason` instead of text.
+
+    ValueError names file and line of what cannot be read or comes twice.
+    """
+    file = hypotheses_file(path)
+    texts: dict[str, str | None] = {}
+    for place, entry in read_rows(file, advice=f"Write it with `asr-kd decode --out {file.parent}`."):
+        skipped = "text" not in entry and isinstance(entry.get("reason"), str)
+        for field in ("id",) if skipped else ("id", "text"):
+            if not isinstance(entry.get(field), str):
+                raise ValueError(f'{place}: no text field "{field}". A line is {{"id": ..., "text": ...}}.')
+        if entry["id"] in texts:
+            raise ValueError(f"{place}: second hypothesis for {entry['id']}. Decode again into an empty folder.")
+        texts[entry["id"]] = None if skipped else entry["text"]
+    return texts
+
+
+def read_decode_notes(path: str | Path) -> dict[str, Any]:
+    """`decode.json` beside the hypotheses; {} for hypotheses made elsewhere, which have none."""
+    notes = hypotheses_file(path).with_name("decode.json")
+    return read_json(notes) if notes.exists() else {}
+
+
+def match(references: Sequence[Utterance], hypotheses: Mapping[str, str | None], path: str | Path) -> list[str | None]:
+    """The hypothesis of each reference, in order, None where it was skipped. ValueError lists ids of one side only."""
+    ids = {u.id for u in references}
+    missing = [u.id for u in references if u.id not in hypotheses]
+    if missing:
+        raise ValueError(
+            f"{hypotheses_file(path)}: no hypothesis for {preview_ids(missing)}. Decode the whole test set; an "
+            "utterance without an answer is a line with empty text."
+        )
+    unknown = [i for i, text in hypotheses.items() if i not in ids and text is not None]
+    if unknown:
+        raise ValueError(
+            f"{hypotheses_file(path)}: no reference for {preview_ids(unknown)}. "
+            "Give --ref the manifest that was decoded."
+        )
+    return [hypotheses[u.id] for u in references]
+
+
+def preview_ids(ids: Sequence[str], shown: int = 5) -> str:
+    """`3 utterances (a, b, c)`: how many, and the first few."""
+    more = ", ..." if len(ids) > shown else ""
+    return f"{len(ids)} utterance{'s' if len(ids) != 1 else ''} ({', '.join(ids[:shown])}{more})"

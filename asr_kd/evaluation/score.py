@@ -1,0 +1,127 @@
+"""Word error rates of one or more systems on one test set, with intervals and paired comparisons.
+
+Example:
+
+    asr-kd score --ref exp/manifests/test.jsonl --hyp student=exp/student/test --hyp teacher=exp/teacher/test \\
+        --baseline teacher --by snr --out exp/scores
+
+writes exp/scores/scores.json and prints a table. Texts are normalised first. Intervals are 95% bootstrap intervals;
+all systems share the resamples, so differences are paired. Where decoding skipped an utterance (its line has a reason
+instead of text), all its words are deletions and the table says so; an utterance without a line is refused.
+"""
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from asr_kd.core.files import atomic_path, sha256_file, write_json
+from asr_kd.core.terminal import show
+from asr_kd.corpora.text import NORMALISER_VERSION
+from asr_kd.evaluation.bootstrap import BootstrapConfig
+from asr_kd.evaluation.hypotheses import hypotheses_file, match, read_decode_notes, read_hypotheses, read_references
+from asr_kd.evaluation.provenance import command_line, commit, versions
+from asr_kd.evaluation.scores import score_systems
+from asr_kd.evaluation.table import table
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `asr-kd score`."""
+    add = parser.add_argument
+    add("--ref", required=True, type=Path, metavar="MANIFEST", help="references: a manifest with text")
+    add(
+        "--hyp",
+        required=True,
+        nargs="+",
+        metavar="NAME=PATH",
+        help="hypotheses of a system: hyp.jsonl or the folder that holds it; as often as there are systems",
+    )
+    add("--baseline", metavar="NAME", help="system that relative WER reduction (WERR) is measured from")
+    add("--oracle", metavar="NAME", help="system that would recover everything, for the WER recovery rate")
+    add(
+        "--by",
+        nargs="+",
+        default=[],
+        metavar="FIELD",
+        help="break the WER down by this field of the references' meta (or speaker); may be repeated",
+    )
+    add(
+        "--resample",
+        default="auto",
+        choices=("auto", "utterance", "speaker"),
+        help="unit of the bootstrap; auto: speakers where there are at least 20, else utterances",
+    )
+    add("--resamples", type=int, default=BootstrapConfig.resamples, help="bootstrap resamples (default: %(default)s)")
+    add("--seed", type=int, default=BootstrapConfig.seed, help="seed of the bootstrap (default: %(default)s)")
+    add("--out", required=True, type=Path, metavar="DIR", help="folder for scores.json")
+    add(
+        "--variants-of",
+        metavar="COMMAND",
+        help="the systems are variants that COMMAND made: also write OUT/ablation.json, for `asr-kd results`",
+    )
+    add("--run-seed", type=int, help="seed that the variants were trained with")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run `asr-kd score`."""
+    config = BootstrapConfig(unit=args.resample, resamples=args.resamples, seed=args.seed)
+    hyps = named_paths("--hyp", args.hyp)
+    scores = score(args.ref, hyps, args.baseline, args.oracle, list(dict.fromkeys(args.by)), config)
+    write_scores(args.out / "scores.json", scores)
+    if args.variants_of:
+        origin = {"seed": args.run_seed, "command": args.variants_of, "commit": scores["commit"]}
+        rows = [{"name": n, "wer": s["wer"], "ci95": s["ci95"]} | origin for n, s in scores["systems"].items()]
+        write_json(args.out / "ablation.json", rows)
+    show(*table(scores))
+    return 0
+
+
+def named_paths(option: str, pairs: Sequence[str]) -> dict[str, Path]:
+    """`NAME=PATH` arguments as a dict. ValueError when one has no name or a name comes twice."""
+    named: dict[str, Path] = {}
+    for pair in pairs:
+        name, separator, path = pair.partition("=")
+        if not (name and separator and path):
+            raise ValueError(f"{option} {pair}: a name and a path are needed. Write it as NAME=PATH.")
+        if name in named:
+            raise ValueError(f"{option} {pair}: {name} is already {named[name]}. Give each system its own name.")
+        named[name] = Path(path)
+    return named
+
+
+def score(
+    ref: Path,
+    hyps: Mapping[str, Path],
+    baseline: str | None = None,
+    oracle: str | None = None,
+    by: Sequence[str] = (),
+    config: BootstrapConfig | None = None,
+) -> dict[str, Any]:
+    """What `scores.json` holds; see `compare.score_systems` for the figures."""
+    references = read_references(ref)
+    found = {name: match(references, read_hypotheses(path), path) for name, path in hyps.items()}
+    texts = {name: [text or "" for text in matched] for name, matched in found.items()}
+    scored = score_systems(references, texts, baseline, oracle, by, config)
+    for name, path in hyps.items():
+        skipped = [u.id for u, text in zip(references, found[name], strict=True) if text is None]
+        if skipped:
+            scored["systems"][name]["skipped"] = skipped
+        scored["systems"][name] |= {"hypotheses": str(hypotheses_file(path)), "decode": read_decode_notes(path)}
+    origin = {
+        "format": 1,
+        "command": command_line(),
+        "commit": commit(),
+        "versions": versions(("jiwer", "rapidfuzz", "numpy")),
+        "normaliser": NORMALISER_VERSION,
+        "reference": {"manifest": str(ref), "sha256": sha256_file(ref)},
+    }
+    return origin | scored
+
+
+def write_scores(path: Path, scores: Mapping[str, Any]) -> None:
+    """Write `scores.json`: indented, but each utterance on one line so that it can be grepped."""
+    head = json.dumps({k: v for k, v in scores.items() if k != "per_utterance"}, indent=1, ensure_ascii=False)
+    lines = ",\n  ".join(json.dumps(u, ensure_ascii=False) for u in scores["per_utterance"])
+    with atomic_path(path) as temporary:
+        temporary.write_text(f'{head[:-2]},\n "per_utterance": [\n  {lines}\n ]\n}}\n', encoding="utf-8")

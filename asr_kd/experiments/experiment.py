@@ -1,0 +1,314 @@
+"""Trains, tunes, decodes and scores a grid of systems on one corpus and writes the table of what each brings.
+
+The grid is a YAML file: what is measured on, and for each row the commands that make its model (experiments/suite.py,
+Suite and System, say what it may hold; recipes/compare.yaml is one). Rows run side by side, those that others need
+first. The same command goes on where it was stopped; a row whose commands changed is made anew.
+
+  asr-kd compare recipes/compare.yaml --exp exp/an4 exp/an4-seed1 --out exp/an4/compare
+  asr-kd compare recipes/compare.yaml --exp exp/an4 --out exp/an4/compare --only hidden relations --dry-run
+  asr-kd compare recipes/compare.yaml --exp exp/an4-seed2 --first-seed 2 --out seed2     # on another machine, and then
+  asr-kd compare recipes/compare.yaml --join seed*/measured.jsonl --out exp/an4/compare  # one table of all
+  asr-kd compare recipes/compare.yaml --exp exp/an4 --join seed0.jsonl --out rest        # what seed0.jsonl lacks
+
+writes OUT/compare.md and OUT/compare.json, a list with for each row its name, knowledge, mode, student, params, bytes,
+rtf (of the forward pass on one core), wer, ci95, werr, recovery and teacher_share, and OUT/measured.jsonl, the errors
+that they were computed from.
+"""
+
+import argparse
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from asr_kd.core.config import load_config
+from asr_kd.core.files import atomic_path, fingerprint, read_json, write_json
+from asr_kd.core.processes import DIES_WITH
+from asr_kd.core.terminal import say, show
+from asr_kd.evaluation.provenance import command_line, commit
+from asr_kd.evaluation.score import score, write_scores
+from asr_kd.experiments.figures import figures, markdown
+from asr_kd.experiments.results import SIZES, SeedResults, merge, read_measured
+from asr_kd.experiments.suite import Suite, System, Template, needs
+
+DONE_FILE = "done.json"
+"""In a row's folder: fingerprints of the steps that have ended well."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `asr-kd compare`."""
+    parser.add_argument("grid", type=Path, help="YAML of the grid")
+    parser.add_argument(
+        "--exp",
+        type=Path,
+        nargs="+",
+        default=[],
+        help="results of a recipe, what {exp} stands for; one folder for each seed 0, 1, ...",
+    )
+    parser.add_argument(
+        "--first-seed", type=int, default=0, metavar="N", help="of --exp (default: 0); others elsewhere"
+    )
+    parser.add_argument(
+        "--join",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="measured.jsonl of other seeds or rows, made elsewhere; what they have is not run again",
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder for the rows' results and the table")
+    parser.add_argument("--let", nargs="+", default=[], metavar="NAME=TEXT", help="texts instead of the grid's own")
+    parser.add_argument("--only", nargs="+", metavar="ROW", help="these rows, and those that they need")
+    parser.add_argument("--jobs", type=int, help="rows at a time (default: one a core)")
+    parser.add_argument("--title", default="Comparison", help="of the table")
+    parser.add_argument("--dry-run", action="store_true", help="check and print the commands")
+
+
+def run(args: argparse.Namespace) -> int:
+    """The verb."""
+    if args.jobs is not None and args.jobs < 1:
+        raise ValueError(f"--jobs {args.jobs}: at least 1 is needed")
+    grid = load_config(Suite, args.grid)
+    grid = replace(grid, let=grid.let | _texts(args.let, grid))
+    rows = _chosen(grid, args.only)
+    if not args.exp and not args.join:
+        raise ValueError("nothing to compare: give the recipe's results with --exp, or measured ones with --join")
+    joined = read_measured(args.join) if args.join else None
+    there = joined.errors if joined else {}
+    tasks = [
+        _Task(grid, row, args.out, exp, seed)
+        for seed, exp in enumerate(args.exp, args.first_seed)
+        for row in _with_needs(grid, [row.name for row in rows if row.name not in there.get(seed, {})])
+    ]
+    if args.dry_run:
+        for task in tasks:
+            for words in task.commands:
+                show(shlex.join(["asr-kd", *words]))
+        return 0
+    failed = _run_all(tasks, args.jobs or os.cpu_count() or 1, joined)
+    measured = _measure(grid, [task for task in tasks if task.key not in failed], args)
+    if measured and joined:
+        measured.join(joined, "--join")
+    try:
+        if found := measured or joined:
+            _write_table(grid, rows, found, args)
+    finally:  # what failed is the last that one reads
+        for name, reason in failed.items():
+            say(f"{name}: {reason}")
+    return 1 if failed else 0
+
+
+class _Task:
+    """One row with one seed."""
+
+    def __init__(self, grid: Suite, row: System, out: Path, exp: Path, seed: int) -> None:
+        places = Template(grid, out, exp, seed)
+        self.row, self.seed, self.places, self.folder = row, seed, places, places.folder(row.name)
+        self.key = f"seed{seed}/{row.name}"
+        self.needs = {f"seed{seed}/{name}" for name in needs(row, grid.let)}
+        self.models = [Path(word) for word in places.words(row.model, row.name)]
+        self.reference = Path(places.text(grid.reference))
+        graph = places.text(grid.graph if row.graph is None else row.graph, row.name)
+        on = ["--model", *map(str, self.models), *(["--graph", graph] if graph else [])]
+        self.commands = [places.words(step, row.name) for step in row.steps]
+        decode = ["decode", places.text(grid.test), *on, "--out", str(self.folder / "decode")]
+        if graph:
+            self.commands.append(["tune", places.text(grid.dev), *on, "--out", str(self.folder / "tune")])
+            decode += ["--scales", str(self.folder / "tune")]
+        self.commands.append(decode)
+
+    def run(self, threads: int) -> None:
+        """Run what has not been done. RuntimeError with the log's last line when a step fails."""
+        done_file = self.folder / DONE_FILE
+        done = read_json(done_file) if done_file.is_file() else []
+        marks, mark = [], ""
+        for words in self.commands:
+            mark = fingerprint([mark, words])  # a step that changed makes those after it anew
+            marks.append(mark)
+        for number, (words, mark) in enumerate(zip(self.commands, marks, strict=True)):
+            if mark in done:
+                continue
+            if number == 0 and done:  # other commands made what lies there
+                shutil.rmtree(self.folder)
+                done = []
+            log = self.folder / "log" / f"{number}-{words[0]}.txt"
+            log.parent.mkdir(parents=True, exist_ok=True)
+            environment = os.environ | {"OMP_NUM_THREADS": str(threads), DIES_WITH: str(os.getpid())}
+            with open(log, "w", encoding="utf-8") as file:
+                code = subprocess.run(
+                    [sys.executable, "-m", "asr_kd.cli", *words],
+                    stdin=subprocess.DEVNULL,
+                    stdout=file,
+                    stderr=subprocess.STDOUT,
+                    env=environment,
+                    check=False,
+                ).returncode
+            if code:
+                last = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
+                raise RuntimeError(f"asr-kd {words[0]} ended with {code}, see {log}: {' '.join(last)}")
+            done = [*done, mark]
+            write_json(done_file, done)
+
+    def compare(self, joined: SeedResults) -> None:
+        """RuntimeError where the row was measured before with other errors: what needs it would be of another model."""
+        if (before := joined.errors.get(self.seed, {}).get(self.row.name)) is not None:
+            known = SeedResults(joined.test, {self.seed: {self.row.name: before}})
+            found = score(self.reference, {self.row.name: self.folder / "decode"})
+            try:
+                known.join(SeedResults.of(self.seed, found, {self.row.name: {}}), "--join")
+            except ValueError as e:
+                raise RuntimeError(str(e)) from None
+
+
+@dataclass
+class _Runner:
+    """Runs a task and says that it has ended."""
+
+    total: int
+    joined: SeedResults | None
+    ended: int = 0
+
+    def __post_init__(self) -> None:
+        self._lock = threading.Lock()
+
+    def __call__(self, task: _Task, threads: int) -> None:
+        started = time.monotonic()
+        task.run(threads)
+        if self.joined is not None:
+            task.compare(self.joined)
+        with self._lock:
+            self.ended += 1
+            say(f"{self.ended}/{self.total} {task.key}: {time.monotonic() - started:.0f} s")
+
+
+def _run_all(tasks: Sequence[_Task], jobs: int, joined: SeedResults | None) -> dict[str, str]:
+    """Run tasks when those that they need are done, and look whether they fit what was measured before.
+
+    Returns the reasons of those that failed.
+    """
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    waiting, done, failed = list(tasks), set[str](), dict[str, str]()
+    running: dict[Future, _Task] = {}
+    runner = _Runner(len(tasks), joined)
+    with ThreadPoolExecutor(jobs) as pool:
+        while waiting or running:
+            for task in list(waiting):
+                if lost := sorted(task.needs & failed.keys()):
+                    failed[task.key] = f"needs {lost[0]}, which failed"
+                    waiting.remove(task)
+                elif task.needs <= done and len(running) < jobs:
+                    waiting.remove(task)
+                    running[pool.submit(runner, task, threads)] = task
+            if not running:
+                if waiting and not any(t.needs & failed.keys() for t in waiting):
+                    raise ValueError(f"rows need each other in a circle: {', '.join(t.row.name for t in waiting)}")
+                continue
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                task = running.pop(future)
+                try:
+                    future.result()
+                    done.add(task.key)
+                except RuntimeError as e:
+                    failed[task.key] = str(e)
+                    say(f"{task.key}: {e}")
+    return failed
+
+
+def _texts(pairs: Sequence[str], grid: Suite) -> dict[str, str]:
+    """`--let NAME=TEXT` as a dict. ValueError when the grid has no such name."""
+    texts = dict(pair.partition("=")[::2] for pair in pairs)
+    for name in texts.keys() - grid.let.keys():
+        raise ValueError(f"--let {name}: the grid lets {', '.join(grid.let) or 'nothing'}")
+    return texts
+
+
+def _chosen(grid: Suite, only: Sequence[str] | None) -> list[System]:
+    """The rows asked for and those that they need, in the grid's order. ValueError names an unknown one."""
+    if not only:
+        return list(grid.parsed)
+    return _with_needs(grid, [*only, *(name for name in (grid.baseline, grid.oracle, grid.teacher) if name)])
+
+
+def _with_needs(grid: Suite, names: Sequence[str]) -> list[System]:
+    """Rows of these names and those that they need, in the grid's order. ValueError names an unknown one."""
+    rows = {row.name: row for row in grid.parsed}
+    wanted, asked = set[str](), list(names)
+    while asked:
+        name = asked.pop()
+        if name not in rows:
+            raise ValueError(f"{name}: no such row; there are {', '.join(rows)}")
+        if name not in wanted:
+            wanted.add(name)
+            asked += sorted(needs(rows[name], grid.let))
+    return [row for row in rows.values() if row.name in wanted]
+
+
+def _measure(grid: Suite, tasks: Sequence[_Task], args: argparse.Namespace) -> SeedResults | None:
+    """Score and size up what was run; OUT/measured.jsonl. None when nothing was."""
+    if not tasks:
+        return None
+    models: dict[str, list[Path]] = {}
+    for task in tasks:
+        models.setdefault(task.row.name, task.models)  # all seeds are of one size
+    speed = _speed(list(models.values()), tasks[0].places.text(grid.dev), args.out)
+    about: dict[str, dict[str, Any]] = {}
+    for name, paths in models.items():
+        parts = [speed[str(path)] for path in paths]
+        keys = dict(zip(SIZES, ("parameters", "bytes", "real_time_factor"), strict=True))
+        about[name] = {ours: sum(part[theirs] for part in parts) for ours, theirs in keys.items()}
+        about[name]["commit"] = commit()
+    seeds = []
+    for seed in sorted({task.seed for task in tasks}):
+        ours = [task for task in tasks if task.seed == seed]
+        found = score(ours[0].reference, {task.row.name: task.folder / "decode" for task in ours})
+        write_scores(args.out / f"seed{seed}" / "scores.json", found)
+        seeds.append((f"seed {seed}", SeedResults.of(seed, found, about)))
+    measured = merge(seeds)
+    measured.write(args.out / "measured.jsonl")
+    return measured
+
+
+def _write_table(grid: Suite, rows: Sequence[System], measured: SeedResults, args: argparse.Namespace) -> None:
+    """Of those rows that every seed has. ValueError when there is none."""
+    shared = set(measured.rows()) & {row.name for row in rows}
+    if not shared:
+        raise ValueError("no row was measured with every seed: there is no table to write")
+    if lost := [row.name for row in rows if row.name not in shared]:
+        say(f"not in the table, since not every seed has them: {', '.join(lost)}")
+    there = {
+        what: name if (name := getattr(grid, what)) in shared else "" for what in ("baseline", "oracle", "teacher")
+    }
+    found = figures(measured, **there)
+    table: list[dict[str, Any]] = []
+    for row in rows:
+        if row.name in shared:
+            about = {"name": row.name, "knowledge": row.knowledge, "mode": row.mode, "student": row.student}
+            size = {key: measured.about[row.name][key] for key in SIZES}
+            table.append(about | size | found[row.name] | {"seeds": len(measured.errors)})
+    made_by = f"{command_line()}  # commit {commit()}"
+    write_json(args.out / "compare.json", table)
+    text = markdown(table, args.title, made_by)
+    with atomic_path(args.out / "compare.md") as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    show(*text.split("\n"))
+
+
+def _speed(models: Sequence[Sequence[Path]], shards: str, out: Path) -> dict[str, dict[str, Any]]:
+    """What `asr-kd bench model` found of each model on one core."""
+    paths = list(dict.fromkeys(str(path) for models_of_row in models for path in models_of_row))
+    file = out / "speed.json"
+    command = ["bench", "model", *paths, "--shards", shards, "--seconds", "30", "--rounds", "3", "--out", str(file)]
+    ended = subprocess.run(
+        [sys.executable, "-m", "asr_kd.cli", *command, "--json"], capture_output=True, text=True, check=False
+    )
+    if ended.returncode:
+        raise ValueError(f"asr-kd bench model: {' '.join(ended.stderr.strip().splitlines()[-1:])}")
+    return {model["model"]: model for model in read_json(file)["models"]}

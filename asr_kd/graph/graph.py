@@ -1,0 +1,216 @@
+"""Trains an n-gram language model from the text of the given manifests, hypotheses or text files and compiles
+HCLG = senones o context o lexicon o grammar, or for tokens TLG = blanks and repetitions o spelling o grammar:
+
+  asr-kd graph exp/manifests/labelled.jsonl --lexicon exp/align/lexicon.txt --inventory exp/align --out exp/graph
+  asr-kd graph exp/manifests/labelled.jsonl --inventory exp/tokens --out exp/graph
+
+Every word of the lexicon can be recognised, also those that the text lacks. With tokens its words are enough, the first
+of each line; without it they are those of the text. Where text is little, --classes FILE
+helps: a line for each kind of word (`LETTER A B C ...`, `MONTH MAY JUNE ...`), whose words then share their places in
+sentences. --arpa takes a language model of your own.
+"""
+
+import argparse
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import kaldifst
+
+from asr_kd.core.files import atomic_path, fingerprint, read_json, sha256_file, write_json
+from asr_kd.core.terminal import say
+from asr_kd.core.text_files import read_lines
+from asr_kd.corpora.sentences import read_sentences
+from asr_kd.graph.class_lm import read_classes, with_classes
+from asr_kd.graph.ctc import token_graph
+from asr_kd.graph.hclg import decoding_graph
+from asr_kd.graph.ngram import BOS, EOS, NgramModel, read_arpa, train_ngram, without_context
+from asr_kd.inventory.inventory import Inventory
+from asr_kd.inventory.lexicon import Lexicon, has_digit
+from asr_kd.inventory.registry import load_inventory, require_senones
+from asr_kd.inventory.tokens import Tokens
+
+LEXICON_FILE = "lexicon.txt"
+"""Beside the graph: the pronunciations it was built from."""
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A decoding graph in memory."""
+
+    fst: kaldifst.StdVectorFst
+    words: list[str]
+    """Word of each output label."""
+    inventory: str
+    """Fingerprint of the inventory whose classes its input labels are."""
+    fingerprint: str
+    lexicon: Lexicon | None = None
+    """How its words are pronounced; None for graphs of tokens, and of versions that did not keep it."""
+
+    def check(self, inventory: Inventory, model: str) -> None:
+        """ValueError when a model's classes are not those of this graph."""
+        if inventory.fingerprint != self.inventory:
+            raise ValueError(
+                f"{model}: its inventory is {inventory.fingerprint[:8]}, the graph's is {self.inventory[:8]}. "
+                "Build the graph from the model's inventory with `asr-kd graph --inventory`."
+            )
+
+
+def load_graph(folder: str | Path) -> Graph:
+    """Read what `asr-kd graph` wrote. ValueError names the file that is missing or broken."""
+    folder = Path(folder)
+    description = read_json(folder / "graph.json")
+    texts = ("kind", "inventory", "sha256")
+    if not isinstance(description, dict) or not all(isinstance(description.get(key), str) for key in texts):
+        raise ValueError(f"{folder / 'graph.json'}: not written by `asr-kd graph`. Run it again.")
+    words = description.get("words")
+    if description["kind"] != "graph" or not isinstance(words, list) or not all(isinstance(w, str) for w in words):
+        raise ValueError(f"{folder / 'graph.json'}: not written by `asr-kd graph`. Run it again.")
+    fst_file = folder / "HCLG.fst"
+    if not fst_file.is_file() or sha256_file(fst_file) != description["sha256"]:
+        raise ValueError(f"{fst_file}: missing, or not the file that graph.json describes. Run `asr-kd graph` again.")
+    fst = kaldifst.StdVectorFst.read(str(fst_file))
+    lexicon = None
+    if "lexicon" in description:
+        lexicon_file = folder / LEXICON_FILE
+        if not lexicon_file.is_file() or sha256_file(lexicon_file) != description["lexicon"]:
+            raise ValueError(
+                f"{lexicon_file}: missing, or not the file that graph.json describes. Run `asr-kd graph` again."
+            )
+        lexicon = Lexicon.read(lexicon_file)
+    return Graph(fst, words, description["inventory"], fingerprint(description), lexicon)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `asr-kd graph`."""
+    parser.add_argument(
+        "text",
+        nargs="*",
+        type=Path,
+        help="labelled manifests or hypotheses (.jsonl), or plain text, one sentence a line",
+    )
+    parser.add_argument("--lexicon", type=Path, help="words to be recognised and, for senones, their pronunciations")
+    parser.add_argument("--inventory", required=True, type=Path, help="inventory.json or the folder that holds it")
+    parser.add_argument(
+        "--out", required=True, type=Path, help="folder for HCLG.fst, graph.json, lm.arpa and, for senones, lexicon.txt"
+    )
+    parser.add_argument("--order", type=int, default=3, help="n of the n-gram model (default 3)")
+    parser.add_argument("--classes", type=Path, help="word classes, `NAME word word ...` a line")
+    parser.add_argument(
+        "--class-weight", type=float, default=0.5, help="share of the class model in the language model (default 0.5)"
+    )
+    parser.add_argument("--arpa", type=Path, help="use this language model instead of training one")
+
+
+def run(args: argparse.Namespace) -> int:
+    """The verb."""
+    if bool(args.text) == bool(args.arpa):
+        raise ValueError("give either labelled text to train a language model on, or --arpa FILE")
+    if args.arpa and args.classes:
+        raise ValueError("--classes goes with text to train on: an --arpa model is taken as it is")
+    inventory = load_inventory(args.inventory)
+    sentences = [s for path in args.text for s in read_sentences(path)]
+    if args.text and not sentences:
+        raise ValueError(f"{args.text[0]}: holds no text to train a language model on")
+    if isinstance(inventory, Tokens):
+        lexicon, words = None, _spellable(_words(args, sentences), inventory)
+    else:
+        inventory = require_senones(inventory, args.inventory)
+        lexicon = _pronunciations(args.lexicon, sentences)
+        words = lexicon.words
+    arpa = args.out / "lm.arpa"
+    if not args.arpa:
+        model = train_ngram(sentences, words, args.order)
+        if args.classes:
+            model = with_classes(model, sentences, read_classes(args.classes, words), args.class_weight)
+    else:
+        model = _checked_arpa(args.arpa, words)
+    model.write_arpa(arpa)  # what was checked is compiled, not the file that was given
+    if isinstance(inventory, Tokens):
+        fst, names = token_graph(inventory, words, arpa)
+    else:
+        assert lexicon is not None
+        fst, names = decoding_graph(inventory, lexicon, arpa)
+    if not fst.num_states:
+        raise ValueError(f"{args.arpa or args.text[0]}: the graph has no states: no word of the lexicon can be said.")
+    with atomic_path(args.out / "HCLG.fst") as temporary:
+        if not fst.write(str(temporary)):  # it does not raise
+            raise OSError(f"{args.out / 'HCLG.fst'}: could not be written whole. Is the disk full?")
+    description = {
+        "kind": "graph",
+        "version": 1,
+        "inventory": inventory.fingerprint,
+        "sha256": sha256_file(args.out / "HCLG.fst"),
+        "arpa": sha256_file(arpa),
+        "order": args.order,
+        "states": fst.num_states,
+        "words": names,
+    }
+    if lexicon is not None:
+        lexicon.write(args.out / LEXICON_FILE)
+        description["lexicon"] = sha256_file(args.out / LEXICON_FILE)
+    write_json(args.out / "graph.json", description)
+    say(f"{args.out}: {len(words)} words, {fst.num_states} states")
+    return 0
+
+
+def _pronunciations(path: Path | None, sentences: Sequence[Sequence[str]]) -> Lexicon:
+    """A lexicon with all words of the sentences."""
+    if path is None:
+        raise ValueError("--lexicon: pronunciations are needed for a graph of senones. Give that of `asr-kd align`.")
+    words = {w for s in sentences for w in s}
+    lexicon, added = Lexicon.read(path).extended(words)
+    if numbers := sorted(w for w in words if w not in lexicon and has_digit(w)):
+        say(f"{len(numbers)} words with digits cannot be recognised, such as {numbers[0]}: write numbers as words")
+    if added:
+        say(f"{len(added)} words of the text are not in {path}: pronounced by rule")
+    return lexicon
+
+
+def _words(args: argparse.Namespace, sentences: Sequence[Sequence[str]]) -> set[str]:
+    """The words to be recognised with tokens: of the lexicon, if there is one, and the text, or else of --arpa."""
+    words = {w for s in sentences for w in s}
+    if args.lexicon is not None:
+        words |= {fields[0] for line in read_lines(args.lexicon) if (fields := line.split())}
+    elif not sentences:
+        words = {word for (word,) in read_arpa(args.arpa).grams[0]} - {BOS, EOS}
+    return words
+
+
+def _spellable(words: Iterable[str], tokens: Tokens) -> list[str]:
+    """Those that can be spelt, sorted; tells how many cannot. ValueError when there is none."""
+    spelt, lost = [], []
+    for word in sorted(words):
+        try:
+            tokens.spell(word)
+        except ValueError as e:
+            lost.append(str(e))
+            continue
+        spelt.append(word)
+    if not spelt:
+        raise ValueError(f"no word can be spelt with the tokens; the first, {lost[0]}")
+    if lost:
+        say(f"{len(lost)} words cannot be recognised; the first, {lost[0]}")
+    return spelt
+
+
+def _checked_arpa(arpa: Path, words: Iterable[str]) -> NgramModel:
+    """A user's model. ValueError when it cannot be compiled: kaldilm would end the process. Tells what is lost."""
+    model = read_arpa(arpa)
+    for mark in (BOS, EOS):
+        if (mark,) not in model.grams[0]:
+            raise ValueError(f"{arpa}: has no unigram {mark}. Language models for decoding begin and end sentences.")
+    wanted = set(words)
+    known = {word for (word,) in model.grams[0]} - {BOS, EOS}
+    if not known & wanted:
+        raise ValueError(f"{arpa}: shares no word with the lexicon. Give a lexicon of the model's words, in its case.")
+    for count, what in (
+        (len(known - wanted), "words of the language model have no pronunciation"),
+        (len(wanted - known), "words of the lexicon are not in the language model"),
+    ):
+        if count:
+            say(f"{count} {what}: they cannot be recognised")
+    if lost := without_context(model):
+        first = " ".join(lost[0])
+        say(f"{arpa}: {len(lost)} n-grams have no entry for their context and are left out; the first: {first}")
+    return model

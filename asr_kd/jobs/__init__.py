@@ -1,0 +1,1 @@
+"""Work on shards, each exactly once: processes of one machine, several machines, or Ray."""

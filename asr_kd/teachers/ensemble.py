@@ -1,0 +1,86 @@
+"""Several models that answer as one: the mean of their posteriors, usually right more often than one of them."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from asr_kd.core.files import fingerprint
+from asr_kd.models.acoustic import AcousticModel, ModelOutput
+from asr_kd.models.checkpoint import load_model, model_fingerprint
+from asr_kd.teachers.wav2vec2 import Wav2Vec2Teacher
+from asr_kd.teachers.wav2vec2_files import PREFIX, load_bundle
+from asr_kd.teachers.whisper import PREFIX as WHISPER
+
+
+class Ensemble(nn.Module):
+    """Models of one inventory and front end. Serves wherever a model is only asked: labelling, tuning, decoding.
+
+    What the members' mistakes do not share is averaged out: with little labelled speech, that is much of them.
+    Source: Hinton et al., "Distilling the knowledge in a neural network" (arXiv 1503.02531), sections 3 and 5.
+    """
+
+    log_prior_C: Tensor
+
+    def __init__(self, members: Sequence[AcousticModel | Wav2Vec2Teacher]) -> None:
+        """ValueError when the members differ in inventory or front end."""
+        super().__init__()
+        first = members[0]
+        for number, member in enumerate(members[1:], 2):
+            for what in ("inventory", "frontend"):
+                ours, theirs = getattr(first, what).fingerprint, getattr(member, what).fingerprint
+                if ours != theirs:
+                    raise ValueError(
+                        f"model {number} of {len(members)}: its {what} is {theirs[:8]}, that of the first is "
+                        f"{ours[:8]}. Posteriors can only be averaged over one inventory and one front end."
+                    )
+        self.members = nn.ModuleList(members)
+        self.inventory, self.frontend = first.inventory, first.frontend
+        self.register_buffer("log_prior_C", _log_mean([m.log_prior_C for m in members]))
+
+    def forward(self, x_BTF: Tensor, frames_B: Tensor) -> Tensor:
+        """Log of the members' mean posteriors, (B, T, C); frames behind an utterance's end are undefined."""
+        return _log_mean([member(x_BTF, frames_B).float().log_softmax(-1) for member in self.members])
+
+    def trace(self, x_BTF: Tensor, frames_B: Tensor) -> ModelOutput:
+        """What `forward` gives. Members have no layers in common: it shows none."""
+        return ModelOutput(self(x_BTF, frames_B), {})
+
+    @property
+    def layer_widths(self) -> dict[str, int]:
+        """None."""
+        return {}
+
+    @property
+    def parameter_count(self) -> int:
+        """Trained values of all members."""
+        return sum(p.numel() for p in self.parameters())
+
+
+def load_models(paths: Sequence[str | Path]) -> AcousticModel | Wav2Vec2Teacher | Ensemble:
+    """The model at the only path (or `bundle:NAME_OR_FILE`), or the ensemble of all.
+
+    ValueError as for `load_model`, `load_bundle` and `Ensemble`.
+    """
+    models = [load_bundle(str(path)) if _is_bundle(path) else load_model(path) for path in paths]
+    return models[0] if len(models) == 1 else Ensemble(models).eval()
+
+
+def models_fingerprint(paths: Sequence[str | Path]) -> str:
+    """Digest of the only model, or of all in whatever order."""
+    digests = sorted(
+        load_bundle(str(path)).fingerprint if _is_bundle(path) else model_fingerprint(path) for path in paths
+    )
+    return digests[0] if len(digests) == 1 else fingerprint(digests)
+
+
+def _is_bundle(path: str | Path) -> bool:
+    if str(path).startswith(WHISPER):
+        raise ValueError(f"{path}: gives words, no posteriors. Label with it, then use the transcripts.")
+    return str(path).startswith(PREFIX)
+
+
+def _log_mean(logs: list[Tensor]) -> Tensor:
+    return torch.stack(logs).logsumexp(0) - math.log(len(logs))

@@ -1,0 +1,391 @@
+"""The one training loop: sub-epochs of streams of frames with targets, tested on held-out data, stopped and resumed."""
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from asr_kd.core import runtime
+from asr_kd.core.config import to_dict
+from asr_kd.core.files import fingerprint
+from asr_kd.core.progress import SECONDS_PER_HOUR, Progress
+from asr_kd.core.terminal import say
+from asr_kd.data.loader import Batch, TrainingSet, batches, worker_errors
+from asr_kd.data.sampler import BatchSampler
+from asr_kd.models.acoustic import AcousticModel
+from asr_kd.models.checkpoint import save_model
+from asr_kd.train.config import TrainConfig
+from asr_kd.train.metrics import METRICS_FILE, Metrics
+from asr_kd.train.objective import FrameObjective, Objective
+from asr_kd.train.optim import adamw, ema_model, learning_rate
+from asr_kd.train.signals import StopRequest
+from asr_kd.train.skipping import check_data, check_skipped
+from asr_kd.train.state import STATE_FILE, Position, RunState, load_state, save_state
+from asr_kd.train.statistics import DevResult, evaluate
+from asr_kd.train.unread_losses import NonFiniteLoss, UnreadLosses
+
+KEPT_DEV_SECONDS = 3600
+"""Held-out audio up to so much is made into batches once (90 MiB) and kept for all tests of a run."""
+STEPS_BETWEEN_READS = 50
+"""On a GPU, losses are copied to the host once in so many steps; each copy waits for all work that is queued."""
+PLACE_ERROR = 1e-6  # sums of fractions such as 1/3 + 1/3 + 1/3 may end a little beside 1
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """How a run ended. The best weights are in OUT/model.safetensors."""
+
+    steps: int
+    """Updates of the weights."""
+    best_step: int
+    """The step whose weights were best on the held-out data."""
+    dev_loss: float
+    """Of those weights, nats per frame."""
+    dev_frame_accuracy: float
+    hours: float
+    """Audio trained on."""
+    seconds: float
+    """Time spent."""
+    stopped_early: bool
+    """Whether patience ran out, or newbob's learning rate, before the schedule ended."""
+    counted: str
+    """What `dev_frame_accuracy` is the share of: frames or tokens."""
+
+
+def fit(
+    model: AcousticModel,
+    schedule: Iterable[tuple[TrainingSet, float]],
+    dev: TrainingSet,
+    config: TrainConfig,
+    out: Path,
+    resume: bool = True,
+    objective: Objective | None = None,
+) -> FitResult:
+    """Train `model` and keep the weights that are best on `dev` in OUT/model.safetensors.
+
+    schedule: sub-epochs, each a stream and how much of it (1.0 is a pass); a stream goes on where its last sub-epoch
+    ended.  After each, held-out loss and accuracy are measured and a line is added to OUT/metrics.jsonl.
+    objective: what is minimised; None is the batches' own targets.
+    resume: go on from OUT/state.pt, bit for bit as if the run had never stopped; False begins anew.
+    KeyboardInterrupt, the state saved, after SIGINT or SIGTERM.
+    ValueError when OUT belongs to a run with other settings, or data is missing or broken.
+    """
+    objective = FrameObjective() if objective is None else objective
+    return _Trainer(model, list(schedule), dev, config, Path(out), resume, objective).run()
+
+
+class _Trainer:
+    """A run: its model, its data, and where it is."""
+
+    def __init__(
+        self,
+        model: AcousticModel,
+        schedule: list[tuple[TrainingSet, float]],
+        dev: TrainingSet,
+        config: TrainConfig,
+        out: Path,
+        resume: bool,
+        objective: Objective,
+    ) -> None:
+        self.config, self.out, self.schedule = config, out, schedule
+        self.device = runtime.device(config.device)
+        self.precision = precision_on(self.device, config.precision)
+        self.model = model.to(self.device).train()  # before it is copied: weights that are to move
+        self.objective = objective.to(self.device)
+        learnt = (*self.model.parameters(), *self.objective.parameters())
+        self.trained = [p for p in learnt if p.requires_grad]
+        self.optimizer = adamw(self.trained, config.optim)
+        self.average = ema_model(self.model, config.ema_decay) if config.ema_decay else None
+        shift = model.inventory.frame_shift_s
+        plan_of = lambda stream, shuffle: BatchSampler(stream, config.frames_per_batch, config.seed, shift, shuffle)
+        self.plans = {stream.name: plan_of(stream, True) for stream, _ in schedule}
+        self.dev = plan_of(dev, False)
+        self.kept_dev: list[Batch] | None = None
+        self.audio_seconds = sum(self.plans[stream.name].seconds * part for stream, part in schedule)
+        self.identity = self._identity(schedule)
+        self.state = RunState(positions={name: Position() for name in self.plans})
+        self.opened: dict[str, Iterator[Batch]] = {}
+        self.checked: set[str] = set()
+        self.losses = UnreadLosses(every=1 if self.device.type == "cpu" else STEPS_BETWEEN_READS)
+        if resume:
+            self._restore()
+        else:
+            for name in (STATE_FILE, METRICS_FILE):
+                (out / name).unlink(missing_ok=True)
+
+    def run(self) -> FitResult:
+        state, goal = self.state, dict.fromkeys(self.plans, 0.0)
+        if state.finished:
+            self._check_skipped()
+            return self._result()
+        metrics = Metrics(self.out, state.step)
+        left = self.audio_seconds - state.audio_seconds
+        self.last_save = time.monotonic()
+        with StopRequest() as stop, Progress("train, all sub-epochs", left) as progress, worker_errors():
+            try:
+                for number, (stream, part) in enumerate(self.schedule):
+                    goal[stream.name] += part
+                    if number < state.sub_epoch:
+                        continue
+                    self._sub_epoch(stream, goal[stream.name], stop, progress)
+                    check_data(state, self.plans[stream.name])
+                    started = time.monotonic()
+                    result = self._test()
+                    self._clock(started)
+                    metrics.add(self._line(stream, result))
+                    self.objective.after_sub_epoch(self.model)
+                    state.sub_epoch += 1
+                    state.terms, state.gradients = {}, {}
+                    state.loss_sum, state.frames, state.sub_audio_seconds, state.sub_wall_seconds = 0.0, 0, 0.0, 0.0
+                    state.stopped_early = self._is_done(result)
+                    state.finished = state.stopped_early or state.sub_epoch == len(self.schedule)
+                    self._save()
+                    self._check_skipped()
+                    if state.finished:
+                        break
+            finally:
+                metrics.close()
+                self.opened.clear()
+        return self._result()
+
+    def _sub_epoch(self, stream: TrainingSet, goal: float, stop: StopRequest, progress: Progress) -> None:
+        """Train until `goal` passes over the stream are done."""
+        state, position = self.state, self.state.positions[stream.name]
+        self.model.train()
+        while position.place < goal - PLACE_ERROR:
+            started = time.monotonic()
+            batch = next(self._batches(stream.name))
+            if batch.utterances:
+                frames = int(batch.frames_B.sum())  # before the batch goes to a GPU, which would be waited for
+                self._step(batch.to(self.device), frames)
+            ended = batch.spec.done == 1
+            position.place = batch.spec.epoch + batch.spec.done
+            position.epoch = batch.spec.epoch + ended
+            position.batch = 0 if ended else batch.spec.index + 1
+            state.audio_seconds += batch.seconds
+            state.sub_audio_seconds += batch.seconds
+            self._note_skipped(batch)
+            self._clock(started)
+            progress.update(batch.seconds, loss=f"{state.loss_sum / max(state.frames, 1):.3f}")
+            if stop.asked:
+                self._save()
+                say(f"{stop.asked}: stopped at step {state.step}, the state is in {self.out / STATE_FILE}")
+                raise KeyboardInterrupt
+            if time.monotonic() - self.last_save > self.config.save_minutes * 60:
+                self._save()
+        self._read_losses()
+
+    def _step(self, batch: Batch, frames: int) -> None:
+        """One update of the weights. The loss before it is noted without waiting for the device."""
+        state, config = self.state, self.config
+        lr = learning_rate(config.optim, self._progress(batch.seconds), state.lr_factor)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        torch.manual_seed(_step_seed(config.seed, state.step))  # dropout: no state to save, the same after a resume
+        terms = self._terms(batch)
+        loss = torch.stack(list(terms.values())).sum()
+        self._note(loss, terms, frames, f"step {state.step} ({batch.stream}: {batch.utterances[0]} ...)")
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.trained, config.optim.clip)
+        self.optimizer.step()
+        self.objective.after_step(self.model)
+        if self.average is not None:
+            self.average.update_parameters(self.model)
+        state.step += 1
+
+    def _terms(self, batch: Batch) -> dict[str, Tensor]:
+        """What is minimised on a batch, by name."""
+        with runtime.autocast(self.device, self.precision):
+            return self.objective.terms(self.model, batch)
+
+    def _note(self, loss: Tensor, terms: dict[str, Tensor], frames: int, where: str) -> None:
+        """Note a step's losses and, where a term first meets others in a sub-epoch, how hard it pulls at the model."""
+        if len(terms) > 1 and not terms.keys() <= self.state.gradients.keys():
+            weights = [p for p in self.model.parameters() if p.requires_grad]
+            for name, term in terms.items():
+                pulls = torch.autograd.grad(term, weights, retain_graph=True, allow_unused=True)
+                squares = [pull.float().square().sum() for pull in pulls if pull is not None]
+                self.state.gradients[name] = float(torch.stack(squares).sum().sqrt()) if squares else 0.0
+        self.losses.add(loss, terms, frames, where)
+        if self.losses.are_due:
+            self._read_losses()
+
+    def _read_losses(self) -> None:
+        try:
+            self.losses.read_into(self.state)
+        except NonFiniteLoss as e:
+            raise ValueError(
+                f"{self.out}: {e}. Look at those targets, or lower train.optim.lr and begin anew with --restart."
+            ) from None
+
+    def _test(self) -> DevResult:
+        """Measure the weights as they would be kept; keep them if they are the best so far."""
+        state, config = self.state, self.config
+        model: Any = self.model if self.average is None else self.average.module
+        result = evaluate(model, map(self._note_skipped, self._dev_batches()), self.precision)
+        if not np.isfinite(result.loss):
+            raise ValueError(
+                f"{self.out}: the held-out loss is {result.loss} at step {state.step}; the model kept is that of step "
+                f"{state.best_step}. Lower train.optim.lr, or look at the held-out data, and begin anew with --restart."
+            )
+        values = {"dev_loss": -result.loss, "dev_frame_accuracy": result.frame_accuracy, "last": state.step}
+        value = values[config.best_by]
+        if state.best is None or value > state.best:
+            state.best, state.best_step, state.without_gain = value, state.step, 0
+            state.best_dev_loss, state.best_dev_frame_accuracy = result.loss, result.frame_accuracy
+            save_model(self.out, model, {"step": state.step, **asdict(result)})
+            self.objective.keep(self.out)
+        else:
+            state.without_gain += 1
+        return result
+
+    def _dev_batches(self) -> Iterable[Batch]:
+        """Held-out batches. Those that are kept are made here: memory shared by a worker keeps files open."""
+        if self.dev.seconds > KEPT_DEV_SECONDS:
+            return batches(self.dev, self.model.frontend, workers=self.config.workers, endless=False)
+        if self.kept_dev is None:
+            self.kept_dev = list(batches(self.dev, self.model.frontend, endless=False))
+        return self.kept_dev
+
+    def _note_skipped(self, batch: Batch) -> Batch:
+        reasons = self.state.skipped.setdefault(batch.stream, {})
+        for item, reason in batch.set_aside.items():
+            reasons.setdefault(item, reason)
+        return batch
+
+    def _check_skipped(self) -> None:
+        """At the end, and of each stream once in a sitting when a pass over it is done."""
+        state = self.state
+        ended = {name for name, position in state.positions.items() if position.epoch} | {self.dev.stream.name}
+        names = {*self.plans, *ended} if state.finished else ended - self.checked
+        self.checked |= ended
+        plans = [plan for plan in (*self.plans.values(), self.dev) if plan.stream.name in names]
+        check_skipped(state, plans, self.out, self.config.max_skipped)
+
+    def _is_done(self, result: DevResult) -> bool:
+        """Whether to stop before the schedule ends: patience has run out, or newbob's learning rate."""
+        state, optim = self.state, self.config.optim
+        if optim.decay == "newbob":
+            if state.last_dev_loss is not None and result.loss > state.last_dev_loss * (1 - optim.newbob_gain):
+                state.lr_factor /= 2
+            state.last_dev_loss = result.loss
+            if state.lr_factor < optim.floor:
+                return True
+        return self.config.patience is not None and state.without_gain >= self.config.patience
+
+    def _line(self, stream: TrainingSet, result: DevResult) -> dict[str, Any]:
+        """A line of metrics.jsonl, also shown."""
+        state = self.state
+        line = {
+            "step": state.step,
+            "epoch": state.sub_epoch + 1,
+            "stream": stream.name,
+            "loss": state.loss_sum / max(state.frames, 1),
+            "terms": {name: total / count for name, (total, count) in state.terms.items()},
+            "gradients": state.gradients,
+            "skipped": len(state.skipped.get(stream.name, {})),
+            "dev_loss": result.loss,
+            "dev_frame_accuracy": result.frame_accuracy,
+            "lr": learning_rate(self.config.optim, self._progress(), state.lr_factor),
+            "hours_per_second": state.sub_audio_seconds / SECONDS_PER_HOUR / max(state.sub_wall_seconds, 1e-9),
+            "seconds": state.wall_seconds,
+        }
+        mark = " *" if state.best_step == state.step else ""
+        say(
+            f"{line['epoch']:>3}/{len(self.schedule)} {stream.name}: loss {line['loss']:.3f}, "
+            f"dev {result.loss:.3f}, {self.model.inventory.counted} right {100 * result.frame_accuracy:.1f}%, "
+            f"lr {line['lr']:.1e}, {line['hours_per_second']:.3f} h/s, {state.wall_seconds:.0f} s{mark}"
+        )
+        return line
+
+    def _progress(self, more_seconds: float = 0.0) -> float:
+        return min((self.state.audio_seconds + more_seconds) / max(self.audio_seconds, 1e-9), 1.0)
+
+    def _clock(self, started: float) -> None:
+        passed = time.monotonic() - started
+        self.state.wall_seconds += passed
+        self.state.sub_wall_seconds += passed
+
+    def _batches(self, name: str) -> Iterator[Batch]:
+        """The stream's batches from where it is; kept open over its sub-epochs."""
+        if name not in self.opened:
+            at = self.state.positions[name]
+            frontend, workers = self.model.frontend, self.config.workers
+            heard = self.objective.teacher_frontend
+            pinned = self.device.type == "cuda"
+            plan = self.plans[name]
+            self.opened[name] = batches(plan, frontend, at.epoch, at.batch, workers, teacher=heard, pin_memory=pinned)
+        return self.opened[name]
+
+    def _identity(self, schedule: list[tuple[TrainingSet, float]]) -> dict[str, Any]:
+        """What must be the same for a run to go on; where it runs and how often it saves may change."""
+        train = to_dict(self.config)
+        for key in ("save_minutes", "device", "workers", "max_skipped"):
+            train.pop(key)
+        return {
+            "model": to_dict(self.model.config),
+            "inventory": self.model.inventory.fingerprint,
+            "frontend": to_dict(self.model.frontend),
+            "train": train,
+            **self.objective.identity(),
+            "schedule": fingerprint([(stream.name, part) for stream, part in schedule]),
+            "streams": {
+                plan.stream.name: {
+                    "utterances": plan.utterances,
+                    "seconds": plan.seconds,
+                    "augment": to_dict(plan.stream.augment),
+                    "shards and targets": plan.digest(),
+                }
+                for plan in (*self.plans.values(), self.dev)
+            },
+        }
+
+    def _parts(self) -> dict[str, Any]:
+        parts = {"model": self.model, "optimizer": self.optimizer}
+        if self.objective.state_dict():
+            parts["objective"] = self.objective
+        return parts if self.average is None else parts | {"average": self.average}
+
+    def _save(self) -> None:
+        self._read_losses()
+        parts = {name: part.state_dict() for name, part in self._parts().items()}
+        save_state(self.out, self.state, self.identity, parts)
+        self.last_save = time.monotonic()
+
+    def _restore(self) -> None:
+        found = load_state(self.out, self.identity)
+        if found is None:
+            return
+        self.state, saved = found
+        for name, part in self._parts().items():
+            part.load_state_dict(saved[name])
+        say(f"{self.out / STATE_FILE}: going on at step {self.state.step}")
+
+    def _result(self) -> FitResult:
+        s = self.state
+        hours = s.audio_seconds / SECONDS_PER_HOUR
+        return FitResult(
+            s.step,
+            s.best_step,
+            s.best_dev_loss,
+            s.best_dev_frame_accuracy,
+            hours,
+            s.wall_seconds,
+            s.stopped_early,
+            self.model.inventory.counted,
+        )
+
+
+def precision_on(device: torch.device, precision: str) -> str:
+    """`auto` for training: bf16 on GPUs that have it; float32 on CPUs, where oneDNN trains LSTMs in float32 only."""
+    return "float32" if precision == "auto" and device.type == "cpu" else precision
+
+
+def _step_seed(seed: int, step: int) -> int:
+    return int(np.random.SeedSequence((seed, step)).generate_state(1, np.uint64)[0] >> 1)

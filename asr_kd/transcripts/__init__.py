@@ -1,0 +1,1 @@
+"""What was recognised in a shard, by whom, and which utterances are kept."""

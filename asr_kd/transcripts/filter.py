@@ -1,0 +1,246 @@
+"""Keeps the utterances that a teacher's hypotheses can be trusted in, by what the search itself says of them. No
+reference text is looked at.
+
+  asr-kd select exp/targets --keep-share 0.7 --min-seconds 1 --out exp/kept.jsonl
+  asr-kd select exp/targets --keep-hours 100 --out exp/kept.jsonl
+  asr-kd distill --unlabelled ... --only exp/kept.jsonl
+
+prints how many hours each threshold of confidence would keep, after all other criteria, and what each criterion
+dropped. A criterion looks at what those before it left.
+
+Confidences of different teachers have different scales (Whisper's are seldom above 0.8, a search's often): one
+threshold does not suit two teachers. --keep-share and --keep-hours choose by rank and suit all.
+"""
+
+import argparse
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from asr_kd.core.files import atomic_path
+from asr_kd.core.progress import SECONDS_PER_HOUR
+from asr_kd.core.terminal import say, show
+from asr_kd.transcripts.pseudo_labels import read_transcripts
+
+ROUNDING_S = 1e-3
+"""A sum of durations may exceed what is asked for by this much: all of an hour is kept by a share of 1."""
+SHARES = tuple(round(0.1 * i, 1) for i in range(1, 11))
+"""Of the table of ranks that is printed."""
+THRESHOLDS = tuple(round(0.05 * i, 2) for i in range(20))
+"""Of the table that is printed."""
+
+Line = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Criteria:
+    """What an utterance must satisfy to be kept; None asks for nothing."""
+
+    min_seconds: float | None = None
+    """Shortest utterance, seconds."""
+    max_seconds: float | None = None
+    """Longest utterance, seconds."""
+    min_rate: float | None = None
+    """Slowest speech, phones per second from the first word's start to the last word's end."""
+    max_rate: float | None = None
+    """Fastest speech, phones per second."""
+    min_agreement: float | None = None
+    """Least agreement with the teacher alone, in [0, 1]."""
+    max_entropy: float | None = None
+    """Largest mean entropy of the teacher's posteriors, nats per frame."""
+    min_word_confidence: float | None = None
+    """Least confidence of the utterance's least sure word, in [0, 1]."""
+    min_confidence: float | None = None
+    """Least confidence of the utterance, in [0, 1]."""
+    keep_share: float | None = None
+    """Of what is left, the most confident share of its hours, in [0, 1]."""
+    keep_hours: float | None = None
+    """Of what is left, the most confident hours."""
+
+    def __post_init__(self) -> None:
+        for name, value in self.asked().items():
+            most = 1.0 if name.endswith(("confidence", "agreement", "share")) else math.inf
+            if not 0 <= value <= most or not math.isfinite(value):
+                within = "in [0, 1]" if most == 1 else "0 or more"
+                raise ValueError(f"{option(name)} {value}: it must be {within}")
+
+    def asked(self) -> dict[str, float]:
+        """The criteria that are set, in the order in which they are looked at."""
+        return {f.name: value for f in fields(self) if (value := getattr(self, f.name)) is not None}
+
+
+MEASURES: dict[str, Callable[[Line], float]] = {
+    "seconds": lambda line: line["duration"],
+    "rate": lambda line: rate(line),
+    "agreement": lambda line: line["agreement"],
+    "entropy": lambda line: line["entropy"],
+    "word_confidence": lambda line: min((word[3] for word in line["words"]), default=line["confidence"]),
+    "confidence": lambda line: line["confidence"],
+}
+"""What `min_NAME` and `max_NAME` are compared with."""
+
+
+BY_RANK = ("keep_share", "keep_hours")
+"""Criteria that keep the most confident, whatever the scale of confidences."""
+
+NEEDED = {"rate": "phones", "agreement": "agreement", "entropy": "entropy"}
+"""What a line must hold to be measured so; not all teachers know it."""
+
+
+@dataclass(frozen=True)
+class FilterResult:
+    """What was kept, and why the rest was not."""
+
+    kept: list[Line]
+    """In the order in which they were read."""
+    dropped: dict[str, list[Line]]
+    """By the name of the criterion; `reason` holds what labelling set aside."""
+    before_confidence: list[Line]
+    """What `min_confidence`, `keep_share` and `keep_hours` choose from."""
+
+
+def apply(lines: Sequence[Line], criteria: Criteria) -> FilterResult:
+    """Apply the criteria one after the other. ValueError where lines lack what one looks at."""
+    kept = [line for line in lines if "text" in line]
+    dropped = {"reason": [line for line in lines if "text" not in line]}
+    before = kept
+    for name, value in criteria.asked().items():
+        if name in BY_RANK:
+            wanted = value if name == "keep_hours" else value * hours(kept)
+            stays = _most_confident(kept, wanted * SECONDS_PER_HOUR)
+        else:
+            side, measure = name.split("_", 1)
+            _check_known(kept, name, NEEDED.get(measure))
+            sign = 1 if side == "min" else -1
+            stays = {line["id"] for line in kept if sign * MEASURES[measure](line) >= sign * value}
+        dropped[name] = [line for line in kept if line["id"] not in stays]
+        kept = [line for line in kept if line["id"] in stays]
+        if name not in ("min_confidence", *BY_RANK):
+            before = kept
+    return FilterResult(kept, dropped, before)
+
+
+def _check_known(lines: Sequence[Line], name: str, field: str | None) -> None:
+    lacking = next((line["id"] for line in lines if field is not None and field not in line), None)
+    if lacking is not None:
+        raise ValueError(
+            f"{option(name)}: {lacking} has no {field}: its teacher does not know it (Whisper). "
+            "Ask for confidence and seconds only."
+        )
+
+
+def rate(line: Line) -> float:
+    """Phones per second between the first word's start and the last word's end; 0 without words."""
+    words = line["words"]
+    seconds = words[-1][2] - words[0][1] if words else 0.0
+    return line["phones"] / seconds if seconds > 0 else 0.0
+
+
+def _most_confident(lines: Sequence[Line], seconds: float) -> set[str]:
+    """Ids of the most confident utterances that fill `seconds`; the one that would exceed them is the first to go."""
+    ids: set[str] = set()
+    for line in sorted(lines, key=lambda x: (-x["confidence"], x["id"])):
+        seconds -= line["duration"]
+        if seconds < -ROUNDING_S:
+            break
+        ids.add(line["id"])
+    return ids
+
+
+def thresholds(lines: Sequence[Line]) -> list[str]:
+    """A table: of each threshold of confidence the utterances and hours at or above it, and their share."""
+    total = hours(lines)
+    rows = [f"{'confidence':>10} {'utterances':>11} {'hours':>9} {'kept':>7}"]
+    for threshold in THRESHOLDS:
+        above = [line for line in lines if line["confidence"] >= threshold]
+        share = hours(above) / total if total else 0.0
+        rows.append(f"{threshold:>10g} {len(above):>11} {hours(above):>9.3f} {share:>7.1%}")
+    return rows
+
+
+def ranks(lines: Sequence[Line]) -> list[str]:
+    """A table: of each `--keep-share` the confidence that its least sure utterance has, and utterances and hours."""
+    total = hours(lines)
+    rows = [f"{'share':>10} {'utterances':>11} {'hours':>9} {'confidence from':>16}"]
+    for share in SHARES:
+        ids = _most_confident(lines, share * total * SECONDS_PER_HOUR)
+        inside = [line for line in lines if line["id"] in ids]
+        least = min((line["confidence"] for line in inside), default=math.nan)
+        rows.append(f"{share:>10g} {len(inside):>11} {hours(inside):>9.3f} {least:>16.4f}")
+    return rows
+
+
+def hours(lines: Sequence[Line]) -> float:
+    """Audio of the utterances."""
+    return sum(line["duration"] for line in lines) / SECONDS_PER_HOUR
+
+
+def option(name: str) -> str:
+    """`min_rate` -> `--min-rate`."""
+    return "--" + name.replace("_", "-")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `asr-kd select`."""
+    parser.add_argument(
+        "hypotheses",
+        nargs="+",
+        type=Path,
+        metavar="HYP",
+        help="what `asr-kd label --decode` wrote: *.hyp.jsonl, or the folder that holds them",
+    )
+    parser.add_argument("--out", type=Path, metavar="LIST", help="the kept lines (.jsonl), for `distill --only`")
+    for name, explanation in (
+        ("min_seconds", "shortest utterance"),
+        ("max_seconds", "longest utterance"),
+        ("min_rate", "slowest speech, phones per second between the first word's start and the last word's end"),
+        ("max_rate", "fastest speech, the same"),
+        ("min_agreement", "least share of speech frames where the teacher alone hears the phone of the hypothesis"),
+        ("max_entropy", "largest mean entropy of the teacher's posteriors, nats per frame"),
+        ("min_word_confidence", "least confidence of the least sure word"),
+        ("min_confidence", "least confidence of the utterance"),
+        ("keep_share", "of what is left, the most confident share of its hours, for instance 0.7"),
+        ("keep_hours", "of what is left, the most confident hours"),
+    ):
+        parser.add_argument(option(name), type=float, metavar="X", help=explanation)
+    parser.add_argument("--dry-run", action="store_true", help="print the table and write nothing")
+
+
+def run(args: argparse.Namespace) -> int:
+    """The verb."""
+    if args.out is None and not args.dry_run:
+        raise ValueError("give --out LIST.jsonl, or --dry-run to see the table only")
+    criteria = Criteria(**{f.name: getattr(args, f.name) for f in fields(Criteria)})
+    lines = list(read_transcripts(*args.hypotheses))
+    if not lines:
+        raise ValueError(f"{args.hypotheses[0]}: holds no utterances. Give what `asr-kd label --decode` wrote.")
+    chosen = apply(lines, criteria)
+    show(*thresholds(chosen.before_confidence), "", *ranks(chosen.before_confidence))
+    asked = {"reason": "set aside by labelling"} | {n: f"{option(n)} {v:g}" for n, v in criteria.asked().items()}
+    for name, what in asked.items():
+        if chosen.dropped[name] or name != "reason":
+            show(f"{what}: dropped {len(chosen.dropped[name])} utterances, {hours(chosen.dropped[name]):.3f} h")
+    share = hours(chosen.kept) / max(hours(lines), 1e-9)
+    show(f"kept {len(chosen.kept)} of {len(lines)} utterances, {hours(chosen.kept):.3f} h, {share:.1%}")
+    if not chosen.kept:
+        most = max((n for n in chosen.dropped), key=lambda n: len(chosen.dropped[n]))
+        raise ValueError(
+            f"nothing is kept of {len(lines)} utterances; most went by: {asked[most]}. {_way_out(most, chosen)}"
+        )
+    if args.dry_run:
+        return 0
+    with atomic_path(args.out) as temporary, open(temporary, "w", encoding="utf-8") as f:
+        f.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in chosen.kept)
+    say(args.out)
+    return 0
+
+
+def _way_out(criterion: str, chosen: FilterResult) -> str:
+    values = [line["confidence"] for line in chosen.before_confidence]
+    if criterion != "min_confidence" or not values:
+        return "Ask for less."
+    low, high = min(values), max(values)
+    return f"This teacher's confidences run from {low:.4g} to {high:.4g}; `--keep-share 0.7` chooses by rank."

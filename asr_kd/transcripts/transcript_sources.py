@@ -1,0 +1,115 @@
+"""What is taken to be said in the utterances of shards: their own text, or what a teacher heard in them."""
+
+import argparse
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
+
+from asr_kd.core.files import fingerprint
+from asr_kd.core.storage import PathOrUrl, parse_path_or_url
+from asr_kd.corpora.text import normalise
+from asr_kd.shards.reader import Shard
+from asr_kd.transcripts.pseudo_labels import read_transcripts
+
+
+class Texts(Protocol):
+    """Whoever can say what was said in a shard's utterances."""
+
+    def of(self, shard: Shard) -> list[str | None]:
+        """Normalised text of each row, None where there is none."""
+
+    def describe(self, shard: Shard) -> dict[str, Any]:
+        """What the shard's alignments say of their text; nothing where it is the shard's own."""
+
+    def check(self, shards: Iterable[Shard]) -> None:
+        """ValueError when these texts are of none of the shards."""
+
+
+class ReferenceText:
+    """The text that the shards hold."""
+
+    def of(self, shard: Shard) -> list[str | None]:
+        """As `Texts` says."""
+        return [normalise(e.text) or None if e.text else None for e in shard.entries]
+
+    def describe(self, shard: Shard) -> dict[str, Any]:
+        """As `Texts` says."""
+        return {}
+
+    def check(self, shards: Iterable[Shard]) -> None:
+        """As `Texts` says: always fine."""
+
+
+class PseudoLabels:
+    """What a teacher heard: lines of `asr-kd label` or `select`. The own text of those shards is not looked at."""
+
+    def __init__(self, places: Sequence[PathOrUrl], least_confidence: float = 0.0, others: Texts | None = None) -> None:
+        """others: the texts of shards that no line is of (default: they have none).
+
+        ValueError when a line is damaged or does not say which tar it is of.
+        """
+        if not 0 <= least_confidence <= 1:
+            raise ValueError(f"--least-confidence {least_confidence}: it must lie in [0, 1]")
+        self.places, self.least_confidence, self.others = places, least_confidence, others
+        self._texts: dict[str, dict[str, str]] = {}
+        for line in read_transcripts(*places):
+            if not isinstance(line.get("shard"), str):
+                raise ValueError(f"{places[0]}: {line['id']} does not name its shard. Give what `asr-kd label` wrote.")
+            texts = self._texts.setdefault(line["shard"], {})
+            if "text" in line and line["confidence"] >= least_confidence:
+                texts[line["id"]] = normalise(line["text"])
+
+    def of(self, shard: Shard) -> list[str | None]:
+        """As `Texts` says."""
+        if shard.digest not in self._texts and self.others is not None:
+            return self.others.of(shard)
+        texts = self._texts.get(shard.digest, {})
+        return [texts.get(e.id) or None for e in shard.entries]
+
+    def describe(self, shard: Shard) -> dict[str, Any]:
+        """As `Texts` says."""
+        if shard.digest not in self._texts and self.others is not None:
+            return self.others.describe(shard)
+        texts = dict(sorted(self._texts.get(shard.digest, {}).items()))
+        return {"pseudo_text": {"least_confidence": self.least_confidence, "digest": fingerprint(texts)}}
+
+    def check(self, shards: Iterable[Shard]) -> None:
+        """As `Texts` says."""
+        first = None
+        for shard in shards:  # which may be opened one after the other
+            if shard.digest in self._texts:
+                return
+            first = first or shard.path
+        raise ValueError(
+            f"{self.places[0]}: of {len(self._texts)} shards, none of them {first} or another one given. "
+            "Give the shards that were labelled; a tar that was written anew must be labelled again."
+        )
+
+
+def add_transcript_arguments(parser: argparse.ArgumentParser, meaning: str) -> None:
+    """Options of every verb that takes what a teacher heard as text.
+
+    meaning: what --transcripts does there, for the help.
+    """
+    parser.add_argument(
+        "--transcripts",
+        nargs="+",
+        type=parse_path_or_url,
+        metavar="HYP",
+        help=f"{meaning}: *.hyp.jsonl of `asr-kd label`, their folder, or a list of `asr-kd select`",
+    )
+    parser.add_argument(
+        "--least-confidence",
+        type=float,
+        default=0.0,
+        metavar="X",
+        help="with --transcripts: leave utterances aside that the teacher is less sure of (default: %(default)g)",
+    )
+
+
+def given_texts(args: argparse.Namespace, others: Texts | None = None) -> Texts:
+    """By the options of `add_transcript_arguments`: the shards' own text, or what was heard. others: of PseudoTexts."""
+    if args.transcripts:
+        return PseudoLabels(args.transcripts, args.least_confidence, others)
+    if args.least_confidence:
+        raise ValueError("--least-confidence: only used with --transcripts")
+    return ReferenceText()
