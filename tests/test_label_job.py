@@ -22,7 +22,6 @@ from asr_kd.jobs.job_state import JobState
 from asr_kd.jobs.leases import Leases
 from asr_kd.jobs.process_pool import ProcessPool
 from asr_kd.label.label_job import LabelJob
-from asr_kd.label.labellers import make_labeller
 from asr_kd.label.posteriors import LabelConfig
 from asr_kd.label.status import SETTINGS_FILE, status
 from asr_kd.models.checkpoint import load_model, save_model
@@ -260,21 +259,21 @@ def test_a_worker_does_not_label_with_another_teacher_than_the_job_began_with(gi
     shutil.copytree(teacher, own)
     job = LabelJob((str(own),), str(tmp_path / "out"), device="cpu")
     job = replace(job, settings=fingerprint(job.processor().settings))
-    make_labeller(job)
+    job.processor()
 
     for config in (LabelConfig(SelectionConfig(k=3)), LabelConfig(quantiser=ProbabilityQuantiser(10))):
         with pytest.raises(ValueError, match="is not here what it was when this job began"):
-            make_labeller(replace(job, config=config))
+            replace(job, config=config).processor()
     model = load_model(own)
     with torch.no_grad():
         model.output.bias[0] += 1
     save_model(own, model)
     with pytest.raises(ValueError, match="is not here what it was when this job began"):
-        make_labeller(job)
+        job.processor()
     pool = ProcessPool(job, 1)
     try:
         with pytest.raises(ValueError, match="is not here what it was when this job began"):
             while True:
-                list(pool.outcomes(60))
+                list(pool.events(60))
     finally:
         pool.close()
