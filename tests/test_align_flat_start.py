@@ -22,7 +22,11 @@ PHONES = LEXICON.phones
 MONO = Senones.monophone(PHONES)
 DIM = 8
 SMALL = FlatStartConfig(
-    mono_rounds=12, mono_components=20, triphone_rounds=4, triphone_components=40, tree=TreeConfig(20, min_count=15)
+    mono_iterations=12,
+    mono_gaussians=20,
+    triphone_iterations=4,
+    triphone_gaussians=40,
+    tree=TreeConfig(20, min_count=15),
 )
 
 
@@ -58,7 +62,7 @@ def spoken():
 @pytest.fixture(scope="module")
 def mono(spoken):
     """Senones, Gaussians and alignments without context."""
-    config = FlatStartConfig(mono_rounds=12, mono_components=20, triphone_rounds=0)
+    config = FlatStartConfig(mono_iterations=12, mono_gaussians=20, triphone_iterations=0)
     speech = [s for s, _ in spoken]
     inventory, gaussians = flat_start(speech, LEXICON, PHONES, config, silent)
     return inventory, gaussians, align_all(speech, text_graphs(speech, LEXICON, inventory), gaussians.scores)
@@ -97,7 +101,9 @@ def test_tied_states_keep_the_phones_apart(spoken):
 
 def test_the_same_speech_gives_the_same_inventory(spoken):
     speech = [s for s, _ in spoken[:8]]
-    config = FlatStartConfig(mono_rounds=4, mono_components=15, triphone_rounds=1, tree=TreeConfig(15, min_count=10))
+    config = FlatStartConfig(
+        mono_iterations=4, mono_gaussians=15, triphone_iterations=1, tree=TreeConfig(15, min_count=10)
+    )
     first, _ = flat_start(speech, LEXICON, PHONES, config, silent)
     second, _ = flat_start(speech, LEXICON, PHONES, config, silent)
     assert first.fingerprint == second.fingerprint
@@ -105,7 +111,9 @@ def test_the_same_speech_gives_the_same_inventory(spoken):
 
 def test_a_phone_without_speech_has_classes_and_breaks_nothing(spoken):
     speech = [s for s, _ in spoken[:8]]
-    config = FlatStartConfig(mono_rounds=4, mono_components=15, triphone_rounds=2, tree=TreeConfig(15, min_count=10))
+    config = FlatStartConfig(
+        mono_iterations=4, mono_gaussians=15, triphone_iterations=2, tree=TreeConfig(15, min_count=10)
+    )
     inventory, gaussians = flat_start(speech, LEXICON, [*PHONES, "ZH"], config, silent)
     unheard = inventory.senones(1, len(PHONES), NO_PHONE)
     assert all(0 < c < inventory.size for c in unheard)
@@ -130,7 +138,9 @@ def test_speech_that_is_too_short_for_its_text_is_set_aside_not_fatal(spoken):
         Speech("no text", x_NF, []),
     ]
     assert [uniform_alignment(s, LEXICON, MONO) for s in odd] == [None] * 4
-    config = FlatStartConfig(mono_rounds=5, mono_components=12, triphone_rounds=1, tree=TreeConfig(15, min_count=10))
+    config = FlatStartConfig(
+        mono_iterations=5, mono_gaussians=12, triphone_iterations=1, tree=TreeConfig(15, min_count=10)
+    )
     inventory, gaussians = flat_start(odd + speech, LEXICON, PHONES, config, silent)
     alignments = align_all(odd + speech, text_graphs(odd + speech, LEXICON, inventory), gaussians.scores)
     assert [a is None for a in alignments] == [True] * 4 + [False] * 6

@@ -98,7 +98,7 @@ def test_the_same_speech_gives_the_same_bytes(tone_shards, lexicon, aligned, tmp
 def test_a_model_aligns_in_its_own_inventory(tone_shards, lexicon, aligned, tmp_path):
     torch.manual_seed(0)
     inventory = load_inventory(aligned)
-    save_model(tmp_path / "model", build_model(ModelConfig(layers=1, hidden=8), inventory, FrontEndConfig()))
+    save_model(tmp_path / "model", build_model(ModelConfig(num_layers=1, hidden_size=8), inventory, FrontEndConfig()))
     assert align(tone_shards, lexicon, tmp_path / "out", "--model", tmp_path / "model") == 0
     assert load_inventory(tmp_path / "out") == inventory
     for path in tone_shards:
@@ -163,7 +163,8 @@ def heard(tone_utterances, aligned, tmp_path):
     """A model, a shard without text, and what a teacher heard in it: the truth, but for what the lines show."""
     torch.manual_seed(0)
     save_model(
-        tmp_path / "model", build_model(ModelConfig(layers=1, hidden=8), load_inventory(aligned), FrontEndConfig())
+        tmp_path / "model",
+        build_model(ModelConfig(num_layers=1, hidden_size=8), load_inventory(aligned), FrontEndConfig()),
     )
     (path,) = write_shards(tone_utterances[:5], tmp_path / "unlabelled", strip_text=True)
     shard = open_shard(path)
@@ -211,7 +212,8 @@ def test_damaged_audio_is_skipped_and_the_rest_is_aligned(
 ):
     torch.manual_seed(0)
     save_model(
-        tmp_path / "model", build_model(ModelConfig(layers=1, hidden=8), load_inventory(aligned), FrontEndConfig())
+        tmp_path / "model",
+        build_model(ModelConfig(num_layers=1, hidden_size=8), load_inventory(aligned), FrontEndConfig()),
     )
     how = ["--model", tmp_path / "model"] if with_model else ["--set", *SMALL]
     (path,) = write_shards(tone_utterances, tmp_path / "labelled")

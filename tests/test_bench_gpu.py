@@ -55,7 +55,7 @@ def test_frame_loss_waits_for_no_gpu():
 def test_selection_on_a_gpu_is_that_of_the_cpu():
     log_p_BTC = torch.randn(3, 40, 200).mul(3).log_softmax(-1)
     frames_B = torch.tensor([40, 31, 5])
-    for config in (SelectionConfig(), SelectionConfig(mass=0.9)):
+    for config in (SelectionConfig(), SelectionConfig(top_p=0.9)):
         here = select_top_k_batch(log_p_BTC, frames_B, config)
         there = select_top_k_batch(log_p_BTC.cuda(), frames_B, config)
         for a, b in zip(here, there, strict=True):

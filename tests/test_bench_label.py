@@ -28,7 +28,7 @@ def last_line(capsys):
 
 def test_the_bench_ends_with_one_line_of_json_that_holds_all_it_measured(tone_shards, tmp_path, capsys):
     torch.manual_seed(0)
-    config = ModelConfig(layers=1, hidden=8, bidirectional=True)
+    config = ModelConfig(num_layers=1, hidden_size=8, bidirectional=True)
     frontend = random_teacher("teacher-tiny", 5).frontend
     save_model(tmp_path / "teacher", build_model(config, Senones.monophone(["SIL", *"ABCDEFGHIJKLMN"]), frontend))
     shards = [str(tar) for tar in tone_shards]
@@ -99,7 +99,7 @@ def test_the_ceilings_batches_hold_every_frame_and_no_more_than_they_may():
 
 def test_arithmetic_of_a_small_model_by_hand():
     model = build_model(
-        ModelConfig(layers=1, hidden=8, bidirectional=True),
+        ModelConfig(num_layers=1, hidden_size=8, bidirectional=True),
         made_up_inventory(5),
         random_teacher("teacher-tiny").frontend,
     )

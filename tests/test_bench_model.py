@@ -20,9 +20,11 @@ def models(tmp_path_factory):
     """A teacher and a student, as paths."""
     root = tmp_path_factory.mktemp("models")
     torch.manual_seed(0)
-    big = ModelConfig(layers=3, hidden=96, bidirectional=True)
+    big = ModelConfig(num_layers=3, hidden_size=96, bidirectional=True)
     save_model(root / "teacher", build_model(big, INVENTORY, FrontEndConfig()))
-    save_model(root / "student", build_model(ModelConfig(layers=1, hidden=8), INVENTORY, FrontEndConfig(mel_bins=20)))
+    save_model(
+        root / "student", build_model(ModelConfig(num_layers=1, hidden_size=8), INVENTORY, FrontEndConfig(mel_bins=20))
+    )
     return str(root / "teacher"), str(root / "student")
 
 

@@ -15,7 +15,7 @@ LENGTHS = (16000, 700, 100, 9000, 0, 16000)
 @pytest.fixture(scope="module", params=[{"bidirectional": True}, {"lookahead": 4}], ids=["bidirectional", "lookahead"])
 def inference(request):
     torch.manual_seed(0)
-    model = build_model(ModelConfig(layers=2, hidden=12, **request.param), INVENTORY, FrontEndConfig())
+    model = build_model(ModelConfig(num_layers=2, hidden_size=12, **request.param), INVENTORY, FrontEndConfig())
     model.set_normalisation(torch.full((192,), -1.0), torch.full((192,), 3.0))
     model.log_prior_C.copy_(torch.tensor([0.6, 0.1, 0.1, 0.1, 0.1]).log())
     model.train()  # Inference turns dropout off

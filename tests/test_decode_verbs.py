@@ -65,7 +65,7 @@ def trained(tone_shards, tmp_path_factory):
     assert run("align", *tone_shards, *lexicon, "--out", root / "align", "--set", *small) == 0
     assert run("graph", root / "text.txt", *lexicon, "--inventory", root / "align", "--out", root / "graph") == 0
     torch.manual_seed(0)
-    model = build_model(ModelConfig(layers=1, hidden=16), load_inventory(root / "align"), FrontEndConfig())
+    model = build_model(ModelConfig(num_layers=1, hidden_size=16), load_inventory(root / "align"), FrontEndConfig())
     fit(model, tone_shards, root / "align")
     save_model(root / "model", model)
     return root
@@ -173,7 +173,7 @@ def test_scales_come_from_a_file_or_its_folder_and_nothing_else(tmp_path):
 @pytest.mark.parametrize("name", ["decode", "tune"])
 def test_a_graph_of_another_inventory_is_refused_with_both_names(tone_shards, trained, tmp_path, capsys, name):
     mine, other = load_inventory(trained / "align"), Senones.monophone(["SIL", "AH", "IY", "OW"])
-    save_model(tmp_path / "model", build_model(ModelConfig(layers=1, hidden=4), other, FrontEndConfig()))
+    save_model(tmp_path / "model", build_model(ModelConfig(num_layers=1, hidden_size=4), other, FrontEndConfig()))
     files = ["--model", tmp_path / "model", "--graph", trained / "graph", "--out", tmp_path / "out"]
     assert run(name, *tone_shards, *files) == 2
     told = capsys.readouterr().err

@@ -24,7 +24,7 @@ from asr_kd.train.config import OptimConfig, TrainConfig
 from asr_kd.train.statistics import feature_statistics
 from asr_kd.train.trainer import fit
 
-CONFIG = TrainConfig(frames_per_batch=150, workers=0, device="cpu", ema_decay=0.5, optim=OptimConfig(lr=0.01))
+CONFIG = TrainConfig(max_frames_per_batch=150, num_workers=0, device="cpu", ema_decay=0.5, optim=OptimConfig(lr=0.01))
 RESPONSE = ({"kind": "response", "source": "companion"},)
 MODES = {
     "offline": {},
@@ -46,10 +46,10 @@ SUM = (
 @pytest.fixture(scope="module")
 def streams(tone_shards, tmp_path_factory):
     truth = AlignmentFolders([align_tones(tone_shards, tmp_path_factory.mktemp("align"))], INVENTORY)
-    masked = AugmentConfig(speeds=(0.9, 1.0), spec_time_masks=1)
+    masked = AugmentConfig(speed_perturb=(0.9, 1.0), num_time_masks=1)
     return (
         TrainingSet("labelled", tone_shards[:1], truth, masked),
-        TrainingSet("unlabelled", tone_shards[1:2], NoTargets(FRONTEND), masked, truth=False),
+        TrainingSet("unlabelled", tone_shards[1:2], NoTargets(FRONTEND), masked, is_supervised=False),
         TrainingSet("dev", tone_shards[2:], truth),
     )
 
@@ -123,7 +123,7 @@ def test_a_short_run_lowers_the_loss_and_moves_what_it_should(mode, streams, tea
 
 @pytest.mark.skipif(not has_bf16(torch.device("cpu")), reason="this processor has no bfloat16 kernels")
 def test_a_teacher_that_listens_in_bf16_says_nearly_the_same(streams, teacher):
-    plan = BatchSampler(streams[1], CONFIG.frames_per_batch, 0)
+    plan = BatchSampler(streams[1], CONFIG.max_frames_per_batch, 0)
     batch = next(batches(plan, FRONTEND, teacher=FRONTEND))
     exact, rounded = (
         build_online_teacher("offline", {"precision": p}, new_model(), [teacher]) for p in ("float32", "bf16")
@@ -220,7 +220,7 @@ def test_every_term_of_a_sum_is_reported_with_its_pull(streams, teacher, tmp_pat
 def test_a_teacher_of_other_classes_or_frames_is_refused_naming_both(tmp_path):
     student = new_model()
     other = Senones.monophone(["SIL", "AH", "EE"])
-    made = build_model(ModelConfig(layers=1, hidden=4), other, FRONTEND)
+    made = build_model(ModelConfig(num_layers=1, hidden_size=4), other, FRONTEND)
     save_model(tmp_path, made)
     with pytest.raises(ValueError, match=rf"5 classes of inventory {other.fingerprint[:8]}, the student has 7"):
         build_online_teacher("offline", {}, student, [tmp_path])

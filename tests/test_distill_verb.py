@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from asr_kd.cli import main
+from asr_kd.data import loader
 from asr_kd.frontend.fbank import FrontEndConfig
 from asr_kd.inventory.senones import Senones
 from asr_kd.models.acoustic import build_model
@@ -15,7 +16,7 @@ from asr_kd.shards.reader import open_shard
 from asr_kd.targets.sidecar import sidecar_path, write_sidecar
 from asr_kd.targets.soft_targets import SoftTargets
 from asr_kd.teachers.inference import Inference
-from asr_kd.train import data, loop
+from asr_kd.train import trainer
 
 INVENTORY = Senones.monophone(["SIL", "AH", "EE", "OH"])
 SETTINGS = [
@@ -47,7 +48,7 @@ def write_alignments(folder, tars, teacher, inventory=INVENTORY):
 
 def write_teacher(folder, seed):
     torch.manual_seed(seed)
-    model = build_model(ModelConfig(layers=1, hidden=8, bidirectional=True), INVENTORY, FrontEndConfig())
+    model = build_model(ModelConfig(num_layers=1, hidden_size=8, bidirectional=True), INVENTORY, FrontEndConfig())
     model.output.weight.data.mul_(10)
     save_model(folder, model)
     return folder
@@ -86,7 +87,7 @@ def test_a_student_moves_towards_its_teacher_in_the_declared_order(given, tone_s
     lines = metrics(tmp_path / "student")
     assert [line["stream"] for line in lines] == ["unlabelled", "unlabelled", "labelled"] * 4
     student = load_model(tmp_path / "student")
-    assert student.inventory == INVENTORY and student.config.hidden == 24
+    assert student.inventory == INVENTORY and student.config.hidden_size == 24
     torch.manual_seed(0)
     untrained = build_model(student.config, INVENTORY, FrontEndConfig())
     save_model(tmp_path / "untrained", untrained)
@@ -124,7 +125,7 @@ def test_without_stored_targets_the_teacher_listens(given, tone_shards, tmp_path
 def test_a_mode_is_an_option(given, tone_shards, tmp_path):
     for mode in ("online", "average"):
         assert distill(given, tone_shards, tmp_path / mode, "--mode", mode, targets=None) == 0
-    assert load_model(tmp_path / "online" / "peer").config.hidden == 24
+    assert load_model(tmp_path / "online" / "peer").config.hidden_size == 24
 
 
 def test_a_dry_run_checks_everything_and_writes_nothing(given, tone_shards, tmp_path, capsys):
@@ -181,14 +182,14 @@ def test_only_the_listed_utterances_are_learned_from(given, tone_shards, tmp_pat
     ids = [e.id for tar in tone_shards[:2] for e in open_shard(tar).entries]
     listed = ids[1::3]
     seen = []
-    make = data._Maker._make  # looks on, changes nothing
+    make = loader._BatchDataset._make  # looks on, changes nothing
 
     def looking_on(self, spec):
         batch = make(self, spec)
         seen.extend((batch.stream, i) for i in batch.utterances)
         return batch
 
-    monkeypatch.setattr(data._Maker, "_make", looking_on)
+    monkeypatch.setattr(loader._BatchDataset, "_make", looking_on)
     assert distill(given, tone_shards, tmp_path / "out", *write_list(tmp_path / "list.jsonl", listed)) == 0
     assert {i for stream, i in seen if stream == "unlabelled"} == set(listed)
     assert sum(stream == "unlabelled" for stream, _ in seen) == 4 * len(listed)  # epochs
@@ -199,7 +200,7 @@ def test_a_run_with_a_list_resumes_exactly_and_refuses_another_list(given, tone_
     ids = [e.id for tar in tone_shards[:2] for e in open_shard(tar).entries]
     only = write_list(tmp_path / "list.jsonl", ids[::2])
     assert distill(given, tone_shards, tmp_path / "whole", *only) == 0
-    save, stopped = loop._Run._save, []
+    save, stopped = trainer._Trainer._save, []
 
     def save_and_stop(run):
         save(run)
@@ -208,7 +209,7 @@ def test_a_run_with_a_list_resumes_exactly_and_refuses_another_list(given, tone_
             raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(loop._Run, "_save", save_and_stop)
+        patched.setattr(trainer._Trainer, "_save", save_and_stop)
         assert distill(given, tone_shards, tmp_path / "cut", *only) == 130
     assert stopped
     other = write_list(tmp_path / "other.jsonl", ids[1::2])

@@ -90,7 +90,7 @@ def test_sample_n_of_a_faster_wave_is_sample_n_times_speed_of_the_original(speed
 
 
 def test_one_speed_holds_for_the_whole_batch_and_is_returned():
-    augment = Augment(AugmentConfig(speeds=(0.9, 1.1)))
+    augment = Augment(AugmentConfig(speed_perturb=(0.9, 1.1)))
     seen = set()
     for seed in range(10):
         out, speed = augment.waves(waves(9900, 19800), rng(seed))
@@ -133,7 +133,7 @@ def test_noise_files_are_found_below_resampled_and_kept_within_the_bound(noise_d
 
 def test_a_folder_without_noise_is_refused(tmp_path):
     with pytest.raises(ValueError, match="no recordings"):
-        Augment(AugmentConfig(noise_probability=0.5, noise_dir=str(tmp_path)))
+        Augment(AugmentConfig(noise_prob=0.5, noise_dir=str(tmp_path)))
 
 
 @pytest.mark.parametrize("content", [b"", b"this is no audio"])
@@ -174,7 +174,7 @@ def test_echoes_fall_by_sixty_decibels_in_t60():
 def test_frames_of_a_reverberated_and_noisy_wave_stay_aligned():
     burst_N = np.zeros(RATE, np.float32)
     burst_N[8000:8800] = waves(800)[0]
-    augment = Augment(AugmentConfig(room_probability=1.0, noise_probability=1.0, snr_db=(25.0, 25.0)))
+    augment = Augment(AugmentConfig(reverb_prob=1.0, noise_prob=1.0, snr_db=(25.0, 25.0)))
     front_end = FrontEnd()
     clean_T = front_end.fbank(torch.from_numpy(burst_N)[None], torch.tensor([RATE]))[0][0].mean(1)
     for seed in range(5):
@@ -186,7 +186,7 @@ def test_frames_of_a_reverberated_and_noisy_wave_stay_aligned():
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.integers(0, 60), min_size=1, max_size=5), st.integers(0, 3), st.integers(0, 3), st.integers(0, 999))
 def test_spec_augment_masks_whole_frames_and_the_same_mel_filters_of_each_stacked_frame(lengths, times, mels, seed):
-    config = AugmentConfig(spec_time_masks=times, spec_time_width=10, spec_mel_masks=mels, spec_mel_width=12)
+    config = AugmentConfig(num_time_masks=times, max_time_width=10, num_freq_masks=mels, max_freq_width=12)
     x_BTF = torch.ones(len(lengths), max(lengths), 192)
     out_BTF = Augment(config).features(x_BTF, torch.tensor(lengths), rng(seed))
     assert torch.equal(x_BTF, torch.ones_like(x_BTF))

@@ -91,7 +91,7 @@ def test_a_tone_is_loudest_in_the_filter_that_librosa_centres_on_it():
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 9000), st.integers(0, 9000))
 def test_features_of_a_prefix_are_the_prefix_of_the_features(cut, rest):
-    front_end = FrontEnd(FrontEndConfig(mean_window_s=0.2, mean_prior_s=0.1))  # so that the window slides
+    front_end = FrontEnd(FrontEndConfig(cmn_window_s=0.2, cmn_init_s=0.1))  # so that the window slides
     wave_BN = speech_like(cut + rest)[None]
     whole_BTF, _ = front_end(wave_BN, torch.tensor([cut + rest]))
     part_BTF, frames_B = front_end(wave_BN[:, :cut], torch.tensor([cut]))
@@ -102,7 +102,7 @@ def test_features_of_a_prefix_are_the_prefix_of_the_features(cut, rest):
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.integers(0, 12000), min_size=1, max_size=4), st.integers(1, 4))
 def test_stacked_frames_are_counted_ahead_and_zero_behind_the_end(lengths, stack):
-    front_end = FrontEnd(FrontEndConfig(stack=stack))
+    front_end = FrontEnd(FrontEndConfig(frame_stacking=stack))
     x_BTF, frames_B = front_end(*padded(lengths))
     assert x_BTF.shape[2] == front_end.dim == 64 * stack
     assert frames_B.tolist() == [front_end.num_frames(n) for n in lengths]
@@ -112,7 +112,7 @@ def test_stacked_frames_are_counted_ahead_and_zero_behind_the_end(lengths, stack
 
 
 def test_the_mean_of_the_present_and_past_window_is_subtracted_and_three_frames_stacked():
-    config = FrontEndConfig(mean_window_s=1.0, mean_prior_s=0.3, mean_prior=10.0)
+    config = FrontEndConfig(cmn_window_s=1.0, cmn_init_s=0.3, cmn_init=10.0)
     front_end = FrontEnd(config)
     wave_BN, samples_B = padded([4 * RATE])
     raw_TF = front_end.fbank(wave_BN, samples_B)[0][0]
@@ -131,7 +131,7 @@ def test_a_louder_recording_has_the_same_features_once_the_window_is_full():
 
 
 def test_the_utterances_own_mean_is_subtracted_whatever_shares_its_batch():
-    front_end = FrontEnd(FrontEndConfig(mean="utterance"))
+    front_end = FrontEnd(FrontEndConfig(cmn="utterance"))
     wave_BN, samples_B = padded([2 * RATE, 9000, 300])
     raw_BTF, _ = front_end.fbank(wave_BN, samples_B)
     x_BTF, frames_B = front_end(wave_BN, samples_B)

@@ -90,7 +90,7 @@ def test_a_table_gives_back_every_row_its_classes_counts_and_about_its_probabili
 
 
 def test_a_fine_code_gives_back_the_posteriors_nearly():
-    want = selected(0, 200, SelectionConfig(k=20, floor=0))
+    want = selected(0, 200, SelectionConfig(top_k=20, min_prob=0))
     (got,) = decoded([want], ProbabilityQuantiser(30))[1]
     np.testing.assert_allclose(np.exp(got.log_p_TK[:, 0]), np.exp(want.log_p_TK[:, 0]), atol=0.07)
     np.testing.assert_allclose(np.exp(got.log_tail_T), np.exp(want.log_tail_T), atol=0.02)
@@ -99,7 +99,7 @@ def test_a_fine_code_gives_back_the_posteriors_nearly():
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 2**31), st.integers(1, 8))
 def test_truncating_afterwards_moves_what_is_left_out_into_the_tail(seed, k):
-    rows = [selected(seed, 9, SelectionConfig(k=8, floor=0))]
+    rows = [selected(seed, 9, SelectionConfig(top_k=8, min_prob=0))]
     (whole,), (cut,) = decoded(rows, ProbabilityQuantiser())[1], decoded(rows, ProbabilityQuantiser(), k=k)[1]
     np.testing.assert_array_equal(cut.ids_TK, whole.ids_TK[:, :k])
     np.testing.assert_allclose(cut.log_p_TK, whole.log_p_TK[:, :k], atol=1e-6)
@@ -117,7 +117,7 @@ def test_rows_can_be_asked_for_from_the_end_and_say_when_there_is_none():
 
 
 def test_the_mass_of_a_row_is_what_its_classes_hold():
-    want = selected(0, 50, SelectionConfig(k=5, floor=0))
+    want = selected(0, 50, SelectionConfig(top_k=5, min_prob=0))
     table, _ = decoded([want], ProbabilityQuantiser())
     assert table.column("mass")[0].as_py() == pytest.approx(np.exp(want.log_p_TK).sum(1).mean(), abs=1e-5)
     assert table.column("kept")[0].as_py() == 250

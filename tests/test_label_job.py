@@ -261,7 +261,7 @@ def test_a_worker_does_not_label_with_another_teacher_than_the_job_began_with(gi
     job = replace(job, settings=fingerprint(job.processor().settings))
     job.processor()
 
-    for config in (LabelConfig(SelectionConfig(k=3)), LabelConfig(quantiser=ProbabilityQuantiser(10))):
+    for config in (LabelConfig(SelectionConfig(top_k=3)), LabelConfig(quantiser=ProbabilityQuantiser(10))):
         with pytest.raises(ValueError, match="is not here what it was when this job began"):
             replace(job, config=config).processor()
     model = load_model(own)

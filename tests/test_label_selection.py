@@ -16,7 +16,7 @@ def posteriors(seed, frames=5, classes=12, spread=3.0):
 @given(st.integers(0, 2**31), st.integers(1, 15), st.floats(0.2, 30))
 def test_top_k_and_tail_hold_all_the_mass_in_falling_order(seed, k, spread):
     log_p_TC = posteriors(seed, spread=spread)
-    kept = select_top_k(log_p_TC, SelectionConfig(k=k, floor=0))
+    kept = select_top_k(log_p_TC, SelectionConfig(top_k=k, min_prob=0))
     assert kept.ids_TK.shape == kept.log_p_TK.shape == (5, min(k, 12))
     np.testing.assert_allclose(np.exp(kept.log_p_TK).sum(1) + np.exp(kept.log_tail_T), 1, atol=1e-5)
     assert (np.diff(kept.log_p_TK, axis=1) <= 0).all()
@@ -29,7 +29,7 @@ def test_top_k_and_tail_hold_all_the_mass_in_falling_order(seed, k, spread):
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 2**31), st.floats(0.05, 1), st.integers(1, 12))
 def test_mass_keeps_the_fewest_classes_that_hold_it(seed, mass, k):
-    kept = select_top_k(posteriors(seed), SelectionConfig(k=k, mass=mass))
+    kept = select_top_k(posteriors(seed), SelectionConfig(top_k=k, top_p=mass))
     for ids_K, log_p_K, log_tail in zip(kept.ids_TK, kept.log_p_TK, kept.log_tail_T, strict=True):
         count = (ids_K >= 0).sum()
         assert count >= 1 and (ids_K[:count] >= 0).all() and np.isneginf(log_p_K[count:]).all()
@@ -43,7 +43,7 @@ def test_mass_keeps_the_fewest_classes_that_hold_it(seed, mass, k):
 @given(st.integers(0, 2**31), st.floats(0, 0.99), st.integers(1, 12))
 def test_a_floor_drops_what_is_less_likely_but_never_the_best(seed, floor, k):
     log_p_TC = posteriors(seed)
-    kept = select_top_k(log_p_TC, SelectionConfig(k=k, floor=floor))
+    kept = select_top_k(log_p_TC, SelectionConfig(top_k=k, min_prob=floor))
     p_TC = log_p_TC.exp().numpy()
     np.testing.assert_array_equal((kept.ids_TK >= 0).sum(1), np.clip((p_TC >= floor).sum(1), 1, k))
     np.testing.assert_array_equal(kept.ids_TK[:, 0], p_TC.argmax(1))
@@ -52,12 +52,12 @@ def test_a_floor_drops_what_is_less_likely_but_never_the_best(seed, floor, k):
 
 def test_the_tail_of_a_sure_teacher_keeps_its_digits():
     log_p = torch.tensor([[0.0, -40.0, -40.0, -60.0]]).log_softmax(-1)
-    kept = select_top_k(log_p, SelectionConfig(k=1))
+    kept = select_top_k(log_p, SelectionConfig(top_k=1))
     assert kept.log_tail_T[0] == pytest.approx(np.logaddexp(-40, -40), abs=1e-4)  # 1 - p would be exactly 0
 
 
 def test_keeping_all_classes_leaves_nothing_over():
-    kept = select_top_k(posteriors(0), SelectionConfig(k=20, floor=0))
+    kept = select_top_k(posteriors(0), SelectionConfig(top_k=20, min_prob=0))
     assert kept.k == 12 and np.isneginf(kept.log_tail_T).all()
 
 
@@ -69,7 +69,7 @@ def test_wrong_settings_are_refused_by_name(wrong):
 
 def test_frames_are_selected_one_by_one_however_many_there_are():
     log_p_TC = posteriors(0, frames=2 * CPU_BLOCK_FRAMES + 3)
-    config = SelectionConfig(k=4, mass=0.8)
+    config = SelectionConfig(top_k=4, top_p=0.8)
     kept = select_top_k(log_p_TC, config)
     for t in (0, CPU_BLOCK_FRAMES - 1, CPU_BLOCK_FRAMES, 2 * CPU_BLOCK_FRAMES + 2):
         alone = select_top_k(log_p_TC[t : t + 1], config)
@@ -82,9 +82,9 @@ def test_a_batch_is_selected_without_its_padding_and_what_is_not_finite_is_named
     log_p_BTC = torch.stack([posteriors(seed, frames=6) for seed in range(3)])
     log_p_BTC[0, 4:] = torch.nan  # padding
     log_p_BTC[2, 1] = torch.nan
-    first, second, third = select_top_k_batch(log_p_BTC, torch.tensor([4, 6, 6]), SelectionConfig(k=3))
+    first, second, third = select_top_k_batch(log_p_BTC, torch.tensor([4, 6, 6]), SelectionConfig(top_k=3))
     for got, log_p_TC in ((first, log_p_BTC[0, :4]), (second, log_p_BTC[1])):
-        expected = select_top_k(log_p_TC, SelectionConfig(k=3))
+        expected = select_top_k(log_p_TC, SelectionConfig(top_k=3))
         np.testing.assert_array_equal(got.ids_TK, expected.ids_TK)
         np.testing.assert_array_equal(got.log_p_TK, expected.log_p_TK)
         np.testing.assert_array_equal(got.log_tail_T, expected.log_tail_T)
@@ -93,7 +93,7 @@ def test_a_batch_is_selected_without_its_padding_and_what_is_not_finite_is_named
 
 def test_classes_that_cannot_be_leave_nothing_over():
     log_p = torch.tensor([[0.0, -torch.inf, -torch.inf, -torch.inf], [-0.7, -0.7, -20.0, -torch.inf]]).log_softmax(-1)
-    kept = select_top_k(log_p, SelectionConfig(k=2))
+    kept = select_top_k(log_p, SelectionConfig(top_k=2))
     assert np.isneginf(kept.log_tail_T[0]) and kept.log_tail_T[1] == pytest.approx(
         -20 - np.log(2 * np.exp(-0.7)), abs=1e-3
     )

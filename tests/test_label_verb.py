@@ -37,7 +37,7 @@ def noise(seed, seconds):
 
 def write_teacher(folder, seed):
     torch.manual_seed(seed)
-    model = build_model(ModelConfig(layers=1, hidden=16, bidirectional=True), INVENTORY, FrontEndConfig())
+    model = build_model(ModelConfig(num_layers=1, hidden_size=16, bidirectional=True), INVENTORY, FrontEndConfig())
     model.output.weight.data.mul_(20)  # an opinion on each frame
     save_model(folder, model)
     return folder
@@ -139,7 +139,7 @@ def test_labelling_resumes_to_the_same_bytes_after_sigkill(tars, teacher, tmp_pa
 def test_batching_does_not_change_what_is_kept(tars, teacher):
     inference = Inference(load_model(teacher), torch.device("cpu"), "float32")
     shard = open_shard(tars[0])
-    one_by_one = label_shard(shard, inference, LabelConfig(frames_per_batch=1))
+    one_by_one = label_shard(shard, inference, LabelConfig(max_frames_per_batch=1))
     together = label_shard(shard, inference, LabelConfig())
     assert one_by_one.column("packed") == together.column("packed")
     assert one_by_one.column("id").to_pylist() == [e.id for e in shard.entries]
@@ -242,7 +242,7 @@ def test_unusable_audio_is_set_aside_with_its_reason_and_the_rest_labelled(teach
 def test_a_teacher_that_gives_nan_sets_aside_instead_of_writing_it(tars, teacher):
     inference = Inference(load_model(teacher), torch.device("cpu"), "float32")
     inference.model.output.bias.data[0] = torch.nan
-    table = label_shard(open_shard(tars[0]), inference, LabelConfig(SelectionConfig(k=3)))
+    table = label_shard(open_shard(tars[0]), inference, LabelConfig(SelectionConfig(top_k=3)))
     assert table.column("frames").null_count == table.num_rows
     assert set(table.column("reason").to_pylist()) == {"the teacher's posteriors are not finite"}
 

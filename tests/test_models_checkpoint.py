@@ -17,7 +17,7 @@ INVENTORY = Senones.monophone(["SIL", "A", "B"])
 @pytest.fixture
 def model():
     torch.manual_seed(0)
-    config = ModelConfig(layers=1, hidden=8, bidirectional=True)
+    config = ModelConfig(num_layers=1, hidden_size=8, bidirectional=True)
     model = build_model(config, INVENTORY, FrontEndConfig(mel_bins=20))
     model.set_normalisation(torch.arange(60.0), torch.arange(60.0))
     model.log_prior_C.copy_(torch.randn(INVENTORY.size))
@@ -48,7 +48,7 @@ def test_the_fingerprint_changes_with_weights_and_description_but_not_with_notes
     with torch.no_grad():
         model.output.bias[0] += 1e-3
     save_model(tmp_path / "c", model)
-    model.frontend = FrontEndConfig(mel_bins=20, mean_window_s=4.0)
+    model.frontend = FrontEndConfig(mel_bins=20, cmn_window_s=4.0)
     save_model(tmp_path / "d", model)
     assert len({model_fingerprint(tmp_path / name) for name in "acd"}) == 3
 
@@ -92,16 +92,16 @@ def test_someone_elses_safetensors_and_an_empty_folder_are_refused(tmp_path):
 def test_weights_are_taken_over_only_from_a_model_made_alike(tmp_path):
     torch.manual_seed(0)
     inventory = Senones.monophone(["SIL", "A", "B"])
-    config = ModelConfig(layers=1, hidden=8)
+    config = ModelConfig(num_layers=1, hidden_size=8)
     saved = build_model(config, inventory, FrontEndConfig())
     saved.set_normalisation(torch.full((192,), 2.0), torch.full((192,), 3.0))
     save_model(tmp_path, saved)
-    same = build_model(ModelConfig(layers=1, hidden=8, dropout=0.5), inventory, FrontEndConfig())
+    same = build_model(ModelConfig(num_layers=1, hidden_size=8, dropout=0.5), inventory, FrontEndConfig())
     init_from_checkpoint(same, tmp_path)
     for name, value in saved.state_dict().items():
         assert torch.equal(value, same.state_dict()[name]), name
     for other in (
-        build_model(ModelConfig(layers=2, hidden=8), inventory, FrontEndConfig()),
+        build_model(ModelConfig(num_layers=2, hidden_size=8), inventory, FrontEndConfig()),
         build_model(config, Senones.monophone(["SIL", "A", "C"]), FrontEndConfig()),
         build_model(config, inventory, FrontEndConfig(low_hz=80.0)),
     ):
@@ -161,7 +161,7 @@ def test_a_header_that_is_no_description_is_one_clear_line(tmp_path, text):
 
 def test_a_model_beyond_the_machines_memory_is_refused_before_memory_is_taken():
     with pytest.raises(ValueError, match=r"model: \d+M parameters take \d+ GB, this machine has"):
-        build_model(ModelConfig(layers=9, hidden=60000), INVENTORY, FrontEndConfig())
+        build_model(ModelConfig(num_layers=9, hidden_size=60000), INVENTORY, FrontEndConfig())
     for fields in ({"hidden": 10**9}, {"layers": 10**9}, {"projection": 10**9}, {"lookahead": 10**9}):
         with pytest.raises(ValueError, match=rf"model\.{next(iter(fields))} is 1000000000; it must be"):
             ModelConfig(**fields)

@@ -11,9 +11,11 @@ from asr_kd.models.config import PRESETS, ModelConfig, model_config
 from asr_kd.models.lstm import MIN_STEPS, LstmEncoder, active_segments
 
 INVENTORY = Senones.monophone(["SIL", "A", "B"])
-BOTH_WAYS = ModelConfig(layers=2, hidden=6, bidirectional=True)
-ONE_WAY = ModelConfig(layers=2, hidden=6, lookahead=3, projection=5)
-CONFORMER = ModelConfig(kind="conformer", layers=2, hidden=8, heads=2, kernel=5, bidirectional=True)
+BOTH_WAYS = ModelConfig(num_layers=2, hidden_size=6, bidirectional=True)
+ONE_WAY = ModelConfig(num_layers=2, hidden_size=6, lookahead=3, proj_size=5)
+CONFORMER = ModelConfig(
+    encoder="conformer", num_layers=2, hidden_size=8, num_heads=2, conv_kernel_size=5, bidirectional=True
+)
 KINDS = pytest.mark.parametrize(
     "config", [BOTH_WAYS, ONE_WAY, CONFORMER], ids=["bidirectional", "lookahead", "conformer"]
 )
@@ -89,7 +91,7 @@ def test_the_bidirectional_encoder_is_pytorchs_packed_lstm():
 
 @pytest.mark.parametrize("lookahead", [0, 1, 5])
 def test_a_students_answer_waits_for_its_lookahead_and_nothing_more(lookahead):
-    model = model_of(ModelConfig(layers=2, hidden=6, lookahead=lookahead))
+    model = model_of(ModelConfig(num_layers=2, hidden_size=6, lookahead=lookahead))
     frames_B = torch.tensor([20])
     x_BTF = torch.randn(1, 20, 192)
     before_TC = model(x_BTF, frames_B)[0]
@@ -103,7 +105,9 @@ def test_a_students_answer_waits_for_its_lookahead_and_nothing_more(lookahead):
 
 
 def test_an_utterance_shorter_than_the_lookahead_is_answered():
-    assert model_of(ModelConfig(layers=1, hidden=6, lookahead=5))(torch.randn(1, 2, 192), torch.tensor([2])).shape == (
+    assert model_of(ModelConfig(num_layers=1, hidden_size=6, lookahead=5))(
+        torch.randn(1, 2, 192), torch.tensor([2])
+    ).shape == (
         1,
         2,
         INVENTORY.size,
@@ -125,7 +129,7 @@ def test_the_papers_student_has_24_million_parameters():
 
 def test_a_preset_takes_changes():
     changed = model_config({"preset": "student-tiny", "hidden": 32})
-    assert changed.hidden == 32 and changed.lookahead == PRESETS["student-tiny"].lookahead
+    assert changed.hidden_size == 32 and changed.lookahead == PRESETS["student-tiny"].lookahead
 
 
 @pytest.mark.parametrize(
@@ -144,11 +148,11 @@ def test_a_wrong_model_config_says_what_to_change(model, message):
 
 def test_a_front_end_with_other_frames_than_the_inventory_is_refused():
     with pytest.raises(ValueError, match="20 ms, the inventory has 30 ms"):
-        build_model(BOTH_WAYS, INVENTORY, FrontEndConfig(stack=2))
+        build_model(BOTH_WAYS, INVENTORY, FrontEndConfig(frame_stacking=2))
 
 
 def test_a_streaming_model_is_refused_a_front_end_that_waits_for_the_end():
-    waits = FrontEndConfig(mean="utterance")
+    waits = FrontEndConfig(cmn="utterance")
     build_model(BOTH_WAYS, INVENTORY, waits)
     with pytest.raises(ValueError, match=r"frontend\.mean is utterance.*Set it to causal"):
         build_model(PRESETS["student-tiny"], INVENTORY, waits)

@@ -24,7 +24,7 @@ class Cramped(AcousticModel):
 
 def inference(kind):
     torch.manual_seed(0)
-    config = ModelConfig(layers=1, hidden=8, bidirectional=True)
+    config = ModelConfig(num_layers=1, hidden_size=8, bidirectional=True)
     model = kind(config, Senones.monophone(["SIL", "A", "B"]), FrontEndConfig())
     model.asked = []
     return Inference(model, torch.device("cpu"), "float32")

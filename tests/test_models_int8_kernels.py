@@ -19,8 +19,8 @@ INVENTORY = Senones.monophone(["SIL", "A", "B"])
 CONFIGS = pytest.mark.parametrize(
     "config",
     [
-        ModelConfig(layers=2, hidden=48, bidirectional=True),
-        ModelConfig(layers=2, hidden=64, lookahead=3, projection=20),
+        ModelConfig(num_layers=2, hidden_size=48, bidirectional=True),
+        ModelConfig(num_layers=2, hidden_size=64, lookahead=3, proj_size=20),
     ],
     ids=["bidirectional", "lookahead"],
 )
@@ -72,20 +72,20 @@ def test_an_utterances_answer_does_not_depend_on_its_neighbours(config):
 
 
 def test_utterances_without_frames_and_padding_behind_all_of_them_are_no_trouble():
-    model = Int8Model(model_of(ModelConfig(layers=1, hidden=8)))
+    model = Int8Model(model_of(ModelConfig(num_layers=1, hidden_size=8)))
     with torch.inference_mode():
         assert model(torch.randn(2, 9, 192), torch.tensor([0, 7])).shape == (2, 9, INVENTORY.size)
 
 
 def test_the_model_that_was_given_stays_as_it_is():
-    model = model_of(ModelConfig(layers=1, hidden=8))
+    model = model_of(ModelConfig(num_layers=1, hidden_size=8))
     count, names = model.parameter_count, list(model.state_dict())
     kernels = Int8Model(model)
     assert kernels.parameter_count == model.parameter_count == count and list(model.state_dict()) == names
 
 
 def test_an_ensemble_is_the_mean_of_its_members():
-    members = [model_of(ModelConfig(layers=1, hidden=8), seed) for seed in (0, 1)]
+    members = [model_of(ModelConfig(num_layers=1, hidden_size=8), seed) for seed in (0, 1)]
     x_BTF, frames_B = torch.randn(1, 6, 192), torch.tensor([6])
     with torch.inference_mode():
         both = Int8Model(Ensemble(members))(x_BTF, frames_B).exp()
@@ -94,7 +94,7 @@ def test_an_ensemble_is_the_mean_of_its_members():
 
 
 def test_float_weights_and_other_devices_are_refused():
-    config = ModelConfig(layers=1, hidden=8)
+    config = ModelConfig(num_layers=1, hidden_size=8)
     whole = build_model(config, INVENTORY, FrontEndConfig())
     for model in (whole, Ensemble([model_of(config), whole])):
         with pytest.raises(ValueError, match=r"has weights of float32.*asr-kd quantise"):

@@ -20,8 +20,8 @@ from asr_kd.models.quantise import quantised
 from asr_kd.models.size import model_size
 
 INVENTORY = Senones.monophone(["SIL", "A", "B"])
-BOTH_WAYS = ModelConfig(layers=2, hidden=24, bidirectional=True)
-ONE_WAY = ModelConfig(layers=2, hidden=32, lookahead=3, projection=20)
+BOTH_WAYS = ModelConfig(num_layers=2, hidden_size=24, bidirectional=True)
+ONE_WAY = ModelConfig(num_layers=2, hidden_size=32, lookahead=3, proj_size=20)
 CONFIGS = pytest.mark.parametrize("config", [BOTH_WAYS, ONE_WAY], ids=["bidirectional", "lookahead"])
 
 

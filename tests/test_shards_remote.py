@@ -52,7 +52,7 @@ def tars(tmp_path_factory):
 def teacher(tmp_path_factory):
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("teacher")
-    save_model(folder, build_model(ModelConfig(layers=1, hidden=16), INVENTORY, FrontEndConfig()))
+    save_model(folder, build_model(ModelConfig(num_layers=1, hidden_size=16), INVENTORY, FrontEndConfig()))
     return folder
 
 

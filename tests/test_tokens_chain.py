@@ -121,7 +121,7 @@ def test_what_needs_senones_says_so(tone_shards, trained, tmp_path, capsys):
 
 
 def test_senones_say_no_words_without_a_graph(tone_shards, tmp_path, capsys):
-    model = build_model(ModelConfig(layers=1, hidden=4), Senones.monophone(["SIL", "A"]), FrontEndConfig())
+    model = build_model(ModelConfig(num_layers=1, hidden_size=4), Senones.monophone(["SIL", "A"]), FrontEndConfig())
     save_model(tmp_path / "model", model)
     assert run("decode", *tone_shards, "--model", tmp_path / "model", "--out", tmp_path / "out") == 2
     told = capsys.readouterr().err

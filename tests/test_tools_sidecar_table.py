@@ -26,7 +26,7 @@ INVENTORY = Senones.monophone(["SIL", *"ABCDEFGHIJKLMNO"])
 def table(tmp_path_factory):
     folder = tmp_path_factory.mktemp("table")
     torch.manual_seed(0)
-    model = build_model(ModelConfig(layers=1, hidden=16, bidirectional=True), INVENTORY, FrontEndConfig())
+    model = build_model(ModelConfig(num_layers=1, hidden_size=16, bidirectional=True), INVENTORY, FrontEndConfig())
     model.output.weight.data.mul_(20)  # an opinion on each frame
     save_model(folder / "teacher", model)
     utterances = []

@@ -82,7 +82,7 @@ def all_batches(stream):
 @pytest.mark.parametrize("speeds", [(1.0,), (0.9, 1.1)])
 def test_batches_carry_the_spelt_text_at_whatever_speed(tone_shards, tone_utterances, speeds):
     texts = {u.id: u.text for u in tone_utterances}
-    got = all_batches(stream_of(tone_shards, augment=AugmentConfig(speeds=speeds)))
+    got = all_batches(stream_of(tone_shards, augment=AugmentConfig(speed_perturb=speeds)))
     assert sorted(u for b in got for u in b.utterances) == sorted(texts)
     for batch in got:
         assert batch.ids_BTK.shape[:2] == batch.x_BTF.shape[:2] and (batch.ids_BTK == -1).all()
@@ -132,13 +132,13 @@ def test_a_text_that_fits_only_when_slow_is_set_aside_at_every_speed(tone_uttera
     shards = write_shards([type(first)(first.id, first.audio_filepath, first.duration, text=text)], tmp_path / "full")
     assert TextTargets(TOKENS).load(open_shard(shards[0]))[0].least_frames in (frames - 1, frames - 2)
     assert all_batches(stream_of(shards))[0].utterances == [first.id]
-    (batch, *_) = all_batches(stream_of(shards, augment=AugmentConfig(speeds=(0.9, 1.1))))
+    (batch, *_) = all_batches(stream_of(shards, augment=AugmentConfig(speed_perturb=(0.9, 1.1))))
     assert batch.set_aside == {first.id: "it is too short for its tokens"}
 
 
 def test_held_out_data_is_judged_by_loss_per_frame_and_token_errors(tone_shards):
     torch.manual_seed(0)
-    model = build_model(ModelConfig(layers=1, hidden=8), TOKENS, FRONTEND)
+    model = build_model(ModelConfig(num_layers=1, hidden_size=8), TOKENS, FRONTEND)
     got = all_batches(stream_of(tone_shards))
     deaf = evaluate(model, got, "float32")
     frames = sum(int(b.frames_B.sum()) for b in got)
@@ -154,7 +154,7 @@ def test_held_out_data_is_judged_by_loss_per_frame_and_token_errors(tone_shards)
 
 
 def test_tokens_are_hard_targets_and_frames_are_not_touched(tone_shards):
-    model = build_model(ModelConfig(layers=1, hidden=8), TOKENS, FRONTEND)
+    model = build_model(ModelConfig(num_layers=1, hidden_size=8), TOKENS, FRONTEND)
     batch = all_batches(stream_of(tone_shards))[0]
     logits_BTC = model(batch.x_BTF, batch.frames_B)
     expected = mean_ctc_loss(logits_BTC, batch.frames_B, batch.tokens_BU)

@@ -14,7 +14,7 @@ from asr_kd.shards.reader import Shard, open_shard
 from asr_kd.targets.alignments import AlignmentFolders, find_inventory
 from asr_kd.targets.frame_targets import FrameTargets
 
-LOUD = AugmentConfig(speeds=(0.9, 1.0, 1.1), noise_probability=0.8, spec_time_masks=1, spec_mel_masks=1)
+LOUD = AugmentConfig(speed_perturb=(0.9, 1.0, 1.1), noise_prob=0.8, num_time_masks=1, num_freq_masks=1)
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +115,7 @@ def test_damaged_audio_is_set_aside(tone_shards, alignments, tmp_path):
 @pytest.mark.parametrize("workers", [0, 1])
 def test_targets_of_another_frame_rate_are_refused_in_one_line(tone_shards, alignments, workers):
     with pytest.raises(ValueError, match=r"frames of 20 ms, its targets have \d+\. Make the targets again") as e:
-        take(1, plan_of(tone_shards, alignments), FrontEndConfig(mel_bins=20, stack=2), workers=workers)
+        take(1, plan_of(tone_shards, alignments), FrontEndConfig(mel_bins=20, frame_stacking=2), workers=workers)
     assert "\n" not in str(e.value)
 
 

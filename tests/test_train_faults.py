@@ -25,12 +25,12 @@ from asr_kd.targets.alignments import AlignmentFolders
 from asr_kd.train.config import OptimConfig, TrainConfig
 from asr_kd.train.trainer import fit
 
-CONFIG = TrainConfig(frames_per_batch=150, workers=0, device="cpu", optim=OptimConfig(lr=0.01))
+CONFIG = TrainConfig(max_frames_per_batch=150, num_workers=0, device="cpu", optim=OptimConfig(lr=0.01))
 
 
 def new_model():
     torch.manual_seed(0)
-    return build_model(ModelConfig(layers=1, hidden=8), INVENTORY, FRONTEND)
+    return build_model(ModelConfig(num_layers=1, hidden_size=8), INVENTORY, FRONTEND)
 
 
 def streams(shards, folder, set_aside=()):
@@ -108,7 +108,7 @@ def test_a_sub_epoch_without_data_is_an_error(tone_shards, tmp_path):
 
 def test_workers_give_the_same_bits_which_can_be_written_to(tone_shards, tmp_path):
     labelled, _ = streams(tone_shards, tmp_path)
-    labelled.augment = AugmentConfig(speeds=(0.9, 1.1))
+    labelled.augment = AugmentConfig(speed_perturb=(0.9, 1.1))
     here, there = (list(batches(BatchSampler(labelled, 150, 0), FRONTEND, workers=n, endless=False)) for n in (0, 2))
     assert len(here) == len(there) > 1
     for a, b in zip(here, there, strict=True):

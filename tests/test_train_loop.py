@@ -21,7 +21,7 @@ from asr_kd.train.optim import adamw, learning_rate
 from asr_kd.train.statistics import evaluate, feature_statistics, log_priors
 from asr_kd.train.trainer import fit
 
-CONFIG = TrainConfig(frames_per_batch=150, workers=2, device="cpu", optim=OptimConfig(lr=0.01))
+CONFIG = TrainConfig(max_frames_per_batch=150, num_workers=2, device="cpu", optim=OptimConfig(lr=0.01))
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def targets(tone_shards, tmp_path_factory):
 
 @pytest.fixture
 def streams(tone_shards, targets):
-    augment = AugmentConfig(speeds=(0.9, 1.0, 1.1), noise_probability=0.5, spec_time_masks=1)
+    augment = AugmentConfig(speed_perturb=(0.9, 1.0, 1.1), noise_prob=0.5, num_time_masks=1)
     unlabelled = TrainingSet("unlabelled", tone_shards[1:], targets, augment)
     return (
         TrainingSet("labelled", tone_shards[:2], targets, augment),
@@ -43,7 +43,7 @@ def streams(tone_shards, targets):
 
 def new_model():
     torch.manual_seed(0)
-    return build_model(ModelConfig(layers=2, hidden=16, bidirectional=True, dropout=0.3), INVENTORY, FRONTEND)
+    return build_model(ModelConfig(num_layers=2, hidden_size=16, bidirectional=True, dropout=0.3), INVENTORY, FRONTEND)
 
 
 def train(streams, out, config=CONFIG, model=None, **options):
@@ -258,7 +258,7 @@ def test_the_last_weights_are_kept_when_held_out_data_cannot_judge(streams, tmp_
 
 def test_newbob_halves_the_rate_until_its_floor(streams, tmp_path):
     labelled, _, dev = streams
-    optim = OptimConfig(lr=1e-9, decay="newbob", floor=0.2, warmup=0)
+    optim = OptimConfig(lr=1e-9, decay="newbob", min_lr_ratio=0.2, warmup_fraction=0)
     result = fit(new_model(), [(labelled, 0.5)] * 9, dev, replace(CONFIG, optim=optim, patience=None), tmp_path)
     rates = [json.loads(line)["lr"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert result.stopped_early
@@ -267,7 +267,7 @@ def test_newbob_halves_the_rate_until_its_floor(streams, tmp_path):
 
 def test_the_learning_rate_rises_then_falls_to_its_floor():
     for decay in ("linear", "cosine"):
-        config = OptimConfig(lr=1.0, warmup=0.1, floor=0.05, decay=decay)
+        config = OptimConfig(lr=1.0, warmup_fraction=0.1, min_lr_ratio=0.05, decay=decay)
         assert learning_rate(config, 0.05) == pytest.approx(0.5)
         assert learning_rate(config, 0.1) == pytest.approx(1.0)
         assert learning_rate(config, 1.0) == pytest.approx(0.05)

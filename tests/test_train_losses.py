@@ -85,14 +85,14 @@ def test_empty_slots_change_nothing():
     _, ids, log_p, log_tail, logits = random_target(2, k=3)
     padded_ids = F.pad(ids, (0, 4), value=-1)
     padded_log_p = F.pad(log_p, (0, 4), value=NEG_INF)
-    for config in (LossConfig(), LossConfig(temperature=3.0), LossConfig(tail="renormalise")):
+    for config in (LossConfig(), LossConfig(temperature=3.0), LossConfig(residual="renormalise")):
         torch.testing.assert_close(
             frame_losses(logits, padded_ids, padded_log_p, log_tail, config),
             frame_losses(logits, ids, log_p, log_tail, config),
         )
 
 
-@pytest.mark.parametrize("config", [LossConfig(), LossConfig(temperature=4.0), LossConfig(tail="renormalise")])
+@pytest.mark.parametrize("config", [LossConfig(), LossConfig(temperature=4.0), LossConfig(residual="renormalise")])
 def test_padded_frames_and_utterly_sure_students_give_finite_loss_and_gradient(config):
     _, ids, log_p, log_tail, _ = random_target(3, k=2, dtype=torch.float32)
     logits = torch.full((2, 3, 9), -300.0)
@@ -118,7 +118,7 @@ def test_temperature_and_soft_options_leave_hard_targets_alone():
     logits, states = torch.randn(1, 4, 6), torch.randint(6, (1, 4, 1))
     hard = (states, torch.zeros(1, 4, 1), torch.full((1, 4), NEG_INF))
     plain = frame_losses(logits, *hard, LossConfig())
-    torch.testing.assert_close(frame_losses(logits, *hard, LossConfig(temperature=5.0, tail="renormalise")), plain)
+    torch.testing.assert_close(frame_losses(logits, *hard, LossConfig(temperature=5.0, residual="renormalise")), plain)
 
 
 def test_mean_is_over_real_frames_only():

@@ -36,7 +36,7 @@ def plan_of(shards, frames=300, seed=0, name="labelled", **other):
 )
 def test_an_epoch_has_every_utterance_once_in_batches_that_fit(tmp_path_factory, lengths, epoch, speeds):
     shards = write_indexes(tmp_path_factory.mktemp("indexes"), *lengths)
-    specs = list(plan_of(shards, augment=AugmentConfig(speeds=speeds)).epoch(epoch))
+    specs = list(plan_of(shards, augment=AugmentConfig(speed_perturb=speeds)).epoch(epoch))
     expected = [(path, row) for path, seconds in zip(shards, lengths, strict=True) for row in range(len(seconds))]
     assert sorted(row for spec in specs for row in spec.rows) == expected
     seconds_of = dict(zip(expected, [s for seconds in lengths for s in seconds], strict=True))

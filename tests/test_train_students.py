@@ -21,7 +21,7 @@ from asr_kd.train.config import OptimConfig, TrainConfig
 from asr_kd.train.statistics import evaluate
 from asr_kd.train.trainer import fit
 
-DEEP = ModelConfig(layers=5, hidden=8, lookahead=7)
+DEEP = ModelConfig(num_layers=5, hidden_size=8, lookahead=7)
 SET = ("frontend.mel_bins=20", "epochs=2", "train.frames_per_batch=150", "train.workers=0", "train.optim.lr=0.01")
 
 
@@ -50,7 +50,7 @@ def train(shards, alignments, out, *more, changes=()):
 
 
 def test_a_shallower_copy_begins_as_the_layers_that_were_named(teacher):
-    student = model_of(ModelConfig(layers=3, hidden=8, lookahead=7, dropout=0.5))
+    student = model_of(ModelConfig(num_layers=3, hidden_size=8, lookahead=7, dropout=0.5))
     before = {name: value.clone() for name, value in student.state_dict().items()}
     init_from_checkpoint(student, teacher, [0, 2, 4])
     theirs, ours = load_model(teacher).state_dict(), student.state_dict()
@@ -76,13 +76,13 @@ def test_all_layers_in_order_are_the_whole_model(teacher):
 @pytest.mark.parametrize(
     ("config", "layers", "message"),
     [
-        (ModelConfig(layers=2, hidden=8), [0, 2, 4], "these are 3 layers of .*, this model has 2"),
-        (ModelConfig(layers=2, hidden=8), [0, 5], "has layers 0 to 4"),
-        (ModelConfig(layers=2, hidden=8), [-1, 2], "has layers 0 to 4"),
-        (ModelConfig(layers=2, hidden=8), [1, 2], r"layers\.1\..* is \(32, 8\), .*layers\.0\..* \(32, 60\)"),
-        (ModelConfig(layers=2, hidden=9), [0, 1], "architecture differs"),
-        (ModelConfig(layers=2, hidden=8, projection=8), [0, 1], "architecture differs"),
-        (ModelConfig(layers=2, hidden=8, bidirectional=True), [0, 1], "architecture differs"),
+        (ModelConfig(num_layers=2, hidden_size=8), [0, 2, 4], "these are 3 layers of .*, this model has 2"),
+        (ModelConfig(num_layers=2, hidden_size=8), [0, 5], "has layers 0 to 4"),
+        (ModelConfig(num_layers=2, hidden_size=8), [-1, 2], "has layers 0 to 4"),
+        (ModelConfig(num_layers=2, hidden_size=8), [1, 2], r"layers\.1\..* is \(32, 8\), .*layers\.0\..* \(32, 60\)"),
+        (ModelConfig(num_layers=2, hidden_size=9), [0, 1], "architecture differs"),
+        (ModelConfig(num_layers=2, hidden_size=8, proj_size=8), [0, 1], "architecture differs"),
+        (ModelConfig(num_layers=2, hidden_size=8, bidirectional=True), [0, 1], "architecture differs"),
     ],
 )
 def test_layers_that_do_not_fit_are_refused_naming_both_sides(teacher, config, layers, message):
@@ -95,7 +95,7 @@ def test_layers_that_do_not_fit_are_refused_naming_both_sides(teacher, config, l
 
 
 def test_another_inventory_or_front_end_is_refused(teacher):
-    config = ModelConfig(layers=2, hidden=8)
+    config = ModelConfig(num_layers=2, hidden_size=8)
     with pytest.raises(ValueError, match="inventory differs"):
         init_from_checkpoint(model_of(config, Senones.monophone(["SIL", "AH", "EE", "UH"])), teacher, [0, 2])
     with pytest.raises(ValueError, match="front end differs"):
@@ -146,7 +146,7 @@ def test_a_student_in_eight_bits_learns_and_resumes_bit_for_bit(ema, tone_shards
     # Small steps add up underneath the codes: what is trained is not on their grid.
     trained = torch.load(tmp_path / "whole/state.pt", weights_only=True)["parts"]["model"]["output.weight"]
     model = load_model(tmp_path / "whole")
-    assert model.config.weights == "int8"
+    assert model.config.weight_dtype == "int8"
     assert not torch.equal(trained, fake_quantise(trained))
     assert torch.equal(model.output.weight, fake_quantise(model.output.weight))
 
@@ -161,10 +161,12 @@ def test_a_student_in_eight_bits_begins_as_its_float_teacher(tone_shards, alignm
 
 def test_a_loaded_model_in_eight_bits_is_tested_as_it_is_kept(tone_shards, alignments, tmp_path):
     """Also its running average, which is made before the first step."""
-    save_model(tmp_path / "begun", model_of(ModelConfig(layers=1, hidden=16, weights="int8")))
+    save_model(tmp_path / "begun", model_of(ModelConfig(num_layers=1, hidden_size=16, weight_dtype="int8")))
     targets = AlignmentFolders([alignments], INVENTORY)
     labelled, dev = TrainingSet("labelled", tone_shards[:2], targets), TrainingSet("dev", tone_shards[2:], targets)
-    config = TrainConfig(frames_per_batch=150, workers=0, device="cpu", ema_decay=0.9, optim=OptimConfig(lr=0.01))
+    config = TrainConfig(
+        max_frames_per_batch=150, num_workers=0, device="cpu", ema_decay=0.9, optim=OptimConfig(lr=0.01)
+    )
     result = fit(load_model(tmp_path / "begun"), [(labelled, 3.0)], dev, config, tmp_path / "out")
     held_out = batches(BatchSampler(dev, 150, 0, shuffle=False), FRONTEND, endless=False)
     kept = evaluate(load_model(tmp_path / "out"), held_out, "float32")

@@ -33,7 +33,7 @@ def train(shards, alignments, out, *more):
 def test_a_model_comes_out_that_knows_its_inventory_and_priors(tone_shards, alignments, tmp_path, capsys):
     assert train(tone_shards, alignments, tmp_path, *TINY, "--seed", "3") == 0
     model = load_model(tmp_path)
-    assert (model.config.hidden, model.config.lookahead, model.inventory) == (8, 5, INVENTORY)
+    assert (model.config.hidden_size, model.config.lookahead, model.inventory) == (8, 5, INVENTORY)
     assert model.log_prior_C.exp().sum().item() == pytest.approx(1)
     assert not torch.allclose(model.log_prior_C, model.log_prior_C.mean())
     assert not torch.equal(model.feature_mean_F, torch.zeros(60))

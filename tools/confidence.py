@@ -62,7 +62,7 @@ def signals_of(lattices: LatticePosteriors, log_p_TC: np.ndarray) -> tuple[list[
     signals["confidence of the least sure word"] = min((w.confidence for w in words), default=heard.confidence)
     for name, values in each.items():
         signals[name] = geometric_mean(values) if words else heard.confidence
-    signals["agreement: frames' phones, path and arg-max"] = heard.agreement
+    signals["agreement: frames' phones, path and arg-max"] = heard.am_agreement
     signals["entropy: mean over all frames"] = -heard.entropy
     return words, signals
 

@@ -55,7 +55,7 @@ def make_input(
         utterances.append(Utterance(id=f"u{n}", audio_filepath=str(folder / f"{n}.wav"), duration=seconds))
     tars = write_shards(utterances, folder / "shards", shard_seconds=seconds_per_shard)
     torch.manual_seed(seed)
-    model = build_model(ModelConfig(layers=2, hidden=hidden, bidirectional=True), INVENTORY, FrontEndConfig())
+    model = build_model(ModelConfig(num_layers=2, hidden_size=hidden, bidirectional=True), INVENTORY, FrontEndConfig())
     model.output.weight.data.mul_(20)
     save_model(folder / "teacher", model)
     return tars, folder / "teacher"

@@ -80,7 +80,7 @@ class TopK:
 
     def encode(self, rows: list[np.ndarray]) -> bytes:
         """Header, all ids, all probabilities."""
-        kept = [select_top_k(torch.from_numpy(x), SelectionConfig(k=self.k, floor=0)) for x in rows]
+        kept = [select_top_k(torch.from_numpy(x), SelectionConfig(top_k=self.k, min_prob=0)) for x in rows]
         head = np.array([len(rows), *map(len, rows)], np.int32).tobytes()
         body = np.concatenate([x.ids_TK for x in kept]).astype(np.uint16).tobytes()
         body += np.exp(np.concatenate([x.log_p_TK for x in kept])).astype(np.float16).tobytes()
@@ -263,25 +263,25 @@ class Mvq:
         codes_NB = np.frombuffer(data, np.uint8, offset=4 + 4 * count).reshape(-1, self.codebooks)
         hidden_NH = sum(means.cluster_centers_[codes_NB[:, b]] for b, means in enumerate(self._books))
         log_p_NC = torch.from_numpy(self._output(np.asarray(hidden_NH, np.float32)))
-        return [select_top_k(x, SelectionConfig(k=255, floor=1e-5)) for x in log_p_NC.split(frames.tolist())]
+        return [select_top_k(x, SelectionConfig(top_k=255, min_prob=1e-5)) for x in log_p_NC.split(frames.tolist())]
 
 
 def candidates() -> list[Code]:
     """All codes that need no training."""
     chosen, quantiser = SelectionConfig(), ProbabilityQuantiser()
-    default = f"k {chosen.k}, floor {chosen.floor:g}"
+    default = f"k {chosen.top_k}, floor {chosen.min_prob:g}"
     levels = f"{quantiser.levels} levels"
     codes: list[Code] = [
         Full(zstd=False),
         Full(zstd=True),
         TopK(20, zstd=False),
         TopK(20, zstd=True),
-        Format1(SelectionConfig(k=20, floor=0), "k 20 (its default)"),
+        Format1(SelectionConfig(top_k=20, min_prob=0), "k 20 (its default)"),
         Format1(chosen, default),
         Planes(chosen, quantiser, f"{default}, {levels}"),
     ]
     others = [(20, 0.0, None), (20, 0.0006, None), (40, 0.0, 0.995), (40, 0.002, None), (40, 0.005, None)]
-    for k, floor, mass in [(chosen.k, chosen.floor, None), *others, (120, 0.0002, None)]:
+    for k, floor, mass in [(chosen.top_k, chosen.min_prob, None), *others, (120, 0.0002, None)]:
         note = f"k {k}" + (f", floor {floor:g}" if floor else "") + (f", mass {mass:g}" if mass else "")
         codes.append(Format2(SelectionConfig(k, mass, floor), quantiser, f"{note}, {levels}"))
     for number in (10, 24, 30):

@@ -123,9 +123,12 @@ def run(args: argparse.Namespace) -> int:
                 say(f"{len(gone)} words have no pronunciation in the inventory's phones: {', '.join(gone[:10])}")
     else:
         frontend = FrontEnd(config.frontend)
-        if config.frontend.stack != FRAMES_PER_STEP or abs(frontend.frame_shift_s - Senones.frame_shift_s) > 1e-6:
+        if (
+            config.frontend.frame_stacking != FRAMES_PER_STEP
+            or abs(frontend.frame_shift_s - Senones.frame_shift_s) > 1e-6
+        ):
             raise ValueError(
-                f"frontend: {config.frontend.stack} frames stacked, one every {frontend.frame_shift_s * 1000:g} ms; "
+                f"frontend: {config.frontend.frame_stacking} frames stacked, one every {frontend.frame_shift_s * 1000:g} ms; "
                 f"Gaussians need {FRAMES_PER_STEP}, one every {Senones.frame_shift_s * 1000:g} ms. "
                 "Set frontend.frame_shift_s and frontend.stack so."
             )

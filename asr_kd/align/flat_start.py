@@ -30,13 +30,13 @@ class FlatStartConfig:
     silence_states: int = 1
     skip: bool = True
     """Whether a phone may be left before its last state."""
-    mono_rounds: int = 25
+    mono_iterations: int = 25
     """Rounds of Viterbi training of context-independent states."""
-    mono_components: int = 400
+    mono_gaussians: int = 400
     """Gaussians at the end of these rounds."""
-    triphone_rounds: int = 15
+    triphone_iterations: int = 15
     """Rounds after the states were tied; 0 keeps context-independent states."""
-    triphone_components: int = 1200
+    triphone_gaussians: int = 1200
     tree: TreeConfig = field(default_factory=TreeConfig)
 
     def __post_init__(self) -> None:
@@ -70,14 +70,16 @@ def flat_start(
     uniform = [uniform_alignment(s, lexicon, inventory) for s in speech]
     _aligned(speech, uniform)
     gaussians = Gaussians(inventory.size, *pooled_mean_variance([s.features_NF for s in speech]))
-    alignments = _train(speech, lexicon, inventory, gaussians, uniform, config.mono_rounds, config.mono_components, log)
-    if not config.triphone_rounds:
+    alignments = _train(
+        speech, lexicon, inventory, gaussians, uniform, config.mono_iterations, config.mono_gaussians, log
+    )
+    if not config.triphone_iterations:
         return inventory, gaussians
     tied = tie_states(speech, alignments, inventory, config.tree)
     log(f"{tied.size} classes after tying")
     first = [retie(a, inventory, tied) for a in alignments]
     gaussians = Gaussians(tied.size, *pooled_mean_variance([s.features_NF for s in speech]))
-    _train(speech, lexicon, tied, gaussians, first, config.triphone_rounds, config.triphone_components, log)
+    _train(speech, lexicon, tied, gaussians, first, config.triphone_iterations, config.triphone_gaussians, log)
     return tied, gaussians
 
 

@@ -85,7 +85,7 @@ def measure(args: argparse.Namespace, folder: Path) -> dict:
     contenders: list[Candidate] = []
     for name, path in zip(names, given, strict=True):
         model = load_model(path)
-        has_codes = model.config.weights == "int8"
+        has_codes = model.config.weight_dtype == "int8"
         precision = resolve_precision(on, "auto" if args.precision == "int8" and not has_codes else args.precision)
         inference = Inference(model, on, precision)
         config = inference.model.frontend

@@ -55,11 +55,11 @@ class Batch:
     set_aside: dict[str, str]
     """Ids of planned utterances that nothing can be learnt from, and why."""
     spec: BatchSpec
-    truth: bool = True
+    is_supervised: bool = True
     """Whether the targets are ground truth, not a teacher's."""
     tokens_BU: Tensor | None = None
     """int64 classes of each utterance in order, -1 behind the last; None where the targets are frames'."""
-    teacher_x_BTF: Tensor | None = None
+    teacher_features_BTF: Tensor | None = None
     """The output of a listening teacher's front end, without the masks that the model has to do with."""
 
     def pin_memory(self) -> "Batch":
@@ -228,15 +228,15 @@ class _BatchDataset(Dataset):
             utterances=ids,
             set_aside=set_aside,
             spec=spec,
-            truth=self.stream.truth,
+            is_supervised=self.stream.is_supervised,
             tokens_BU=pad_tokens(tokens) if tokens else None,
-            teacher_x_BTF=heard_BTF,
+            teacher_features_BTF=heard_BTF,
         )
 
     def _fits(self, shard: Shard, row: int, wave: np.ndarray, target: FrameTargets | TokenTargets) -> bool:
         """Whether frames and targets go together; ValueError when those of frames do not: a mistake in all of them."""
         if isinstance(target, TokenTargets):  # always in or always out, whatever speed is drawn
-            fastest = max(self.stream.augment.speeds)
+            fastest = max(self.stream.augment.speed_perturb)
             return target.least_frames <= self.frontend.num_frames(int(len(wave) / fastest))
         frames = self.frontend.num_frames(len(wave))
         if abs(target.frames - frames) > MAX_LENGTH_MISMATCH:

@@ -26,9 +26,9 @@ class TrainingSet:
     shards: list[PathOrUrl]
     targets: TargetSource
     augment: AugmentConfig = field(default_factory=AugmentConfig)
-    truth: bool = True
+    is_supervised: bool = True
     """Whether its targets are ground truth, not a teacher's."""
-    only: frozenset[str] | None = None
+    utterance_ids: frozenset[str] | None = None
     """Ids of the utterances that belong to it; None takes all of the shards."""
 
 
@@ -62,14 +62,14 @@ class BatchSampler:
         self.stream, self.shuffle = stream, shuffle
         name = int.from_bytes(hashlib.sha256(stream.name.encode()).digest()[:8], "big")
         self.seed = (seed, name)
-        self._seconds_per_batch = frames_per_batch * frame_shift_s * min(stream.augment.speeds)
+        self._seconds_per_batch = frames_per_batch * frame_shift_s * min(stream.augment.speed_perturb)
         self._shards = ShardCache()
         self.seconds = 0.0
         """Audio in an epoch."""
         self.utterances = 0
         found: set[str] = set()
         for path in stream.shards:
-            if stream.only is None:
+            if stream.utterance_ids is None:
                 shard = self._shards(path)
                 self.seconds += shard.seconds
                 self.utterances += len(shard.entries)
@@ -78,7 +78,7 @@ class BatchSampler:
                 self.seconds += entry.seconds
                 self.utterances += 1
                 found.add(entry.id)
-        self.missing = (stream.only or frozenset()) - found
+        self.missing = (stream.utterance_ids or frozenset()) - found
         """Ids of `stream.only` that no shard holds: the caller's to judge."""
         if not self.utterances and not self.missing:
             raise ValueError(f"{stream.name}: its {len(stream.shards)} shards hold no utterance")
@@ -86,7 +86,7 @@ class BatchSampler:
     def digest(self) -> str:
         """Of what the stream holds: its shards, which of their utterances, and their targets."""
         held = ([shard.digest, self.stream.targets.digest(shard)] for shard in map(self._shards, self.stream.shards))
-        only = None if self.stream.only is None else sorted(self.stream.only)
+        only = None if self.stream.utterance_ids is None else sorted(self.stream.utterance_ids)
         return fingerprint([list(held), only])
 
     def epoch(self, epoch: int) -> Iterator[BatchSpec]:
@@ -136,7 +136,7 @@ class BatchSampler:
 
     def _rows(self, path: PathOrUrl) -> Iterator[tuple[int, Entry]]:
         """Number and entry of each row of a shard that belongs to the stream."""
-        only = self.stream.only
+        only = self.stream.utterance_ids
         return ((row, e) for row, e in enumerate(self._shards(path).entries) if only is None or e.id in only)
 
     def entries(self, path: PathOrUrl) -> Iterator[Entry]:

@@ -51,7 +51,7 @@ RECORD_FILE = "distill.json"
 
 
 def _three_speeds() -> AugmentConfig:
-    return AugmentConfig(speeds=(0.9, 1.0, 1.1))
+    return AugmentConfig(speed_perturb=(0.9, 1.0, 1.1))
 
 
 @dataclass(frozen=True)
@@ -66,27 +66,27 @@ class DistillConfig:
     augment: AugmentConfig = field(default_factory=_three_speeds)
     """Of the unlabelled audio: the student hears it changed, the teacher heard it as it is."""
     labelled_augment: AugmentConfig = field(default_factory=_three_speeds)
-    knowledge: tuple[dict[str, Any], ...] = ()
+    losses: tuple[dict[str, Any], ...] = ()
     """What is learned: a list of `{kind: NAME, weight: 1, ...}` with the kind's own options (distill/knowledge). Empty
     is the response of the teacher, or in another mode of whoever listens."""
-    truth: float = 1.0
+    label_weight: float = 1.0
     """Weight of the labelled data's ground truth."""
     mode: str = "offline"
     """Who teaches: offline, online, average or snapshot (distill/companions)."""
-    companion: dict[str, Any] = field(default_factory=dict)
+    online_teacher: dict[str, Any] = field(default_factory=dict)
     """Options of the mode."""
     train: TrainConfig = field(default_factory=TrainConfig)
 
     def __post_init__(self) -> None:
         model_config(self.model)
-        if self.truth < 0:
-            raise ValueError(f"truth is {self.truth}; it must not be negative")
+        if self.label_weight < 0:
+            raise ValueError(f"truth is {self.label_weight}; it must not be negative")
         if self.mode not in ONLINE_TEACHERS:
             raise ValueError(f"mode is {self.mode}; known: {', '.join(ONLINE_TEACHERS)}")
-        if not self.knowledge:
-            source = "auto" if self.mode == "offline" else "companion"
-            object.__setattr__(self, "knowledge", ({"kind": "response", "source": source},))
-        for entry in self.knowledge:
+        if not self.losses:
+            source = "auto" if self.mode == "offline" else "online_teacher"
+            object.__setattr__(self, "losses", ({"kind": "response", "source": source},))
+        for entry in self.losses:
             parse_loss_spec(entry)
 
 
@@ -155,28 +155,28 @@ def run(args: argparse.Namespace) -> int:
         find_shards(*args.unlabelled),
         targets,
         config.augment,
-        truth=False,
-        only=only.ids if only else None,
+        is_supervised=False,
+        utterance_ids=only.ids if only else None,
     )
     teacher = targets.check(unlabelled.shards) if isinstance(targets, SoftTargets) else wanted
     schedule = list(sub_epochs(config.schedule, unlabelled, labelled))
-    plan = BatchSampler(unlabelled, config.train.frames_per_batch, config.train.seed)
+    plan = BatchSampler(unlabelled, config.train.max_frames_per_batch, config.train.seed)
     if only:
         only.check(plan.missing)
     seed_everything(config.train.seed)
     model = build_model(model_config(config.model), inventory, config.frontend)
     stored = args.targets is not None
     companion = None
-    if config.mode != "offline" or needs_online_teacher(config.knowledge, stored):
+    if config.mode != "offline" or needs_online_teacher(config.losses, stored):
         listeners = args.listener or (config.mode == "offline" and args.teacher) or ()
-        companion = build_online_teacher(config.mode, config.companion, model, listeners)
+        companion = build_online_teacher(config.mode, config.online_teacher, model, listeners)
     elif args.listener is not None:
         raise ValueError("--listener: no kind of knowledge in the config needs someone who listens")
-    objective = DistillObjective(model, config.knowledge, config.truth, companion, stored)
+    objective = DistillObjective(model, config.losses, config.label_weight, companion, stored)
     say(
         f"{model.parameter_count / 1e6:.2f}M parameters, {inventory.size} classes; "
         f"{_hours(plan)} unlabelled, "
-        f"{_hours(BatchSampler(labelled, config.train.frames_per_batch, config.train.seed))} labelled, "
+        f"{_hours(BatchSampler(labelled, config.train.max_frames_per_batch, config.train.seed))} labelled, "
         f"{len(schedule)} sub-epochs on {device(config.train.device).type}"
     )
     if args.dry_run:
@@ -206,9 +206,9 @@ def _config(args: argparse.Namespace) -> DistillConfig:
     train = {k: v for k in ("seed", "workers", "device", "max_skipped") if (v := getattr(args, k)) is not None}
     mode = [] if args.mode is None else [f"mode={args.mode}"]
     config = load_config(DistillConfig, args.config, [*args.set, *mode])
-    if response and not any(entry["kind"] == "response" for entry in config.knowledge):
+    if response and not any(entry["kind"] == "response" for entry in config.losses):
         raise ValueError(f"--{next(iter(response))}: the config's knowledge holds no response")
-    knowledge = tuple(entry | response if entry["kind"] == "response" else entry for entry in config.knowledge)
+    knowledge = tuple(entry | response if entry["kind"] == "response" else entry for entry in config.losses)
     return replace(config, knowledge=knowledge, train=replace(config.train, **train))
 
 

@@ -57,7 +57,7 @@ class DistillObjective(Objective):
         terms = {}
         # Sums over many frames are made in float32, also where the models are not.
         with torch.autocast(batch.x_BTF.device.type, enabled=False):
-            if batch.truth and self.truth:
+            if batch.is_supervised and self.truth:
                 terms["truth"] = self.truth * batch_loss(student.logits_BTC, batch)
             for name, kind in self.kinds.items():
                 assert isinstance(kind, DistillationLoss)

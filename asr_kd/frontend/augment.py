@@ -23,15 +23,15 @@ FULL_SCALE = 1 - 2**-15
 class AugmentConfig:
     """What is done to training audio; the defaults do nothing."""
 
-    speeds: tuple[float, ...] = (1.0,)
+    speed_perturb: tuple[float, ...] = (1.0,)
     """One of these is drawn for each batch; 1.1 plays 10% faster, pitch included."""
-    room_probability: float = 0.0
+    reverb_prob: float = 0.0
     """Share of the utterances that are put into a simulated room."""
-    t60_s: tuple[float, float] = (0.1, 0.6)
+    rt60_s: tuple[float, float] = (0.1, 0.6)
     """Seconds in which a room's echo falls by 60 dB, least and most."""
     drr_db: tuple[float, float] = (0.0, 12.0)
     """Energy of the direct sound over that of the echo, dB, least and most."""
-    noise_probability: float = 0.0
+    noise_prob: float = 0.0
     """Share of the utterances that noise is added to."""
     snr_db: tuple[float, float] = (0.0, 20.0)
     """Signal-to-noise ratio, dB, least and most."""
@@ -39,39 +39,41 @@ class AugmentConfig:
     """Kinds drawn from, evenly; `files` only counts with `noise_dir`, `babble` only in batches of two or more."""
     noise_dir: str | None = None
     """Folder with recordings of noise (wav, flac, ogg, opus, mp3), searched with all folders below."""
-    gain_db: tuple[float, float] = (0.0, 0.0)
+    volume_db: tuple[float, float] = (0.0, 0.0)
     """Change of volume, dB, least and most; waves that would pass full scale are turned down to it."""
-    spec_time_masks: int = 0
+    num_time_masks: int = 0
     """SpecAugment: spans of time masked in each utterance."""
-    spec_time_width: int = 20
+    max_time_width: int = 20
     """Longest such span in stacked frames (20 of 30 ms are 0.6 s)."""
-    spec_time_fraction: float = 0.2
+    max_time_ratio: float = 0.2
     """Largest part of an utterance that one span may cover."""
-    spec_mel_masks: int = 0
+    num_freq_masks: int = 0
     """SpecAugment: bands of mel filters masked in each utterance."""
-    spec_mel_width: int = 15
+    max_freq_width: int = 15
     """Widest such band in mel filters."""
 
     def __post_init__(self) -> None:
-        if not self.speeds:
-            raise ValueError("augment.speeds is empty; write [1.0] for no change")
-        for speed in self.speeds:
+        if not self.speed_perturb:
+            raise ValueError("augment.speed_perturb is empty; write [1.0] for no change")
+        for speed in self.speed_perturb:
             if not 0.5 <= speed <= 2 or Fraction(str(speed)).denominator > MAX_SPEED_DENOMINATOR:
-                raise ValueError(f"augment.speeds holds {speed}; it must lie in [0.5, 2] with at most two decimals")
-        for name in ("room_probability", "noise_probability", "spec_time_fraction"):
+                raise ValueError(
+                    f"augment.speed_perturb holds {speed}; it must lie in [0.5, 2] with at most two decimals"
+                )
+        for name in ("reverb_prob", "noise_prob", "max_time_ratio"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"augment.{name} is {getattr(self, name)}; it must lie in [0, 1]")
-        for name in ("t60_s", "drr_db", "snr_db", "gain_db"):
+        for name in ("rt60_s", "drr_db", "snr_db", "volume_db"):
             low, high = getattr(self, name)
             if low > high:
                 raise ValueError(f"augment.{name} is ({low}, {high}); the least comes first")
-        if self.t60_s[0] <= 0:
-            raise ValueError(f"augment.t60_s is {self.t60_s}; echoes last longer than 0 s")
-        for name in ("spec_time_masks", "spec_time_width", "spec_mel_masks", "spec_mel_width"):
+        if self.rt60_s[0] <= 0:
+            raise ValueError(f"augment.rt60_s is {self.rt60_s}; echoes last longer than 0 s")
+        for name in ("num_time_masks", "max_time_width", "num_freq_masks", "max_freq_width"):
             if getattr(self, name) < 0:
                 raise ValueError(f"augment.{name} is {getattr(self, name)}; it cannot be negative")
         usable = [k for k in self.noise_kinds if k != "files" or self.noise_dir]
-        if self.noise_probability and not usable:
+        if self.noise_prob and not usable:
             raise ValueError("augment.noise_kinds leaves no noise to add. Set augment.noise_dir or add `coloured`.")
 
 
@@ -83,7 +85,7 @@ class Augment:
         self.config = config
         self.frontend = frontend or FrontEndConfig()
         self._files: noise.NoiseFiles | None = None
-        if config.noise_dir and config.noise_probability and "files" in config.noise_kinds:
+        if config.noise_dir and config.noise_prob and "files" in config.noise_kinds:
             self._files = noise.NoiseFiles(config.noise_dir, self.frontend.sample_rate)
 
     def waves(self, waves: Sequence[np.ndarray], rng: np.random.Generator) -> tuple[list[np.ndarray], float]:
@@ -92,40 +94,40 @@ class Augment:
         waves: float32 (N,) each, in [-1, 1).  Returns new waves and the speed that all of them were played at: sample n
         of the result is sample n * speed of the original, so a target frame t comes from round(t * speed).
         """
-        speed = self.config.speeds[rng.integers(len(self.config.speeds))]
+        speed = self.config.speed_perturb[rng.integers(len(self.config.speed_perturb))]
         dry = [change_speed(w, speed) for w in waves]
         return [self._one(dry, row, rng) for row in range(len(dry))], speed
 
     def features(self, x_BTF: Tensor, frames_B: Tensor, rng: np.random.Generator) -> Tensor:
         """SpecAugment on the front end's output; a new tensor, or the same one when no masks are asked for."""
         c = self.config
-        if not c.spec_time_masks and not c.spec_mel_masks:
+        if not c.num_time_masks and not c.num_freq_masks:
             return x_BTF
         return spec_augment(
             x_BTF,
             frames_B,
             self.frontend.mel_bins,
             rng,
-            time_masks=c.spec_time_masks,
-            time_width=c.spec_time_width,
-            time_fraction=c.spec_time_fraction,
-            mel_masks=c.spec_mel_masks,
-            mel_width=c.spec_mel_width,
+            time_masks=c.num_time_masks,
+            time_width=c.max_time_width,
+            time_fraction=c.max_time_ratio,
+            mel_masks=c.num_freq_masks,
+            mel_width=c.max_freq_width,
         )
 
     def _one(self, dry: Sequence[np.ndarray], row: int, rng: np.random.Generator) -> np.ndarray:
         c = self.config
         wave_N = dry[row]
-        if rng.random() < c.room_probability:
+        if rng.random() < c.reverb_prob:
             response_N = room.polack_response(
-                rng.uniform(*c.t60_s), rng.uniform(*c.drr_db), self.frontend.sample_rate, rng
+                rng.uniform(*c.rt60_s), rng.uniform(*c.drr_db), self.frontend.sample_rate, rng
             )
             wave_N = room.reverberate(wave_N, response_N)
-        if rng.random() < c.noise_probability:
+        if rng.random() < c.noise_prob:
             noise_N = self._noise(dry, row, rng)
             if noise_N is not None:
                 wave_N = noise.mix(wave_N, noise_N, rng.uniform(*c.snr_db))
-        wave_N = wave_N * np.float32(10 ** (rng.uniform(*c.gain_db) / 20))
+        wave_N = wave_N * np.float32(10 ** (rng.uniform(*c.volume_db) / 20))
         peak = np.abs(wave_N).max(initial=0)
         return wave_N * np.float32(FULL_SCALE / peak) if peak > FULL_SCALE else wave_N
 

@@ -38,16 +38,16 @@ class FrontEndConfig:
     """Upper edge of the last mel filter; None is half the sample rate."""
     preemphasis: float = 0.97
     """Weight of the previous sample that is subtracted from each."""
-    stack: int = 3
+    frame_stacking: int = 3
     """Frames stacked into one (and the factor by which the frame rate falls)."""
-    mean: Literal["causal", "utterance"] = "causal"
+    cmn: Literal["causal", "utterance"] = "causal"
     """What is subtracted from each frame: a mean of what was heard so far, for models that stream; or of the whole
     utterance, which suits teachers: they hear it to its end anyway."""
-    mean_window_s: float = 3.0
+    cmn_window_s: float = 3.0
     """`causal`: the mean of so many seconds up to and including the present frame is subtracted from it."""
-    mean_prior_s: float = 0.5
-    """An utterance counts as preceded by so many seconds of `mean_prior`, so that its first frames are not zeroed."""
-    mean_prior: float = 13.5
+    cmn_init_s: float = 0.5
+    """An utterance counts as preceded by so many seconds of `cmn_init`, so that its first frames are not zeroed."""
+    cmn_init: float = 13.5
     """Log mel energy of typical speech, the mean before anything was heard (AN4: 13.2, speechocean762: 14.3)."""
     cepstra: int = 13
     """Cepstral coefficients of `mfcc`, c0 included, before deltas."""
@@ -55,7 +55,15 @@ class FrontEndConfig:
     """Kaldi's liftering of cepstra; 0 turns it off."""
 
     def __post_init__(self) -> None:
-        for name in ("sample_rate", "mel_bins", "frame_length_s", "frame_shift_s", "stack", "mean_window_s", "cepstra"):
+        for name in (
+            "sample_rate",
+            "mel_bins",
+            "frame_length_s",
+            "frame_shift_s",
+            "frame_stacking",
+            "cmn_window_s",
+            "cepstra",
+        ):
             if getattr(self, name) <= 0:
                 raise ValueError(f"frontend.{name} is {getattr(self, name)}; it must be positive")
         if self.mel_bins < 4:
@@ -67,10 +75,10 @@ class FrontEndConfig:
                 f"frontend.low_hz {self.low_hz} and high_hz {self.top_hz} do not fit: "
                 f"0 <= low_hz < high_hz <= {self.sample_rate / 2:g} is needed"
             )
-        if self.mean_window_s < self.mean_prior_s or self.mean_prior_s < 0:
+        if self.cmn_window_s < self.cmn_init_s or self.cmn_init_s < 0:
             raise ValueError(
-                f"frontend.mean_prior_s is {self.mean_prior_s}; it must lie between 0 and "
-                f"mean_window_s = {self.mean_window_s}"
+                f"frontend.cmn_init_s is {self.cmn_init_s}; it must lie between 0 and "
+                f"mean_window_s = {self.cmn_window_s}"
             )
 
     @property
@@ -97,16 +105,16 @@ class FrontEnd:
         self.window = round(c.frame_length_s * c.sample_rate)
         self.shift = round(c.frame_shift_s * c.sample_rate)
         self.fft = 1 << (self.window - 1).bit_length()
-        self.frame_shift_s = c.frame_shift_s * c.stack
+        self.frame_shift_s = c.frame_shift_s * c.frame_stacking
         """Time between stacked frames, seconds (0.030)."""
-        self.dim = c.mel_bins * c.stack
+        self.dim = c.mel_bins * c.frame_stacking
         """Values in a stacked frame (192): the mel bins of the first frame, then of the second, ..."""
         self._constants: dict[torch.device, _Constants] = {}
 
     def num_frames(self, samples: int) -> int:
         """Stacked frames of an utterance of so many samples; 0 when it is shorter than a stack."""
         unstacked = 0 if samples < self.window else 1 + (samples - self.window) // self.shift
-        return unstacked // self.config.stack
+        return unstacked // self.config.frame_stacking
 
     @torch.no_grad()
     def fbank(self, wave_BN: Tensor, samples_B: Tensor) -> tuple[Tensor, Tensor]:
@@ -128,11 +136,11 @@ class FrontEnd:
         """
         with torch.autocast(wave_BN.device.type, enabled=False):
             x_BTF, frames_B = self._log_mel(wave_BN.float(), samples_B)
-            stack = self.config.stack
+            stack = self.config.frame_stacking
             frames_B = frames_B // stack
             steps = x_BTF.shape[1] // stack
             x_BTF = x_BTF[:, : steps * stack]
-            if self.config.mean == "causal":
+            if self.config.cmn == "causal":
                 x_BTF = self._subtract_causal_mean(x_BTF)
             else:
                 x_BTF = _subtract_mean(x_BTF, frames_B * stack)
@@ -190,8 +198,8 @@ class FrontEnd:
         as it slides on. Running sums are in float64: they grow without end while their differences must stay exact.
         """
         c = self.config
-        window = max(1, round(c.mean_window_s / c.frame_shift_s))
-        prior = min(round(c.mean_prior_s / c.frame_shift_s), window)
+        window = max(1, round(c.cmn_window_s / c.frame_shift_s))
+        prior = min(round(c.cmn_init_s / c.frame_shift_s), window)
         steps = x_BTF.shape[1]
         total_BTF = x_BTF.double().cumsum_(1)  # measured: 3 times as fast as cumsum(dtype=torch.float64)
         sum_BTF = total_BTF.float()
@@ -199,7 +207,7 @@ class FrontEnd:
         heard_T = torch.arange(1, steps + 1, device=x_BTF.device, dtype=torch.float64).clamp_(max=window)
         prior_T = (window - heard_T).clamp_(max=prior)
         scale_T1 = (1 / (heard_T + prior_T)).float()[:, None]
-        offset_T1 = (c.mean_prior * prior_T / (heard_T + prior_T)).float()[:, None]
+        offset_T1 = (c.cmn_init * prior_T / (heard_T + prior_T)).float()[:, None]
         return torch.addcmul(x_BTF, sum_BTF, scale_T1, value=-1).sub_(offset_T1)
 
     def _on(self, device: torch.device) -> "_Constants":

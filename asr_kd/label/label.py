@@ -63,9 +63,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "whisper:NAME_OR_FOLDER (extra `whisper`), which gives transcripts; the posteriors of several are averaged",
     )
     parser.add_argument("--out", required=True, type=output_location, help="folder for the sidecars")
-    parser.add_argument("--k", type=int, default=selection.k, help="most classes kept per frame (default: %(default)s)")
     parser.add_argument(
-        "--floor", type=float, default=selection.floor, help="drop classes less likely than this (default: %(default)s)"
+        "--k", type=int, default=selection.top_k, help="most classes kept per frame (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--floor",
+        type=float,
+        default=selection.min_prob,
+        help="drop classes less likely than this (default: %(default)s)",
     )
     parser.add_argument(
         "--mass", type=float, help="instead of a floor: keep the fewest classes that hold this much probability"
@@ -74,7 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--levels", type=int, default=quantiser.levels, help="steps of a stored probability (default: %(default)s)"
     )
     parser.add_argument(
-        "--frames-per-batch", type=int, default=config.frames_per_batch, help="with padding (default: %(default)s)"
+        "--frames-per-batch", type=int, default=config.max_frames_per_batch, help="with padding (default: %(default)s)"
     )
     parser.add_argument(
         "--graph", type=Path, metavar="DIR", help="put the posteriors through the lattices of a search of this graph"

@@ -28,12 +28,12 @@ class LabelConfig:
 
     selection: SelectionConfig = field(default_factory=SelectionConfig)
     quantiser: ProbabilityQuantiser = field(default_factory=ProbabilityQuantiser)
-    frames_per_batch: int = 16000
+    max_frames_per_batch: int = 16000
     """Frames of a batch at the model's frame shift, padding included (16000 of 30 ms: 8 minutes)."""
 
     def __post_init__(self) -> None:
-        if self.frames_per_batch < 1:
-            raise ValueError(f"--frames-per-batch {self.frames_per_batch}: at least one frame is needed")
+        if self.max_frames_per_batch < 1:
+            raise ValueError(f"--frames-per-batch {self.max_frames_per_batch}: at least one frame is needed")
 
 
 @dataclass
@@ -67,7 +67,7 @@ class ShardLabels:
     def batches(self) -> list[list[int]]:
         """Rows of each batch, longest first: of like length, at most `frames_per_batch` with padding (or one row)."""
         seconds = [e.seconds for e in self.shard.entries]
-        most = self.config.frames_per_batch * self.teacher.frontend.frame_shift_s
+        most = self.config.max_frames_per_batch * self.teacher.frontend.frame_shift_s
         batches: list[list[int]] = []
         for row in sorted(range(len(seconds)), key=lambda r: (-seconds[r], r)):
             longest = seconds[batches[-1][0]] if batches else seconds[row]

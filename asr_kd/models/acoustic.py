@@ -45,7 +45,7 @@ class AcousticModel(nn.Module):
         self.register_buffer("log_prior_C", torch.full((inventory.size,), 1 / inventory.size, device="cpu").log())
         self.encoder = build_encoder(config, features)
         self.output = nn.Linear(self.encoder.width, inventory.size)
-        if config.weights == "int8":
+        if config.weight_dtype == "int8":
             prepare_qat(self)
 
     def forward(self, x_BTF: Tensor, frames_B: Tensor) -> Tensor:
@@ -84,7 +84,7 @@ class AcousticModel(nn.Module):
 
 def build_model(config: ModelConfig, inventory: Inventory, frontend: FrontEndConfig) -> AcousticModel:
     """A new model with random weights. ValueError when the front end's frames are not the inventory's, or wait."""
-    if frontend.mean == "utterance" and not config.bidirectional:
+    if frontend.cmn == "utterance" and not config.bidirectional:
         raise ValueError(
             "frontend.mean is utterance, which a streaming model cannot know. Set it to causal, "
             "or model.bidirectional to true."

@@ -42,7 +42,7 @@ def save_model(path: str | os.PathLike[str], model: AcousticModel, notes: dict[s
     """
     description = {
         "kind": KIND,
-        "version": MODEL_VERSIONS[model.config.weights],
+        "version": MODEL_VERSIONS[model.config.weight_dtype],
         "model": to_dict(model.config),
         "inventory": model.inventory.to_dict(),
         "frontend": to_dict(model.frontend),
@@ -169,10 +169,10 @@ def _select_layers(
     model: AcousticModel, other: AcousticModel, layers: Sequence[int], path: str | Path
 ) -> dict[str, torch.Tensor]:
     """A state for `model` with these layers of the other."""
-    asked, there = f"--init-layers {' '.join(map(str, layers))}", other.config.layers
-    if len(layers) != model.config.layers:
+    asked, there = f"--init-layers {' '.join(map(str, layers))}", other.config.num_layers
+    if len(layers) != model.config.num_layers:
         raise ValueError(
-            f"{asked}: these are {len(layers)} layers of {path}, this model has {model.config.layers}. "
+            f"{asked}: these are {len(layers)} layers of {path}, this model has {model.config.num_layers}. "
             "Name one for each, or set model.layers to their number."
         )
     if not 0 <= min(layers) <= max(layers) < there:

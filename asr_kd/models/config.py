@@ -15,35 +15,42 @@ MAX_WIDTH = 65536
 class ModelConfig:
     """An encoder over stacked frames of 30 ms, with a linear layer to the classes behind it."""
 
-    kind: str = "lstm"
+    encoder: str = "lstm"
     """Family of the encoder, of `encoders.ENCODERS`: lstm or conformer."""
-    layers: int = 2
+    num_layers: int = 2
     """LSTM or Conformer layers."""
-    hidden: int = 256
+    hidden_size: int = 256
     """Cells of an LSTM layer and direction; values of a frame in a Conformer."""
     bidirectional: bool = False
     """Read each utterance in both directions: better, but only once it has ended."""
     lookahead: int = 0
     """Frames of 30 ms that a unidirectional model hears before it answers; 5 are 150 ms of delay."""
-    projection: int | None = None
+    proj_size: int | None = None
     """Width of a linear layer behind each LSTM layer; None passes the cells on as they are."""
-    heads: int = 4
-    """Conformer: heads of self-attention; they share the `hidden` values."""
-    kernel: int = 15
+    num_heads: int = 4
+    """Conformer: heads of self-attention; they share the `hidden_size` values."""
+    conv_kernel_size: int = 15
     """Conformer: frames of 30 ms that a layer's convolution spans, an odd number (15 are 0.45 s)."""
     dropout: float = 0.2
     """Share of each layer's outputs that is dropped in training."""
-    weights: Literal["float32", "int8"] = "float32"
+    weight_dtype: Literal["float32", "int8"] = "float32"
     """What the matrices of LSTM and linear layers are rounded to, in training and on disk."""
 
     def __post_init__(self) -> None:
-        for name, most in (("layers", MAX_LAYERS), ("hidden", MAX_WIDTH), ("heads", MAX_WIDTH), ("kernel", MAX_WIDTH)):
+        for name, most in (
+            ("num_layers", MAX_LAYERS),
+            ("hidden_size", MAX_WIDTH),
+            ("num_heads", MAX_WIDTH),
+            ("conv_kernel_size", MAX_WIDTH),
+        ):
             if not 1 <= getattr(self, name) <= most:
                 raise ValueError(f"model.{name} is {getattr(self, name)}; it must be 1 to {most}")
-        if self.projection is not None and not 1 <= self.projection <= MAX_WIDTH:
-            raise ValueError(f"model.projection is {self.projection}; it must be 1 to {MAX_WIDTH}, or null for none")
-        if self.kernel % 2 == 0:
-            raise ValueError(f"model.kernel is {self.kernel}; it must be odd, with as many frames before as after")
+        if self.proj_size is not None and not 1 <= self.proj_size <= MAX_WIDTH:
+            raise ValueError(f"model.proj_size is {self.proj_size}; it must be 1 to {MAX_WIDTH}, or null for none")
+        if self.conv_kernel_size % 2 == 0:
+            raise ValueError(
+                f"model.conv_kernel_size is {self.conv_kernel_size}; it must be odd, with as many frames before as after"
+            )
         if not 0 <= self.lookahead <= MAX_WIDTH:
             raise ValueError(f"model.lookahead is {self.lookahead}; it must be 0 to {MAX_WIDTH}")
         if self.bidirectional and self.lookahead:
@@ -54,20 +61,24 @@ class ModelConfig:
 
 PRESETS: dict[str, ModelConfig] = {
     # Sizes with a few hundred to 3,183 classes behind them.
-    "teacher-tiny": ModelConfig(layers=2, hidden=128, bidirectional=True),  # 0.8M: tests, quickstart
-    "teacher-small": ModelConfig(layers=2, hidden=256, bidirectional=True),  # 2.6M
-    "teacher-an4": ModelConfig(layers=3, hidden=256, bidirectional=True, dropout=0.3),  # 4.2M: an hour of speech
-    "teacher-paper": ModelConfig(layers=5, hidden=768, bidirectional=True),  # 67M with 3,183 classes (arXiv 1904.01624)
+    "teacher-tiny": ModelConfig(num_layers=2, hidden_size=128, bidirectional=True),  # 0.8M: tests, quickstart
+    "teacher-small": ModelConfig(num_layers=2, hidden_size=256, bidirectional=True),  # 2.6M
+    "teacher-an4": ModelConfig(
+        num_layers=3, hidden_size=256, bidirectional=True, dropout=0.3
+    ),  # 4.2M: an hour of speech
+    "teacher-paper": ModelConfig(
+        num_layers=5, hidden_size=768, bidirectional=True
+    ),  # 67M with 3,183 classes (arXiv 1904.01624)
     "teacher-conformer": ModelConfig(
-        kind="conformer", layers=8, hidden=144, bidirectional=True, dropout=0.1
+        encoder="conformer", num_layers=8, hidden_size=144, bidirectional=True, dropout=0.1
     ),  # 4M: its attention needs a learning rate below an LSTM's, 0.001 or less
-    "student-tiny": ModelConfig(layers=2, hidden=160, lookahead=5, dropout=0.1),  # 0.5M
-    "student-small": ModelConfig(layers=3, hidden=256, lookahead=5, dropout=0.1),  # 1.6M
+    "student-tiny": ModelConfig(num_layers=2, hidden_size=160, lookahead=5, dropout=0.1),  # 0.5M
+    "student-small": ModelConfig(num_layers=3, hidden_size=256, lookahead=5, dropout=0.1),  # 1.6M
     "student-conformer": ModelConfig(
-        kind="conformer", layers=4, hidden=96, bidirectional=True, dropout=0.1
+        encoder="conformer", num_layers=4, hidden_size=96, bidirectional=True, dropout=0.1
     ),  # 0.9M, not for streaming
     "student-paper": ModelConfig(
-        layers=5, hidden=768, lookahead=5, dropout=0.1
+        num_layers=5, hidden_size=768, lookahead=5, dropout=0.1
     ),  # 24M with 3,183 classes (the paper's)
 }
 """Models by name. A config says `model: {preset: teacher-an4}`, with other fields of `ModelConfig` as changes to it."""

@@ -25,15 +25,15 @@ class ConformerEncoder(nn.Module):
         super().__init__()
         if not config.bidirectional:
             raise ValueError("model.bidirectional: a conformer hears all of an utterance. Set it to true.")
-        if config.projection is not None:
-            raise ValueError(f"model.projection is {config.projection}: a conformer has none. Set it to null.")
-        if config.hidden % config.heads:
-            raise ValueError(f"model.hidden is {config.hidden}; model.heads, {config.heads}, must divide it")
-        self.width = config.hidden
+        if config.proj_size is not None:
+            raise ValueError(f"model.projection is {config.proj_size}: a conformer has none. Set it to null.")
+        if config.hidden_size % config.num_heads:
+            raise ValueError(f"model.hidden is {config.hidden_size}; model.heads, {config.num_heads}, must divide it")
+        self.width = config.hidden_size
         """Values in an output frame."""
-        self.input = nn.Linear(input_dim, config.hidden)
+        self.input = nn.Linear(input_dim, config.hidden_size)
         self.dropout = nn.Dropout(config.dropout)
-        self.layers = nn.ModuleList(_Layer(config) for _ in range(config.layers))
+        self.layers = nn.ModuleList(_Layer(config) for _ in range(config.num_layers))
 
     def forward(self, x_BTF: Tensor, frames_B: Tensor, layers: list[Tensor] | None = None) -> Tensor:
         """Hidden layer of each frame, (B, T, width). x_BTF: zeros behind `frames_B`. Frames there are undefined.
@@ -60,7 +60,13 @@ class _Layer(ConformerLayer):
     """torchaudio's layer around our convolution."""
 
     def __init__(self, config: ModelConfig) -> None:
-        super().__init__(config.hidden, FEED_FORWARD * config.hidden, config.heads, config.kernel, config.dropout)
+        super().__init__(
+            config.hidden_size,
+            FEED_FORWARD * config.hidden_size,
+            config.num_heads,
+            config.conv_kernel_size,
+            config.dropout,
+        )
         self.conv_module = _Convolution(config)
 
     def forward(self, input: Tensor, key_padding_mask: Tensor | None) -> Tensor:
@@ -80,10 +86,12 @@ class _Convolution(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        width = config.hidden
+        width = config.hidden_size
         self.norm = nn.LayerNorm(width)
         self.gated = nn.Linear(width, 2 * width)
-        self.over_time = nn.Conv1d(width, width, config.kernel, padding=config.kernel // 2, groups=width)
+        self.over_time = nn.Conv1d(
+            width, width, config.conv_kernel_size, padding=config.conv_kernel_size // 2, groups=width
+        )
         self.frame_norm = nn.LayerNorm(width)
         self.out = nn.Linear(width, width)
         self.dropout = nn.Dropout(config.dropout)

@@ -37,11 +37,11 @@ class LstmEncoder(nn.Module):
         self.lookaheads = nn.ModuleList()
         self.width = input_dim
         """Values in an output frame."""
-        for number in range(config.layers):
+        for number in range(config.num_layers):
             layer = LstmLayer(self.width, config)
             self.layers.append(layer)
             self.width = layer.width
-            share = config.lookahead // config.layers + (number < config.lookahead % config.layers)
+            share = config.lookahead // config.num_layers + (number < config.lookahead % config.num_layers)
             self.lookaheads.append(LookAhead(self.width, share) if share else nn.Identity())
         self.dropout = nn.Dropout(config.dropout)
 
@@ -109,11 +109,11 @@ class LstmLayer(nn.Module):
 
     def __init__(self, input_dim: int, config: ModelConfig) -> None:
         super().__init__()
-        self.forwards = _lstm(input_dim, config.hidden)
-        self.backwards = _lstm(input_dim, config.hidden) if config.bidirectional else None
-        cells = config.hidden * (2 if config.bidirectional else 1)
-        self.projection = nn.Linear(cells, config.projection, bias=False) if config.projection else None
-        self.width = config.projection or cells
+        self.forwards = _lstm(input_dim, config.hidden_size)
+        self.backwards = _lstm(input_dim, config.hidden_size) if config.bidirectional else None
+        cells = config.hidden_size * (2 if config.bidirectional else 1)
+        self.projection = nn.Linear(cells, config.proj_size, bias=False) if config.proj_size else None
+        self.width = config.proj_size or cells
 
     def forward(self, x_TBF: Tensor, reversal_TB: Tensor, trimmed: list[Segment] | None = None) -> Tensor:
         """(T, B, width). reversal_TB: see `reversal`; only read when there is a backward direction.

@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
 
 def quantised(model: AcousticModel) -> AcousticModel:
     """The same model with `weights: int8`, in evaluation mode. ValueError when it has them already."""
-    if model.config.weights == "int8":
+    if model.config.weight_dtype == "int8":
         raise ValueError("has weights of eight bits already. Use it as it is.")
     rounded = build_model(replace(model.config, weights="int8"), model.inventory, model.frontend)
     rounded.load_state_dict(model.state_dict())

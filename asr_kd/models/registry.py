@@ -15,6 +15,6 @@ ENCODERS: dict[str, type[Encoder]] = {
 
 def build_encoder(config: ModelConfig, input_dim: int) -> Encoder:
     """A new encoder with random weights. ValueError when there is none of that kind, or not with those fields."""
-    if config.kind not in ENCODERS:
-        raise ValueError(f"model.kind is {config.kind}; known: {', '.join(ENCODERS)}")
-    return ENCODERS[config.kind](config, input_dim)
+    if config.encoder not in ENCODERS:
+        raise ValueError(f"model.kind is {config.encoder}; known: {', '.join(ENCODERS)}")
+    return ENCODERS[config.encoder](config, input_dim)

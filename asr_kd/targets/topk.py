@@ -17,24 +17,24 @@ CPU_BLOCK_FRAMES = 128
 class SelectionConfig:
     """Which teacher posteriors of a frame are kept. What is left out is stored as one number, the tail."""
 
-    k: int = 40
+    top_k: int = 40
     """Most classes kept per frame (the paper keeps exactly 20)."""
-    mass: float | None = None
-    """Keep the fewest classes that hold this much probability, at most `k`, instead of those above `floor`."""
-    floor: float = 0.0006
-    """Drop classes less likely than this, but never all. 0 drops none: then exactly `k` are kept, the paper's rule.
+    top_p: float | None = None
+    """Keep the fewest classes that hold this much probability, at most `top_k`, instead of those above `min_prob`."""
+    min_prob: float = 0.0006
+    """Drop classes less likely than this, but never all. 0 drops none: then exactly `top_k` are kept, the paper's rule.
 
     For a given number of kept classes over all frames, a floor leaves the least mass out: it spends few classes where
     the teacher is sure and many where it is not. docs/sidecars.md shows what it costs and keeps.
     """
 
     def __post_init__(self) -> None:
-        if not 1 <= self.k <= MAX_CLASSES_PER_FRAME:
-            raise ValueError(f"selection.k is {self.k}; it must be 1 to {MAX_CLASSES_PER_FRAME}")
-        if self.mass is not None and not 0 < self.mass <= 1:
-            raise ValueError(f"selection.mass is {self.mass}; it must lie in (0, 1]")
-        if not 0 <= self.floor < 1:
-            raise ValueError(f"selection.floor is {self.floor}; it must lie in [0, 1)")
+        if not 1 <= self.top_k <= MAX_CLASSES_PER_FRAME:
+            raise ValueError(f"selection.top_k is {self.top_k}; it must be 1 to {MAX_CLASSES_PER_FRAME}")
+        if self.top_p is not None and not 0 < self.top_p <= 1:
+            raise ValueError(f"selection.top_p is {self.top_p}; it must lie in (0, 1]")
+        if not 0 <= self.min_prob < 1:
+            raise ValueError(f"selection.min_prob is {self.min_prob}; it must lie in [0, 1)")
 
 
 def select_top_k(log_p_TC: Tensor, config: SelectionConfig) -> FrameTargets:
@@ -65,17 +65,17 @@ def select_top_k_batch(log_p_BTC: Tensor, frames_B: Tensor, config: SelectionCon
 
 def _select_top_k(log_p_TC: Tensor, config: SelectionConfig) -> FrameTargets:
     classes = log_p_TC.shape[1]
-    log_p_TK, ids_TK = log_p_TC.topk(min(config.k, classes), dim=-1)
+    log_p_TK, ids_TK = log_p_TC.topk(min(config.top_k, classes), dim=-1)
     # Summed over what is left: 1 - sum(p) would have no digits to spare where the teacher is sure. Nothing left is
     # likelier than the last that is kept, so that one serves as logsumexp's maximum, and its passes are spared.
     last_T1 = log_p_TK[:, -1:].clamp(min=torch.finfo(log_p_TK.dtype).min)
     left_TC = (log_p_TC - last_T1).exp_().scatter_(-1, ids_TK, 0.0)
     log_tail_T = left_TC.sum(-1).log_() + last_T1[:, 0]
     p_TK = log_p_TK.exp()
-    if config.mass is None:
-        dropped_TK = p_TK < config.floor
+    if config.top_p is None:
+        dropped_TK = p_TK < config.min_prob
     else:
-        dropped_TK = p_TK.cumsum(-1) - p_TK >= config.mass  # the mass is reached before this one
+        dropped_TK = p_TK.cumsum(-1) - p_TK >= config.top_p  # the mass is reached before this one
     dropped_TK[:, 0] = False
     if dropped_TK.is_cuda or dropped_TK.any():  # a GPU is not asked: the answer would have to be waited for
         log_dropped_T = log_p_TK.masked_fill(~dropped_TK, -torch.inf).logsumexp(-1)

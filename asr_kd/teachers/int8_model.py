@@ -33,9 +33,9 @@ class Int8Model(nn.Module):
         """model: stays as it is, on the CPU. ValueError when its weights are not of eight bits."""
         super().__init__()
         for part in model.modules():
-            if isinstance(part, AcousticModel) and part.config.weights != "int8":
+            if isinstance(part, AcousticModel) and part.config.weight_dtype != "int8":
                 raise ValueError(
-                    f"precision is int8: the model has weights of {part.config.weights}. "
+                    f"precision is int8: the model has weights of {part.config.weight_dtype}. "
                     "Round them with `asr-kd quantise`, or give another --precision."
                 )
         self.inventory, self.frontend = model.inventory, model.frontend

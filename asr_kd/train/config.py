@@ -12,11 +12,11 @@ class OptimConfig:
 
     lr: float = 2e-3
     """Highest learning rate."""
-    warmup: float = 0.03
+    warmup_fraction: float = 0.03
     """Share of the run over which the learning rate rises from 0."""
     decay: Literal["linear", "cosine", "newbob"] = "linear"
-    """`linear` and `cosine` fall to `floor` at the end of the run; `newbob` halves when the held-out loss stalls."""
-    floor: float = 0.02
+    """`linear` and `cosine` fall to `min_lr_ratio` at the end of the run; `newbob` halves when the held-out loss stalls."""
+    min_lr_ratio: float = 0.02
     """Least learning rate, as a share of `lr`; `newbob` stops training there."""
     newbob_gain: float = 0.005
     """`newbob`: the held-out loss must fall by this share between sub-epochs, else the learning rate is halved."""
@@ -27,14 +27,14 @@ class OptimConfig:
     eps: float = 1e-8
     """AdamW makes steps of one length whatever a weight's gradient, unless its size (root mean square) is well below
     this. Raised, it shortens the steps of knowledge that pulls too weakly to be trusted alone (docs/knowledge.md)."""
-    clip: float = 5.0
+    max_grad_norm: float = 5.0
     """Longest gradient (L2 norm over all weights); longer ones are scaled down."""
 
     def __post_init__(self) -> None:
-        for name in ("lr", "eps", "clip"):
+        for name in ("lr", "eps", "max_grad_norm"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"optim.{name} is {getattr(self, name)}; it must be above 0")
-        for name in ("warmup", "floor", "newbob_gain"):
+        for name in ("warmup_fraction", "min_lr_ratio", "newbob_gain"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"optim.{name} is {getattr(self, name)}; it must lie in [0, 1)")
 
@@ -43,39 +43,41 @@ class OptimConfig:
 class TrainConfig:
     """What the training loop does, whatever the model and the data."""
 
-    frames_per_batch: int = 1000
+    max_frames_per_batch: int = 1000
     """Most frames of 30 ms in a batch, padding included (1000 are half a minute)."""
     seed: int = 0
     """Of batches, augmentation and dropout."""
     optim: OptimConfig = field(default_factory=OptimConfig)
     ema_decay: float = 0.99
     """Weights are averaged over about 1 / (1 - ema_decay) steps for held-out tests and the final model; 0 is off."""
-    best_by: Literal["dev_loss", "dev_frame_accuracy", "last"] = "dev_loss"
+    select_checkpoint_by: Literal["dev_loss", "dev_frame_accuracy", "last"] = "dev_loss"
     """What decides which weights are kept; `last` keeps those at the end of the run, where held-out alignments are too
     bad to judge by."""
     patience: int | None = 10
     """Training stops after so many sub-epochs without improvement; null goes on to the end of the schedule."""
-    save_minutes: float = 5.0
+    checkpoint_every_minutes: float = 5.0
     """The state is saved at each sub-epoch's end and at this interval within it."""
     precision: Literal["auto", "bf16", "float32"] = "auto"
     """`auto` is bf16 on GPUs that have it and float32 on CPUs, whose fast LSTM kernels train in float32 only."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, ..."""
-    workers: int = 1
+    num_workers: int = 1
     """Processes that prepare batches; results do not depend on it."""
     max_skipped: float = MAX_SKIPPED
     """The run fails when more than this share of a stream's utterances is skipped as damaged or unusable."""
 
     def __post_init__(self) -> None:
-        if self.frames_per_batch < 1:
-            raise ValueError(f"train.frames_per_batch is {self.frames_per_batch}; it must be 1 or more")
+        if self.max_frames_per_batch < 1:
+            raise ValueError(f"train.max_frames_per_batch is {self.max_frames_per_batch}; it must be 1 or more")
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"train.ema_decay is {self.ema_decay}; it must lie in [0, 1)")
         if self.patience is not None and self.patience < 1:
             raise ValueError(f"train.patience is {self.patience}; it must be 1 or more, or null for none")
-        if self.workers < 0:
-            raise ValueError(f"train.workers is {self.workers}; it must not be negative")
-        if self.save_minutes < 0:
-            raise ValueError(f"train.save_minutes is {self.save_minutes}; it must not be negative")
+        if self.num_workers < 0:
+            raise ValueError(f"train.num_workers is {self.num_workers}; it must not be negative")
+        if self.checkpoint_every_minutes < 0:
+            raise ValueError(
+                f"train.checkpoint_every_minutes is {self.checkpoint_every_minutes}; it must not be negative"
+            )
         if not 0 <= self.max_skipped <= 1:
             raise ValueError(f"train.max_skipped is {self.max_skipped}; it must lie in [0, 1]")

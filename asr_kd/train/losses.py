@@ -15,8 +15,8 @@ class LossConfig:
 
     temperature: float = 1.0
     """Softens teacher and student alike (Hinton): softmax(z / T), the loss times T^2. Hard targets stay as they are."""
-    tail: Literal["tail", "renormalise"] = "tail"
-    """The teacher's left-over mass: `tail` matches it as one class, `renormalise` drops it (arXiv 1904.01624)."""
+    residual: Literal["residual", "renormalise"] = "residual"
+    """The teacher's left-over mass: `residual` matches it as one class, `renormalise` drops it (arXiv 1904.01624)."""
 
     def __post_init__(self) -> None:
         if not self.temperature > 0:
@@ -115,7 +115,7 @@ def frame_losses(
     logits_BTC: the student's output of any float type, computed on in float32.
     """
     log_p_BTK, log_tail_BT = log_p_BTK.float().masked_fill(ids_BTK < 0, -torch.inf), log_tail_BT.float()
-    if config.tail == "renormalise":
+    if config.residual == "renormalise":
         log_p_BTK, log_tail_BT = renormalise(log_p_BTK, log_tail_BT)
     logits_BTC = logits_BTC.float()
     temperature = config.temperature

@@ -24,11 +24,11 @@ def adamw(parameters: Sequence[nn.Parameter], config: OptimConfig) -> AdamW:
 
 def learning_rate(config: OptimConfig, progress: float, factor: float = 1.0) -> float:
     """The rate when a share `progress` in [0, 1] of the run's audio is done; `factor`: what newbob has come down to."""
-    if progress < config.warmup:
-        return config.lr * factor * progress / config.warmup
-    done = min((progress - config.warmup) / (1 - config.warmup), 1.0)
+    if progress < config.warmup_fraction:
+        return config.lr * factor * progress / config.warmup_fraction
+    done = min((progress - config.warmup_fraction) / (1 - config.warmup_fraction), 1.0)
     shape = {"linear": 1 - done, "cosine": (1 + math.cos(math.pi * done)) / 2, "newbob": 1.0}[config.decay]
-    return config.lr * factor * (config.floor + (1 - config.floor) * shape)
+    return config.lr * factor * (config.min_lr_ratio + (1 - config.min_lr_ratio) * shape)
 
 
 def ema_model(model: nn.Module, decay: float) -> AveragedModel:

@@ -23,7 +23,7 @@ class Position:
     epoch: int = 0
     batch: int = 0
     """The next batch of the epoch."""
-    place: float = 0.0
+    epochs_done: float = 0.0
     """Passes over the stream that are done, 2.25 for two and a quarter."""
 
 

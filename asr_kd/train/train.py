@@ -43,7 +43,7 @@ class TrainRun:
     model: dict[str, Any] = field(default_factory=lambda: {"preset": "teacher-small"})
     """`preset: NAME`, and fields of ModelConfig that differ from it."""
     frontend: FrontEndConfig = field(default_factory=FrontEndConfig)
-    augment: AugmentConfig = field(default_factory=lambda: AugmentConfig(speeds=(0.9, 1.0, 1.1)))
+    augment: AugmentConfig = field(default_factory=lambda: AugmentConfig(speed_perturb=(0.9, 1.0, 1.1)))
     epochs: int = 30
     """Passes over the labelled data."""
     train: TrainConfig = field(default_factory=TrainConfig)
@@ -104,7 +104,7 @@ def run(args: argparse.Namespace) -> int:
     dev = dev_truth.stream("dev", args.dev, AugmentConfig())
     seed_everything(config.train.seed)
     model = build_model(model_config(config.model), inventory, config.frontend)
-    plan = BatchSampler(labelled, config.train.frames_per_batch, config.train.seed, inventory.frame_shift_s)
+    plan = BatchSampler(labelled, config.train.max_frames_per_batch, config.train.seed, inventory.frame_shift_s)
     steps = config.epochs * sum(1 for _ in plan.epoch(0))
     say(
         f"{model.parameter_count / 1e6:.2f}M parameters, {inventory.size} classes; "
@@ -139,7 +139,7 @@ def initialise_weights(
     elif init_layers is not None:
         raise ValueError("--init-layers: of which model? Name it with --init.")
     else:
-        model.set_normalisation(*feature_statistics(labelled, model.frontend, config.seed, config.workers))
+        model.set_normalisation(*feature_statistics(labelled, model.frontend, config.seed, config.num_workers))
 
 
 def add_priors(out: Path, labelled: TrainingSet, config: TrainConfig) -> None:
@@ -150,7 +150,7 @@ def add_priors(out: Path, labelled: TrainingSet, config: TrainConfig) -> None:
     on = device(config.device)
     model = load_model(out).to(on)
     model.log_prior_C.copy_(
-        log_priors(model, labelled, config.seed, precision_on(on, config.precision), config.workers)
+        log_priors(model, labelled, config.seed, precision_on(on, config.precision), config.num_workers)
     )
     save_model(out, model, notes | {"priors": labelled.name})
 

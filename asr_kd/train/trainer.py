@@ -102,7 +102,7 @@ class _Trainer:
         self.optimizer = adamw(self.trained, config.optim)
         self.average = ema_model(self.model, config.ema_decay) if config.ema_decay else None
         shift = model.inventory.frame_shift_s
-        plan_of = lambda stream, shuffle: BatchSampler(stream, config.frames_per_batch, config.seed, shift, shuffle)
+        plan_of = lambda stream, shuffle: BatchSampler(stream, config.max_frames_per_batch, config.seed, shift, shuffle)
         self.plans = {stream.name: plan_of(stream, True) for stream, _ in schedule}
         self.dev = plan_of(dev, False)
         self.kept_dev: list[Batch] | None = None
@@ -157,14 +157,14 @@ class _Trainer:
         """Train until `goal` passes over the stream are done."""
         state, position = self.state, self.state.positions[stream.name]
         self.model.train()
-        while position.place < goal - PLACE_ERROR:
+        while position.epochs_done < goal - PLACE_ERROR:
             started = time.monotonic()
             batch = next(self._batches(stream.name))
             if batch.utterances:
                 frames = int(batch.frames_B.sum())  # before the batch goes to a GPU, which would be waited for
                 self._step(batch.to(self.device), frames)
             ended = batch.spec.done == 1
-            position.place = batch.spec.epoch + batch.spec.done
+            position.epochs_done = batch.spec.epoch + batch.spec.done
             position.epoch = batch.spec.epoch + ended
             position.batch = 0 if ended else batch.spec.index + 1
             state.audio_seconds += batch.seconds
@@ -176,7 +176,7 @@ class _Trainer:
                 self._save()
                 say(f"{stop.asked}: stopped at step {state.step}, the state is in {self.out / STATE_FILE}")
                 raise KeyboardInterrupt
-            if time.monotonic() - self.last_save > self.config.save_minutes * 60:
+            if time.monotonic() - self.last_save > self.config.checkpoint_every_minutes * 60:
                 self._save()
         self._read_losses()
 
@@ -192,7 +192,7 @@ class _Trainer:
         self._note(loss, terms, frames, f"step {state.step} ({batch.stream}: {batch.utterances[0]} ...)")
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.trained, config.optim.clip)
+        torch.nn.utils.clip_grad_norm_(self.trained, config.optim.max_grad_norm)
         self.optimizer.step()
         self.objective.after_step(self.model)
         if self.average is not None:
@@ -235,7 +235,7 @@ class _Trainer:
                 f"{state.best_step}. Lower train.optim.lr, or look at the held-out data, and begin anew with --restart."
             )
         values = {"dev_loss": -result.loss, "dev_frame_accuracy": result.frame_accuracy, "last": state.step}
-        value = values[config.best_by]
+        value = values[config.select_checkpoint_by]
         if state.best is None or value > state.best:
             state.best, state.best_step, state.without_gain = value, state.step, 0
             state.best_dev_loss, state.best_dev_frame_accuracy = result.loss, result.frame_accuracy
@@ -248,7 +248,7 @@ class _Trainer:
     def _dev_batches(self) -> Iterable[Batch]:
         """Held-out batches. Those that are kept are made here: memory shared by a worker keeps files open."""
         if self.dev.seconds > KEPT_DEV_SECONDS:
-            return batches(self.dev, self.model.frontend, workers=self.config.workers, endless=False)
+            return batches(self.dev, self.model.frontend, workers=self.config.num_workers, endless=False)
         if self.kept_dev is None:
             self.kept_dev = list(batches(self.dev, self.model.frontend, endless=False))
         return self.kept_dev
@@ -275,7 +275,7 @@ class _Trainer:
             if state.last_dev_loss is not None and result.loss > state.last_dev_loss * (1 - optim.newbob_gain):
                 state.lr_factor /= 2
             state.last_dev_loss = result.loss
-            if state.lr_factor < optim.floor:
+            if state.lr_factor < optim.min_lr_ratio:
                 return True
         return self.config.patience is not None and state.without_gain >= self.config.patience
 
@@ -316,7 +316,7 @@ class _Trainer:
         """The stream's batches from where it is; kept open over its sub-epochs."""
         if name not in self.opened:
             at = self.state.positions[name]
-            frontend, workers = self.model.frontend, self.config.workers
+            frontend, workers = self.model.frontend, self.config.num_workers
             heard = self.objective.teacher_frontend
             pinned = self.device.type == "cuda"
             plan = self.plans[name]

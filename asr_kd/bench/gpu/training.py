@@ -197,12 +197,12 @@ def _trained(setup: Setup, make: Callable[[], AcousticModel], name: str, stop_af
 
 def _config(setup: Setup, precision: str, frames: int, workers: int) -> TrainConfig:
     return TrainConfig(
-        frames_per_batch=frames,
+        max_frames_per_batch=frames,
         precision="bf16" if precision == "bf16" else "float32",
         device=str(setup.device),
-        workers=workers,
+        num_workers=workers,
         ema_decay=0.0,
-        save_minutes=60.0,
+        checkpoint_every_minutes=60.0,
     )
 
 

@@ -19,7 +19,7 @@ class FeatureLossConfig:
 
     layers: dict[str, str] = field(default_factory=dict)
     """Student's layer: teacher's layer. Without any, the last of both."""
-    measure: Literal["cosine", "l2"] = "cosine"
+    distance: Literal["cosine", "l2"] = "cosine"
     """`cosine`: 1 - cosine; `l2`: squared distance of a frame, as a share of the teacher's mean squared length."""
     project: bool = True
     """Put a learnt linear layer behind the student's; without it, widths must be equal."""

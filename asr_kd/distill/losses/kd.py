@@ -35,21 +35,21 @@ class KDConfig:
     stored ones where there are any."""
     temperature: float = LossConfig.temperature
     """As in `train.losses.LossConfig`."""
-    tail: Literal["tail", "renormalise"] = LossConfig.tail
+    residual: Literal["residual", "renormalise"] = LossConfig.tail
     """As in `train.losses.LossConfig`."""
-    match: Literal["frames", "selected", "delayed"] = "frames"
+    frame_matching: Literal["frames", "selected", "delayed"] = "frames"
     """Which frames are compared, see above; all but `frames` are for CTC."""
-    blank_most: float = 0.95
+    max_blank_prob: float = 0.95
     """`selected`: frames count where the blank is less likely than this."""
-    delays: int = 3
+    max_shift_frames: int = 3
     """`delayed`: the student may say it up to so many frames later."""
 
     def __post_init__(self) -> None:
-        LossConfig(self.temperature, self.tail)
-        if not 0 < self.blank_most <= 1:
-            raise ValueError(f"response.blank_most is {self.blank_most}; it must lie in (0, 1]")
-        if self.delays < 1:
-            raise ValueError(f"response.delays is {self.delays}; it must be 1 or more")
+        LossConfig(self.temperature, self.residual)
+        if not 0 < self.max_blank_prob <= 1:
+            raise ValueError(f"response.max_blank_prob is {self.max_blank_prob}; it must lie in (0, 1]")
+        if self.max_shift_frames < 1:
+            raise ValueError(f"response.max_shift_frames is {self.max_shift_frames}; it must be 1 or more")
 
 
 class KDLoss(DistillationLoss):
@@ -64,7 +64,7 @@ class KDLoss(DistillationLoss):
             raise ValueError("response: nobody listens, and there are no stored targets. Give --targets, or a mode.")
         if not self.live and not sides.stored:
             raise ValueError("response.source is stored, but there are no stored targets. Give --targets DIR.")
-        self.loss = LossConfig(config.temperature, config.tail)
+        self.loss = LossConfig(config.temperature, config.residual)
 
     @classmethod
     def needs_listener(cls, config: KDConfig, stored: bool) -> bool:
@@ -77,7 +77,7 @@ class KDLoss(DistillationLoss):
             if lesson.teacher is None:
                 return None
             targets = _dense(lesson.teacher.logits_BTC)
-        elif lesson.batch.truth:
+        elif lesson.batch.is_supervised:
             return None
         else:
             targets = (lesson.batch.ids_BTK, lesson.batch.log_p_BTK, lesson.batch.log_tail_BT)

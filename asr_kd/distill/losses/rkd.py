@@ -23,15 +23,15 @@ class RKDConfig:
     """Student's layer: teacher's layer. Without any, the last of both."""
     of: Literal["frames", "utterances"] = "frames"
     """`frames`: frames of a batch, up to `most`; `utterances`: the means over each one's frames."""
-    distances: float = 1.0
+    distance_weight: float = 1.0
     """Weight of distances."""
-    angles: float = 2.0
+    angle_weight: float = 2.0
     """Weight of angles, which cost `most` cubed."""
     most: int = 64
     """Frames (or utterances) of a batch that are put in relation, evenly spaced."""
 
     def __post_init__(self) -> None:
-        if min(self.distances, self.angles) < 0 or self.distances + self.angles == 0:
+        if min(self.distance_weight, self.angle_weight) < 0 or self.distance_weight + self.angle_weight == 0:
             raise ValueError("relations: distances and angles must not be negative, and not both 0")
         if self.most < 3:
             raise ValueError(f"relations.most is {self.most}; at least 3 are needed for an angle")

@@ -21,19 +21,19 @@ class SelfDistillationConfig:
 
     layers: tuple[str, ...] = ()
     """Names of the student's layers; without any, all but the last."""
-    targets: float = 0.5
+    label_weight: float = 0.5
     """Weight of the batch's own targets in a head's loss; the rest is the last layer's posteriors."""
     temperature: float = 1.0
     """Of the last layer's posteriors."""
-    hidden: float = 0.03
+    feature_weight: float = 0.03
     """Weight of the squared distance to the last layer's hidden values, as a share of their squared length."""
 
     def __post_init__(self) -> None:
         LossConfig(self.temperature)
-        if not 0 <= self.targets <= 1:
-            raise ValueError(f"deeper.targets is {self.targets}; it must lie in [0, 1]")
-        if self.hidden < 0:
-            raise ValueError(f"deeper.hidden is {self.hidden}; it must not be negative")
+        if not 0 <= self.label_weight <= 1:
+            raise ValueError(f"deeper.label_weight is {self.label_weight}; it must lie in [0, 1]")
+        if self.feature_weight < 0:
+            raise ValueError(f"deeper.feature_weight is {self.feature_weight}; it must not be negative")
 
 
 class SelfDistillationLoss(DistillationLoss):

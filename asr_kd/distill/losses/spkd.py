@@ -20,14 +20,14 @@ class SPKDConfig:
 
     layers: dict[str, str] = field(default_factory=dict)
     """Student's layer: teacher's layer. Without any, the last of both."""
-    of: Literal["frames", "utterances"] = "frames"
-    """`frames`: all frames of a batch, up to `most`; `utterances`: the means over each one's frames."""
-    most: int = 400
+    level: Literal["frames", "utterances"] = "frames"
+    """`frames`: all frames of a batch, up to `max_items`; `utterances`: the means over each one's frames."""
+    max_items: int = 400
     """Frames (or utterances) of a batch that are compared with each other, evenly spaced."""
 
     def __post_init__(self) -> None:
-        if self.most < 2:
-            raise ValueError(f"similarity.most is {self.most}; at least 2 frames are needed")
+        if self.max_items < 2:
+            raise ValueError(f"similarity.max_items is {self.max_items}; at least 2 frames are needed")
 
 
 class SPKDLoss(DistillationLoss):

@@ -45,10 +45,10 @@ class FrozenTeacher(OnlineTeacher):
     @torch.no_grad()
     def trace(self, batch: Batch) -> ModelOutput:
         """In evaluation mode; float32 whatever it was computed in."""
-        assert batch.teacher_x_BTF is not None
-        on = batch.teacher_x_BTF.device
+        assert batch.teacher_features_BTF is not None
+        on = batch.teacher_features_BTF.device
         with autocast(on, self._precision):
-            trace = self._teacher[0].to(on).trace(batch.teacher_x_BTF, batch.frames_B)
+            trace = self._teacher[0].to(on).trace(batch.teacher_features_BTF, batch.frames_B)
         return ModelOutput(trace.logits_BTC.float(), {name: layer.float() for name, layer in trace.layers.items()})
 
     def identity(self) -> dict[str, Any]:

@@ -19,14 +19,16 @@ class MeanTeacherConfig:
 
     decay: float = 0.999
     """Share of itself that the average keeps in a step; early on it spans a tenth of the steps done."""
-    begin: int = 1
+    start_after_sub_epochs: int = 1
     """It is silent until so many sub-epochs are done, that it knows something. With --init, 0 will do."""
 
     def __post_init__(self) -> None:
         if not 0 < self.decay < 1:
             raise ValueError(f"companion.decay is {self.decay}; it must lie in (0, 1)")
-        if self.begin < 0:
-            raise ValueError(f"companion.begin is {self.begin}; it must not be negative")
+        if self.start_after_sub_epochs < 0:
+            raise ValueError(
+                f"companion.start_after_sub_epochs is {self.start_after_sub_epochs}; it must not be negative"
+            )
 
 
 class MeanTeacher(SelfTeacher):
@@ -35,7 +37,7 @@ class MeanTeacher(SelfTeacher):
     Config = MeanTeacherConfig
 
     def __init__(self, config: MeanTeacherConfig, student: AcousticModel, paths: Sequence[Path]) -> None:
-        super().__init__(student, config.begin)
+        super().__init__(student, config.start_after_sub_epochs)
         self.average = ema_model(student, config.decay).eval().requires_grad_(False)
 
     @property

@@ -37,14 +37,14 @@ class PeerTeacherConfig:
     """`preset: NAME` and changes to it; without any, one like the student with other random weights."""
     frontend: FrontEndConfig | None = None
     """The peer's; null is the student's."""
-    feedback: float = 1.0
+    peer_kd_weight: float = 1.0
     """Weight of what it learns from the student; 0 for a teacher that only learns from the data."""
     temperature: float = 1.0
     """Of what it learns from the student."""
 
     def __post_init__(self) -> None:
-        if self.feedback < 0:
-            raise ValueError(f"companion.feedback is {self.feedback}; it must not be negative")
+        if self.peer_kd_weight < 0:
+            raise ValueError(f"companion.peer_kd_weight is {self.peer_kd_weight}; it must not be negative")
         if self.model:
             model_config(self.model)
 
@@ -74,8 +74,8 @@ class PeerTeacher(OnlineTeacher):
 
     def trace(self, batch: Batch) -> ModelOutput:
         """What the student may learn from: without gradient."""
-        assert batch.teacher_x_BTF is not None
-        self._trace = self.model.trace(batch.teacher_x_BTF, batch.frames_B)
+        assert batch.teacher_features_BTF is not None
+        self._trace = self.model.trace(batch.teacher_features_BTF, batch.frames_B)
         return ModelOutput(self._trace.logits_BTC.detach(), {n: x.detach() for n, x in self._trace.layers.items()})
 
     def terms(self, lesson: KDInputs) -> dict[str, Tensor]:
@@ -86,16 +86,16 @@ class PeerTeacher(OnlineTeacher):
         terms = {}
         if batch.tokens_BU is not None or bool((batch.ids_BTK >= 0).any()):
             terms["peer"] = batch_loss(trace.logits_BTC, batch)
-        if self.config.feedback:
+        if self.config.peer_kd_weight:
             answered = self._response(KDInputs(batch, trace, ModelOutput(lesson.student.logits_BTC.detach(), {})))
             assert answered is not None
-            terms["peer from student"] = self.config.feedback * answered
+            terms["peer from student"] = self.config.peer_kd_weight * answered
         return terms
 
     def begin(self, student: AcousticModel, labelled: TrainingSet, config: TrainConfig) -> None:
         """Take the normalisation of the labelled audio, unless it began with a model's weights."""
         if not self.begun:
-            self.model.set_normalisation(*feature_statistics(labelled, self.frontend, config.seed, config.workers))
+            self.model.set_normalisation(*feature_statistics(labelled, self.frontend, config.seed, config.num_workers))
 
     def keep(self, out: Path) -> None:
         """Write OUT/peer/model.safetensors."""

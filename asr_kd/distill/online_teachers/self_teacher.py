@@ -30,10 +30,10 @@ class SelfTeacher(OnlineTeacher):
     @torch.no_grad()
     def trace(self, batch: Batch) -> ModelOutput | None:
         """Of what the student hears, without masks."""
-        assert batch.teacher_x_BTF is not None
+        assert batch.teacher_features_BTF is not None
         if int(self.sub_epochs) < self._silent:
             return None
-        return self.model.trace(batch.teacher_x_BTF, batch.frames_B)
+        return self.model.trace(batch.teacher_features_BTF, batch.frames_B)
 
     def begin(self, student: AcousticModel, labelled: TrainingSet, config: TrainConfig) -> None:
         """The student's first weights, which may be those of a trained model, are where its past begins."""

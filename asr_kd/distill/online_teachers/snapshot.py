@@ -16,15 +16,15 @@ from asr_kd.models.acoustic import AcousticModel
 class SnapshotTeacherConfig:
     """How often the teacher is renewed."""
 
-    every: int = 4
+    interval_sub_epochs: int = 4
     """Sub-epochs that a snapshot serves."""
     begin: int | None = None
     """It is silent until so many sub-epochs are done; null: until the first snapshot is taken. With --init, 0 will do:
     what the student begins as teaches first."""
 
     def __post_init__(self) -> None:
-        if self.every < 1:
-            raise ValueError(f"companion.every is {self.every}; it must be 1 or more")
+        if self.interval_sub_epochs < 1:
+            raise ValueError(f"companion.interval_sub_epochs is {self.interval_sub_epochs}; it must be 1 or more")
         if self.begin is not None and self.begin < 0:
             raise ValueError(f"companion.begin is {self.begin}; it must not be negative")
 
@@ -35,8 +35,8 @@ class SnapshotTeacher(SelfTeacher):
     Config = SnapshotTeacherConfig
 
     def __init__(self, config: SnapshotTeacherConfig, student: AcousticModel, paths: Sequence[Path]) -> None:
-        super().__init__(student, config.every if config.begin is None else config.begin)
-        self._every = config.every
+        super().__init__(student, config.interval_sub_epochs if config.begin is None else config.begin)
+        self._every = config.interval_sub_epochs
         self.snapshot = copy.deepcopy(student).eval().requires_grad_(False)
 
     @property
