@@ -89,9 +89,9 @@ def test_tied_states_keep_the_phones_apart(spoken):
     speech = [s for s, _ in spoken]
     said = []
     inventory, gaussians = flat_start(speech, LEXICON, PHONES, SMALL, said.append)
-    assert MONO.size - 2 <= inventory.size <= 21 and f"{inventory.size} classes after tying" in said
+    assert MONO.num_classes - 2 <= inventory.num_classes <= 21 and f"{inventory.num_classes} classes after tying" in said
     assert any("24 of 24 utterances" in line for line in said)
-    counts = np.zeros((inventory.size, len(PHONES)))
+    counts = np.zeros((inventory.num_classes, len(PHONES)))
     for (_, truth), classes in zip(
         spoken, align_all(speech, text_graphs(speech, LEXICON, inventory), gaussians.scores), strict=True
     ):
@@ -116,7 +116,7 @@ def test_a_phone_without_speech_has_classes_and_breaks_nothing(spoken):
     )
     inventory, gaussians = flat_start(speech, LEXICON, [*PHONES, "ZH"], config, silent)
     unheard = inventory.senones(1, len(PHONES), NO_PHONE)
-    assert all(0 < c < inventory.size for c in unheard)
+    assert all(0 < c < inventory.num_classes for c in unheard)
     assert np.isfinite(gaussians.scores(speech[0].features_NF)).all()
 
 

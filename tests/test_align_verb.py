@@ -68,12 +68,12 @@ def test_every_frame_of_training_and_held_out_shards_gets_a_class(tone_shards, a
         assert description["kind"] == "alignment" and description["inventory"] == inventory.fingerprint
         for row, states in enumerate(states_of(aligned, shard)):
             assert len(states) == FrontEnd().num_frames(len(shard.audio(row)))
-            assert min(states) >= 0 and max(states) < inventory.size
+            assert min(states) >= 0 and max(states) < inventory.num_classes
 
 
 def test_words_are_found_where_they_were_said(tone_shards, aligned):
     """Each word is a tone: the frames of a class are of one tone, and silence is where there is none."""
-    counts = np.zeros((load_inventory(aligned).size, 4), dtype=int)
+    counts = np.zeros((load_inventory(aligned).num_classes, 4), dtype=int)
     for path in tone_shards:
         shard = open_shard(path)
         for row, states in enumerate(states_of(aligned, shard)):

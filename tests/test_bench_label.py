@@ -84,7 +84,7 @@ def test_made_up_audio_is_the_same_every_time_and_takes_the_room_of_speech(tmp_p
 
 @pytest.mark.parametrize("classes", [3, 4, 3183])
 def test_a_made_up_inventory_has_the_classes_asked_for(classes):
-    assert made_up_inventory(classes).size == classes
+    assert made_up_inventory(classes).num_classes == classes
 
 
 def test_the_ceilings_batches_hold_every_frame_and_no_more_than_they_may():

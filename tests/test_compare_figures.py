@@ -68,7 +68,7 @@ def test_seeds_measured_apart_join_into_the_same_figures(tmp_path):
     for order in ("0", "3"), ("3", "0"):
         joined = read_measured([tmp_path / f"{seed}.jsonl" for seed in order])
         assert figures(joined, "base") == figures(measured_of(SEEDS), "base")  # `late` was not measured with all seeds
-        assert joined.about["ours"] == ABOUT
+        assert joined.system_info["ours"] == ABOUT
 
 
 def test_rows_of_one_seed_measured_apart_join(tmp_path):
@@ -118,8 +118,8 @@ def test_places_are_filled_and_rows_know_whom_they_need():
         *("distill", "--data", "exp/an4/x", "--seed", "2", "--from", "out/seed2/first"),
         *("--set", "a=[{kind: b}]", "--out", "out/seed2/second"),
     ]
-    assert needs(first, grid.let) == set() and needs(second, grid.let) == {"first"}
-    assert needs(third, grid.let) == {"first", "second"}
+    assert needs(first, grid.vars) == set() and needs(second, grid.vars) == {"first"}
+    assert needs(third, grid.vars) == {"first", "second"}
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ def test_scores_are_log_posteriors_less_the_share_of_the_priors_asked_for(infere
 
 def test_utterances_shorter_than_a_frame_have_no_scores(inference, waves):
     for score_TC in inference.scores([waves[2], waves[4]]):
-        assert score_TC.shape == (0, INVENTORY.size)
+        assert score_TC.shape == (0, INVENTORY.num_classes)
 
 
 def test_padding_is_zeros_behind_the_end():

@@ -37,7 +37,7 @@ def recognise(folder, phones):
     loaded = load_graph(folder)
     numbers = [INVENTORY.phones.index(p) for p in phones]
     classes = [c for n in numbers for c in INVENTORY.senones(NO_PHONE, n, NO_PHONE)]
-    score_TC = np.where(np.arange(INVENTORY.size) == np.array(classes)[:, None], 0.0, -50.0)
+    score_TC = np.where(np.arange(INVENTORY.num_classes) == np.array(classes)[:, None], 0.0, -50.0)
     path = Decoder(loaded.fst, SearchConfig(beam=40.0)).best(score_TC)
     return [loaded.words[w] for w in path.words]
 

@@ -186,7 +186,7 @@ def test_forced_alignment_is_the_viterbi_path(skip):
     rng = np.random.default_rng(0)
     graphs = TextGraphs(inventory, LEXICON)
     for words, frames in ((["ACT"], 9), (["TACK", "A"], 14), (["A", "A", "TAC"], 40)):
-        score_TC = rng.normal(scale=3, size=(frames, inventory.size))
+        score_TC = rng.normal(scale=3, size=(frames, inventory.num_classes))
         path = Decoder(graphs.compile(words), SearchConfig(beam=1e4, max_active=10**6)).best(score_TC)
         pauses = (len(words) + 1) * PAUSE_COST
         assert path.cost == pytest.approx(pauses - viterbi(words, score_TC, inventory), abs=0.01)
@@ -220,7 +220,7 @@ def viterbi(words, score_TC, inventory):
 def test_a_text_that_does_not_fit_gives_no_complete_path():
     graphs = TextGraphs(MONO, LEXICON)
     for frames, fits in ((2, False), (3, True)):  # three phones need three frames
-        path = Decoder(graphs.compile(["ACT"]), WIDE).best(np.zeros((frames, MONO.size)))
+        path = Decoder(graphs.compile(["ACT"]), WIDE).best(np.zeros((frames, MONO.num_classes)))
         assert path.complete == fits
 
 

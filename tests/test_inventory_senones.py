@@ -17,15 +17,15 @@ TIED = Senones(PHONES, TREES)
 
 
 def test_without_context_every_state_of_every_phone_is_a_class_of_its_own():
-    assert MONO.size == 3 + 2 * 3 == len(MONO.names) == len(set(MONO.names))
+    assert MONO.num_classes == 3 + 2 * 3 == len(MONO.symbols) == len(set(MONO.symbols))
     states = [MONO.senones(NO_PHONE, p, NO_PHONE) for p in range(4)]
     assert states[0] == (0, 1, 2) == tuple(MONO.silence_classes)
-    assert sorted(c for s in states for c in s) == list(range(MONO.size))
+    assert sorted(c for s in states for c in s) == list(range(MONO.num_classes))
     assert MONO.senones(2, 1, 3) == states[1]
 
 
 def test_tied_states_follow_the_trees():
-    assert TIED.size == 1 + 4
+    assert TIED.num_classes == 1 + 4
     assert TIED.senones(2, 1, 0) == (2, 4)
     assert TIED.senones(NO_PHONE, 1, 2) == (3, 4)
     assert TIED.senones(2, 3, NO_PHONE) == (1, 4)
@@ -38,7 +38,7 @@ def test_an_inventory_comes_back_from_its_file_or_folder(tmp_path, inventory):
     for path in (tmp_path, tmp_path / "inventory.json"):
         again = load_inventory(path)
         assert again == inventory
-        assert (again.fingerprint, again.names, again.size) == (inventory.fingerprint, inventory.names, inventory.size)
+        assert (again.fingerprint, again.symbols, again.num_classes) == (inventory.fingerprint, inventory.names, inventory.size)
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def shortest(word, units):
 @given(WORDS, PIECES, LED_PIECES)
 def test_a_word_is_spelt_in_the_fewest_units(word, pieces, led):
     units = {SPACE, *LETTERS} | pieces | led
-    assert len(Tokens(tuple(sorted(units))).spell(word)) == shortest(word, units)
+    assert len(Tokens(tuple(sorted(units))).tokenise_word(word)) == shortest(word, units)
 
 
 @given(TEXTS, st.lists(st.tuples(st.integers(1, 3), st.integers(0, 2)), min_size=60, max_size=60))
@@ -62,9 +62,9 @@ def test_what_frames_repeat_and_leave_blank_is_taken_out(text, lengths):
 
 def test_the_blank_is_class_0_and_names_are_in_order():
     tokens = Tokens.characters(["BA", "C"])
-    assert tokens.names == (BLANK, SPACE, "A", "B", "C")
-    assert tokens.spell("BA") == (1, 3, 2)
-    assert tokens.size == 5
+    assert tokens.symbols == (BLANK, SPACE, "A", "B", "C")
+    assert tokens.tokenise_word("BA") == (1, 3, 2)
+    assert tokens.num_classes == 5
 
 
 def test_a_word_that_cannot_be_spelt_is_named():

@@ -109,4 +109,4 @@ def test_a_phone_never_heard_still_has_senones():
     trees = grow([contexts(rng, lambda w: np.array([w[1], w[0]]), heard)] * 2, leaves=30, min_count=20)
     inventory = Senones(("SIL", *"ABCDE"), tuple(tuple(map(tuple, t.to_list())) for t in trees))
     first, second = inventory.senones(2, 5, NO_PHONE)
-    assert 1 <= first < 1 + trees[0].leaves <= second < inventory.size
+    assert 1 <= first < 1 + trees[0].leaves <= second < inventory.num_classes

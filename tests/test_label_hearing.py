@@ -13,7 +13,7 @@ from asr_kd.label.lattices import SEARCH, LatticeConfig, LatticePosteriors
 
 INVENTORY = Senones.monophone(["SIL", "A", "B", "C", "D"])
 LEXICON = "AB A B\nABC A B C\nD D\nDEE D A\nDEE D B B\n"
-PRIOR_C = np.zeros(INVENTORY.size)
+PRIOR_C = np.zeros(INVENTORY.num_classes)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def spoken(*phones, sure=0.9):
     for phone, frames in phones:
         states = INVENTORY.senones(NO_PHONE, INVENTORY.phones.index(phone), NO_PHONE)
         classes += [states[i * len(states) // frames] for i in range(frames)]
-    p_TC = np.full((len(classes), INVENTORY.size), (1 - sure) / (INVENTORY.size - 1))
+    p_TC = np.full((len(classes), INVENTORY.num_classes), (1 - sure) / (INVENTORY.num_classes - 1))
     p_TC[np.arange(len(classes)), classes] = sure
     return np.log(p_TC).astype(np.float32)
 
@@ -55,7 +55,7 @@ def test_words_are_found_where_they_were_said(graph):
 
 def test_a_words_confidence_is_the_mean_of_lattice_model_and_clarity(graph):
     _, heard = listener(graph).search(spoken(*SENTENCE))
-    entropy = -(0.9 * np.log(0.9) + 0.1 * np.log(0.1 / (INVENTORY.size - 1)))
+    entropy = -(0.9 * np.log(0.9) + 0.1 * np.log(0.1 / (INVENTORY.num_classes - 1)))
     for word in heard.words:
         assert word.posterior > 0.999
         assert word.acoustic == pytest.approx(0.9) and word.clarity == pytest.approx(np.exp(-entropy))
@@ -69,7 +69,7 @@ def test_what_is_heard_less_clearly_is_trusted_less(graph):
     clear, dim = (listen.search(spoken(*SENTENCE, sure=sure))[1] for sure in (0.9, 0.3))
     assert [w.word for w in clear.words] == [w.word for w in dim.words]
     assert dim.confidence < clear.confidence and dim.entropy > clear.entropy
-    assert dim.entropy == pytest.approx(-(0.3 * np.log(0.3) + 0.7 * np.log(0.7 / (INVENTORY.size - 1))), rel=1e-5)
+    assert dim.entropy == pytest.approx(-(0.3 * np.log(0.3) + 0.7 * np.log(0.7 / (INVENTORY.num_classes - 1))), rel=1e-5)
 
 
 def test_a_word_that_might_be_another_is_trusted_less_than_its_neighbours(graph):

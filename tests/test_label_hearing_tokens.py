@@ -22,12 +22,12 @@ def graph(tmp_path_factory):
 
 def classes_of(*units):
     """Classes of frames: units by name, each with its number of frames; "" is the blank."""
-    return np.array([TOKENS.names.index(unit) if unit else 0 for unit, frames in units for _ in range(frames)])
+    return np.array([TOKENS.symbols.index(unit) if unit else 0 for unit, frames in units for _ in range(frames)])
 
 
 def spoken(*units, sure=0.9):
     classes_T = classes_of(*units)
-    p_TC = np.full((len(classes_T), TOKENS.size), (1 - sure) / (TOKENS.size - 1))
+    p_TC = np.full((len(classes_T), TOKENS.num_classes), (1 - sure) / (TOKENS.num_classes - 1))
     p_TC[np.arange(len(classes_T)), classes_T] = sure
     return np.log(p_TC).astype(np.float32)
 
@@ -36,7 +36,7 @@ SAID = [("", 3), (SPACE + "A", 1), ("", 1), ("B", 2), ("", 2), ("A", 1), ("", 1)
 
 
 def listen(graph, log_p_TC, weight=0.7):
-    lattices = LatticePosteriors(graph, np.zeros(TOKENS.size), LatticeConfig(DecodingScales(), weight), TOKENS)
+    lattices = LatticePosteriors(graph, np.zeros(TOKENS.num_classes), LatticeConfig(DecodingScales(), weight), TOKENS)
     return lattices.search(log_p_TC)
 
 
@@ -44,7 +44,7 @@ def test_words_of_tokens_are_found_where_they_were_said(graph):
     mixed_TC, heard = listen(graph, spoken(*SAID))
     assert [(w.word, w.start_frame, w.end_frame) for w in heard.words] == [("ABA", 3, 10), ("D", 11, 14)]
     assert (heard.phones, heard.frames, heard.agreement) == (5, 18, 1)
-    entropy = -(0.9 * np.log(0.9) + 0.1 * np.log(0.1 / (TOKENS.size - 1)))
+    entropy = -(0.9 * np.log(0.9) + 0.1 * np.log(0.1 / (TOKENS.num_classes - 1)))
     for word in heard.words:
         assert word.acoustic == pytest.approx(0.9) and word.clarity == pytest.approx(np.exp(-entropy))
         assert word.posterior > 0.9

@@ -113,7 +113,7 @@ def test_a_file_under_its_public_name_needs_no_description(tmp_path, monkeypatch
 def test_all_public_bundles_have_an_inventory():
     for name, bundle in public_bundles().items():
         inventory = public_config(bundle).inventory()
-        assert inventory.names[:2] == (BLANK, SPACE) and inventory.size == len(bundle.get_labels()), name
+        assert inventory.symbols[:2] == (BLANK, SPACE) and inventory.num_classes == len(bundle.get_labels()), name
 
 
 def test_without_a_network_a_name_is_refused_with_the_file_to_give(monkeypatch, tmp_path):

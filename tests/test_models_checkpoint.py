@@ -20,7 +20,7 @@ def model():
     config = ModelConfig(num_layers=1, hidden_size=8, bidirectional=True)
     model = build_model(config, INVENTORY, FrontEndConfig(mel_bins=20))
     model.set_normalisation(torch.arange(60.0), torch.arange(60.0))
-    model.log_prior_C.copy_(torch.randn(INVENTORY.size))
+    model.log_prior_C.copy_(torch.randn(INVENTORY.num_classes))
     return model.eval()
 
 

@@ -110,7 +110,7 @@ def test_an_utterance_shorter_than_the_lookahead_is_answered():
     ).shape == (
         1,
         2,
-        INVENTORY.size,
+        INVENTORY.num_classes,
     )
 
 
@@ -123,7 +123,7 @@ def test_every_preset_builds(name):
 def test_the_papers_student_has_24_million_parameters():
     with torch.device("meta"):
         model = build_model(PRESETS["student-paper"], INVENTORY, FrontEndConfig())
-    with_paper_classes = model.parameter_count + (3183 - INVENTORY.size) * (768 + 1)
+    with_paper_classes = model.parameter_count + (3183 - INVENTORY.num_classes) * (768 + 1)
     assert round(with_paper_classes / 1e6) == 24
 
 

@@ -74,7 +74,7 @@ def test_an_utterances_answer_does_not_depend_on_its_neighbours(config):
 def test_utterances_without_frames_and_padding_behind_all_of_them_are_no_trouble():
     model = Int8Model(model_of(ModelConfig(num_layers=1, hidden_size=8)))
     with torch.inference_mode():
-        assert model(torch.randn(2, 9, 192), torch.tensor([0, 7])).shape == (2, 9, INVENTORY.size)
+        assert model(torch.randn(2, 9, 192), torch.tensor([0, 7])).shape == (2, 9, INVENTORY.num_classes)
 
 
 def test_the_model_that_was_given_stays_as_it_is():

@@ -92,7 +92,7 @@ def test_soft_targets_of_tokens_are_those_of_any_inventory(tone_shards, trained,
     for folder in ("plain", "graph"):
         targets = SoftTargets(tmp_path / folder, tokens, model_fingerprint(trained / "teacher"))
         rows = [t for path in tone_shards for t in targets.load(open_shard(path))]
-        assert len(rows) == 12 and all(t.ids_TK[:, 0].max() < tokens.size for t in rows)
+        assert len(rows) == 12 and all(t.ids_TK[:, 0].max() < tokens.num_classes for t in rows)
     said = read_description(sidecar_path(tmp_path / "graph", open_shard(tone_shards[0])))
     assert said["inventory"] == tokens.fingerprint
     assert (said["lattices"]["prior"], said["lattices"]["decoded"]) == (0.0, True)
@@ -132,7 +132,7 @@ def test_senones_say_no_words_without_a_graph(tone_shards, tmp_path, capsys):
 def test_a_greedy_search_reads_whatever_is_spelt():
     tokens = Tokens.characters(["AB"])
     search = GreedyDecoder(tokens)
-    assert search.best(np.zeros((0, tokens.size))) is None and search.n_best(np.zeros((0, tokens.size)), 2) == []
+    assert search.best(np.zeros((0, tokens.num_classes))) is None and search.n_best(np.zeros((0, tokens.num_classes)), 2) == []
     score_TC = np.log(np.array([[0.1, 0.6, 0.2, 0.1], [0.1, 0.1, 0.2, 0.6], [0.9, 0.1, 0.0, 0.0]]) + 1e-9)
     found = search.best(score_TC)
     assert found.words == ["B"] and found.cost == pytest.approx(-np.log(0.6 * 0.6 * 0.9), abs=1e-5)

@@ -46,8 +46,8 @@ def test_every_code_has_a_line_with_plausible_figures(table):
     rows = {row["code"]: row for row in found["rows"]}
     assert text.count("\n|") == len(rows) + 2
     full = rows["all, float16"]
-    assert full["kl_mean"] < 1e-3 and full["mass"] == pytest.approx(1) and full["classes"] == INVENTORY.size
-    assert full["bytes_per_frame"] == pytest.approx(2 * INVENTORY.size, rel=0.1)
+    assert full["kl_mean"] < 1e-3 and full["mass"] == pytest.approx(1) and full["classes"] == INVENTORY.num_classes
+    assert full["bytes_per_frame"] == pytest.approx(2 * INVENTORY.num_classes, rel=0.1)
     assert rows["top 20, uint16 + float16"]["bytes_per_frame"] == pytest.approx(80, rel=0.05)
     for row in found["rows"]:
         assert row["kl_mean"] <= row["kl_95"] + 0.1 and row["stored_kl"] <= row["kl_mean"] + 1e-6

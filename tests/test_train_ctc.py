@@ -145,9 +145,9 @@ def test_held_out_data_is_judged_by_loss_per_frame_and_token_errors(tone_shards)
     total = sum(float(ctc_losses(model(b.x_BTF, b.frames_B), b.frames_B, b.tokens_BU).sum().detach()) for b in got)
     assert deaf.loss == pytest.approx(total / frames, rel=1e-5)
     model.output.weight.data.zero_()
-    model.output.bias.data = torch.eye(TOKENS.size)[0]
+    model.output.bias.data = torch.eye(TOKENS.num_classes)[0]
     assert evaluate(model, got, "float32").frame_accuracy == 0, "nothing said: all tokens are missing"
-    model.output.bias.data = torch.eye(TOKENS.size)[TOKENS.spell("AH")[0]]
+    model.output.bias.data = torch.eye(TOKENS.num_classes)[TOKENS.tokenise_word("AH")[0]]
     texts = [e.text for path in tone_shards for e in open_shard(path).entries]
     tokens = sum(len(TOKENS.encode(text)) for text in texts)
     assert evaluate(model, got, "float32").frame_accuracy == pytest.approx(len(texts) / tokens)

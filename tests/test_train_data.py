@@ -82,9 +82,9 @@ def test_behind_an_utterances_end_nothing_is_asked(tone_shards, alignments):
 
 
 def test_targets_follow_the_speed():
-    target = FrameTargets.hard(np.arange(20) % INVENTORY.size)
+    target = FrameTargets.hard(np.arange(20) % INVENTORY.num_classes)
     ids_BTK, log_p_BTK, log_tail_BT = pad_targets([target], [18], steps=20, speed=1.1)
-    expected = [round(t * 1.1) % INVENTORY.size for t in range(18)]
+    expected = [round(t * 1.1) % INVENTORY.num_classes for t in range(18)]
     assert ids_BTK[0, :18, 0].tolist() == expected
     assert (ids_BTK[0, 18:] == -1).all() and torch.isneginf(log_tail_BT).all() and (log_p_BTK[0, :18] == 0).all()
 

@@ -47,11 +47,11 @@ def test_a_sidecar_of_something_else_is_refused_naming_both_sides(tmp_path, diff
         AlignmentTargets(tmp_path, INVENTORY).load(shard)
 
 
-@pytest.mark.parametrize("state", [-1, INVENTORY.size])
+@pytest.mark.parametrize("state", [-1, INVENTORY.num_classes])
 def test_states_outside_the_inventory_are_refused(tmp_path, state):
     (shard,) = make_shards(tmp_path, 1)
     write_alignment(tmp_path, shard, [[0], [state]])
-    with pytest.raises(ValueError, match=f"the inventory has {INVENTORY.size} classes"):
+    with pytest.raises(ValueError, match=f"the inventory has {INVENTORY.num_classes} classes"):
         AlignmentTargets(tmp_path, INVENTORY).load(shard)
 
 

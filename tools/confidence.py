@@ -56,7 +56,7 @@ def signals_of(lattices: LatticePosteriors, log_p_TC: np.ndarray) -> tuple[list[
     each = {
         "words: lattice posterior": [w.posterior for w in words],
         "words: model's posterior of the path": [w.acoustic for w in words],
-        "words: clarity (inverse perplexity)": [w.clarity for w in words],
+        "words: clarity (inverse perplexity)": [w.entropy_confidence for w in words],
     }
     signals = {"confidence: geometric mean of all three": heard.confidence}
     signals["confidence of the least sure word"] = min((w.confidence for w in words), default=heard.confidence)

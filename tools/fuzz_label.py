@@ -97,7 +97,7 @@ def alike(a: FrameTargets, b: FrameTargets) -> bool:
     """Whether two targets of an utterance are the same but for rounding."""
     if a.frames != b.frames:
         return False
-    sums = [np.zeros((a.frames, INVENTORY.size)) for _ in (a, b)]
+    sums = [np.zeros((a.frames, INVENTORY.num_classes)) for _ in (a, b)]
     for dense_TC, targets in zip(sums, (a, b), strict=True):
         for k in range(targets.k):
             filled = targets.ids_TK[:, k] >= 0

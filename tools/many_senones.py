@@ -128,7 +128,7 @@ def main() -> int:
             right = (logits_NC.argmax(1) == y_N[held_N]).float().mean()
         print(f"epoch {epoch}: loss {loss:.3f}, held out {held:.3f}, right {right:.3f}", file=sys.stderr, flush=True)
     save_model(args.out, wide, {"of": str(args.teacher), "what": "output layer over finer senones"})
-    print(f"{args.out}: {len(names)} classes from {model.inventory.size}")
+    print(f"{args.out}: {len(names)} classes from {model.inventory.num_classes}")
     return 0
 
 

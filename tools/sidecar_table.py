@@ -244,7 +244,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     about = {
         "hours": sums[codes[0].name].seconds / 3600,
         "frames": int(frames),
-        "classes": asker.inference.model.inventory.size,
+        "classes": asker.inference.model.inventory.num_classes,
         "entropy": entropy / frames,
         "posteriors": made + ("through lattices" if args.graph else "the model's own"),
         "teacher": [str(path) for path in args.teacher],

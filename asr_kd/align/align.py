@@ -105,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
     texts = given_texts(args)
     texts.check(shards)
     given = Lexicon.read(args.lexicon) if args.lexicon else Lexicon({})
-    lexicon, sources = given.extended({w for s in shards for text in texts.of(s) if text for w in text.split()})
+    lexicon, sources = given.extended({w for s in shards for text in texts.for_shard(s) if text for w in text.split()})
     spelled = [word for word, source in sources.items() if source == "graphemes"]
     if sources:
         more = f"; by their letters: {', '.join(spelled[:10])}{' ...' if len(spelled) > 10 else ''}" if spelled else ""
@@ -145,7 +145,7 @@ def run(args: argparse.Namespace) -> int:
     graphs = TextGraphs(inventory, lexicon)
     with Progress("align", sum(s.seconds for s in shards)) as progress:
         for shard in shards:
-            states = align_shard(shard, texts.of(shard), graphs, scorer, skipped)
+            states = align_shard(shard, texts.for_shard(shard), graphs, scorer, skipped)
             table = pa.table(
                 {"id": [e.id for e in shard.entries], "states": pa.array(states, type=pa.list_(pa.int16()))}
             )
@@ -161,10 +161,10 @@ def run(args: argparse.Namespace) -> int:
             }
             write_sidecar(sidecar_path(args.out / basename(dirname(shard.path)), shard), table, description)
             aligned += sum(s is not None for s in states)
-            without_text += sum(not text for text in texts.of(shard))
+            without_text += sum(not text for text in texts.for_shard(shard))
             progress.update(shard.seconds)
     total = sum(len(s.entries) for s in shards)
-    say(f"{aligned} of {total} utterances aligned to {inventory.size} classes in {args.out}")
+    say(f"{aligned} of {total} utterances aligned to {inventory.num_classes} classes in {args.out}")
     if without_text:
         sure = ", or one the teacher is not sure enough of" if args.transcripts else ""
         say(f"{without_text} have no {'transcript' if args.transcripts else 'text'}{sure}")
@@ -236,7 +236,7 @@ def _speech(
     seconds = 0.0
     for path in shards:
         shard = open_shard(path)
-        texts = ReferenceText().of(shard)
+        texts = ReferenceText().for_shard(shard)
         rows = [r for r, text in enumerate(texts) if text and all(word in lexicon for word in text.split())]
         for start in range(0, len(rows), UTTERANCES_PER_BATCH):
             batch, waves = readable(shard, rows[start : start + UTTERANCES_PER_BATCH], skipped)

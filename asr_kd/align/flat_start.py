@@ -69,16 +69,16 @@ def flat_start(
     inventory = Senones.monophone(phones, **topology)
     uniform = [uniform_alignment(s, lexicon, inventory) for s in speech]
     _aligned(speech, uniform)
-    gaussians = Gaussians(inventory.size, *pooled_mean_variance([s.features_NF for s in speech]))
+    gaussians = Gaussians(inventory.num_classes, *pooled_mean_variance([s.features_NF for s in speech]))
     alignments = _train(
         speech, lexicon, inventory, gaussians, uniform, config.mono_iterations, config.mono_gaussians, log
     )
     if not config.triphone_iterations:
         return inventory, gaussians
     tied = tie_states(speech, alignments, inventory, config.tree)
-    log(f"{tied.size} classes after tying")
+    log(f"{tied.num_classes} classes after tying")
     first = [retie(a, inventory, tied) for a in alignments]
-    gaussians = Gaussians(tied.size, *pooled_mean_variance([s.features_NF for s in speech]))
+    gaussians = Gaussians(tied.num_classes, *pooled_mean_variance([s.features_NF for s in speech]))
     _train(speech, lexicon, tied, gaussians, first, config.triphone_iterations, config.triphone_gaussians, log)
     return tied, gaussians
 
@@ -135,7 +135,7 @@ def _train(
 ) -> list[np.ndarray | None]:
     """Rounds of re-estimation, with new alignments in each of the first ten and in every second one after them."""
     graphs = text_graphs(speech, lexicon, inventory)
-    start = inventory.size
+    start = inventory.num_classes
     for r in range(rounds):
         if r and (r <= 10 or r % 2 == 0):
             alignments = align_all(speech, graphs, gaussians.scores)

@@ -127,7 +127,7 @@ def measure(args: argparse.Namespace, folder: Path) -> dict:
         "teacher": teacher_name,
         "weights": "given" if args.teacher else "random",
         "parameters": teacher.model.parameter_count,
-        "classes": teacher.model.inventory.size,
+        "classes": teacher.model.inventory.num_classes,
         "threads": threads,
         "workers": workers,
         "device": on.type,

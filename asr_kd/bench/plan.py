@@ -210,7 +210,7 @@ def _arithmetic(args: argparse.Namespace) -> dict | None:
     return {
         "teacher": args.teacher,
         "parameters": model.parameter_count,
-        "classes": model.inventory.size,
+        "classes": model.inventory.num_classes,
         "flops_per_frame": flops_per_frame(model),
         "flops": frames * flops_per_frame(model),
     }

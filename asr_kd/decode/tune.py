@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"{args.shards[0]}: no utterance has text. Scales are tuned on labelled held-out data.")
     assert recogniser.graph is not None
     searcher = recogniser.searcher(FAST_SEARCH)
-    usual = replace(DEFAULT_SCALES, prior=recogniser.inventory.prior_share)
+    usual = replace(DEFAULT_SCALES, prior=recogniser.inventory.default_prior_scale)
     references = [normalise(s.text or "") for s in scored]
     trials = []
     grid = [(p, a) for p in args.prior or sorted({*PRIOR_SCALES, usual.prior}) for a in args.acoustic]

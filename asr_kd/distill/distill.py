@@ -174,7 +174,7 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError("--listener: no kind of knowledge in the config needs someone who listens")
     objective = DistillObjective(model, config.losses, config.label_weight, companion, stored)
     say(
-        f"{model.parameter_count / 1e6:.2f}M parameters, {inventory.size} classes; "
+        f"{model.parameter_count / 1e6:.2f}M parameters, {inventory.num_classes} classes; "
         f"{_hours(plan)} unlabelled, "
         f"{_hours(BatchSampler(labelled, config.train.max_frames_per_batch, config.train.seed))} labelled, "
         f"{len(schedule)} sub-epochs on {device(config.train.device).type}"

@@ -35,10 +35,10 @@ class DistillObjective(Objective):
         """
         super().__init__()
         self.truth = truth
-        self.companion = companion
+        self.online_teacher = companion
         self.teacher_frontend = None if companion is None else companion.frontend
         sides = ModelDims(
-            student.layer_widths, None if companion is None else companion.layer_widths, student.inventory.size, stored
+            student.layer_widths, None if companion is None else companion.layer_widths, student.inventory.num_classes, stored
         )
         self.kinds = nn.ModuleDict()
         self.weights: dict[str, float] = {}
@@ -50,10 +50,10 @@ class DistillObjective(Objective):
             self.weights[name] = weight
             self._identity[name] = to_dict(options) | {"weight": weight}
 
-    def terms(self, model: AcousticModel, batch: Batch) -> dict[str, Tensor]:
+    def losses(self, model: AcousticModel, batch: Batch) -> dict[str, Tensor]:
         """By the names in the config, `truth` for the ground truth; a batch that teaches nothing has `truth` 0."""
         student = model.trace(batch.x_BTF, batch.frames_B)
-        lesson = KDInputs(batch, student, None if self.companion is None else self.companion.trace(batch))
+        lesson = KDInputs(batch, student, None if self.online_teacher is None else self.online_teacher.trace(batch))
         terms = {}
         # Sums over many frames are made in float32, also where the models are not.
         with torch.autocast(batch.x_BTF.device.type, enabled=False):
@@ -64,28 +64,28 @@ class DistillObjective(Objective):
                 value = kind(lesson)
                 if value is not None:
                     terms[name] = self.weights[name] * value
-            if self.companion is not None:
-                terms |= self.companion.terms(lesson)
+            if self.online_teacher is not None:
+                terms |= self.online_teacher.terms(lesson)
         return terms or {"truth": 0.0 * student.logits_BTC.float().sum()}
 
     def after_step(self, model: AcousticModel) -> None:
         """Pass on."""
-        if self.companion is not None:
-            self.companion.after_step(model)
+        if self.online_teacher is not None:
+            self.online_teacher.after_step(model)
 
     def after_sub_epoch(self, model: AcousticModel) -> None:
         """Pass on."""
-        if self.companion is not None:
-            self.companion.after_sub_epoch(model)
+        if self.online_teacher is not None:
+            self.online_teacher.after_sub_epoch(model)
 
-    def keep(self, out: Path) -> None:
+    def save_with(self, out: Path) -> None:
         """Pass on."""
-        if self.companion is not None:
-            self.companion.keep(out)
+        if self.online_teacher is not None:
+            self.online_teacher.keep(out)
 
-    def identity(self) -> dict[str, Any]:
+    def resume_signature(self) -> dict[str, Any]:
         """Kinds, weights and options, and who listens."""
-        listening = {} if self.companion is None else self.companion.identity()
+        listening = {} if self.online_teacher is None else self.online_teacher.identity()
         return {"objective": self._identity | listening}
 
 

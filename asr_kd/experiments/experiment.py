@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
     if args.jobs is not None and args.jobs < 1:
         raise ValueError(f"--jobs {args.jobs}: at least 1 is needed")
     grid = load_config(Suite, args.grid)
-    grid = replace(grid, let=grid.let | _texts(args.let, grid))
+    grid = replace(grid, let=grid.vars | _texts(args.let, grid))
     rows = _chosen(grid, args.only)
     if not args.exp and not args.join:
         raise ValueError("nothing to compare: give the recipe's results with --exp, or measured ones with --join")
@@ -113,7 +113,7 @@ class _Task:
         places = Template(grid, out, exp, seed)
         self.row, self.seed, self.places, self.folder = row, seed, places, places.folder(row.name)
         self.key = f"seed{seed}/{row.name}"
-        self.needs = {f"seed{seed}/{name}" for name in needs(row, grid.let)}
+        self.needs = {f"seed{seed}/{name}" for name in needs(row, grid.vars)}
         self.models = [Path(word) for word in places.words(row.model, row.name)]
         self.reference = Path(places.text(grid.reference))
         graph = places.text(grid.graph if row.graph is None else row.graph, row.name)
@@ -225,8 +225,8 @@ def _run_all(tasks: Sequence[_Task], jobs: int, joined: SeedResults | None) -> d
 def _texts(pairs: Sequence[str], grid: Suite) -> dict[str, str]:
     """`--let NAME=TEXT` as a dict. ValueError when the grid has no such name."""
     texts = dict(pair.partition("=")[::2] for pair in pairs)
-    for name in texts.keys() - grid.let.keys():
-        raise ValueError(f"--let {name}: the grid lets {', '.join(grid.let) or 'nothing'}")
+    for name in texts.keys() - grid.vars.keys():
+        raise ValueError(f"--let {name}: the grid lets {', '.join(grid.vars) or 'nothing'}")
     return texts
 
 
@@ -247,7 +247,7 @@ def _with_needs(grid: Suite, names: Sequence[str]) -> list[System]:
             raise ValueError(f"{name}: no such row; there are {', '.join(rows)}")
         if name not in wanted:
             wanted.add(name)
-            asked += sorted(needs(rows[name], grid.let))
+            asked += sorted(needs(rows[name], grid.vars))
     return [row for row in rows.values() if row.name in wanted]
 
 
@@ -291,7 +291,7 @@ def _write_table(grid: Suite, rows: Sequence[System], measured: SeedResults, arg
     for row in rows:
         if row.name in shared:
             about = {"name": row.name, "knowledge": row.knowledge, "mode": row.mode, "student": row.student}
-            size = {key: measured.about[row.name][key] for key in SIZES}
+            size = {key: measured.system_info[row.name][key] for key in SIZES}
             table.append(about | size | found[row.name] | {"seeds": len(measured.errors)})
     made_by = f"{command_line()}  # commit {commit()}"
     write_json(args.out / "compare.json", table)

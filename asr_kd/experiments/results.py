@@ -45,7 +45,7 @@ class SeedResults:
     test: Utterances
     errors: dict[int, dict[str, list[int]]] = field(default_factory=dict)
     """By seed and row, of each utterance."""
-    about: dict[str, dict[str, Any]] = field(default_factory=dict)
+    system_info: dict[str, dict[str, Any]] = field(default_factory=dict)
     """By row: SIZES and `commit`, of the first seed that has it."""
 
     @classmethod
@@ -72,7 +72,7 @@ class SeedResults:
                     "and of rows made from it."
                 )
             self.errors[seed] = ours | rows
-        self.about = other.about | self.about
+        self.system_info = other.system_info | self.system_info
 
     def rows(self) -> list[str]:
         """Those that every seed has."""
@@ -83,7 +83,7 @@ class SeedResults:
         """Write the file whole."""
         lines: list[Mapping[str, Any]] = [asdict(self.test)]
         for seed, rows in sorted(self.errors.items()):
-            lines += [{"seed": seed, "row": row, "errors": e} | self.about[row] for row, e in rows.items()]
+            lines += [{"seed": seed, "row": row, "errors": e} | self.system_info[row] for row, e in rows.items()]
         with atomic_path(path) as temporary:
             temporary.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), "utf-8")
 
@@ -116,5 +116,5 @@ def _parsed(lines: Sequence[dict[str, Any]]) -> SeedResults:
         if len(line["errors"]) != len(measured.test.ids) or not all(isinstance(e, int) for e in line["errors"]):
             raise TypeError(f"errors of row {line['row']}")
         measured.errors.setdefault(int(line["seed"]), {})[line["row"]] = line["errors"]
-        measured.about.setdefault(line["row"], {key: line[key] for key in (*SIZES, "commit")})
+        measured.system_info.setdefault(line["row"], {key: line[key] for key in (*SIZES, "commit")})
     return measured

@@ -53,7 +53,7 @@ class Suite:
     """Manifest of the test with text."""
     graph: str
     """Folder of the decoding graph."""
-    rows: tuple[dict[str, Any], ...]
+    systems: tuple[dict[str, Any], ...]
     """See `System`."""
     baseline: str = ""
     """Row that WERR is measured from."""
@@ -61,7 +61,7 @@ class Suite:
     """Row whose gain over the baseline is a recovery of 1."""
     teacher: str = ""
     """Row whose share of right words the others are compared with."""
-    let: dict[str, str] = field(default_factory=dict)
+    vars: dict[str, str] = field(default_factory=dict)
     """Texts by name, for use in steps; they may use names above them."""
 
     def __post_init__(self) -> None:
@@ -80,7 +80,7 @@ class Suite:
     @property
     def parsed(self) -> tuple[System, ...]:
         """The rows."""
-        return tuple(load_config(System, row) for row in self.rows)
+        return tuple(load_config(System, row) for row in self.systems)
 
 
 class Template:
@@ -90,7 +90,7 @@ class Template:
         """ValueError names a place that does not exist."""
         self._folder, self._rows = out / f"seed{seed}", {row.name for row in grid.parsed}
         self._texts = {"exp": str(exp), "seed": str(seed), "shared": str(out / "shared")}
-        for name, text in grid.let.items():
+        for name, text in grid.vars.items():
             self._texts[name] = self.text(text)
 
     def folder(self, row: str) -> Path:

@@ -45,13 +45,13 @@ class DecodedWord:
     """In the lattice, in (0, 1]."""
     acoustic: float
     """Geometric mean of the model's own posteriors of the path's classes, in (0, 1]."""
-    clarity: float
+    entropy_confidence: float
     """Inverse perplexity of the model's posteriors, in (0, 1]."""
 
     @property
     def confidence(self) -> float:
         """Geometric mean of the three."""
-        return geometric_mean([self.posterior, self.acoustic, self.clarity])
+        return geometric_mean([self.posterior, self.acoustic, self.entropy_confidence])
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class ConfidenceScorer:
         """ValueError when the graph was built by a version that did not keep its lexicon."""
         self._names = graph.words
         self._phones_CP = inventory.phones_of_class_CP
-        self._silence_C = np.isin(np.arange(inventory.size), inventory.silence_classes)
+        self._silence_C = np.isin(np.arange(inventory.num_classes), inventory.silence_classes)
         self._times = word_timestamps(inventory, graph.lexicon)
 
     def __call__(self, lattice: LatticeArcs, passed: ArcPosteriors, log_p_TC: np.ndarray) -> DecodedUtterance:

@@ -22,7 +22,7 @@ def token_graph(tokens: Tokens, words: Sequence[str], arpa: str | Path) -> tuple
 
     ValueError when the tokens cannot spell one of the words.
     """
-    lexicon = Lexicon({word: [tuple(tokens.names[c] for c in tokens.spell(word))] for word in words})
+    lexicon = Lexicon({word: [tuple(tokens.symbols[c] for c in tokens.tokenise_word(word))] for word in words})
     symbols = Symbols(tokens.units, lexicon)
     lg, disambiguation = build_lg(symbols, lexicon, arpa, pauses=False)
     silent = set(disambiguation)
@@ -35,12 +35,12 @@ def token_graph(tokens: Tokens, words: Sequence[str], arpa: str | Path) -> tuple
 def _topology(tokens: Tokens) -> kaldifst.StdVectorFst:
     """T: a unit said in one frame or held in several, blanks anywhere, one at least between two that are the same."""
     fst = kaldifst.StdVectorFst()
-    states = [fst.add_state() for _ in tokens.names]  # by the class of the last frame
+    states = [fst.add_state() for _ in tokens.symbols]  # by the class of the last frame
     fst.start = states[0]
     for last, state in enumerate(states):
         fst.set_final(state, 0.0)
         fst.add_arc(state, kaldifst.StdArc(BLANK_LABEL, 0, 0.0, states[0]))
-        for cls in range(1, tokens.size):
+        for cls in range(1, tokens.num_classes):
             said = 0 if cls == last else cls
             fst.add_arc(state, kaldifst.StdArc(cls + 1, said, 0.0, states[cls]))
     kaldifst.arcsort(fst, sort_type="olabel")  # composition finds its partners here

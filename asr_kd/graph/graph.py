@@ -182,7 +182,7 @@ def _spellable(words: Iterable[str], tokens: Tokens) -> list[str]:
     spelt, lost = [], []
     for word in sorted(words):
         try:
-            tokens.spell(word)
+            tokens.tokenise_word(word)
         except ValueError as e:
             lost.append(str(e))
             continue

@@ -66,7 +66,7 @@ class TokenTimes:
         spans: list[tuple[int, int]] = []
         said = self.phones(classes_T, cuts)
         for start, end in said:
-            begins = not spans or self._tokens.names[classes_T[start]].startswith(SPACE)
+            begins = not spans or self._tokens.symbols[classes_T[start]].startswith(SPACE)
             spans = [*spans, (start, end)] if begins else [*spans[:-1], (spans[-1][0], end)]
         if self._tokens.decode(int(classes_T[start]) for start, _ in said) != " ".join(words):
             raise ValueError(f"{' '.join(words)}: its tokens are not those of the path. Run `asr-kd graph` again.")

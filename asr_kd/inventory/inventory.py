@@ -20,16 +20,16 @@ class Inventory(ABC):
 
     kind: ClassVar[str]
     """Name in descriptions."""
-    counted: ClassVar[str]
+    accuracy_unit: ClassVar[str]
     """What is counted where a model's answers are compared with the truth."""
-    prior_share: ClassVar[float]
+    default_prior_scale: ClassVar[float]
     """Share of the log-priors that is taken off in decoding, where no `asr-kd tune` has chosen one."""
     frame_shift_s: float
     """Seconds from one frame to the next."""
 
     @property
     @abstractmethod
-    def names(self) -> tuple[str, ...]:
+    def symbols(self) -> tuple[str, ...]:
         """One name a class."""
 
     @property
@@ -43,9 +43,9 @@ class Inventory(ABC):
         """The classes of frames that say nothing."""
 
     @property
-    def size(self) -> int:
+    def num_classes(self) -> int:
         """C, the number of classes."""
-        return len(self.names)
+        return len(self.symbols)
 
     @abstractmethod
     def to_dict(self) -> dict[str, Any]:
@@ -64,3 +64,4 @@ class Inventory(ABC):
     def save(self, path: str | Path) -> None:
         """Write `inventory.json`, atomically."""
         write_json(path, self.to_dict() | {"fingerprint": self.fingerprint})
+

@@ -52,6 +52,6 @@ def run(args: argparse.Namespace) -> int:
         tokens = Tokens.characters((word for s in sentences for word in s), frame_shift_s=args.frame_shift)
     tokens.save(args.out / INVENTORY_FILE)
     words = [word for s in sentences for word in s]
-    spelt = sum(len(tokens.spell(word)) for word in words) / len(words)
+    spelt = sum(len(tokens.tokenise_word(word)) for word in words) / len(words)
     say(f"{args.out}: {len(tokens.units)} {args.kind}, {spelt:.1f} to a word")
     return 0

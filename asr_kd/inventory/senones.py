@@ -23,8 +23,8 @@ class Senones(Inventory):
     """
 
     kind: ClassVar[str] = "senones"
-    counted: ClassVar[str] = "frames"
-    prior_share: ClassVar[float] = 1.0  # a search wants likelihoods
+    accuracy_unit: ClassVar[str] = "frames"
+    default_prior_scale: ClassVar[float] = 1.0  # a search wants likelihoods
     phones: tuple[str, ...]
     """Phone names; the first is silence."""
     trees: tuple[tuple, ...]
@@ -65,12 +65,12 @@ class Senones(Inventory):
         return [Tree.from_list(t) for t in self.trees]
 
     @cached_property
-    def size(self) -> int:
+    def num_classes(self) -> int:
         """Number of classes: silence states first, then the trees' leaves."""
         return self.silence_states + sum(t.leaves for t in self._trees)
 
     @cached_property
-    def names(self) -> tuple[str, ...]:
+    def symbols(self) -> tuple[str, ...]:
         """One name a class: `SIL.0`, ..., then `s<state>.<leaf>`."""
         names = [f"{SILENCE}.{i}" for i in range(self.silence_states)]
         for position, tree in enumerate(self._trees):
@@ -86,7 +86,7 @@ class Senones(Inventory):
     @cached_property
     def phones_of_class_CP(self) -> np.ndarray:
         """Which phones a class can be a state of, (C, P) bool: several, where the tree never asked which it is."""
-        possible_CP = np.zeros((self.size, len(self.phones)), dtype=bool)
+        possible_CP = np.zeros((self.num_classes, len(self.phones)), dtype=bool)
         possible_CP[: self.silence_states, 0] = True
         for tree in self._trees:
             for leaf, centres in tree.centres(range(1, len(self.phones))).items():

@@ -28,8 +28,8 @@ class Tokens(Inventory):
     """
 
     kind: ClassVar[str] = "tokens"
-    counted: ClassVar[str] = "tokens"
-    prior_share: ClassVar[float] = 0.0  # CTC makes the blank likely on purpose: paths are what has a probability
+    accuracy_unit: ClassVar[str] = "tokens"
+    default_prior_scale: ClassVar[float] = 0.0  # CTC makes the blank likely on purpose: paths are what has a probability
     units: tuple[str, ...]
     """Without the blank; unit u is class u + 1."""
     frame_shift_s: float = 0.030
@@ -45,7 +45,7 @@ class Tokens(Inventory):
         return cls((SPACE, *found), **other)
 
     @cached_property
-    def names(self) -> tuple[str, ...]:
+    def symbols(self) -> tuple[str, ...]:
         """The blank, then the units."""
         return (BLANK, *self.units)
 
@@ -60,14 +60,14 @@ class Tokens(Inventory):
     @property
     def phones_of_class_CP(self) -> np.ndarray:
         """Each class is a sound of its own, (C, C) bool."""
-        return np.eye(self.size, dtype=bool)
+        return np.eye(self.num_classes, dtype=bool)
 
     @property
     def silence_classes(self) -> range:
         """The blank."""
         return range(1)
 
-    def spell(self, word: str) -> tuple[int, ...]:
+    def tokenise_word(self, word: str) -> tuple[int, ...]:
         """Classes of a word's units. ValueError when the units cannot spell it."""
         text = SPACE + word
         # best[n]: the fewest classes for the first n characters; the longest last unit where there are several ways
@@ -86,11 +86,11 @@ class Tokens(Inventory):
 
     def encode(self, text: str) -> tuple[int, ...]:
         """Classes of a normalised text, word after word. ValueError names a word that cannot be spelt."""
-        return tuple(number for word in text.split() for number in self.spell(word))
+        return tuple(number for word in text.split() for number in self.tokenise_word(word))
 
     def decode(self, classes: Iterable[int]) -> str:
         """The text of classes that `collapse` left."""
-        return " ".join("".join(self.names[c] for c in classes if c).replace(SPACE, " ").split())
+        return " ".join("".join(self.symbols[c] for c in classes if c).replace(SPACE, " ").split())
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""

@@ -56,8 +56,8 @@ class PosteriorLabeller:
         inventory = self.teacher.model.inventory
         if job.language is not None:
             raise ValueError(f"--language: only used with a teacher {WHISPER}...; {name} gives posteriors")
-        if inventory.size > MAX_CLASSES:
-            raise ValueError(f"{name}: has {inventory.size} classes; sidecars hold {MAX_CLASSES}")
+        if inventory.num_classes > MAX_CLASSES:
+            raise ValueError(f"{name}: has {inventory.num_classes} classes; sidecars hold {MAX_CLASSES}")
         self.lattices = None
         if job.graph is not None:
             graph = load_graph(job.graph)
@@ -65,7 +65,7 @@ class PosteriorLabeller:
             scales = (
                 DecodingScales.load(parse_path_or_url(job.scales))
                 if job.scales
-                else DecodingScales(prior=inventory.prior_share)
+                else DecodingScales(prior=inventory.default_prior_scale)
             )
             config = LatticeConfig(scales, job.graph_weight)
             log_prior_C = self.teacher.model.log_prior_C.cpu().numpy()

@@ -20,7 +20,7 @@ class ModelOutput:
     """What a model made of a batch."""
 
     logits_BTC: Tensor
-    layers: dict[str, Tensor]
+    hidden_states: dict[str, Tensor]
     """(B, T, width) by name, see `AcousticModel.layer_widths`; frames behind an utterance's end are undefined."""
 
 
@@ -42,9 +42,9 @@ class AcousticModel(nn.Module):
         self.register_buffer("feature_mean_F", torch.zeros(features))
         self.register_buffer("feature_std_F", torch.ones(features))
         # On the CPU also in a model that is only counted: a logarithm on "meta" imports two seconds of compiler.
-        self.register_buffer("log_prior_C", torch.full((inventory.size,), 1 / inventory.size, device="cpu").log())
+        self.register_buffer("log_prior_C", torch.full((inventory.num_classes,), 1 / inventory.num_classes, device="cpu").log())
         self.encoder = build_encoder(config, features)
-        self.output = nn.Linear(self.encoder.width, inventory.size)
+        self.output = nn.Linear(self.encoder.width, inventory.num_classes)
         if config.weight_dtype == "int8":
             prepare_qat(self)
 
@@ -60,14 +60,14 @@ class AcousticModel(nn.Module):
         """What `forward` gives and every layer on the way, for those who learn from more than the answer."""
         layers: list[Tensor] = []
         hidden_BTH = self.encoder(self._normalised(x_BTF, frames_B), frames_B, layers)
-        return ModelOutput(self.output(hidden_BTH), dict(zip(self.layer_widths, layers, strict=True)))
+        return ModelOutput(self.output(hidden_BTH), dict(zip(self.hidden_dims, layers, strict=True)))
 
     def _normalised(self, x_BTF: Tensor, frames_B: Tensor) -> Tensor:
         inside_BT1 = (torch.arange(x_BTF.shape[1], device=x_BTF.device) < frames_B.to(x_BTF.device)[:, None])[..., None]
         return torch.where(inside_BT1, (x_BTF - self.feature_mean_F) / self.feature_std_F, 0)
 
     @property
-    def layer_widths(self) -> dict[str, int]:
+    def hidden_dims(self) -> dict[str, int]:
         """Name of each layer of the encoder, from the first on, and the values in one of its frames."""
         return {f"layer{number}": width for number, width in enumerate(self.encoder.widths)}
 

@@ -159,8 +159,8 @@ def init_from_checkpoint(model: AcousticModel, path: str | Path, layers: Sequenc
     ):
         if not same:
             raise ValueError(
-                f"{path}: its {what} differs from this run's ({other.config} over {other.inventory.size} classes; here "
-                f"{model.config} over {model.inventory.size}). Begin with a model made alike, or without --init."
+                f"{path}: its {what} differs from this run's ({other.config} over {other.inventory.num_classes} classes; here "
+                f"{model.config} over {model.inventory.num_classes}). Begin with a model made alike, or without --init."
             )
     model.load_state_dict(other.state_dict() if layers is None else _select_layers(model, other, layers, path))
 

@@ -136,9 +136,9 @@ class AlignmentTargets(SidecarTargets):
         """Check that every state is a class of the inventory. ValueError when one is not."""
         states = table.column("states").combine_chunks()
         values = states.flatten().to_numpy(zero_copy_only=False)  # flatten() leaves out what null rows hide
-        if len(values) and (values.min() < 0 or values.max() >= self.inventory.size):
+        if len(values) and (values.min() < 0 or values.max() >= self.inventory.num_classes):
             raise ValueError(
-                f"{path}: holds states {values.min()} to {values.max()}, the inventory has {self.inventory.size} "
+                f"{path}: holds states {values.min()} to {values.max()}, the inventory has {self.inventory.num_classes} "
                 "classes. Align again with `asr-kd align`."
             )
         return AlignedRows(states)

@@ -87,7 +87,7 @@ class SoftTargets(SidecarTargets):
         """Check format, teacher and selection. ValueError when they are not what this run distils from, or damaged."""
         self._check_made(path, description, self.teacher)
         try:
-            encoded = EncodedRows(table, ProbabilityQuantiser.of(description), self.k, self.inventory.size)
+            encoded = EncodedRows(table, ProbabilityQuantiser.of(description), self.k, self.inventory.num_classes)
         except ValueError as e:
             raise ValueError(f"{path}: {e}. Remove it and label its shard again.") from None
         return HardRows(encoded) if self.hard else encoded

@@ -23,7 +23,7 @@ class TextTargets:
 
     def load(self, shard: Shard) -> Sequence[TokenTargets | None]:
         """Targets of a shard's rows, as TargetSource says."""
-        return TextRows(self.texts.of(shard), self.tokens)
+        return TextRows(self.texts.for_shard(shard), self.tokens)
 
     def digest(self, shard: Shard) -> str:
         """As TargetSource says: of what was heard; the shard's own text is part of the shard, tokens are the run's."""
@@ -34,7 +34,7 @@ class TextTargets:
         self.texts.check(open_shard(path) for path in paths)
         fine, aside, first = 0, 0, ""
         for shard in map(open_shard, paths):  # one at a time: a corpus is larger than memory
-            for entry, text in zip(shard.entries, self.texts.of(shard), strict=True):
+            for entry, text in zip(shard.entries, self.texts.for_shard(shard), strict=True):
                 spelt = _tokenise(text, self.tokens)
                 if not isinstance(spelt, str):
                     fine += 1

@@ -49,7 +49,7 @@ class Ensemble(nn.Module):
         return ModelOutput(self(x_BTF, frames_B), {})
 
     @property
-    def layer_widths(self) -> dict[str, int]:
+    def hidden_dims(self) -> dict[str, int]:
         """None."""
         return {}
 

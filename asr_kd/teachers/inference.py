@@ -49,7 +49,7 @@ class Inference:
         memory then. Raises what PyTorch raised when one utterance does not fit.
         """
         if not x_BTF.shape[1]:  # a batch of utterances shorter than one frame, which an LSTM refuses
-            return torch.zeros(len(x_BTF), 0, self.model.inventory.size, device=self.device)
+            return torch.zeros(len(x_BTF), 0, self.model.inventory.num_classes, device=self.device)
         try:
             return self._log_posteriors(x_BTF, frames_B)
         except (RuntimeError, MemoryError) as e:  # torch.OutOfMemoryError is a RuntimeError
@@ -58,7 +58,7 @@ class Inference:
         # Out here, the error no longer holds on to what had been computed.
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
-        log_p_BTC = torch.zeros(*x_BTF.shape[:2], self.model.inventory.size)
+        log_p_BTC = torch.zeros(*x_BTF.shape[:2], self.model.inventory.num_classes)
         middle = len(x_BTF) // 2
         for half in (slice(middle), slice(middle, None)):
             steps = int(frames_B[half].max())

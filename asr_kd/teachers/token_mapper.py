@@ -46,8 +46,8 @@ class TokenMapper:
                 "Make tokens of these units alone (`asr-kd tokens`)."
             )
         self.given, self.wanted = given, wanted
-        numbers = {name: number for number, name in enumerate(wanted.names)}
-        self.target_C = torch.tensor([numbers.get(name, 0) for name in given.names])
+        numbers = {name: number for number, name in enumerate(wanted.symbols)}
+        self.target_C = torch.tensor([numbers.get(name, 0) for name in given.symbols])
         """The wanted class of each given one."""
         self.dropped = [name for name in given.units if name not in numbers]
 
@@ -61,10 +61,10 @@ class TokenMapper:
         log_p_BTC, frames_B: the teacher's.
         """
         p_BTC = log_p_BTC.exp()
-        mapped_BTC = p_BTC.new_zeros(*p_BTC.shape[:2], self.wanted.size)
+        mapped_BTC = p_BTC.new_zeros(*p_BTC.shape[:2], self.wanted.num_classes)
         mapped_BTC.index_add_(2, self.target_C.to(p_BTC.device), p_BTC)
         at_UK, weight_UK = self.overlaps(p_BTC.shape[1])
-        mean_BUC = mapped_BTC.new_zeros(len(p_BTC), len(at_UK), self.wanted.size)
+        mean_BUC = mapped_BTC.new_zeros(len(p_BTC), len(at_UK), self.wanted.num_classes)
         for at_U, weight_U in zip(at_UK.T.to(p_BTC.device), weight_UK.T.to(mapped_BTC), strict=True):
             mean_BUC += mapped_BTC[:, at_U] * weight_U[:, None]
         frames_B = torch.tensor([self.frames(n) for n in frames_B.tolist()], dtype=frames_B.dtype)

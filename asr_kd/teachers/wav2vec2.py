@@ -88,7 +88,7 @@ class Wav2Vec2Teacher(nn.Module):
         labels = [config.blank, *(units[unit] for unit in self.inventory.units)]
         order = torch.tensor([config.labels.index(label) for label in labels])
         self.register_buffer("order_C", order, persistent=False)
-        uniform_C = torch.full((self.inventory.size,), -math.log(self.inventory.size))
+        uniform_C = torch.full((self.inventory.num_classes,), -math.log(self.inventory.num_classes))
         self.register_buffer("log_prior_C", uniform_C, persistent=False)
 
     def forward(self, x_BTF: Tensor, frames_B: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ class Objective(nn.Module, ABC):
     """Batches also bring the features of this front end, unmasked, for a teacher that listens."""
 
     @abstractmethod
-    def terms(self, model: AcousticModel, batch: Batch) -> dict[str, Tensor]:
+    def losses(self, model: AcousticModel, batch: Batch) -> dict[str, Tensor]:
         """Weighted terms of a batch by name, each a scalar: nats per frame, or without unit. Not empty."""
 
     def after_step(self, model: AcousticModel) -> None:
@@ -33,10 +33,10 @@ class Objective(nn.Module, ABC):
     def after_sub_epoch(self, model: AcousticModel) -> None:
         """Called when a sub-epoch has ended and was tested; `model` has the weights that training goes on with."""
 
-    def keep(self, out: Path) -> None:
+    def save_with(self, out: Path) -> None:
         """Called when the model has been kept in `out` as the best so far: keep what belongs to it."""
 
-    def identity(self) -> dict[str, Any]:
+    def resume_signature(self) -> dict[str, Any]:
         """JSON values that must be the same for a run to go on."""
         return {}
 
@@ -52,6 +52,7 @@ def batch_loss(logits_BTC: Tensor, batch: Batch) -> Tensor:
 class FrameObjective(Objective):
     """The targets that batches carry, of frames (hard or soft) or tokens: one term."""
 
-    def terms(self, model: AcousticModel, batch: Batch) -> dict[str, Tensor]:
+    def losses(self, model: AcousticModel, batch: Batch) -> dict[str, Tensor]:
         """`batch_loss` of the batch under the name of its stream."""
         return {batch.stream: batch_loss(model(batch.x_BTF, batch.frames_B), batch)}
+

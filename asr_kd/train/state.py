@@ -43,9 +43,9 @@ class RunState:
     loss_sum: float = 0.0
     """Of the frames in the sub-epoch under way."""
     frames: int = 0
-    terms: dict[str, tuple[float, int]] = field(default_factory=dict)
+    losses: dict[str, tuple[float, int]] = field(default_factory=dict)
     """Of each term of the loss in the sub-epoch under way, the sum over batches and how many had it."""
-    gradients: dict[str, float] = field(default_factory=dict)
+    grad_norm: dict[str, float] = field(default_factory=dict)
     """Norm of each term's gradient at the model's weights, taken once a sub-epoch where there are several terms."""
     sub_audio_seconds: float = 0.0
     sub_wall_seconds: float = 0.0
@@ -57,7 +57,7 @@ class RunState:
     best_step: int = 0
     best_dev_loss: float = float("inf")
     best_dev_frame_accuracy: float = 0.0
-    without_gain: int = 0
+    sub_epochs_since_best: int = 0
     """Sub-epochs since then."""
     lr_factor: float = 1.0
     """What newbob has come down to."""

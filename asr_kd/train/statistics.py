@@ -110,7 +110,7 @@ def log_priors(
     """Natural log of the model's average posterior over a random part of a stream, (C,) float32."""
     model.eval()
     device = model.feature_mean_F.device
-    total, sum_C = 0, torch.zeros(model.inventory.size, dtype=torch.float64)
+    total, sum_C = 0, torch.zeros(model.inventory.num_classes, dtype=torch.float64)
     plan = BatchSampler(without_augmentation(stream), FRAMES_PER_BATCH, seed)
     with Progress("priors", min(plan.seconds, most_frames * model.inventory.frame_shift_s)) as progress:
         for batch in batches(plan, model.frontend, workers=workers, endless=False):

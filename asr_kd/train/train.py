@@ -107,7 +107,7 @@ def run(args: argparse.Namespace) -> int:
     plan = BatchSampler(labelled, config.train.max_frames_per_batch, config.train.seed, inventory.frame_shift_s)
     steps = config.epochs * sum(1 for _ in plan.epoch(0))
     say(
-        f"{model.parameter_count / 1e6:.2f}M parameters, {inventory.size} classes; "
+        f"{model.parameter_count / 1e6:.2f}M parameters, {inventory.num_classes} classes; "
         f"{plan.seconds / SECONDS_PER_HOUR:.2f} h in {plan.utterances} utterances, {config.epochs} epochs, "
         f"about {steps} steps on {device(config.train.device).type}"
     )

@@ -140,7 +140,7 @@ class _Trainer:
                     metrics.add(self._line(stream, result))
                     self.objective.after_sub_epoch(self.model)
                     state.sub_epoch += 1
-                    state.terms, state.gradients = {}, {}
+                    state.losses, state.grad_norm = {}, {}
                     state.loss_sum, state.frames, state.sub_audio_seconds, state.sub_wall_seconds = 0.0, 0, 0.0, 0.0
                     state.stopped_early = self._is_done(result)
                     state.finished = state.stopped_early or state.sub_epoch == len(self.schedule)
@@ -206,12 +206,12 @@ class _Trainer:
 
     def _note(self, loss: Tensor, terms: dict[str, Tensor], frames: int, where: str) -> None:
         """Note a step's losses and, where a term first meets others in a sub-epoch, how hard it pulls at the model."""
-        if len(terms) > 1 and not terms.keys() <= self.state.gradients.keys():
+        if len(terms) > 1 and not terms.keys() <= self.state.grad_norm.keys():
             weights = [p for p in self.model.parameters() if p.requires_grad]
             for name, term in terms.items():
                 pulls = torch.autograd.grad(term, weights, retain_graph=True, allow_unused=True)
                 squares = [pull.float().square().sum() for pull in pulls if pull is not None]
-                self.state.gradients[name] = float(torch.stack(squares).sum().sqrt()) if squares else 0.0
+                self.state.grad_norm[name] = float(torch.stack(squares).sum().sqrt()) if squares else 0.0
         self.losses.add(loss, terms, frames, where)
         if self.losses.are_due:
             self._read_losses()
@@ -237,12 +237,12 @@ class _Trainer:
         values = {"dev_loss": -result.loss, "dev_frame_accuracy": result.frame_accuracy, "last": state.step}
         value = values[config.select_checkpoint_by]
         if state.best is None or value > state.best:
-            state.best, state.best_step, state.without_gain = value, state.step, 0
+            state.best, state.best_step, state.sub_epochs_since_best = value, state.step, 0
             state.best_dev_loss, state.best_dev_frame_accuracy = result.loss, result.frame_accuracy
             save_model(self.out, model, {"step": state.step, **asdict(result)})
             self.objective.keep(self.out)
         else:
-            state.without_gain += 1
+            state.sub_epochs_since_best += 1
         return result
 
     def _dev_batches(self) -> Iterable[Batch]:
@@ -277,7 +277,7 @@ class _Trainer:
             state.last_dev_loss = result.loss
             if state.lr_factor < optim.min_lr_ratio:
                 return True
-        return self.config.patience is not None and state.without_gain >= self.config.patience
+        return self.config.patience is not None and state.sub_epochs_since_best >= self.config.patience
 
     def _line(self, stream: TrainingSet, result: DevResult) -> dict[str, Any]:
         """A line of metrics.jsonl, also shown."""
@@ -287,8 +287,8 @@ class _Trainer:
             "epoch": state.sub_epoch + 1,
             "stream": stream.name,
             "loss": state.loss_sum / max(state.frames, 1),
-            "terms": {name: total / count for name, (total, count) in state.terms.items()},
-            "gradients": state.gradients,
+            "terms": {name: total / count for name, (total, count) in state.losses.items()},
+            "gradients": state.grad_norm,
             "skipped": len(state.skipped.get(stream.name, {})),
             "dev_loss": result.loss,
             "dev_frame_accuracy": result.frame_accuracy,
@@ -299,7 +299,7 @@ class _Trainer:
         mark = " *" if state.best_step == state.step else ""
         say(
             f"{line['epoch']:>3}/{len(self.schedule)} {stream.name}: loss {line['loss']:.3f}, "
-            f"dev {result.loss:.3f}, {self.model.inventory.counted} right {100 * result.frame_accuracy:.1f}%, "
+            f"dev {result.loss:.3f}, {self.model.inventory.accuracy_unit} right {100 * result.frame_accuracy:.1f}%, "
             f"lr {line['lr']:.1e}, {line['hours_per_second']:.3f} h/s, {state.wall_seconds:.0f} s{mark}"
         )
         return line
@@ -378,7 +378,7 @@ class _Trainer:
             hours,
             s.wall_seconds,
             s.stopped_early,
-            self.model.inventory.counted,
+            self.model.inventory.accuracy_unit,
         )
 
 

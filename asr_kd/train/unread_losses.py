@@ -59,5 +59,5 @@ class UnreadLosses:
                 state.loss_sum += loss * step.frames
                 state.frames += step.frames
                 for name, term in zip(names, terms, strict=True):
-                    total, count = state.terms.get(name, (0.0, 0))
-                    state.terms[name] = (total + term, count + 1)
+                    total, count = state.losses.get(name, (0.0, 0))
+                    state.losses[name] = (total + term, count + 1)

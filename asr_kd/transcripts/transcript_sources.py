@@ -14,7 +14,7 @@ from asr_kd.transcripts.pseudo_labels import read_transcripts
 class Texts(Protocol):
     """Whoever can say what was said in a shard's utterances."""
 
-    def of(self, shard: Shard) -> list[str | None]:
+    def for_shard(self, shard: Shard) -> list[str | None]:
         """Normalised text of each row, None where there is none."""
 
     def describe(self, shard: Shard) -> dict[str, Any]:
@@ -27,7 +27,7 @@ class Texts(Protocol):
 class ReferenceText:
     """The text that the shards hold."""
 
-    def of(self, shard: Shard) -> list[str | None]:
+    def for_shard(self, shard: Shard) -> list[str | None]:
         """As `Texts` says."""
         return [normalise(e.text) or None if e.text else None for e in shard.entries]
 
@@ -58,10 +58,10 @@ class PseudoLabels:
             if "text" in line and line["confidence"] >= least_confidence:
                 texts[line["id"]] = normalise(line["text"])
 
-    def of(self, shard: Shard) -> list[str | None]:
+    def for_shard(self, shard: Shard) -> list[str | None]:
         """As `Texts` says."""
         if shard.digest not in self._texts and self.others is not None:
-            return self.others.of(shard)
+            return self.others.for_shard(shard)
         texts = self._texts.get(shard.digest, {})
         return [texts.get(e.id) or None for e in shard.entries]
 

@@ -45,7 +45,7 @@ def agreement(setup: Setup, report: Report) -> dict[str, Any]:
 def _inputs(model: AcousticModel) -> dict[str, Tensor]:
     """A random batch with frame targets of 5 classes and a residual, and with tokens."""
     frames_B = torch.tensor(FRAMES)
-    batch, steps, classes = len(FRAMES), max(FRAMES), model.inventory.size
+    batch, steps, classes = len(FRAMES), max(FRAMES), model.inventory.num_classes
     inside_BT = torch.arange(steps) < frames_B[:, None]
     width = model.feature_mean_F.shape[0]
     x_BTF = torch.randn(batch, steps, width) * inside_BT[..., None]

@@ -32,7 +32,7 @@ class DistillationLoss(nn.Module, ABC):
     """Dataclass of its options."""
 
     @classmethod
-    def needs_listener(cls, config: Any, stored: bool) -> bool:
+    def needs_online_teacher(cls, config: Any, stored: bool) -> bool:
         """Whether a teacher must hear each batch. stored: whether the unlabelled data carry targets."""
         return True
 

@@ -58,11 +58,11 @@ class FSPLoss(DistillationLoss):
         if lesson.teacher is None:
             return None
         ours, theirs = [], []
-        inside_BT1 = lesson.inside_BT[..., None]
+        inside_BT1 = lesson.mask_BT[..., None]
         for number, (student, teacher) in enumerate(self.pairs):
-            ours.append(self.learnt[number](lesson.student.layers[student].float()) * inside_BT1)
+            ours.append(self.learnt[number](lesson.student.hidden_states[student].float()) * inside_BT1)
             fixed_HW = getattr(self, f"fixed{number}")
-            theirs.append(torch.where(inside_BT1, lesson.teacher.layers[teacher].float(), 0) @ fixed_HW)
+            theirs.append(torch.where(inside_BT1, lesson.teacher.hidden_states[teacher].float(), 0) @ fixed_HW)
         frames_B11 = lesson.batch.frames_B[:, None, None].clamp(min=1)
         losses = []
         for n in range(len(self.pairs) - 1):

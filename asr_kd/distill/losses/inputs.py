@@ -21,20 +21,20 @@ class KDInputs:
     """Without gradient. None where nobody listens: then there are only the targets that the batch carries."""
 
     @cached_property
-    def inside_BT(self) -> Tensor:
+    def mask_BT(self) -> Tensor:
         """True within each utterance."""
         return inside(self.batch)
 
     def student_frames(self, layer: str) -> Tensor:
         """A student's layer in all frames of the batch, (N, width), float32."""
-        return self.student.layers[layer][self.inside_BT].float()
+        return self.student.hidden_states[layer][self.mask_BT].float()
 
     def teacher_frames(self, layer: str) -> Tensor:
         """The teacher's, (N, width), float32."""
         assert self.teacher is not None
-        return self.teacher.layers[layer][self.inside_BT].float()
+        return self.teacher.hidden_states[layer][self.mask_BT].float()
 
-    def compared(self, pair: tuple[str, str], of: str, most: int) -> tuple[Tensor, Tensor]:
+    def sample_pairs(self, pair: tuple[str, str], of: str, most: int) -> tuple[Tensor, Tensor]:
         """A student's and a teacher's layer of the same frames, or means of utterances: (N, widths), N at most `most`.
 
         of: "frames" or "utterances".  Where there are more, evenly spaced ones.
@@ -42,7 +42,7 @@ class KDInputs:
         assert self.teacher is not None
         student, teacher = pair
         if of == "utterances":
-            both = self.pooled(self.student.layers[student]), self.pooled(self.teacher.layers[teacher])
+            both = self.mean_pool(self.student.hidden_states[student]), self.mean_pool(self.teacher.hidden_states[teacher])
         else:
             both = self.student_frames(student), self.teacher_frames(teacher)
         count = len(both[0])
@@ -51,8 +51,9 @@ class KDInputs:
         rows_N = torch.linspace(0, count - 1, most, device=both[0].device).long()
         return both[0][rows_N], both[1][rows_N]
 
-    def pooled(self, layer_BTH: Tensor) -> Tensor:
+    def mean_pool(self, layer_BTH: Tensor) -> Tensor:
         """Mean of each utterance's frames, (B, H), float32."""
-        inside_BT1 = self.inside_BT[..., None]
+        inside_BT1 = self.mask_BT[..., None]
         total_BH = torch.where(inside_BT1, layer_BTH.float(), 0).sum(1)
         return total_BH / self.batch.frames_B[:, None].clamp(min=1)
+

@@ -59,7 +59,7 @@ class KDLoss(DistillationLoss):
 
     def __init__(self, config: KDConfig, sides: ModelDims) -> None:
         super().__init__(config, sides)
-        self.live = self.needs_listener(config, sides.stored)
+        self.live = self.needs_online_teacher(config, sides.stored)
         if self.live and sides.teacher is None:
             raise ValueError("response: nobody listens, and there are no stored targets. Give --targets, or a mode.")
         if not self.live and not sides.stored:
@@ -67,7 +67,7 @@ class KDLoss(DistillationLoss):
         self.loss = LossConfig(config.temperature, config.residual)
 
     @classmethod
-    def needs_listener(cls, config: KDConfig, stored: bool) -> bool:
+    def needs_online_teacher(cls, config: KDConfig, stored: bool) -> bool:
         """Unless stored posteriors are what is learned."""
         return config.source == "companion" or (config.source == "auto" and not stored)
 
@@ -82,7 +82,7 @@ class KDLoss(DistillationLoss):
         else:
             targets = (lesson.batch.ids_BTK, lesson.batch.log_p_BTK, lesson.batch.log_tail_BT)
         losses_BT = self._losses(lesson, targets)
-        counts_BT = lesson.inside_BT
+        counts_BT = lesson.mask_BT
         if self.config.match == "selected":
             counts_BT = counts_BT & self._speaks(lesson.student.logits_BTC, targets)
         return torch.where(counts_BT, losses_BT, 0).sum() / counts_BT.sum().clamp(min=1)
@@ -98,7 +98,7 @@ class KDLoss(DistillationLoss):
             late_BT = frame_losses(logits_BTC[:, delay:], ids_BTK, log_p_BTK, log_tail_BT, self.loss)
             by_delay.append(torch.cat([losses_BT[:, :delay], late_BT], 1))  # the first frames have nothing before them
         losses_DBT = torch.stack(by_delay)
-        best_B = torch.where(lesson.inside_BT, losses_DBT, 0).sum(-1).argmin(0)
+        best_B = torch.where(lesson.mask_BT, losses_DBT, 0).sum(-1).argmin(0)
         return losses_DBT[best_B, torch.arange(len(best_B), device=best_B.device)]
 
     def _speaks(self, logits_BTC: Tensor, targets: tuple[Tensor, Tensor, Tensor]) -> Tensor:

@@ -52,7 +52,7 @@ class RKDLoss(DistillationLoss):
             return None
         losses = []
         for pair in self.pairs:
-            ours_NH, theirs_NH = lesson.compared(pair, self.config.of, self.config.most)
+            ours_NH, theirs_NH = lesson.sample_pairs(pair, self.config.of, self.config.most)
             if len(ours_NH) < 3:
                 return None
             loss = ours_NH.new_zeros(())

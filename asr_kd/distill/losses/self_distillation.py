@@ -71,9 +71,9 @@ class SelfDistillationLoss(DistillationLoss):
         length = deep_NH.square().sum(-1).mean().clamp(min=1e-6)
         losses = []
         for name, head, projection in zip(self.names, self.heads, self.projections, strict=True):
-            logits_BTC = head(lesson.student.layers[name].float())
+            logits_BTC = head(lesson.student.hidden_states[name].float())
             taught_BT = frame_losses(logits_BTC, ids_BTC, log_p_BTC, no_tail_BT, LossConfig(config.temperature))
-            loss = (1 - config.targets) * taught_BT[lesson.inside_BT].mean()
+            loss = (1 - config.targets) * taught_BT[lesson.mask_BT].mean()
             if config.targets:
                 loss = loss + config.targets * batch_loss(logits_BTC, batch)
             if config.hidden:

@@ -45,7 +45,7 @@ class SPKDLoss(DistillationLoss):
             return None
         losses = []
         for pair in self.pairs:
-            ours_NH, theirs_NH = lesson.compared(pair, self.config.of, self.config.most)
+            ours_NH, theirs_NH = lesson.sample_pairs(pair, self.config.of, self.config.most)
             losses.append((gram(ours_NH) - gram(theirs_NH)).square().sum(-1).mean())
         return torch.stack(losses).mean()
 

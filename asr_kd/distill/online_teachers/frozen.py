@@ -40,18 +40,18 @@ class FrozenTeacher(OnlineTeacher):
         check_inventory(teacher, str(paths[0]), student)
         self._teacher = [teacher]  # in a list: its weights are in its own file, not in the run's state
         self._fingerprint, self._precision = models_fingerprint(paths), config.precision
-        self.frontend, self.layer_widths = teacher.frontend, teacher.layer_widths
+        self.frontend, self.hidden_dims = teacher.frontend, teacher.layer_widths
 
     @torch.no_grad()
-    def trace(self, batch: Batch) -> ModelOutput:
+    def outputs(self, batch: Batch) -> ModelOutput:
         """In evaluation mode; float32 whatever it was computed in."""
         assert batch.teacher_features_BTF is not None
         on = batch.teacher_features_BTF.device
         with autocast(on, self._precision):
             trace = self._teacher[0].to(on).trace(batch.teacher_features_BTF, batch.frames_B)
-        return ModelOutput(trace.logits_BTC.float(), {name: layer.float() for name, layer in trace.layers.items()})
+        return ModelOutput(trace.logits_BTC.float(), {name: layer.float() for name, layer in trace.hidden_states.items()})
 
-    def identity(self) -> dict[str, Any]:
+    def resume_signature(self) -> dict[str, Any]:
         """The teacher's fingerprint."""
         return {"teacher": self._fingerprint}
 
@@ -67,6 +67,6 @@ def check_inventory(teacher: AcousticModel | Ensemble, whose: str, student: Acou
         )
     if theirs.fingerprint != ours.fingerprint:
         raise ValueError(
-            f"{whose}: {theirs.size} classes of inventory {theirs.fingerprint[:8]}, the student has {ours.size} of "
+            f"{whose}: {theirs.num_classes} classes of inventory {theirs.fingerprint[:8]}, the student has {ours.num_classes} of "
             f"{ours.fingerprint[:8]}. Give a teacher of the student's inventory."
         )

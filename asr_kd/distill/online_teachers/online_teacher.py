@@ -20,17 +20,17 @@ class OnlineTeacher(nn.Module, ABC):
     Config: ClassVar[type]
     """Dataclass of its options."""
     frontend: FrontEndConfig
-    layer_widths: HiddenDims
+    hidden_dims: HiddenDims
 
     @abstractmethod
-    def trace(self, batch: Batch) -> ModelOutput | None:
+    def outputs(self, batch: Batch) -> ModelOutput | None:
         """What it makes of `batch.teacher_x_BTF`, without gradient; None when it has nothing to say yet."""
 
-    def terms(self, lesson: KDInputs) -> dict[str, Tensor]:
+    def losses(self, lesson: KDInputs) -> dict[str, Tensor]:
         """What it minimises itself, by name; empty for those that do not learn by gradients."""
         return {}
 
-    def begin(self, student: AcousticModel, labelled: TrainingSet, config: TrainConfig) -> None:
+    def on_train_start(self, student: AcousticModel, labelled: TrainingSet, config: TrainConfig) -> None:
         """Called before the first step of a new run, when the student has its first weights."""
 
     def after_step(self, model: AcousticModel) -> None:
@@ -39,9 +39,10 @@ class OnlineTeacher(nn.Module, ABC):
     def after_sub_epoch(self, model: AcousticModel) -> None:
         """Called when a sub-epoch of the student has ended."""
 
-    def keep(self, out: Path) -> None:
+    def save_with(self, out: Path) -> None:
         """Called when the student has been kept in `out` as the best so far."""
 
-    def identity(self) -> dict[str, Any]:
+    def resume_signature(self) -> dict[str, Any]:
         """JSON values that must be the same for a run to go on."""
         return {}
+

@@ -61,7 +61,7 @@ class PeerTeacher(OnlineTeacher):
         made = model_config(config.model) if config.model else student.config
         frontend = config.frontend or student.frontend
         self.model = build_model(made, student.inventory, frontend)
-        self.frontend, self.layer_widths = frontend, self.model.layer_widths
+        self.frontend, self.hidden_dims = frontend, self.model.layer_widths
         if len(paths) > 1:
             raise ValueError(f"mode online: {len(paths)} models to begin the peer with; give one or none")
         if paths:
@@ -69,16 +69,16 @@ class PeerTeacher(OnlineTeacher):
         self.begun = bool(paths)
         widths = student.layer_widths
         learnt = load_config(KDConfig, {"temperature": config.temperature})
-        self._response = KDLoss(learnt, ModelDims(widths, widths, student.inventory.size, stored=False))
+        self._response = KDLoss(learnt, ModelDims(widths, widths, student.inventory.num_classes, stored=False))
         self._trace: ModelOutput | None = None
 
-    def trace(self, batch: Batch) -> ModelOutput:
+    def outputs(self, batch: Batch) -> ModelOutput:
         """What the student may learn from: without gradient."""
         assert batch.teacher_features_BTF is not None
         self._trace = self.model.trace(batch.teacher_features_BTF, batch.frames_B)
-        return ModelOutput(self._trace.logits_BTC.detach(), {n: x.detach() for n, x in self._trace.layers.items()})
+        return ModelOutput(self._trace.logits_BTC.detach(), {n: x.detach() for n, x in self._trace.hidden_states.items()})
 
-    def terms(self, lesson: KDInputs) -> dict[str, Tensor]:
+    def losses(self, lesson: KDInputs) -> dict[str, Tensor]:
         """Its loss on the batch's own targets, and on the student's answers."""
         trace, batch = self._trace, lesson.batch
         assert trace is not None
@@ -92,15 +92,16 @@ class PeerTeacher(OnlineTeacher):
             terms["peer from student"] = self.config.peer_kd_weight * answered
         return terms
 
-    def begin(self, student: AcousticModel, labelled: TrainingSet, config: TrainConfig) -> None:
+    def on_train_start(self, student: AcousticModel, labelled: TrainingSet, config: TrainConfig) -> None:
         """Take the normalisation of the labelled audio, unless it began with a model's weights."""
         if not self.begun:
             self.model.set_normalisation(*feature_statistics(labelled, self.frontend, config.seed, config.num_workers))
 
-    def keep(self, out: Path) -> None:
+    def save_with(self, out: Path) -> None:
         """Write OUT/peer/model.safetensors."""
         save_model(out / FOLDER, self.model, {"peer of": "the student in the folder above"})
 
-    def identity(self) -> dict[str, Any]:
+    def resume_signature(self) -> dict[str, Any]:
         """What it is made of."""
         return {"peer": to_dict(self.model.config)}
+

@@ -19,7 +19,7 @@ class SelfTeacher(OnlineTeacher):
     def __init__(self, student: AcousticModel, silent: int) -> None:
         """silent: sub-epochs before it has something to say."""
         super().__init__()
-        self.frontend, self.layer_widths, self._silent = student.frontend, student.layer_widths, silent
+        self.frontend, self.hidden_dims, self._silent = student.frontend, student.layer_widths, silent
         self.register_buffer("sub_epochs", torch.zeros((), dtype=torch.int64))
 
     @property
@@ -28,17 +28,18 @@ class SelfTeacher(OnlineTeacher):
         """Who answers; in evaluation mode."""
 
     @torch.no_grad()
-    def trace(self, batch: Batch) -> ModelOutput | None:
+    def outputs(self, batch: Batch) -> ModelOutput | None:
         """Of what the student hears, without masks."""
         assert batch.teacher_features_BTF is not None
         if int(self.sub_epochs) < self._silent:
             return None
         return self.model.trace(batch.teacher_features_BTF, batch.frames_B)
 
-    def begin(self, student: AcousticModel, labelled: TrainingSet, config: TrainConfig) -> None:
+    def on_train_start(self, student: AcousticModel, labelled: TrainingSet, config: TrainConfig) -> None:
         """The student's first weights, which may be those of a trained model, are where its past begins."""
         self.model.load_state_dict(student.state_dict())
 
     def after_sub_epoch(self, model: AcousticModel) -> None:
         """One more is done."""
         self.sub_epochs.add_(1)
+
