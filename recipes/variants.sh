@@ -21,7 +21,7 @@ done
 join
 for variant in "${variants[@]}"; do
   stage_bg 3 "decode $variant"    asr-kd decode $shards/test --model "$out/$variant" --graph $graph \
-                                    --scales "$out/tune/$variant" --out "$out/decode/$variant"
+                                    --decoding-scales "$out/tune/$variant" --out "$out/decode/$variant"
 done
 join
 stage 4 "scores"                  asr-kd score --ref $exp/manifests/test.jsonl --hyp "${hypotheses[@]}" \

@@ -55,7 +55,7 @@ def digests(folder):
 @pytest.fixture(scope="module")
 def aligned(tone_shards, lexicon, tmp_path_factory):
     out = tmp_path_factory.mktemp("align")
-    assert align(tone_shards[:2], lexicon, out, "--also", tone_shards[2], "--set", *SMALL) == 0
+    assert align(tone_shards[:2], lexicon, out, "--align-only", tone_shards[2], "--set", *SMALL) == 0
     return out
 
 
@@ -91,7 +91,7 @@ def test_words_are_found_where_they_were_said(tone_shards, aligned):
 
 
 def test_the_same_speech_gives_the_same_bytes(tone_shards, lexicon, aligned, tmp_path):
-    align(tone_shards[:2], lexicon, tmp_path, "--also", tone_shards[2], "--set", *SMALL)
+    align(tone_shards[:2], lexicon, tmp_path, "--align-only", tone_shards[2], "--set", *SMALL)
     assert digests(tmp_path) == digests(aligned)
 
 
@@ -178,7 +178,7 @@ def heard(tone_utterances, aligned, tmp_path):
 
 def test_a_model_aligns_speech_without_text_to_what_was_heard_and_says_so(heard, lexicon, tone_shards, capsys):
     folder, shard = heard
-    options = ["--model", folder / "model", "--transcripts", folder / "hyp", "--least-confidence", 0.5]
+    options = ["--model", folder / "model", "--transcripts", folder / "hyp", "--min-confidence", 0.5]
     assert align([shard.path], lexicon, folder / "out", *options, "--max-skipped", 0.5) == 0
     states = states_of(folder / "out", shard)
     assert [row is None for row in states] == [False, True, True, True, False]
@@ -201,8 +201,8 @@ def test_transcripts_of_other_shards_or_without_a_model_are_refused(heard, lexic
     assert f"of 1 shards, none of them {tone_shards[0]}" in capsys.readouterr().err
     assert align([shard.path], lexicon, folder / "out", *options[2:]) == 2
     assert "--transcripts: only used with --model" in capsys.readouterr().err
-    assert align([shard.path], lexicon, folder / "out", *options[:2], "--least-confidence", 0.5) == 2
-    assert "--least-confidence: only used with --transcripts" in capsys.readouterr().err
+    assert align([shard.path], lexicon, folder / "out", *options[:2], "--min-confidence", 0.5) == 2
+    assert "--min-confidence: only used with --transcripts" in capsys.readouterr().err
     assert not (folder / "out").exists()
 
 

@@ -35,7 +35,7 @@ def last_line(capsys):
 @pytest.mark.parametrize("batch", [1, 16])
 def test_models_are_compared_with_the_teacher_in_one_line_of_json(models, tone_shards, tmp_path, capsys, batch):
     teacher, student = models
-    options = ["--shards", *map(str, tone_shards), "--rounds", "3", "--seconds", "100", "--batch", str(batch)]
+    options = ["--shards", *map(str, tone_shards), "--repeats", "3", "--seconds", "100", "--batch", str(batch)]
     options += ["--out", str(tmp_path / "bench.json")]
     assert main(["bench", "model", student, "--teacher", teacher, *options]) == 0
     result = last_line(capsys)
@@ -55,7 +55,7 @@ def test_models_are_compared_with_the_teacher_in_one_line_of_json(models, tone_s
 
 
 def test_presets_are_measured_on_made_up_audio(capsys):
-    options = ["--seconds", "1", "--rounds", "1", "--classes", "5", "--json"]
+    options = ["--seconds", "1", "--repeats", "1", "--classes", "5", "--json"]
     assert main(["bench", "model", "student-tiny", "teacher-tiny", *options]) == 0
     shown = capsys.readouterr().out
     assert shown.count("\n") == 1
@@ -65,7 +65,7 @@ def test_presets_are_measured_on_made_up_audio(capsys):
 
 
 def test_as_much_of_the_shards_is_used_as_was_asked_for(models, tone_shards, capsys):
-    options = ["--shards", *map(str, tone_shards), "--rounds", "1", "--seconds", "3"]
+    options = ["--shards", *map(str, tone_shards), "--repeats", "1", "--seconds", "3"]
     assert main(["bench", "model", models[1], *options]) == 0
     assert 3 <= last_line(capsys)["audio_seconds"] < 5
 
@@ -85,7 +85,7 @@ def test_batches_hold_every_utterance_once():
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (["--rounds", "0"], "--rounds 0"),
+        (["--repeats", "0"], "--repeats 0"),
         (["--batch", "0"], "--batch 0"),
         (["--seconds", "0"], "--seconds 0"),
         (["--teacher", "nowhere"], "nowhere: no model there and no preset"),
@@ -98,7 +98,7 @@ def test_wrong_options_are_refused_by_name(models, wrong, message, capsys):
 
 def test_a_quantised_model_is_measured_on_eight_bit_kernels_against_a_float_teacher(models, tmp_path, capsys):
     assert main(["quantise", models[0], "--out", str(tmp_path / "small")]) == 0
-    options = ["--seconds", "1", "--rounds", "1", "--precision", "int8", "--json"]
+    options = ["--seconds", "1", "--repeats", "1", "--precision", "int8", "--json"]
     assert main(["bench", "model", str(tmp_path / "small"), "--teacher", models[0], *options]) == 0
     teacher, small = last_line(capsys)["models"]
     assert (teacher["precision"] != "int8", small["precision"]) == (True, "int8")

@@ -1,4 +1,4 @@
-"""`asr-kd compare` from the grid to the table, on tones: real training, tuning, decoding and scoring."""
+"""`asr-kd experiment` from the grid to the table, on tones: real training, tuning, decoding and scoring."""
 
 import json
 
@@ -11,7 +11,7 @@ from asr_kd.models.checkpoint import read_description
 
 COLUMNS = ("name", "knowledge", "mode", "student", "params", "bytes", "rtf", "wer", "ci95", "werr", "recovery")
 TRAIN = (
-    "distill --unlabelled {shards} --labelled {shards} --alignments {exp}/align --dev {shards} --listener {exp}/model "
+    "distill --unlabelled {shards} --labelled {shards} --alignments {exp}/align --dev {shards} --online-teacher {exp}/model "
     "--seed {seed} --set 'model={layers: 1, hidden: 12, dropout: 0}' 'schedule={epochs: 1, unlabelled_sub_epochs: 1}' "
     "train.workers=0 --out {out}"
 )
@@ -114,7 +114,7 @@ def test_a_seed_made_elsewhere_joins_the_table(grid, trained, tmp_path, capsys):
     assert compare(grid(), trained, here) == 0
     assert compare(grid(), trained, there, "--first-seed", 2, "--only", "student") == 0
     assert (there / "seed2/student/model.safetensors").exists()
-    assert run("compare", grid(), "--join", here / "measured.jsonl", there / "measured.jsonl", "--out", both) == 0
+    assert run("compare", grid(), "--merge-results", here / "measured.jsonl", there / "measured.jsonl", "--out", both) == 0
     assert "not every seed has them: copy" in capsys.readouterr().err
     wers = {row["name"]: row["wers"] for row in json.loads((both / "compare.json").read_text())}
     for name, seeds in wers.items():
@@ -123,14 +123,14 @@ def test_a_seed_made_elsewhere_joins_the_table(grid, trained, tmp_path, capsys):
     assert wers.keys() == {"teacher", "student"}
     before = (both / "compare.json").read_bytes()
     assert run("compare", grid(), "--out", both) == 2
-    assert "--exp, or measured ones with --join" in capsys.readouterr().err
+    assert "--exp, or measured ones with --merge-results" in capsys.readouterr().err
     assert (both / "compare.json").read_bytes() == before
 
 
 def test_what_was_measured_elsewhere_is_not_run_again(grid, trained, tmp_path, capsys):  # noqa: F811
     first, rest, whole = (tmp_path / name for name in ("first", "rest", "whole"))
     assert compare(grid(), trained, first, "--only", "teacher") == 0
-    join = ("--join", first / "measured.jsonl")
+    join = ("--merge-results", first / "measured.jsonl")
     capsys.readouterr()
     assert compare(grid(), trained, rest, *join, "--dry-run") == 0
     lines = capsys.readouterr().out.splitlines()
@@ -140,7 +140,7 @@ def test_what_was_measured_elsewhere_is_not_run_again(grid, trained, tmp_path, c
     joined, at_once = (json.loads((out / "compare.json").read_text()) for out in (rest, whole))
     assert [(row["name"], row["wers"]) for row in joined] == [(row["name"], row["wers"]) for row in at_once]
     assert not (rest / "seed0/teacher").exists()
-    assert compare(grid(), trained, tmp_path / "none", "--join", whole / "measured.jsonl") == 0
+    assert compare(grid(), trained, tmp_path / "none", "--merge-results", whole / "measured.jsonl") == 0
     assert not (tmp_path / "none/seed0").exists()  # nothing was left to run
 
 
@@ -152,11 +152,11 @@ def test_a_row_measured_with_other_errors_stops_those_that_need_it(grid, trained
     student = next(line for line in lines if line.get("row") == "student")
     student["errors"][0] += 1  # as trained on another processor
     file.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    assert compare(grid(), trained, rest, "--join", file) == 1
+    assert compare(grid(), trained, rest, "--merge-results", file) == 1
     said = capsys.readouterr().err
-    assert "--join: student with seed 0 has other errors than where it was measured before" in said
+    assert "--merge-results: student with seed 0 has other errors than where it was measured before" in said
     assert "seed0/copy: needs seed0/student, which failed" in said and not (rest / "seed0/copy").exists()
     assert {row["name"] for row in json.loads((rest / "compare.json").read_text())} == {"teacher", "student"}
     file.write_text("".join(json.dumps(line) + "\n" for line in lines if line is not student))  # as the message says
-    assert compare(grid(), trained, rest, "--join", file) == 0
+    assert compare(grid(), trained, rest, "--merge-results", file) == 0
     assert (rest / "seed0/copy/model.safetensors").exists()

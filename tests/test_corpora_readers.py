@@ -198,7 +198,7 @@ def test_a_folder_is_split_by_speaker_and_files_without_text_are_unlabelled(tmp_
         for i in range(2):
             tone(tmp_path / "root" / speaker / f"{i}.wav").with_suffix(".txt").write_text("Hello there.\n")
     tone(tmp_path / "root" / "f" / "0.flac")
-    command = ["prepare", "folder", str(tmp_path / "root"), "--out", str(tmp_path / "out"), "--dev-share", "0.2"]
+    command = ["prepare", "folder", str(tmp_path / "root"), "--out", str(tmp_path / "out"), "--dev-fraction", "0.2"]
     assert main(command) == 0
     parts = prepared(tmp_path / "out")
     assert {name: len(us) for name, us in parts.items()} == {"labelled": 8, "dev": 2, "unlabelled": 1}

@@ -121,7 +121,7 @@ def test_shards_decoded_one_by_one_give_the_same_words(tone_shards, trained, tmp
 
 def test_n_best_lists_begin_with_the_hypothesis_and_get_worse(tone_shards, trained, tmp_path):
     (tmp_path / "tune.json").write_text(json.dumps({"acoustic": 0.1, "prior": 0.5}))
-    verb("decode", tone_shards, trained, tmp_path, "--nbest", 4, "--scales", tmp_path)
+    verb("decode", tone_shards, trained, tmp_path, "--nbest", 4, "--decoding-scales", tmp_path)
     lists = [h["nbest"] for h in hypotheses(tmp_path)]
     assert max(map(len, lists)) > 1 and max(map(len, lists)) <= 4
     for hypothesis, nbest in zip(hypotheses(tmp_path), lists, strict=True):
@@ -131,14 +131,14 @@ def test_n_best_lists_begin_with_the_hypothesis_and_get_worse(tone_shards, train
 
 
 def test_decode_uses_the_scales_that_tune_chose(tone_shards, trained, tmp_path, capsys):
-    tries = ["--acoustic", 0.02, 0.5, "--prior", 0, 1]
+    tries = ["--acoustic-scales", 0.02, 0.5, "--prior-scales", 0, 1]
     assert verb("tune", tone_shards, trained, tmp_path / "tune", *tries) == 0
     tuned = json.loads((tmp_path / "tune" / "tune.json").read_text())
     assert len(tuned["trials"]) == 4 and tuned["utterances"] == 12
     assert tuned["acoustic"] == 0.5, "almost without the acoustic model, hardly a word is right"
     assert {k: tuned[k] for k in ("acoustic", "prior", "wer")} in tuned["trials"]
     assert "acoustic scale 0.5" in capsys.readouterr().err
-    verb("decode", tone_shards, trained, tmp_path, "--scales", tmp_path / "tune")
+    verb("decode", tone_shards, trained, tmp_path, "--decoding-scales", tmp_path / "tune")
     said = json.loads((tmp_path / "decode.json").read_text())
     assert (said["acoustic_scale"], said["prior_scale"]) == (tuned["acoustic"], tuned["prior"])
 
@@ -225,7 +225,7 @@ def frames_right(folder, shards, inventory, alignments):
 def test_soft_targets_through_a_graph_are_corrected_by_what_can_be_said(tone_shards, trained, tmp_path, capsys):
     common = ["--teacher", trained / "model", "--device", "cpu", "--threads", 1]
     assert run("label", *tone_shards, *common, "--out", tmp_path / "plain") == 0
-    graph = ["--graph", trained / "graph", "--graph-weight", 1]
+    graph = ["--graph", trained / "graph", "--lattice-weight", 1]
     assert run("label", *tone_shards, *common, *graph, "--out", tmp_path / "graph") == 0
     shards, inventory = [open_shard(s) for s in tone_shards], load_inventory(trained / "align")
     plain = frames_right(tmp_path / "plain", shards, inventory, trained / "align")

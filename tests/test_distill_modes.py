@@ -229,5 +229,5 @@ def test_a_teacher_of_other_classes_or_frames_is_refused_naming_both(tmp_path):
         check_inventory(made, "teacher", student)
     with pytest.raises(ValueError, match="mode is hybrid; known: offline, online"):
         build_online_teacher("hybrid", {}, student, [])
-    with pytest.raises(ValueError, match="give the teacher that listens with --listener"):
+    with pytest.raises(ValueError, match="give the teacher that listens with --online-teacher"):
         build_online_teacher("offline", {}, student, [])

@@ -59,7 +59,7 @@ def given(tone_shards, tmp_path_factory):
     """A teacher, its soft targets of the first two tars, alignments of all."""
     root = tmp_path_factory.mktemp("given")
     teacher = write_teacher(root / "teacher", seed=0)
-    main(["label", *map(str, tone_shards[:2]), "--teacher", str(teacher), "--out", str(root / "targets"), "--k", "4"])
+    main(["label", *map(str, tone_shards[:2]), "--teacher", str(teacher), "--out", str(root / "targets"), "--top-k", "4"])
     write_alignments(root / "aligned", tone_shards, teacher)
     return root
 
@@ -96,7 +96,7 @@ def test_a_student_moves_towards_its_teacher_in_the_declared_order(given, tone_s
     assert after < 0.7 * before
 
 
-@pytest.mark.parametrize("option", [["--hard"], ["--k", "2"], ["--tail", "renormalise"], ["--temperature", "2"]])
+@pytest.mark.parametrize("option", [["--hard-labels"], ["--top-k", "2"], ["--residual", "renormalise"], ["--temperature", "2"]])
 def test_each_form_of_target_trains(given, tone_shards, tmp_path, option):
     assert distill(given, tone_shards, tmp_path, *option) == 0
     assert np.isfinite([line["loss"] for line in metrics(tmp_path)]).all()
@@ -107,7 +107,7 @@ SUM = "knowledge=[{kind: response}, {kind: hidden, weight: 0.1}, {kind: deeper, 
 
 def test_a_sum_of_knowledge_trains_with_a_teacher_that_listens(given, tone_shards, tmp_path):
     more = [SUM, "model.layers=2"]
-    assert distill(given, tone_shards, tmp_path, "--listener", str(given / "teacher"), settings=more) == 0
+    assert distill(given, tone_shards, tmp_path, "--online-teacher", str(given / "teacher"), settings=more) == 0
     unlabelled, _, labelled = metrics(tmp_path)[:3]
     assert unlabelled["terms"].keys() == {"response", "hidden", "deeper"}
     assert labelled["terms"].keys() == {"truth", "hidden", "deeper"}  # the stored response is of unlabelled audio
@@ -117,9 +117,9 @@ def test_without_stored_targets_the_teacher_listens(given, tone_shards, tmp_path
     assert distill(given, tone_shards, tmp_path / "out", "--teacher", str(given / "teacher"), targets=None) == 0
     assert metrics(tmp_path / "out")[0]["terms"].keys() == {"response"}
     assert distill(given, tone_shards, tmp_path / "none", targets=None) == 2
-    assert "give the teacher that listens with --listener" in capsys.readouterr().err
-    assert distill(given, tone_shards, tmp_path / "none", "--hard", targets=None) == 2
-    assert "--hard and --k: only used with --targets" in capsys.readouterr().err
+    assert "give the teacher that listens with --online-teacher" in capsys.readouterr().err
+    assert distill(given, tone_shards, tmp_path / "none", "--hard-labels", targets=None) == 2
+    assert "--hard-labels and --top-k: only used with --targets" in capsys.readouterr().err
 
 
 def test_a_mode_is_an_option(given, tone_shards, tmp_path):
@@ -158,7 +158,7 @@ def test_unlabelled_shards_without_targets_are_named(given, tone_shards, tmp_pat
 def test_a_run_does_not_go_on_with_other_targets(given, tone_shards, tmp_path, capsys):
     distill(given, tone_shards, tmp_path)
     weights = (tmp_path / "model.safetensors").read_bytes()
-    assert distill(given, tone_shards, tmp_path, "--hard") == 2
+    assert distill(given, tone_shards, tmp_path, "--hard-labels") == 2
     assert "hard = False, here it is True" in capsys.readouterr().err
     assert distill(given, tone_shards, tmp_path) == 0  # finished: nothing left to do
     assert (tmp_path / "model.safetensors").read_bytes() == weights
@@ -171,7 +171,7 @@ def test_checking_the_targets_says_which_teacher_made_them(given, tone_shards):
 
 def write_list(path, ids):
     path.write_text("".join(json.dumps({"id": i, "text": "NOT LOOKED AT"}) + "\n" for i in ids))
-    return ["--only", str(path)]
+    return ["--utterances", str(path)]
 
 
 def weights(out):
@@ -237,14 +237,14 @@ def test_a_list_that_cannot_be_right_is_refused_in_a_line(given, tone_shards, tm
     if text is not None:
         (tmp_path / "list.jsonl").write_text(text)
     capsys.readouterr()
-    assert distill(given, tone_shards, tmp_path / "out", "--only", str(tmp_path / "list.jsonl")) == 2
+    assert distill(given, tone_shards, tmp_path / "out", "--utterances", str(tmp_path / "list.jsonl")) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
     assert not (tmp_path / "out").exists()
 
 
 def test_the_layers_that_a_student_began_as_are_recorded_and_must_stay(given, tone_shards, tmp_path, capsys):
-    init = ("--init", str(given / "teacher"), "--init-layers", "0")
+    init = ("--init", str(given / "teacher"), "--init-from-layers", "0")
     with pytest.MonkeyPatch.context() as patched:
         patched.setitem(globals(), "SETTINGS", ["model={layers: 1, hidden: 8, bidirectional: true}", *SETTINGS[1:]])
         assert distill(given, tone_shards, tmp_path, *init) == 0

@@ -29,7 +29,7 @@ def example(tmp_path, number, registry, monkeypatch):
 def test_the_loss_of_the_docs_trains(given, tone_shards, tmp_path, monkeypatch):  # noqa: F811
     name = example(tmp_path, 0, KD_LOSSES, monkeypatch)
     settings = [f"knowledge=[{{kind: response}}, {{kind: {name}, weight: 0.5}}]"]
-    arguments = ("--listener", str(given / "teacher"))
+    arguments = ("--online-teacher", str(given / "teacher"))
     assert distill(given, tone_shards, tmp_path / "out", *arguments, settings=settings) == 0
     paces = [line["terms"][name] for line in metrics(tmp_path / "out") if name in line["terms"]]
     assert paces[-1] < paces[0]
@@ -37,12 +37,12 @@ def test_the_loss_of_the_docs_trains(given, tone_shards, tmp_path, monkeypatch):
 
 def test_the_teacher_of_the_docs_teaches(given, tone_shards, tmp_path, monkeypatch, capsys):  # noqa: F811
     name = example(tmp_path, 1, ONLINE_TEACHERS, monkeypatch)
-    arguments = ("--mode", name, "--listener", str(given / "teacher"))
+    arguments = ("--mode", name, "--online-teacher", str(given / "teacher"))
     assert distill(given, tone_shards, tmp_path / "out", *arguments, targets=None) == 0
     answers = [line["terms"]["response"] for line in metrics(tmp_path / "out")]
     assert answers[-1] < answers[0]
     assert distill(given, tone_shards, tmp_path / "none", "--mode", name, targets=None) == 2
-    assert "give one teacher with --listener" in capsys.readouterr().err
+    assert "give one teacher with --online-teacher" in capsys.readouterr().err
 
 
 def test_the_kinds_of_the_docs_are_where_they_say(pytestconfig):

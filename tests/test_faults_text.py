@@ -90,7 +90,7 @@ def _graph(tmp_path: Path, arpa: bytes, name: str) -> int:
     (tmp_path / f"{name}.arpa").write_bytes(arpa)
     if not (tmp_path / "tokens").exists():
         assert (
-            main(["tokens", str(tmp_path / "text.txt"), "--kind", "characters", "--out", str(tmp_path / "tokens")]) == 0
+            main(["tokens", str(tmp_path / "text.txt"), "--type", "characters", "--out", str(tmp_path / "tokens")]) == 0
         )
     command = ["graph", "--arpa", str(tmp_path / f"{name}.arpa"), "--inventory", str(tmp_path / "tokens")]
     return main([*command, "--out", str(tmp_path / name)])

@@ -158,10 +158,10 @@ def test_hypotheses_are_text_to_learn_from_and_a_broken_line_is_named(parts, cap
 
 def test_classes_are_refused_beside_a_language_model_of_ones_own(parts, capsys):
     (parts / "classes.txt").write_text("INSECT BEE A\n")
-    assert graph(parts, parts / "text.txt", "--classes", parts / "classes.txt") == 0
+    assert graph(parts, parts / "text.txt", "--word-classes", parts / "classes.txt") == 0
     plain = train_ngram(["see a bee"], ["A", "BEE", "SEA", "SEE"])
     assert read_arpa(parts / "graph" / "lm.arpa").log10_prob("A", ["A"]) > plain.log10_prob("A", ["A"])
-    assert graph(parts, "--arpa", parts / "graph" / "lm.arpa", "--classes", parts / "classes.txt") == 2
+    assert graph(parts, "--arpa", parts / "graph" / "lm.arpa", "--word-classes", parts / "classes.txt") == 2
     assert "an --arpa model is taken as it is" in capsys.readouterr().err
 
 

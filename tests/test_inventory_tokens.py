@@ -99,14 +99,14 @@ def manifest(tmp_path):
 
 
 def test_characters_of_a_manifest(manifest, tmp_path, capsys):
-    assert main(["tokens", str(manifest), "--kind", "characters", "--out", str(tmp_path / "out")]) == 0
+    assert main(["tokens", str(manifest), "--type", "characters", "--out", str(tmp_path / "out")]) == 0
     assert load_inventory(tmp_path / "out") == Tokens((SPACE, *"ACEHST"))
     assert "7 characters, 4.1 to a word" in capsys.readouterr().err
 
 
 def test_pieces_of_a_manifest_spell_every_word_and_known_ones_shortly(manifest, tmp_path, capsys):
     pytest.importorskip("sentencepiece", reason="the extra `pieces` is not installed")
-    options = ["--kind", "pieces", "--size", "12", "--out"]
+    options = ["--type", "pieces", "--size", "12", "--out"]
     assert main(["tokens", str(manifest), *options, str(tmp_path / "a")]) == 0
     tokens = load_inventory(tmp_path / "a")
     assert {SPACE, *"ACEHST"} < set(tokens.units) and len(tokens.units) <= 13
@@ -114,7 +114,7 @@ def test_pieces_of_a_manifest_spell_every_word_and_known_ones_shortly(manifest, 
     assert len(tokens.encode("THE CAT SAT")) < len("THE CAT SAT") + 1
     assert main(["tokens", str(manifest), *options, str(tmp_path / "b")]) == 0
     assert load_inventory(tmp_path / "b") == tokens
-    assert main(["tokens", str(manifest), "--kind", "pieces", "--size", "3", "--out", str(tmp_path / "c")]) == 2
+    assert main(["tokens", str(manifest), "--type", "pieces", "--size", "3", "--out", str(tmp_path / "c")]) == 2
     assert "--size 3: the text has 7 characters" in capsys.readouterr().err
 
 
@@ -122,13 +122,13 @@ def test_pieces_of_a_manifest_spell_every_word_and_known_ones_shortly(manifest, 
     ("text", "options", "message"),
     [
         ("", [], "holds no text to find characters in"),
-        ("a", ["--size", "9"], "--size: only used with --kind pieces"),
+        ("a", ["--size", "9"], "--size: only used with --type pieces"),
         ("a", ["--frame-shift", "0"], "--frame-shift 0.0: it must be above 0"),
     ],
 )
 def test_a_mistake_is_one_line(tmp_path, capsys, text, options, message):
     (tmp_path / "text.txt").write_text(text)
-    command = ["tokens", str(tmp_path / "text.txt"), "--kind", "characters", "--out", str(tmp_path / "out"), *options]
+    command = ["tokens", str(tmp_path / "text.txt"), "--type", "characters", "--out", str(tmp_path / "out"), *options]
     assert main(command) == 2
     told = capsys.readouterr().err
     assert message in told and told.count("\n") == 1
@@ -137,5 +137,5 @@ def test_a_mistake_is_one_line(tmp_path, capsys, text, options, message):
 
 def test_pieces_need_an_extra_and_say_so(manifest, tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "sentencepiece", None)
-    assert main(["tokens", str(manifest), "--kind", "pieces", "--out", str(tmp_path / "out")]) == 2
+    assert main(["tokens", str(manifest), "--type", "pieces", "--out", str(tmp_path / "out")]) == 2
     assert "sentencepiece is missing. Run `bash tools/setup.sh voices,dev,pieces`" in capsys.readouterr().err

@@ -192,8 +192,8 @@ def test_a_wrong_teacher_is_told_before_any_worker_starts(given, tmp_path, capsy
     tars, _, _ = given
     assert label(tars, tmp_path / "nowhere", tmp_path / "out") == 2
     assert "nowhere" in capsys.readouterr().err and not (tmp_path / "out").exists()
-    assert label(tars, tmp_path / "nowhere", tmp_path / "out", "--address", "auto") == 2
-    assert "--address: only used with --engine ray" in capsys.readouterr().err
+    assert label(tars, tmp_path / "nowhere", tmp_path / "out", "--ray-address", "auto") == 2
+    assert "--ray-address: only used with --backend ray" in capsys.readouterr().err
 
 
 def test_what_was_heard_stands_beside_the_targets_and_can_be_selected_from(given, tmp_path, capsys):
@@ -203,7 +203,7 @@ def test_what_was_heard_stands_beside_the_targets_and_can_be_selected_from(given
     (tmp_path / "text.txt").write_text("AF BG CH\nDI EJ\n")
     options = ["--lexicon", tmp_path / "lexicon.txt", "--inventory", tmp_path, "--out", tmp_path / "graph"]
     assert main(["graph", str(tmp_path / "text.txt"), *map(str, options)]) == 0
-    search = ["--graph", str(tmp_path / "graph"), "--decode"]
+    search = ["--graph", str(tmp_path / "graph"), "--write-transcripts"]
     assert label(tars, teacher, tmp_path / "one", *search) == 0
     assert label(tars, teacher, tmp_path / "three", *search, "--workers", "3") == 0
     for folder in ("one", "three"):
@@ -217,8 +217,8 @@ def test_what_was_heard_stands_beside_the_targets_and_can_be_selected_from(given
     assert main(["select", str(tmp_path / "one"), "--min-seconds", "2", "--out", str(kept)]) == 0
     ids = {json.loads(line)["id"] for line in kept.read_text().splitlines()}
     assert ids == {line["id"] for line in lines if line["duration"] >= 2 and "text" in line}
-    assert label(tars, teacher, tmp_path / "other", "--decode") == 2
-    assert "--decode: only used with --graph" in capsys.readouterr().err
+    assert label(tars, teacher, tmp_path / "other", "--write-transcripts") == 2
+    assert "--write-transcripts: only used with --graph" in capsys.readouterr().err
 
 
 ODD_CLAIMS = [

@@ -47,7 +47,7 @@ def test_lost_workers_and_a_lost_node_change_nothing(tmp_path, monkeypatch):
     out = tmp_path / "ray"
     try:
         command = [sys.executable, "-m", "asr_kd.cli", "label", *map(str, tars), "--teacher", str(teacher)]
-        command += ["--out", str(out), "--threads", "1", "--engine", "ray", "--address", cluster.address]
+        command += ["--out", str(out), "--threads", "1", "--backend", "ray", "--ray-address", cluster.address]
         with subprocess.Popen([*command, "--workers", "2"], stderr=subprocess.PIPE, text=True) as job:
             wait_for(lambda: list(out.glob("*.parquet")))
             for actor in actors():  # not one: the one chosen might still be starting, with no shard to lose

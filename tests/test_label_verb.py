@@ -76,7 +76,7 @@ def dense(tar, row, teacher):
 
 
 def test_sidecars_give_back_the_teachers_posteriors(tars, teacher, tmp_path):
-    assert label(tars, teacher, tmp_path, "--k", "5", "--precision", "float32") == 0
+    assert label(tars, teacher, tmp_path, "--top-k", "5", "--precision", "float32") == 0
     targets = SoftTargets(tmp_path, INVENTORY, model_fingerprint(teacher))
     for tar in tars:
         rows = targets.load(open_shard(tar))
@@ -146,7 +146,7 @@ def test_batching_does_not_change_what_is_kept(tars, teacher):
 
 
 def test_a_sidecar_says_what_it_is_and_opens_in_other_tools(tars, teacher, tmp_path):
-    label(tars, teacher, tmp_path, "--k", "4", "--mass", "0.9")
+    label(tars, teacher, tmp_path, "--top-k", "4", "--top-p", "0.9")
     path = sidecar_path(tmp_path, tars[0])
     description = read_description(path)
     assert description["kind"] == "posteriors" and description["selection"] == {"k": 4, "mass": 0.9, "floor": 0.0006}
@@ -212,7 +212,7 @@ def test_targets_of_another_teacher_or_selection_are_refused_and_kept(tars, teac
     other = write_teacher(tmp_path / "other", seed=1)
     assert label(tars, other, tmp_path / "targets") == 2
     assert "is there already with teacher" in capsys.readouterr().err
-    assert label(tars, teacher, tmp_path / "targets", "--k", "3") == 2
+    assert label(tars, teacher, tmp_path / "targets", "--top-k", "3") == 2
     assert 'with selection {"floor": 0.0006, "k": 40' in capsys.readouterr().err
     assert digests(tmp_path / "targets") == before
     with pytest.raises(ValueError, match=r"made by teacher .*, this run distils from .*"):

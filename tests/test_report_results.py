@@ -63,7 +63,7 @@ def test_the_table_of_compare_becomes_a_section(tmp_path):
     text = results_markdown([folder])
     assert text.index("| Teacher |") < text.index("## Compared: AN4\n\n| system |\n|---|\n| hard |\n")
     (folder / "compare.md").write_text("something else")
-    with pytest.raises(ValueError, match=r"compare.md: not a table of `asr-kd compare`"):
+    with pytest.raises(ValueError, match=r"compare.md: not a table of `asr-kd experiment`"):
         results_markdown([folder])
 
 
@@ -78,18 +78,18 @@ def test_results_that_lie_elsewhere_can_be_kept(tmp_path, capsys):
     an4, voices = make_run(tmp_path / "a", 1, 0.2), make_run(tmp_path / "b", 1, 0.3, title="Voices")
     (voices / "compare.md").write_text("# Voices\n\n| system |\n|---|\n| hard |\n")
     out, results = tmp_path / "R.md", lambda *more: main(["results", *map(str, more), "--out", str(tmp_path / "R.md")])
-    assert results(an4, voices, "--keep") == 0  # there is nothing to keep
+    assert results(an4, voices, "--merge") == 0  # there is nothing to keep
     both = out.read_text()
-    assert results(voices, "--keep") == 0 and out.read_text() == both
-    assert results(make_run(tmp_path / "again", 1, 0.4), "--keep") == 0
+    assert results(voices, "--merge") == 0 and out.read_text() == both
+    assert results(make_run(tmp_path / "again", 1, 0.4), "--merge") == 0
     kept = out.read_text()
     assert "| Teacher | 40.0" in kept and "| Teacher | 20.0" not in kept
     assert kept.index("## AN4") < kept.index("## Voices") < kept.index("## Compared: Voices") < kept.index("| hard |")
-    assert results(make_run(tmp_path / "late", 1, 0.1, title="Late"), "--keep") == 0
+    assert results(make_run(tmp_path / "late", 1, 0.1, title="Late"), "--merge") == 0
     assert out.read_text().startswith(kept) and "## Late" in out.read_text()
     assert results(voices) == 0 and "AN4" not in out.read_text()
     out.write_text("# My own notes\n")
-    assert results(voices, "--keep") == 2 and out.read_text() == "# My own notes\n"
+    assert results(voices, "--merge") == 2 and out.read_text() == "# My own notes\n"
     assert "not made by this version of `asr-kd results`" in capsys.readouterr().err
 
 

@@ -34,7 +34,7 @@ def write_hypotheses(folder, texts):
 def score(folder, *more):
     hyps = [f"{name}={folder / name}" for name in ("student", "baseline", "oracle")]
     argv = ["score", "--ref", str(folder / "test.jsonl"), "--hyp", *hyps, "--out", str(folder / "scores"), *more]
-    return main([*argv, "--resamples", "500"])
+    return main([*argv, "--bootstrap-samples", "500"])
 
 
 def test_scores_hold_jiwers_wer_and_every_error(folder, capsys):

@@ -43,7 +43,7 @@ def trained(tone_shards, tone_utterances, tmp_path_factory):
     """A folder with tokens/, a teacher of them that knows the tones (teacher/) and a graph of their words (graph/)."""
     root = tmp_path_factory.mktemp("tokens")
     (root / "text.txt").write_text("".join(f"{u.text}\n" for u in tone_utterances))
-    assert run("tokens", root / "text.txt", "--kind", "characters", "--out", root / "tokens") == 0
+    assert run("tokens", root / "text.txt", "--type", "characters", "--out", root / "tokens") == 0
     assert run("graph", root / "text.txt", "--inventory", root / "tokens", "--out", root / "graph", "--order", 1) == 0
     shards = [*tone_shards, "--dev", *tone_shards, "--device", "cpu", "--threads", 1]
     assert run("train", *shards, "--tokens", root / "tokens", "--out", root / "teacher", "--set", *SETTINGS) == 0
@@ -73,10 +73,10 @@ def test_words_are_read_greedily_and_better_through_a_graph(tone_shards, tone_ut
     assert said["graph"] is None and (said["acoustic_scale"], said["prior_scale"]) == (1.0, 0.0)
     assert said["model"] == model_fingerprint(trained / "teacher")
     graph = ["--graph", trained / "graph"]
-    assert verb("tune", tone_shards, trained, tmp_path / "tune", *graph, "--acoustic", 0.5, 1) == 0
+    assert verb("tune", tone_shards, trained, tmp_path / "tune", *graph, "--acoustic-scales", 0.5, 1) == 0
     tuned = json.loads((tmp_path / "tune" / "tune.json").read_text())
     assert {t["prior"] for t in tuned["trials"]} == {0.0, 0.3, 0.6, 1.0}
-    assert verb("decode", tone_shards, trained, tmp_path / "graph", *graph, "--scales", tmp_path / "tune") == 0
+    assert verb("decode", tone_shards, trained, tmp_path / "graph", *graph, "--decoding-scales", tmp_path / "tune") == 0
     assert errors(tmp_path / "graph", tone_utterances) <= min(greedy, 0.1)
 
 
@@ -86,7 +86,7 @@ def label(shards, trained, out, *more):
 
 def test_soft_targets_of_tokens_are_those_of_any_inventory(tone_shards, trained, tmp_path):
     assert label(tone_shards, trained, tmp_path / "plain") == 0
-    graph = ["--graph", trained / "graph", "--decode"]
+    graph = ["--graph", trained / "graph", "--write-transcripts"]
     assert label(tone_shards, trained, tmp_path / "graph", *graph) == 0
     tokens = load_inventory(trained / "tokens")
     for folder in ("plain", "graph"):
@@ -99,7 +99,7 @@ def test_soft_targets_of_tokens_are_those_of_any_inventory(tone_shards, trained,
 
 
 def test_what_a_token_teacher_hears_has_times_and_confidences(tone_shards, tone_utterances, trained, tmp_path):
-    assert label(tone_shards, trained, tmp_path, "--graph", trained / "graph", "--decode") == 0
+    assert label(tone_shards, trained, tmp_path, "--graph", trained / "graph", "--write-transcripts") == 0
     lines = [json.loads(x) for path in sorted(tmp_path.glob("*.hyp.jsonl")) for x in path.read_text().splitlines()]
     texts = {u.id: u.text for u in tone_utterances}
     assert jiwer.wer([texts[h["id"]] for h in lines], [h["text"] for h in lines]) < 0.1

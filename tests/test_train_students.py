@@ -105,7 +105,7 @@ def test_another_inventory_or_front_end_is_refused(teacher):
 def test_the_verb_trains_a_shallower_copy_and_refuses_before_the_first_step(
     teacher, tone_shards, alignments, tmp_path, capsys
 ):
-    init = ("--init", str(teacher), "--init-layers", "0", "3")
+    init = ("--init", str(teacher), "--init-from-layers", "0", "3")
     two = ("model={layers: 2, hidden: 8, lookahead: 7}",)
     assert train(tone_shards, alignments, tmp_path / "out", *init, changes=(*two, "train.optim.lr=1e-9")) == 0
     student, its = load_model(tmp_path / "out").state_dict(), load_model(teacher).state_dict()

@@ -60,7 +60,7 @@ def test_a_model_comes_out_that_knows_its_inventory_and_priors(tone_shards, alig
 def test_the_same_seed_gives_the_same_model_and_running_again_changes_nothing(tone_shards, alignments, tmp_path):
     files = [tmp_path / name / "model.safetensors" for name in ("a", "b", "c")]
     for file, seed, workers in zip(files, "112", "021", strict=True):
-        assert train(tone_shards, alignments, file.parent, *TINY, "--seed", seed, "--workers", workers) == 0
+        assert train(tone_shards, alignments, file.parent, *TINY, "--seed", seed, "--num-workers", workers) == 0
     a, b, c = (file.read_bytes() for file in files)
     assert a == b != c
     assert train(tone_shards, alignments, files[0].parent, *TINY, "--seed", "1") == 0
@@ -119,7 +119,7 @@ def test_text_alone_trains_a_model_of_tokens(tone_shards, tmp_path, capsys, chan
         (["--tokens", "{align}"], "its inventory is of kind senones; this needs tokens (`asr-kd tokens`)"),
         (["--alignments", "{tokens}"], "no alignment in"),
         (["--alignments", "{align}", "--transcripts", "{tokens}"], "--transcripts: only used with --tokens"),
-        (["--tokens", "{tokens}", "--least-confidence", "0.5"], "--least-confidence: only used with --transcripts"),
+        (["--tokens", "{tokens}", "--min-confidence", "0.5"], "--min-confidence: only used with --transcripts"),
         (["--tokens", "{tokens}", "--transcripts", "{tokens}"], "holds no transcripts (*.hyp.jsonl)"),
     ],
 )

@@ -1,12 +1,12 @@
 """How well do the signals of pseudo-transcripts tell right from wrong? Measured where the truth is known after all:
 
   python tools/confidence.py exp/an4/shards/unlabelled --ref exp/an4/manifests/hidden.jsonl \\
-      --teacher exp/an4/second_teacher exp/an4/teacher --scales exp/an4/tune/teacher --graph exp/an4/graph
+      --teacher exp/an4/second_teacher exp/an4/teacher --decoding-scales exp/an4/tune/teacher --graph exp/an4/graph
 
 For each signal: Spearman's correlation with the utterance's word error rate, the area under the ROC curve for "has an
 error" (0.5 is chance), both with 95% bootstrap intervals, and the WER of the half of the audio that it trusts most.
 --loop adds two signals that cost a second search: the words of a search without a language model, and the frames'
-phones of a free phone loop. The reference text is looked at here only, never by `asr-kd label` or `asr-kd select`.
+phones of a free phone loop. The reference text is looked at here only, never by `asr-kd label` or `asr-kd filter`.
 """
 
 import argparse
@@ -136,7 +136,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--ref", required=True, type=Path, metavar="MANIFEST", help="the shards' true text")
     parser.add_argument("--teacher", required=True, nargs="+", type=Path, metavar="MODEL")
     parser.add_argument("--graph", required=True, type=Path)
-    parser.add_argument("--scales", type=Path)
+    parser.add_argument("--decoding-scales", type=Path)
     parser.add_argument("--loop", action="store_true", help="also search without a language model")
     parser.add_argument("--every", type=int, default=1, help="take every so many-th utterance only")
     parser.add_argument("--device", default="auto")

@@ -4,9 +4,9 @@ text for an oracle).
 
 Alignments are written per shard to OUT/FOLDER/SHARD.parquet, FOLDER being the shard's own folder name:
 
-  asr-kd align exp/shards/labelled --also exp/shards/dev --lexicon exp/manifests/lexicon.txt --out exp/align
+  asr-kd align exp/shards/labelled --align-only exp/shards/dev --lexicon exp/manifests/lexicon.txt --out exp/align
   asr-kd align exp/shards/labelled --model exp/teacher --lexicon exp/align/lexicon.txt --out exp/realign
-  asr-kd align exp/shards/unlabelled --model exp/teacher --transcripts exp/transcripts --least-confidence 0.7 --out ...
+  asr-kd align exp/shards/unlabelled --model exp/teacher --transcripts exp/transcripts --min-confidence 0.7 --out ...
 
 The last aligns speech without text to what `asr-kd label` heard in it. Words are pronounced as those of texts are;
 utterances with a word that the inventory has no phones for are set aside.
@@ -67,7 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "shards", nargs="+", type=Path, help="labelled shards or folders; without --model Gaussians are trained on them"
     )
     parser.add_argument(
-        "--also", nargs="*", default=[], type=Path, help="shards to align that nothing is trained on (held-out data)"
+        "--align-only", nargs="*", default=[], type=Path, help="shards to align that nothing is trained on (held-out data)"
     )
     parser.add_argument(
         "--lexicon",
@@ -97,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
     set_threads(args.threads)
     skipped = Skipped("utterances with text", args.max_skipped)
     config = load_config(AlignConfig, args.config, args.set)
-    training, also = find_shards(*args.shards), find_shards(*args.also) if args.also else []
+    training, also = find_shards(*args.shards), find_shards(*args.align_only) if args.align_only else []
     _check_distinct(training + also, args.out)
     if args.transcripts and not args.model:
         raise ValueError("--transcripts: only used with --model; Gaussians are trained on the text of labelled shards")

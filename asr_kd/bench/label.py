@@ -9,7 +9,7 @@ needs before its first batch is measured on one utterance a worker and taken off
 Without shards, audio is made up; without --teacher, so are the weights. That serves for speed; bytes per hour and the
 kept mass only mean something with a trained teacher on real speech.
 
-  asr-kd bench label --preset teacher-paper --minutes 10 --rounds 5
+  asr-kd bench label --preset teacher-paper --minutes 10 --repeats 5
   asr-kd bench label exp/shards/unlabelled --teacher exp/teacher --out bench.json
 """
 
@@ -66,13 +66,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--preset", default="teacher-paper", help="without --teacher: a model of this preset (default: %(default)s)")
     add("--classes", type=int, default=PAPER_CLASSES, help="with --preset: its senones (default: %(default)s)")
     add("--minutes", type=float, default=10.0, help="audio: made up, or at most of the shards (default: %(default)g)")
-    add("--rounds", type=int, default=3, help="times that all three are measured (default: %(default)s)")
+    add("--repeats", type=int, default=3, help="times that all three are measured (default: %(default)s)")
     add("--workers", type=int, help="processes of the labelling job (default: that of `asr-kd label`)")
     add("--threads", type=int, help="CPU threads of each worker (default: the cores, shared among the workers)")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
     add("--precision", default="auto", choices=("auto", "bf16", "float32"), help="of job and ceiling; auto tries both")
-    add("--frames-per-batch", type=int, help="of the job (default: that of `asr-kd label`)")
-    add("--try", dest="tried", nargs="+", type=int, metavar="FRAMES", help="batch sizes tried for the ceiling")
+    add("--max-frames-per-batch", type=int, help="of the job (default: that of `asr-kd label`)")
+    add("--batch-frames", dest="tried", nargs="+", type=int, metavar="FRAMES", help="batch sizes tried for the ceiling")
     add("--out", type=Path, metavar="FILE", help="write the JSON there too; `asr-kd plan --bench FILE` reads it")
     add("--json", action="store_true", help="only the line of JSON on stdout")
 
@@ -110,14 +110,14 @@ def measure(args: argparse.Namespace, folder: Path) -> dict:
     process_start_s = _seconds_of([sys.executable, "-c", IMPORTS])
     job.warm_up()
     rounds = []
-    for number in range(args.rounds):
+    for number in range(args.repeats):
         ceiling_s = forward.forward_seconds(teacher, batches, best.precision, best.threads, best.workers)
         start_up_s, whole_s, spared_s = job.run(number)
         plain_s = forward.plain_seconds(opened, teacher, job.k, threads * workers)
         hours = seconds / SECONDS_PER_HOUR
         job_hours = (seconds - spared_s) / SECONDS_PER_HOUR
         rounds.append(Round(hours / ceiling_s, job_hours / whole_s, hours / plain_s, start_up_s))
-        say(f"round {number + 1} of {args.rounds}: job / ceiling {rounds[-1].job / rounds[-1].ceiling:.3f}")
+        say(f"round {number + 1} of {args.repeats}: job / ceiling {rounds[-1].job / rounds[-1].ceiling:.3f}")
     return {
         **summarise(rounds),
         **_sidecars(job.out, opened, teacher),
@@ -165,8 +165,8 @@ class _Job:
         self._probe_s = sum(open_shard(tar).seconds for tar in probe)
         self._options = ["--teacher", str(teacher), "--device", args.device, "--precision", args.precision]
         self._options += ["--threads", str(threads), "--workers", str(workers)]
-        if args.frames_per_batch is not None:
-            self._options += ["--frames-per-batch", str(args.frames_per_batch)]
+        if args.max_frames_per_batch is not None:
+            self._options += ["--max-frames-per-batch", str(args.max_frames_per_batch)]
         parsed = self._parse(self._shards, self.out)
         self.k, self.frames_per_batch = parsed.k, parsed.frames_per_batch
         self.precision = resolve_precision(device(args.device), args.precision)

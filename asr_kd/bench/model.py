@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--shards", nargs="+", type=Path, help="shards or folders of shards; without any, audio is made up")
     add("--seconds", type=float, default=60.0, help="audio: made up, or at most of the shards (default: %(default)g)")
     add("--batch", type=int, default=1, help="utterances that are asked at a time (default: %(default)s)")
-    add("--rounds", type=int, default=5, help="times that all are measured (default: %(default)s)")
+    add("--repeats", type=int, default=5, help="times that all are measured (default: %(default)s)")
     add("--threads", type=int, default=1, help="CPU threads (default: %(default)s)")
     add("--device", default="cpu", help="auto, cpu, cuda, cuda:1, ... (default: %(default)s)")
     add(
@@ -99,9 +99,9 @@ def measure(args: argparse.Namespace, folder: Path) -> dict:
     for contender in contenders:
         seconds_of(contender, contender.batches[:1])  # what is only done once is done now
     rounds: list[list[float]] = []
-    for number in range(args.rounds):
+    for number in range(args.repeats):
         rounds.append([seconds_of(contender, contender.batches) for contender in contenders])
-        say(f"round {number + 1} of {args.rounds}: {' '.join(f'{t / seconds:.5f}' for t in rounds[-1])} x real time")
+        say(f"round {number + 1} of {args.repeats}: {' '.join(f'{t / seconds:.5f}' for t in rounds[-1])} x real time")
     return {
         "models": [
             {"model": c.name, "precision": c.precision, **asdict(c.size), **speed}
@@ -114,7 +114,7 @@ def measure(args: argparse.Namespace, folder: Path) -> dict:
         "audio": "given" if args.shards else "made up",
         "audio_seconds": seconds,
         "utterances": sum(len(frames_B) for _, frames_B in contenders[0].batches),
-        "rounds": args.rounds,
+        "rounds": args.repeats,
         "measured_s": rounds,
         "library": f"asr_kd {__version__}",
     }

@@ -28,12 +28,12 @@ UNREADABLE_SUFFIXES = UNREADABLE_AUDIO | {".wv", ".3gp", ".asf", ".mkv", ".mov",
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `asr-kd prepare folder` and `asr-kd prepare manifest`."""
     parser.add_argument(
-        "--dev-share",
+        "--dev-fraction",
         type=float,
         default=DEV_SHARE,
         help="share of the audio with text held out (default: %(default)g)",
     )
-    parser.add_argument("--test-share", type=float, default=0.0, help="share of it that is test (default: %(default)g)")
+    parser.add_argument("--test-fraction", type=float, default=0.0, help="share of it that is test (default: %(default)g)")
     parser.add_argument("--seed", type=int, default=0, help="which speakers those are (default: %(default)s)")
     parser.add_argument(
         "--speaker-from",
@@ -54,7 +54,7 @@ def from_args(root: Path, args: argparse.Namespace) -> Corpus:
         aside += unknown
     else:
         utterances, aside = checked_manifest(root)
-    corpus = split(utterances, args.dev_share, args.test_share, args.seed)
+    corpus = split(utterances, args.dev_fraction, args.test_fraction, args.seed)
     corpus.set_aside = aside
     return corpus
 

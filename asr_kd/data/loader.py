@@ -121,7 +121,7 @@ def worker_errors() -> Iterator[None]:
         if isinstance(e, RuntimeError) and "DataLoader worker (pid" not in str(e):
             raise
         raise OSError(
-            "a process that prepares batches (--workers) was killed: was there too little memory? "
+            "a process that prepares batches (--num-workers) was killed: was there too little memory? "
             "Run the same command to go on, with fewer workers or smaller batches if it happens again."
         ) from None
 

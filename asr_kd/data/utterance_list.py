@@ -1,4 +1,4 @@
-"""The list of utterances that a student learns from: what `asr-kd select` kept, or any JSON lines with an `id`."""
+"""The list of utterances that a student learns from: what `asr-kd filter` kept, or any JSON lines with an `id`."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -23,10 +23,10 @@ class UtteranceList:
     def read(cls, path: Path) -> "UtteranceList":
         """ValueError names file and line that has no id or repeats one; an empty list is an error too."""
         ids: dict[str, str] = {}
-        for place, row in read_rows(path, advice="Give a list of `asr-kd select --out`."):
+        for place, row in read_rows(path, advice="Give a list of `asr-kd filter --out`."):
             name = row.get("id")
             if not isinstance(name, str) or not name:
-                raise ValueError(f'{place}: no text field "id". Give a list of `asr-kd select`.')
+                raise ValueError(f'{place}: no text field "id". Give a list of `asr-kd filter`.')
             if name in ids:
                 raise ValueError(f"{place}: {name} is also at {ids[name]}; each utterance is listed once")
             ids[name] = place

@@ -1,7 +1,7 @@
 """Writes OUT/hyp.jsonl, one {"id", "text", "seconds"} a line in order of id, and OUT/decode.json with the scales, the
 model's parameters and the real-time factor:
 
-  asr-kd decode exp/shards/test --model exp/student --graph exp/graph --scales exp/student/tune --out exp/decode/student
+  asr-kd decode exp/shards/test --model exp/student --graph exp/graph --decoding-scales exp/student/tune --out exp/decode/student
 
 A model of tokens (`asr-kd tokens`) spells words also without --graph: what is likeliest in each frame.
 
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("shards", nargs="+", type=Path, help="shards or folders to recognise")
     add_recogniser_arguments(parser, greedy=True)
     parser.add_argument(
-        "--scales",
+        "--decoding-scales",
         type=Path,
         help="tune.json of asr-kd tune, or its folder (default: acoustic 1; prior 1 for senones, 0 for tokens)",
     )
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     skipped = Skipped(max_share=args.max_skipped)
     config = load_config(SearchConfig, {"beam": args.beam})
     recogniser = Recogniser(args.model, args.graph, args.device, args.precision)
-    scales = DecodingScales.load(args.scales) if args.scales else DecodingScales(prior=recogniser.inventory.default_prior_scale)
+    scales = DecodingScales.load(args.decoding_scales) if args.decoding_scales else DecodingScales(prior=recogniser.inventory.default_prior_scale)
     shards, seconds = all_shards(args.shards)
     searcher = recogniser.searcher(config)
     lines = {}

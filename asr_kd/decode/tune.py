@@ -35,9 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `asr-kd tune`."""
     parser.add_argument("shards", nargs="+", type=Path, help="labelled held-out shards or folders")
     add_recogniser_arguments(parser, greedy=False)
-    parser.add_argument("--acoustic", type=float, nargs="+", default=ACOUSTIC_SCALES, help="scales to try")
+    parser.add_argument("--acoustic-scales", type=float, nargs="+", default=ACOUSTIC_SCALES, help="scales to try")
     parser.add_argument(
-        "--prior",
+        "--prior-scales",
         type=float,
         nargs="+",
         help=f"shares of the log-priors to try (default {' '.join(map(str, PRIOR_SCALES))}; with tokens also 0)",
@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     usual = replace(DEFAULT_SCALES, prior=recogniser.inventory.default_prior_scale)
     references = [normalise(s.text or "") for s in scored]
     trials = []
-    grid = [(p, a) for p in args.prior or sorted({*PRIOR_SCALES, usual.prior}) for a in args.acoustic]
+    grid = [(p, a) for p in args.prior_scales or sorted({*PRIOR_SCALES, usual.prior}) for a in args.acoustic_scales]
     with Progress("tune, all scales", len(grid) * sum(s.seconds for s in scored)) as progress:
         for prior, acoustic in grid:
             hypotheses = []

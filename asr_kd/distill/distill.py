@@ -1,8 +1,8 @@
 """The student learns from a teacher on unlabelled shards and, between them, alignments on labelled ones.
 
 By default it learns the posteriors that `asr-kd label` stored. Its config can name any kinds of knowledge instead, and
---mode who else teaches: offline (--listener hears each batch where a kind of knowledge needs that, or without
---targets), online (a model trained beside it, from scratch or from --listener), average or snapshot (its own past).
+--mode who else teaches: offline (--online-teacher hears each batch where a kind of knowledge needs that, or without
+--targets), online (a model trained beside it, from scratch or from --online-teacher), average or snapshot (its own past).
 
 The weights that are best on the held-out data end up in OUT/model.safetensors. The same command goes on where it was
 stopped.
@@ -10,7 +10,7 @@ stopped.
   asr-kd distill --unlabelled exp/shards/unlabelled --targets exp/targets \\
       --labelled exp/shards/labelled --alignments exp/aligned --dev exp/shards/dev --out exp/student \\
       --set model.preset=student-tiny schedule.epochs=10
-  asr-kd distill ... --listener exp/teacher \\
+  asr-kd distill ... --online-teacher exp/teacher \\
       --set 'knowledge=[{kind: response}, {kind: hidden, weight: 0.3, layers: {layer1: layer2}}]'
 """
 
@@ -101,7 +101,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="their soft targets, by `asr-kd label`; without, whoever listens teaches",
     )
     parser.add_argument(
-        "--only", type=Path, metavar="LIST", help="learn from these unlabelled utterances, by `asr-kd select`"
+        "--utterances", type=Path, metavar="LIST", help="learn from these unlabelled utterances, by `asr-kd filter`"
     )
     parser.add_argument("--labelled", **shards, help="labelled shards")
     add_supervision_arguments(parser)
@@ -121,17 +121,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="who made the soft targets, one model or several that answered as one: targets by others are refused",
     )
     parser.add_argument(
-        "--listener",
+        "--online-teacher",
         nargs="+",
         type=Path,
         metavar="MODEL",
         help="who listens to each batch, offline (default: --teacher); with --mode online, what the peer begins with",
     )
-    parser.add_argument("--hard", action="store_true", help="learn the teacher's arg-max instead of its posteriors")
-    parser.add_argument("--k", type=int, help="use only the k likeliest stored classes, the rest joins the tail")
+    parser.add_argument("--hard-labels", action="store_true", help="learn the teacher's arg-max instead of its posteriors")
+    parser.add_argument("--top-k", type=int, help="use only the k likeliest stored classes, the rest joins the tail")
     parser.add_argument("--temperature", type=float, help="of the response")
     parser.add_argument("--mode", choices=tuple(ONLINE_TEACHERS), help="who teaches")
-    parser.add_argument("--tail", choices=("tail", "renormalise"), help="what becomes of mass that was not stored")
+    parser.add_argument("--residual", choices=("tail", "renormalise"), help="what becomes of mass that was not stored")
     add_run_arguments(parser)
 
 
@@ -146,10 +146,10 @@ def run(args: argparse.Namespace) -> int:
     wanted = None if args.teacher is None else models_fingerprint(args.teacher)
     targets: SoftTargets | NoTargets = NoTargets(config.frontend)
     if args.targets is not None:
-        targets = SoftTargets(args.targets, inventory, wanted, hard=args.hard, k=args.k)
-    elif args.hard or args.k is not None:
-        raise ValueError("--hard and --k: only used with --targets")
-    only = None if args.only is None else UtteranceList.read(args.only)
+        targets = SoftTargets(args.targets, inventory, wanted, hard=args.hard_labels, k=args.top_k)
+    elif args.hard_labels or args.top_k is not None:
+        raise ValueError("--hard-labels and --top-k: only used with --targets")
+    only = None if args.utterances is None else UtteranceList.read(args.utterances)
     unlabelled = TrainingSet(
         "unlabelled",
         find_shards(*args.unlabelled),
@@ -168,10 +168,10 @@ def run(args: argparse.Namespace) -> int:
     stored = args.targets is not None
     companion = None
     if config.mode != "offline" or needs_online_teacher(config.losses, stored):
-        listeners = args.listener or (config.mode == "offline" and args.teacher) or ()
+        listeners = args.online_teacher or (config.mode == "offline" and args.teacher) or ()
         companion = build_online_teacher(config.mode, config.online_teacher, model, listeners)
-    elif args.listener is not None:
-        raise ValueError("--listener: no kind of knowledge in the config needs someone who listens")
+    elif args.online_teacher is not None:
+        raise ValueError("--online-teacher: no kind of knowledge in the config needs someone who listens")
     objective = DistillObjective(model, config.losses, config.label_weight, companion, stored)
     say(
         f"{model.parameter_count / 1e6:.2f}M parameters, {inventory.num_classes} classes; "
@@ -180,17 +180,17 @@ def run(args: argparse.Namespace) -> int:
         f"{len(schedule)} sub-epochs on {device(config.train.device).type}"
     )
     if args.dry_run:
-        if args.init is not None or args.init_layers is not None:
-            initialise_weights(model, labelled, config.train, args.init, args.init_layers)  # whether they fit
+        if args.init is not None or args.init_from_layers is not None:
+            initialise_weights(model, labelled, config.train, args.init, args.init_from_layers)  # whether they fit
         return 0
     goes_on = not args.restart and (args.out / STATE_FILE).exists()
     init = None if args.init is None else model_fingerprint(args.init)
-    record = {"teacher": teacher, "hard": args.hard, "k": args.k, "init": init, "schedule": to_dict(config.schedule)}
-    record |= {"only": only and only.digest, "init_layers": args.init_layers}
+    record = {"teacher": teacher, "hard": args.hard_labels, "k": args.top_k, "init": init, "schedule": to_dict(config.schedule)}
+    record |= {"only": only and only.digest, "init_layers": args.init_from_layers}
     if goes_on:
         _check_record(args.out, record)
     else:
-        initialise_weights(model, labelled, config.train, args.init, args.init_layers)
+        initialise_weights(model, labelled, config.train, args.init, args.init_from_layers)
         if companion is not None:
             companion.begin(model, labelled, config.train)
         write_json(args.out / RECORD_FILE, record)

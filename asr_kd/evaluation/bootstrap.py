@@ -46,7 +46,7 @@ def choose_unit(config: BootstrapConfig, speakers: Sequence[str | None]) -> str:
     known = {s for s in speakers if s is not None}
     complete = None not in speakers
     if config.unit == "speaker" and not complete:
-        raise ValueError("--resample speaker: some references have no speaker. Use --resample utterance.")
+        raise ValueError("--bootstrap-unit speaker: some references have no speaker. Use --bootstrap-unit utterance.")
     if config.unit == "auto":
         return "speaker" if complete and len(known) >= MIN_SPEAKERS else "utterance"
     return config.unit

@@ -47,12 +47,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="break the WER down by this field of the references' meta (or speaker); may be repeated",
     )
     add(
-        "--resample",
+        "--bootstrap-unit",
         default="auto",
         choices=("auto", "utterance", "speaker"),
         help="unit of the bootstrap; auto: speakers where there are at least 20, else utterances",
     )
-    add("--resamples", type=int, default=BootstrapConfig.resamples, help="bootstrap resamples (default: %(default)s)")
+    add("--bootstrap-samples", type=int, default=BootstrapConfig.resamples, help="bootstrap resamples (default: %(default)s)")
     add("--seed", type=int, default=BootstrapConfig.seed, help="seed of the bootstrap (default: %(default)s)")
     add("--out", required=True, type=Path, metavar="DIR", help="folder for scores.json")
     add(
@@ -65,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run `asr-kd score`."""
-    config = BootstrapConfig(unit=args.resample, resamples=args.resamples, seed=args.seed)
+    config = BootstrapConfig(unit=args.bootstrap_unit, resamples=args.bootstrap_samples, seed=args.seed)
     hyps = named_paths("--hyp", args.hyp)
     scores = score(args.ref, hyps, args.baseline, args.oracle, list(dict.fromkeys(args.by)), config)
     write_scores(args.out / "scores.json", scores)

@@ -4,11 +4,11 @@ The grid is a YAML file: what is measured on, and for each row the commands that
 Suite and System, say what it may hold; recipes/compare.yaml is one). Rows run side by side, those that others need
 first. The same command goes on where it was stopped; a row whose commands changed is made anew.
 
-  asr-kd compare recipes/compare.yaml --exp exp/an4 exp/an4-seed1 --out exp/an4/compare
-  asr-kd compare recipes/compare.yaml --exp exp/an4 --out exp/an4/compare --only hidden relations --dry-run
-  asr-kd compare recipes/compare.yaml --exp exp/an4-seed2 --first-seed 2 --out seed2     # on another machine, and then
-  asr-kd compare recipes/compare.yaml --join seed*/measured.jsonl --out exp/an4/compare  # one table of all
-  asr-kd compare recipes/compare.yaml --exp exp/an4 --join seed0.jsonl --out rest        # what seed0.jsonl lacks
+  asr-kd experiment recipes/compare.yaml --exp exp/an4 exp/an4-seed1 --out exp/an4/compare
+  asr-kd experiment recipes/compare.yaml --exp exp/an4 --out exp/an4/compare --only hidden relations --dry-run
+  asr-kd experiment recipes/compare.yaml --exp exp/an4-seed2 --first-seed 2 --out seed2     # on another machine, and then
+  asr-kd experiment recipes/compare.yaml --merge-results seed*/measured.jsonl --out exp/an4/compare  # one table of all
+  asr-kd experiment recipes/compare.yaml --exp exp/an4 --merge-results seed0.jsonl --out rest        # what seed0.jsonl lacks
 
 writes OUT/compare.md and OUT/compare.json, a list with for each row its name, knowledge, mode, student, params, bytes,
 rtf (of the forward pass on one core), wer, ci95, werr, recovery and teacher_share, and OUT/measured.jsonl, the errors
@@ -44,7 +44,7 @@ DONE_FILE = "done.json"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of `asr-kd compare`."""
+    """Options of `asr-kd experiment`."""
     parser.add_argument("grid", type=Path, help="YAML of the grid")
     parser.add_argument(
         "--exp",
@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--first-seed", type=int, default=0, metavar="N", help="of --exp (default: 0); others elsewhere"
     )
     parser.add_argument(
-        "--join",
+        "--merge-results",
         type=Path,
         nargs="+",
         default=[],
@@ -65,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="measured.jsonl of other seeds or rows, made elsewhere; what they have is not run again",
     )
     parser.add_argument("--out", type=Path, required=True, help="folder for the rows' results and the table")
-    parser.add_argument("--let", nargs="+", default=[], metavar="NAME=TEXT", help="texts instead of the grid's own")
+    parser.add_argument("--var", nargs="+", default=[], metavar="NAME=TEXT", help="texts instead of the grid's own")
     parser.add_argument("--only", nargs="+", metavar="ROW", help="these rows, and those that they need")
     parser.add_argument("--jobs", type=int, help="rows at a time (default: one a core)")
     parser.add_argument("--title", default="Comparison", help="of the table")
@@ -77,11 +77,11 @@ def run(args: argparse.Namespace) -> int:
     if args.jobs is not None and args.jobs < 1:
         raise ValueError(f"--jobs {args.jobs}: at least 1 is needed")
     grid = load_config(Suite, args.grid)
-    grid = replace(grid, let=grid.vars | _texts(args.let, grid))
+    grid = replace(grid, let=grid.vars | _texts(args.var, grid))
     rows = _chosen(grid, args.only)
-    if not args.exp and not args.join:
-        raise ValueError("nothing to compare: give the recipe's results with --exp, or measured ones with --join")
-    joined = read_measured(args.join) if args.join else None
+    if not args.exp and not args.merge_results:
+        raise ValueError("nothing to compare: give the recipe's results with --exp, or measured ones with --merge-results")
+    joined = read_measured(args.merge_results) if args.merge_results else None
     there = joined.errors if joined else {}
     tasks = [
         _Task(grid, row, args.out, exp, seed)
@@ -96,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
     failed = _run_all(tasks, args.jobs or os.cpu_count() or 1, joined)
     measured = _measure(grid, [task for task in tasks if task.key not in failed], args)
     if measured and joined:
-        measured.join(joined, "--join")
+        measured.join(joined, "--merge-results")
     try:
         if found := measured or joined:
             _write_table(grid, rows, found, args)
@@ -122,7 +122,7 @@ class _Task:
         decode = ["decode", places.text(grid.test), *on, "--out", str(self.folder / "decode")]
         if graph:
             self.commands.append(["tune", places.text(grid.dev), *on, "--out", str(self.folder / "tune")])
-            decode += ["--scales", str(self.folder / "tune")]
+            decode += ["--decoding-scales", str(self.folder / "tune")]
         self.commands.append(decode)
 
     def run(self, threads: int) -> None:
@@ -163,7 +163,7 @@ class _Task:
             known = SeedResults(joined.test, {self.seed: {self.row.name: before}})
             found = score(self.reference, {self.row.name: self.folder / "decode"})
             try:
-                known.join(SeedResults.of(self.seed, found, {self.row.name: {}}), "--join")
+                known.join(SeedResults.of(self.seed, found, {self.row.name: {}}), "--merge-results")
             except ValueError as e:
                 raise RuntimeError(str(e)) from None
 
@@ -223,10 +223,10 @@ def _run_all(tasks: Sequence[_Task], jobs: int, joined: SeedResults | None) -> d
 
 
 def _texts(pairs: Sequence[str], grid: Suite) -> dict[str, str]:
-    """`--let NAME=TEXT` as a dict. ValueError when the grid has no such name."""
+    """`--var NAME=TEXT` as a dict. ValueError when the grid has no such name."""
     texts = dict(pair.partition("=")[::2] for pair in pairs)
     for name in texts.keys() - grid.vars.keys():
-        raise ValueError(f"--let {name}: the grid lets {', '.join(grid.vars) or 'nothing'}")
+        raise ValueError(f"--var {name}: the grid lets {', '.join(grid.vars) or 'nothing'}")
     return texts
 
 
@@ -305,7 +305,7 @@ def _speed(models: Sequence[Sequence[Path]], shards: str, out: Path) -> dict[str
     """What `asr-kd bench model` found of each model on one core."""
     paths = list(dict.fromkeys(str(path) for models_of_row in models for path in models_of_row))
     file = out / "speed.json"
-    command = ["bench", "model", *paths, "--shards", shards, "--seconds", "30", "--rounds", "3", "--out", str(file)]
+    command = ["bench", "model", *paths, "--shards", shards, "--seconds", "30", "--repeats", "3", "--out", str(file)]
     ended = subprocess.run(
         [sys.executable, "-m", "asr_kd.cli", *command, "--json"], capture_output=True, text=True, check=False
     )

@@ -1,4 +1,4 @@
-"""The figures of `asr-kd compare`: systems over several seeds, each with its interval."""
+"""The figures of `asr-kd experiment`: systems over several seeds, each with its interval."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

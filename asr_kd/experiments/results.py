@@ -1,4 +1,4 @@
-"""What `asr-kd compare` measured: the errors of each row and seed, so that tables made apart can become one.
+"""What `asr-kd experiment` measured: the errors of each row and seed, so that tables made apart can become one.
 
 OUT/measured.jsonl is JSON Lines. The first line is the test: {"ids": [...], "speakers": [...], "words": [...]} (ids,
 speakers or null, and words of the reference, one each an utterance). Every other line is a row with one seed:
@@ -103,10 +103,10 @@ def read_measured(paths: Sequence[Path]) -> SeedResults:
 
 def _read(path: Path) -> SeedResults:
     try:
-        rows = read_rows(path, advice="`asr-kd compare` leaves measured.jsonl beside its table.")
+        rows = read_rows(path, advice="`asr-kd experiment` leaves measured.jsonl beside its table.")
         return _parsed([row for _, row in rows])
     except (KeyError, TypeError, ValueError) as e:
-        raise ValueError(f"{path}: not what `asr-kd compare` leaves in measured.jsonl ({e!r})") from None
+        raise ValueError(f"{path}: not what `asr-kd experiment` leaves in measured.jsonl ({e!r})") from None
 
 
 def _parsed(lines: Sequence[dict[str, Any]]) -> SeedResults:

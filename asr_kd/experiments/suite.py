@@ -1,4 +1,4 @@
-"""A grid of systems on one corpus: what `asr-kd compare` reads, and the commands that it says."""
+"""A grid of systems on one corpus: what `asr-kd experiment` reads, and the commands that it says."""
 
 import re
 import shlex

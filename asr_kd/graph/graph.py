@@ -5,7 +5,7 @@ HCLG = senones o context o lexicon o grammar, or for tokens TLG = blanks and rep
   asr-kd graph exp/manifests/labelled.jsonl --inventory exp/tokens --out exp/graph
 
 Every word of the lexicon can be recognised, also those that the text lacks. With tokens its words are enough, the first
-of each line; without it they are those of the text. Where text is little, --classes FILE
+of each line; without it they are those of the text. Where text is little, --word-classes FILE
 helps: a line for each kind of word (`LETTER A B C ...`, `MONTH MAY JUNE ...`), whose words then share their places in
 sentences. --arpa takes a language model of your own.
 """
@@ -95,7 +95,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out", required=True, type=Path, help="folder for HCLG.fst, graph.json, lm.arpa and, for senones, lexicon.txt"
     )
     parser.add_argument("--order", type=int, default=3, help="n of the n-gram model (default 3)")
-    parser.add_argument("--classes", type=Path, help="word classes, `NAME word word ...` a line")
+    parser.add_argument("--word-classes", type=Path, help="word classes, `NAME word word ...` a line")
     parser.add_argument(
         "--class-weight", type=float, default=0.5, help="share of the class model in the language model (default 0.5)"
     )
@@ -106,8 +106,8 @@ def run(args: argparse.Namespace) -> int:
     """The verb."""
     if bool(args.text) == bool(args.arpa):
         raise ValueError("give either labelled text to train a language model on, or --arpa FILE")
-    if args.arpa and args.classes:
-        raise ValueError("--classes goes with text to train on: an --arpa model is taken as it is")
+    if args.arpa and args.word_classes:
+        raise ValueError("--word-classes goes with text to train on: an --arpa model is taken as it is")
     inventory = load_inventory(args.inventory)
     sentences = [s for path in args.text for s in read_sentences(path)]
     if args.text and not sentences:
@@ -121,8 +121,8 @@ def run(args: argparse.Namespace) -> int:
     arpa = args.out / "lm.arpa"
     if not args.arpa:
         model = train_ngram(sentences, words, args.order)
-        if args.classes:
-            model = with_classes(model, sentences, read_classes(args.classes, words), args.class_weight)
+        if args.word_classes:
+            model = with_classes(model, sentences, read_classes(args.word_classes, words), args.class_weight)
     else:
         model = _checked_arpa(args.arpa, words)
     model.write_arpa(arpa)  # what was checked is compiled, not the file that was given

@@ -40,7 +40,7 @@ def word_timestamps(inventory: Inventory, lexicon: Lexicon | None) -> WordTimes:
     assert isinstance(inventory, Senones)
     if lexicon is None:
         raise ValueError(
-            "--decode: the graph's folder has no lexicon.txt, which the words' times are found with. "
+            "--write-transcripts: the graph's folder has no lexicon.txt, which the words' times are found with. "
             "Run `asr-kd graph` again."
         )
     return SenoneTimes(inventory, lexicon)

@@ -3,8 +3,8 @@
 `characters` are those of the text; `pieces` are the strings of characters that spell it best (extra `pieces`), with
 every single character among them, so that words can be spelt that the text lacks:
 
-  asr-kd tokens exp/manifests/labelled.jsonl --kind characters --out exp/tokens
-  asr-kd tokens exp/manifests/labelled.jsonl --kind pieces --size 200 --out exp/tokens
+  asr-kd tokens exp/manifests/labelled.jsonl --type characters --out exp/tokens
+  asr-kd tokens exp/manifests/labelled.jsonl --type pieces --size 200 --out exp/tokens
 """
 
 import argparse
@@ -24,8 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "text", nargs="+", type=Path, metavar="MANIFEST", help="labelled manifests, hypotheses (.jsonl) or plain text"
     )
-    parser.add_argument("--kind", required=True, choices=("characters", "pieces"), help="what words are spelt with")
-    parser.add_argument("--size", type=int, help=f"most pieces (default {SIZE}; only with --kind pieces)")
+    parser.add_argument("--type", required=True, choices=("characters", "pieces"), help="what words are spelt with")
+    parser.add_argument("--size", type=int, help=f"most pieces (default {SIZE}; only with --type pieces)")
     parser.add_argument(
         "--frame-shift",
         type=float,
@@ -38,14 +38,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """The verb."""
-    if args.size is not None and args.kind != "pieces":
-        raise ValueError("--size: only used with --kind pieces; characters are those of the text")
+    if args.size is not None and args.type != "pieces":
+        raise ValueError("--size: only used with --type pieces; characters are those of the text")
     if not args.frame_shift > 0:
         raise ValueError(f"--frame-shift {args.frame_shift}: it must be above 0")
     sentences = [s for path in args.text for s in read_sentences(path)]
     if not sentences:
-        raise ValueError(f"{args.text[0]}: holds no text to find {args.kind} in")
-    if args.kind == "pieces":
+        raise ValueError(f"{args.text[0]}: holds no text to find {args.type} in")
+    if args.type == "pieces":
         units = train_pieces([" ".join(s) for s in sentences], args.size or SIZE)
         tokens = Tokens(tuple(units), args.frame_shift)
     else:
@@ -53,5 +53,5 @@ def run(args: argparse.Namespace) -> int:
     tokens.save(args.out / INVENTORY_FILE)
     words = [word for s in sentences for word in s]
     spelt = sum(len(tokens.tokenise_word(word)) for word in words) / len(words)
-    say(f"{args.out}: {len(tokens.units)} {args.kind}, {spelt:.1f} to a word")
+    say(f"{args.out}: {len(tokens.units)} {args.type}, {spelt:.1f} to a word")
     return 0

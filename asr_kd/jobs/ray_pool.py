@@ -19,7 +19,7 @@ from asr_kd.jobs.process_pool import SHARDS_AHEAD, least_loaded
 try:
     import ray
 except ImportError:
-    raise ValueError(f"--engine ray: Ray is not installed. {how_to_install('ray')}") from None
+    raise ValueError(f"--backend ray: Ray is not installed. {how_to_install('ray')}") from None
 
 MAX_LOSSES_IN_A_ROW = 10
 """Actors that may die without one event between them."""
@@ -106,7 +106,7 @@ class RayPool:
         if not self._told and not self._ready() and time.monotonic() - self._began > PATIENCE_S:
             self._told = True
             say(
-                f"--engine ray: no worker has a place yet. Each asks for {self._cpus} CPUs and {self._gpus} GPUs; "
+                f"--backend ray: no worker has a place yet. Each asks for {self._cpus} CPUs and {self._gpus} GPUs; "
                 f"the cluster has {ray.cluster_resources()}.",
             )
         for ref in ready:
@@ -141,7 +141,7 @@ class RayPool:
         self._losses += 1
         reason = " ".join(str(error).split())[:200]
         if self._losses == MAX_LOSSES_IN_A_ROW:
-            raise ValueError(f"--engine ray: {self._losses} actors were lost in a row; the last: {reason}")
+            raise ValueError(f"--backend ray: {self._losses} actors were lost in a row; the last: {reason}")
         lost = list(worker.shards.values())
         self._workers[self._workers.index(worker)] = _Handle(self._make.remote(self._job))
         yield from (ShardEvent(shard, "failed", reason=f"its worker was lost ({reason})") for shard in lost)

@@ -8,7 +8,7 @@ cannot be labelled is tried again, then reported, and the others go on.
 
   asr-kd label exp/shards/unlabelled --teacher exp/teacher --out exp/targets
   asr-kd label exp/shards/unlabelled --teacher exp/teacher --out exp/targets --status
-  asr-kd label exp/shards/unlabelled --teacher exp/teacher --graph exp/graph --decode --out exp/targets
+  asr-kd label exp/shards/unlabelled --teacher exp/teacher --graph exp/graph --write-transcripts --out exp/targets
   asr-kd label exp/shards/unlabelled --teacher bundle:WAV2VEC2_ASR_BASE_960H --inventory exp/tokens --out exp/targets
   asr-kd label exp/shards/unlabelled --teacher whisper:small.en --out exp/transcripts
 """
@@ -64,35 +64,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", required=True, type=output_location, help="folder for the sidecars")
     parser.add_argument(
-        "--k", type=int, default=selection.top_k, help="most classes kept per frame (default: %(default)s)"
+        "--top-k", type=int, default=selection.top_k, help="most classes kept per frame (default: %(default)s)"
     )
     parser.add_argument(
-        "--floor",
+        "--min-prob",
         type=float,
         default=selection.min_prob,
         help="drop classes less likely than this (default: %(default)s)",
     )
     parser.add_argument(
-        "--mass", type=float, help="instead of a floor: keep the fewest classes that hold this much probability"
+        "--top-p", type=float, help="instead of a floor: keep the fewest classes that hold this much probability"
     )
     parser.add_argument(
-        "--levels", type=int, default=quantiser.levels, help="steps of a stored probability (default: %(default)s)"
+        "--quant-levels", type=int, default=quantiser.levels, help="steps of a stored probability (default: %(default)s)"
     )
     parser.add_argument(
-        "--frames-per-batch", type=int, default=config.max_frames_per_batch, help="with padding (default: %(default)s)"
+        "--max-frames-per-batch", type=int, default=config.max_frames_per_batch, help="with padding (default: %(default)s)"
     )
     parser.add_argument(
         "--graph", type=Path, metavar="DIR", help="put the posteriors through the lattices of a search of this graph"
     )
-    parser.add_argument("--scales", type=Path, metavar="DIR", help="with --graph: what `asr-kd tune` wrote")
+    parser.add_argument("--decoding-scales", type=Path, metavar="DIR", help="with --graph: what `asr-kd tune` wrote")
     parser.add_argument(
-        "--graph-weight",
+        "--lattice-weight",
         type=float,
         default=LatticeConfig.weight,
         help="with --graph: share of the lattice's posteriors, the rest is the model's own (default: %(default)s)",
     )
     parser.add_argument(
-        "--decode",
+        "--write-transcripts",
         action="store_true",
         help="with --graph: also write OUT/SHARD.hyp.jsonl, what the search heard and how sure it is of each word",
     )
@@ -113,19 +113,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of the forward pass; auto: bf16 where it is fast",
     )
     parser.add_argument(
-        "--engine",
+        "--backend",
         default="local",
         choices=("local", "ray"),
         help="local: processes on this machine; ray: actors on a Ray cluster (extra `ray`)",
     )
-    parser.add_argument("--address", help="with --engine ray: of the cluster (default: one of this machine alone)")
+    parser.add_argument("--ray-address", help="with --backend ray: of the cluster (default: one of this machine alone)")
     parser.add_argument(
         "--workers", type=int, help="worker processes or actors (default: one a GPU or core here; with --threads one)"
     )
     parser.add_argument(
         "--threads", type=int, help="CPU threads of one operation in a worker (default: its share of the cores)"
     )
-    parser.add_argument("--tries", type=int, default=3, help="times that a shard is tried (default: %(default)s)")
+    parser.add_argument("--max-attempts", type=int, default=3, help="times that a shard is tried (default: %(default)s)")
     parser.add_argument("--dry-run", action="store_true", help="check and say what would be done")
     parser.add_argument("--status", action="store_true", help="say what is done, at work and failed, and the time left")
     parser.add_argument("--json", action="store_true", help="with --status: as one line of JSON")
@@ -140,20 +140,20 @@ def run(args: argparse.Namespace) -> int:
         now = status(paths, args.out)
         show(*([now.to_json()] if args.json else describe_status(now, args.out)))
         return 0
-    if args.address and args.engine != "ray":
-        raise ValueError("--address: only used with --engine ray")
-    if args.tries < 1 or (args.workers is not None and args.workers < 1):
-        raise ValueError("--tries and --workers: at least 1 is needed")
+    if args.ray_address and args.backend != "ray":
+        raise ValueError("--ray-address: only used with --backend ray")
+    if args.max_attempts < 1 or (args.workers is not None and args.workers < 1):
+        raise ValueError("--max-attempts and --workers: at least 1 is needed")
     job = LabelJob(
         teacher=tuple(args.teacher),
         out=str(args.out),
         config=LabelConfig(
-            SelectionConfig(args.k, args.mass, args.floor), ProbabilityQuantiser(args.levels), args.frames_per_batch
+            SelectionConfig(args.top_k, args.top_p, args.min_prob), ProbabilityQuantiser(args.quant_levels), args.max_frames_per_batch
         ),
         graph=None if args.graph is None else str(args.graph),
-        scales=None if args.scales is None else str(args.scales),
-        graph_weight=args.graph_weight,
-        decode=args.decode,
+        scales=None if args.decoding_scales is None else str(args.decoding_scales),
+        graph_weight=args.lattice_weight,
+        decode=args.write_transcripts,
         inventory=None if args.inventory is None else str(args.inventory),
         language=args.language,
         device=args.device,
@@ -190,7 +190,7 @@ def _label(
     if state.leases_folder is None:  # machines that cannot tell each other what they work on begin at other places
         todo = random.Random(uuid.uuid4().int).sample(todo, len(todo))
     workers = min(args.workers or workers_here(args.device, args.threads), len(todo))
-    if workers > 1 and job.threads is None and args.engine == "local":
+    if workers > 1 and job.threads is None and args.backend == "local":
         job = replace(job, threads=max(1, set_threads(None) // workers))
     pool = _pool(job, workers, args)
     try:
@@ -203,16 +203,16 @@ def _label(
                     say(f"{event.shard}: {event.reason}")
 
             is_done = lambda shard: exists(sidecar_path(args.out, shard))
-            return run_shards(todo, is_done, pool, leases, state, args.tries, show)
+            return run_shards(todo, is_done, pool, leases, state, args.max_attempts, show)
     finally:
         pool.close()
 
 
 def _pool(job: LabelJob, workers: int, args: argparse.Namespace) -> Pool:
-    if args.engine == "ray":
+    if args.backend == "ray":
         from asr_kd.jobs.ray_pool import RayPool  # an extra
 
-        return RayPool(job, workers, args.address)
+        return RayPool(job, workers, args.ray_address)
     return ProcessPool(job, workers)
 
 

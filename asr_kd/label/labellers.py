@@ -71,7 +71,7 @@ class PosteriorLabeller:
             log_prior_C = self.teacher.model.log_prior_C.cpu().numpy()
             self.lattices = LatticePosteriors(graph, log_prior_C, config, inventory if job.decode else None)
         elif job.scales is not None or job.decode:
-            raise ValueError(f"{'--decode' if job.decode else '--scales'}: only used with --graph")
+            raise ValueError(f"{'--write-transcripts' if job.decode else '--decoding-scales'}: only used with --graph")
         wanted = inventory if job.inventory is None else load_inventory(job.inventory)
         alike = wanted.fingerprint == inventory.fingerprint
         self.mapping = None if alike else TokenMapper(inventory, wanted, name)

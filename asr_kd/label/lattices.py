@@ -31,7 +31,7 @@ class LatticeConfig:
 
     def __post_init__(self) -> None:
         if not 0 <= self.weight <= 1:
-            raise ValueError(f"--graph-weight {self.weight}: it must lie in [0, 1]")
+            raise ValueError(f"--lattice-weight {self.weight}: it must lie in [0, 1]")
 
 
 class LatticePosteriors:

@@ -33,7 +33,7 @@ class LabelConfig:
 
     def __post_init__(self) -> None:
         if self.max_frames_per_batch < 1:
-            raise ValueError(f"--frames-per-batch {self.max_frames_per_batch}: at least one frame is needed")
+            raise ValueError(f"--max-frames-per-batch {self.max_frames_per_batch}: at least one frame is needed")
 
 
 @dataclass

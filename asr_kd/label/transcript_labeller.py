@@ -96,10 +96,10 @@ class TranscriptLabeller:
         if others:
             raise ValueError(f"{name}: gives words, which cannot be averaged with {others[0]}'s. Give one teacher.")
         asked = {
-            "--graph, --scales and --decode": job.graph or job.scales or job.decode,
-            "--graph-weight": job.graph_weight != LatticeConfig.weight,
+            "--graph, --decoding-scales and --write-transcripts": job.graph or job.scales or job.decode,
+            "--lattice-weight": job.graph_weight != LatticeConfig.weight,
             "--inventory": job.inventory,
-            "--k, --floor, --mass, --levels and --frames-per-batch": job.config != LabelConfig(),
+            "--top-k, --min-prob, --top-p, --quant-levels and --max-frames-per-batch": job.config != LabelConfig(),
         }
         for options, is_asked in asked.items():
             if is_asked:

@@ -169,7 +169,7 @@ def _select_layers(
     model: AcousticModel, other: AcousticModel, layers: Sequence[int], path: str | Path
 ) -> dict[str, torch.Tensor]:
     """A state for `model` with these layers of the other."""
-    asked, there = f"--init-layers {' '.join(map(str, layers))}", other.config.num_layers
+    asked, there = f"--init-from-layers {' '.join(map(str, layers))}", other.config.num_layers
     if len(layers) != model.config.num_layers:
         raise ValueError(
             f"{asked}: these are {len(layers)} layers of {path}, this model has {model.config.num_layers}. "

@@ -64,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     clock = parser.add_mutually_exclusive_group()
     clock.add_argument("--seconds", type=float, help="wall seconds that the recipe took")
     clock.add_argument("--started", type=float, metavar="EPOCH", help="when it started (date +%%s); it ends now")
-    add("--worst", type=int, default=Page.worst, help="utterances shown with their errors (default: %(default)s)")
+    add("--num-examples", type=int, default=Page.worst, help="utterances shown with their errors (default: %(default)s)")
     add("--out", required=True, type=Path, metavar="DIR", help="folder for results.json and report.html")
 
 
@@ -91,10 +91,10 @@ def run(args: argparse.Namespace) -> int:
             summary,
             scores,
             runs,
-            clips=find_clips(scores, student, args.worst, args.audio, args.manifest),
+            clips=find_clips(scores, student, args.num_examples, args.audio, args.manifest),
             configs={name: _read_text(path) for name, path in named_paths("--config", args.config).items()},
             versions=versions(),
-            worst=args.worst,
+            worst=args.num_examples,
         )
         html = render(page)
     write_json(args.out / "results.json", summary)

@@ -4,10 +4,10 @@ Example:
 
     asr-kd results exp/an4/seed1/report exp/an4/seed2/report exp/an4/ablation --out RESULTS.md
 
-Each EXP is a folder with results.json (of `asr-kd report`), ablation.json, compare.md (of `asr-kd compare`), or several
+Each EXP is a folder with results.json (of `asr-kd report`), ablation.json, compare.md (of `asr-kd experiment`), or several
 of them. Runs that share a title are one recipe with several seeds: mean and range over the runs. ablation.json is a
 list of {"name", "wer", "ci95", "seed", "command", ...}; rows that share a name are one variant with several seeds.
-The same inputs give the same bytes. With --keep the file's sections of other titles stay as they are, for results whose
+The same inputs give the same bytes. With --merge the file's sections of other titles stay as they are, for results whose
 folders are elsewhere.
 """
 
@@ -36,14 +36,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "exp", nargs="+", type=Path, metavar="EXP", help="folder with results.json, ablation.json or compare.md"
     )
     parser.add_argument("--out", required=True, type=Path, metavar="FILE", help="Markdown file to write")
-    parser.add_argument("--keep", action="store_true", help="keep what FILE has of other titles; the same are replaced")
+    parser.add_argument("--merge", action="store_true", help="keep what FILE has of other titles; the same are replaced")
 
 
 def run(args: argparse.Namespace) -> int:
     """Run `asr-kd results`."""
     with values_of(" or ".join(str(folder) for folder in args.exp), "asr-kd report"):
         text = results_markdown(args.exp)
-    if args.keep and args.out.exists():
+    if args.merge and args.out.exists():
         text = merged(args.out.read_text(encoding="utf-8"), text)
     with atomic_path(args.out) as temporary:
         temporary.write_text(text, encoding="utf-8")
@@ -81,7 +81,7 @@ def merged(old: str, new: str) -> str:
     ValueError when `old` is not of this verb.
     """
     if not old.startswith(HEAD):
-        raise ValueError("--keep: the file was not made by this version of `asr-kd results`. Choose another --out.")
+        raise ValueError("--merge: the file was not made by this version of `asr-kd results`. Choose another --out.")
     sections: dict[str, str] = {}
     for text in (old, new):
         for section in text.split("\n## ")[1:]:
@@ -180,10 +180,10 @@ def _read_results(path: Path) -> dict[str, Any]:
 
 
 def _read_comparison(path: Path) -> str:
-    """The table of `asr-kd compare`, its title as that of a section."""
+    """The table of `asr-kd experiment`, its title as that of a section."""
     text = path.read_text(encoding="utf-8")
     if not text.startswith("# "):
-        raise ValueError(f"{path}: not a table of `asr-kd compare`. Run it again.")
+        raise ValueError(f"{path}: not a table of `asr-kd experiment`. Run it again.")
     return f"## Compared: {text.removeprefix('# ')}"
 
 

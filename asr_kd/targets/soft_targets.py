@@ -80,7 +80,7 @@ class SoftTargets(SidecarTargets):
         if self.k is not None and self.k > stored:
             raise ValueError(
                 f"{path}: holds {stored} classes a frame, {self.k} are asked for. "
-                f"Lower k, or label again with `asr-kd label --k {self.k}`."
+                f"Lower k, or label again with `asr-kd label --top-k {self.k}`."
             )
 
     def rows(self, path: PathOrUrl, table: Any, description: dict[str, Any]) -> "Sequence[FrameTargets | None]":

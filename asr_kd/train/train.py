@@ -71,7 +71,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of every verb that trains."""
     parser.add_argument("--init", type=Path, metavar="MODEL", help="begin with the weights of this model, made alike")
     parser.add_argument(
-        "--init-layers",
+        "--init-from-layers",
         nargs="+",
         type=int,
         metavar="N",
@@ -79,7 +79,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=int, help="of weights, batches, augmentation and dropout")
     parser.add_argument("--threads", type=int, help="CPU threads of one operation")
-    parser.add_argument("--workers", type=int, help="processes that prepare batches")
+    parser.add_argument("--num-workers", type=int, help="processes that prepare batches")
     parser.add_argument("--device", help="auto, cpu, cuda, cuda:1, ...")
     parser.add_argument(
         "--max-skipped",
@@ -112,11 +112,11 @@ def run(args: argparse.Namespace) -> int:
         f"about {steps} steps on {device(config.train.device).type}"
     )
     if args.dry_run:
-        if args.init is not None or args.init_layers is not None:
-            initialise_weights(model, labelled, config.train, args.init, args.init_layers)  # whether they fit
+        if args.init is not None or args.init_from_layers is not None:
+            initialise_weights(model, labelled, config.train, args.init, args.init_from_layers)  # whether they fit
         return 0
     if args.restart or not (args.out / STATE_FILE).exists():
-        initialise_weights(model, labelled, config.train, args.init, args.init_layers)
+        initialise_weights(model, labelled, config.train, args.init, args.init_from_layers)
     result = fit(model, [(labelled, 1.0)] * config.epochs, dev, config.train, args.out, resume=not args.restart)
     add_priors(args.out, labelled, config.train)
     say(summary(result, args.out))
@@ -137,7 +137,7 @@ def initialise_weights(
     if init is not None:
         init_from_checkpoint(model, init, init_layers)
     elif init_layers is not None:
-        raise ValueError("--init-layers: of which model? Name it with --init.")
+        raise ValueError("--init-from-layers: of which model? Name it with --init.")
     else:
         model.set_normalisation(*feature_statistics(labelled, model.frontend, config.seed, config.num_workers))
 

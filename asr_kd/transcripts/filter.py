@@ -1,9 +1,9 @@
 """Keeps the utterances that a teacher's hypotheses can be trusted in, by what the search itself says of them. No
 reference text is looked at.
 
-  asr-kd select exp/targets --keep-share 0.7 --min-seconds 1 --out exp/kept.jsonl
-  asr-kd select exp/targets --keep-hours 100 --out exp/kept.jsonl
-  asr-kd distill --unlabelled ... --only exp/kept.jsonl
+  asr-kd filter exp/targets --keep-share 0.7 --min-seconds 1 --out exp/kept.jsonl
+  asr-kd filter exp/targets --keep-hours 100 --out exp/kept.jsonl
+  asr-kd distill --unlabelled ... --utterances exp/kept.jsonl
 
 prints how many hours each threshold of confidence would keep, after all other criteria, and what each criterion
 dropped. A criterion looks at what those before it left.
@@ -184,15 +184,15 @@ def option(name: str) -> str:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of `asr-kd select`."""
+    """Options of `asr-kd filter`."""
     parser.add_argument(
         "hypotheses",
         nargs="+",
         type=Path,
         metavar="HYP",
-        help="what `asr-kd label --decode` wrote: *.hyp.jsonl, or the folder that holds them",
+        help="what `asr-kd label --write-transcripts` wrote: *.hyp.jsonl, or the folder that holds them",
     )
-    parser.add_argument("--out", type=Path, metavar="LIST", help="the kept lines (.jsonl), for `distill --only`")
+    parser.add_argument("--out", type=Path, metavar="LIST", help="the kept lines (.jsonl), for `distill --utterances`")
     for name, explanation in (
         ("min_seconds", "shortest utterance"),
         ("max_seconds", "longest utterance"),
@@ -216,7 +216,7 @@ def run(args: argparse.Namespace) -> int:
     criteria = Criteria(**{f.name: getattr(args, f.name) for f in fields(Criteria)})
     lines = list(read_transcripts(*args.hypotheses))
     if not lines:
-        raise ValueError(f"{args.hypotheses[0]}: holds no utterances. Give what `asr-kd label --decode` wrote.")
+        raise ValueError(f"{args.hypotheses[0]}: holds no utterances. Give what `asr-kd label --write-transcripts` wrote.")
     chosen = apply(lines, criteria)
     show(*thresholds(chosen.before_confidence), "", *ranks(chosen.before_confidence))
     asked = {"reason": "set aside by labelling"} | {n: f"{option(n)} {v:g}" for n, v in criteria.asked().items()}

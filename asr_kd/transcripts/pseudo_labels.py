@@ -113,13 +113,13 @@ def find_transcripts(*places: PathOrUrl) -> list[PathOrUrl]:
             found.update(inside)
         elif isinstance(place, Path) and place.is_dir():
             raise ValueError(
-                f"{place}: holds no transcripts (*{ENDING}). `asr-kd label` writes some, with --decode or a teacher "
+                f"{place}: holds no transcripts (*{ENDING}). `asr-kd label` writes some, with --write-transcripts or a teacher "
                 "whisper:..."
             )
         elif exists(place):
             found.add(place)
         else:
-            raise ValueError(f"{place}: no such file or folder. `asr-kd label --decode` writes transcripts.")
+            raise ValueError(f"{place}: no such file or folder. `asr-kd label --write-transcripts` writes transcripts.")
     return sorted(found, key=str)
 
 
@@ -141,12 +141,12 @@ def read_transcripts(*places: PathOrUrl) -> Iterator[dict[str, Any]]:
 
 def _check_line(place: str, line: dict[str, Any]) -> None:
     if not isinstance(line.get("id"), str) or not line["id"]:
-        raise ValueError(f"{place}: id is {line.get('id')!r}; text is needed. Give files of `asr-kd label --decode`.")
+        raise ValueError(f"{place}: id is {line.get('id')!r}; text is needed. Give files of `asr-kd label --write-transcripts`.")
     _check(place, line, "duration", line.get("duration"))
     if isinstance(line.get("reason"), str):
         return
     if not isinstance(line.get("text"), str):
-        raise ValueError(f"{place}: neither text nor a reason for having none. Give files of `asr-kd label --decode`.")
+        raise ValueError(f"{place}: neither text nor a reason for having none. Give files of `asr-kd label --write-transcripts`.")
     _check(place, line, "confidence", line.get("confidence"))
     for name in OPTIONAL_SCORES:
         if name in line:
@@ -165,7 +165,7 @@ def _check(place: str, line: dict[str, Any], name: str, value: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= most:  # NaN is not either
         raise ValueError(
             f"{place}: {line['id']}: {name} is {repr(value)[:40]}; a number from 0 to {most:g} is needed. "
-            "Give files of `asr-kd label --decode`."
+            "Give files of `asr-kd label --write-transcripts`."
         )
 
 

@@ -48,7 +48,7 @@ class PseudoLabels:
         ValueError when a line is damaged or does not say which tar it is of.
         """
         if not 0 <= least_confidence <= 1:
-            raise ValueError(f"--least-confidence {least_confidence}: it must lie in [0, 1]")
+            raise ValueError(f"--min-confidence {least_confidence}: it must lie in [0, 1]")
         self.places, self.least_confidence, self.others = places, least_confidence, others
         self._texts: dict[str, dict[str, str]] = {}
         for line in read_transcripts(*places):
@@ -95,10 +95,10 @@ def add_transcript_arguments(parser: argparse.ArgumentParser, meaning: str) -> N
         nargs="+",
         type=parse_path_or_url,
         metavar="HYP",
-        help=f"{meaning}: *.hyp.jsonl of `asr-kd label`, their folder, or a list of `asr-kd select`",
+        help=f"{meaning}: *.hyp.jsonl of `asr-kd label`, their folder, or a list of `asr-kd filter`",
     )
     parser.add_argument(
-        "--least-confidence",
+        "--min-confidence",
         type=float,
         default=0.0,
         metavar="X",
@@ -109,7 +109,7 @@ def add_transcript_arguments(parser: argparse.ArgumentParser, meaning: str) -> N
 def given_texts(args: argparse.Namespace, others: Texts | None = None) -> Texts:
     """By the options of `add_transcript_arguments`: the shards' own text, or what was heard. others: of PseudoTexts."""
     if args.transcripts:
-        return PseudoLabels(args.transcripts, args.least_confidence, others)
-    if args.least_confidence:
-        raise ValueError("--least-confidence: only used with --transcripts")
+        return PseudoLabels(args.transcripts, args.min_confidence, others)
+    if args.min_confidence:
+        raise ValueError("--min-confidence: only used with --transcripts")
     return ReferenceText()

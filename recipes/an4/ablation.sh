@@ -9,12 +9,12 @@ clean=(augment.noise_probability=0 augment.gain_db=[0,0] augment.spec_time_masks
 variants=(k1 k5 k20 kall renormalised k5_renormalised hard T2 T4 clean)
 options_of() {
   case $1 in
-    k1) echo --k 1 ;;
-    k5) echo --k 5 ;;
-    k20) echo --k 20 ;;
-    renormalised) echo --tail renormalise ;;
-    k5_renormalised) echo --k 5 --tail renormalise ;;
-    hard) echo --hard ;;
+    k1) echo --top-k 1 ;;
+    k5) echo --top-k 5 ;;
+    k20) echo --top-k 20 ;;
+    renormalised) echo --residual renormalise ;;
+    k5_renormalised) echo --top-k 5 --residual renormalise ;;
+    hard) echo --hard-labels ;;
     T2) echo --temperature 2 ;;
     T4) echo --temperature 4 ;;
     clean) echo --set "${clean[@]}" ;;
@@ -23,7 +23,7 @@ options_of() {
 targets_of() { if [[ $1 == kall ]]; then echo $out/targets_all; else echo $exp/targets/teacher; fi; }
 
 stage 0 "all posteriors"          asr-kd label $shards/unlabelled --teacher "${teachers[@]}" \
-                                    --graph $graph --scales $exp/tune/teacher --k 255 --floor 0 --levels 30 \
+                                    --graph $graph --decoding-scales $exp/tune/teacher --top-k 255 --min-prob 0 --quant-levels 30 \
                                     --out $out/targets_all
 hypotheses=("recipe (classes above 0.0006, tail, soft, T 1, noisy)=$exp/decode/student_distilled")
 

@@ -5,14 +5,14 @@
 . "$(dirname "$0")/../../tools/recipe.sh" "$@"
 
 shards=$exp/shards out=$exp/sidecars graph=$exp/transcripts/graph/second_teacher teachers=($exp/{second_teacher,teacher})
-lattices=(--graph "$graph" --scales $exp/tune/teacher)
+lattices=(--graph "$graph" --decoding-scales $exp/tune/teacher)
 
 # name=options of asr-kd label; names that begin with plain_ do without lattices. `full` keeps all classes at the finest
 # code there is, `top20` the paper's number of them.
-settings=(full="--k 255 --floor 0 --levels 30" top20="--k 20 --floor 0 --levels 30" default=""
-  floor002="--floor 0.002" floor005="--floor 0.005" mass99="--mass 0.99" levels10="--levels 10"
-  plain_full="--k 255 --floor 0 --levels 30" plain_top20="--k 20 --floor 0 --levels 30" plain_default=""
-  plain_floor002="--floor 0.002")
+settings=(full="--top-k 255 --min-prob 0 --quant-levels 30" top20="--top-k 20 --min-prob 0 --quant-levels 30" default=""
+  floor002="--min-prob 0.002" floor005="--min-prob 0.005" mass99="--top-p 0.99" levels10="--quant-levels 10"
+  plain_full="--top-k 255 --min-prob 0 --quant-levels 30" plain_top20="--top-k 20 --min-prob 0 --quant-levels 30" plain_default=""
+  plain_floor002="--min-prob 0.002")
 
 for setting in "${settings[@]}"; do
   label=${setting%%=*} options=(${setting#*=})

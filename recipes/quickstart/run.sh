@@ -8,7 +8,7 @@
 shards=$exp/shards
 first_teachers=1 generations=() oracle_epochs=12 by=snr title="Quick start: synthetic voices"
 
-stage 0 "manifests"               asr-kd prepare voices --unlabelled-minutes 60 \
+stage 0 "manifests"               asr-kd prepare synthetic --unlabelled-minutes 60 \
                                     ${labelled:+--labelled-minutes "$labelled"} --out $exp/manifests
 stage 1 "shards"                  asr-kd shard $exp/manifests/{labelled,dev,unlabelled,hidden,test}.jsonl --out $shards
 

@@ -76,7 +76,7 @@ def make_commands(folder: Path, names: Sequence[str] | None = None) -> list[Comm
     make_corpus(folder)
     at = lambda *parts: str(folder.joinpath(*parts))
     manifest, shards = at("manifests", "labelled.jsonl"), at("shards", "labelled")
-    prepare = ["prepare", "folder", at("audio"), "--dev-share", "0.1", "--test-share", "0.1"]
+    prepare = ["prepare", "folder", at("audio"), "--dev-fraction", "0.1", "--test-fraction", "0.1"]
     shard = ["shard", manifest, "--minutes", "0.05"]
     small = ["flat_start.mono_rounds=4", "flat_start.mono_components=80", "flat_start.triphone_rounds=0"]
     lexicon = ["--lexicon", at("lexicon.txt")]
@@ -97,8 +97,8 @@ def make_commands(folder: Path, names: Sequence[str] | None = None) -> list[Comm
         Command("shard", shard, [*shard[:-1], "0.1"]),
         Command(
             "tokens",
-            ["tokens", manifest, "--kind", "characters"],
-            ["tokens", at("lexicon.txt"), "--kind", "characters"],
+            ["tokens", manifest, "--type", "characters"],
+            ["tokens", at("lexicon.txt"), "--type", "characters"],
         ),
         Command(
             "align", [*align, "--set", *small], [*align, "--set", *small[:1], "flat_start.mono_components=40", small[2]]
@@ -106,9 +106,9 @@ def make_commands(folder: Path, names: Sequence[str] | None = None) -> list[Comm
         Command("train", [*learn, *tiny, "epochs=2"], [*learn, "--seed", "1", *tiny, "epochs=2"]),
         Command("distill", [*distil, *few], [*distil, "--seed", "1", *few]),
         Command("graph", [*graph, "--order", "2"], [*graph, "--order", "3"]),
-        Command("tune", ["tune", *use], ["tune", *use, "--acoustic", "0.5", "1.0"]),
+        Command("tune", ["tune", *use], ["tune", *use, "--acoustic-scales", "0.5", "1.0"]),
         Command("decode", ["decode", *use], ["decode", *use, "--beam", "4"]),
-        Command("score", [*score, "--resamples", "200"], [*score, "--resamples", "300"]),
+        Command("score", [*score, "--bootstrap-samples", "200"], [*score, "--bootstrap-samples", "300"]),
         Command("report", [*report, "one"], [*report, "two"]),
         Command("quantise", ["quantise", at("train")], ["quantise", at("distill")]),
         Command("select", [*select, "0.002"], [*select, "0.001"], is_file=True),
@@ -121,7 +121,7 @@ def make_commands(folder: Path, names: Sequence[str] | None = None) -> list[Comm
         if command.name == "train":
             _run_here([*label, "--out", at("targets")])
         if command.name == "graph":
-            _run_here([*label, "--graph", at("graph"), "--decode", "--out", at("transcripts")])
+            _run_here([*label, "--graph", at("graph"), "--write-transcripts", "--out", at("transcripts")])
     return chosen
 
 

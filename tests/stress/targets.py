@@ -111,7 +111,7 @@ class Chain:
 
     def missing(self) -> list[list[str]]:
         """Command lines of what `make_commands` has not made yet."""
-        text = ["tokens", str(self.text), "--kind", "characters", "--out", str(self.at("tokens"))]
+        text = ["tokens", str(self.text), "--type", "characters", "--out", str(self.at("tokens"))]
         names = [n for n in ("tune", "decode", "score", "distill", "report") if not self.at(n).exists()]
         select = [*self.words["select"], "--out", str(self.at("list.jsonl"))]
         return [text, select, *([*self.words[n], "--out", str(self.at(n))] for n in names)]
@@ -154,7 +154,7 @@ class Chain:
 
     def _words_and_graphs(self) -> None:
         tokens, lexicon, words = self.at("tokens"), self.lexicon, self.words
-        characters = ["--kind", "characters"]
+        characters = ["--type", "characters"]
         self.add("tokens:manifest", self.manifest, LINES, words["tokens"])
         self.add("tokens:text", self.text, TEXT, ["tokens", self.text, *characters])
         self.add("tokens:transcripts", self.transcripts, LINES, ["tokens", self.transcripts, *characters])
@@ -169,7 +169,7 @@ class Chain:
         self.add("graph:arpa-tokens", self.arpa, TEXT, [*arpa, tokens, "--lexicon", lexicon])
         self.add("decode:fst", self.at("graph", "HCLG.fst"), BINARY, words["decode"], sealed=True)
         self.add("decode:graph", self.at("graph", "graph.json"), VALUES, words["decode"])
-        self.add("decode:scales", self.at("tune", "tune.json"), VALUES, [*words["decode"], "--scales", self.at("tune")])
+        self.add("decode:scales", self.at("tune", "tune.json"), VALUES, [*words["decode"], "--decoding-scales", self.at("tune")])
 
     def _models(self) -> None:
         words, model = self.words, self.model

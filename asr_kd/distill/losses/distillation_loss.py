@@ -59,7 +59,7 @@ def layer_pairs(layers: Mapping[str, str], sides: ModelDims, kind: str) -> list[
     ValueError when one of them does not exist, or there is no teacher to listen.
     """
     if sides.teacher is None:
-        raise ValueError(f"{kind}: needs a teacher that listens. Give --listener MODEL, or another mode.")
+        raise ValueError(f"{kind}: needs a teacher that listens. Give --online-teacher MODEL, or another mode.")
     pairs = list(layers.items()) or [(list(sides.student)[-1], list(sides.teacher)[-1])]
     for student, teacher in pairs:
         check_layer(student, sides.student, kind, "student")

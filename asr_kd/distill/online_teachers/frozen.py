@@ -18,7 +18,7 @@ from asr_kd.teachers.wav2vec2 import Wav2Vec2Teacher
 
 @dataclass(frozen=True)
 class FrozenTeacherConfig:
-    """How the teacher, which is --listener, listens."""
+    """How the teacher, which is --online-teacher, listens."""
 
     precision: Literal["auto", "bf16", "float32"] = "auto"
     """Of its forward pass. `auto` is bf16 where it is fast, as when it labels: it does not learn, so CPUs gain too."""
@@ -33,7 +33,7 @@ class FrozenTeacher(OnlineTeacher):
         """ValueError when its inventory is not the student's."""
         super().__init__()
         if not paths:
-            raise ValueError("mode offline: give the teacher that listens with --listener MODEL")
+            raise ValueError("mode offline: give the teacher that listens with --online-teacher MODEL")
         teacher = load_models(paths).eval().requires_grad_(False)
         if isinstance(teacher, Wav2Vec2Teacher) or not isinstance(teacher.frontend, FrontEndConfig):
             raise ValueError(f"{paths[0]}: hears waves, not a student's frames. Let it label with `asr-kd label`.")
