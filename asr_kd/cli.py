@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from asr_kd import __version__
+from asr_kd.core.renames import COMMANDS
 
 VERBS = {
     "prepare": ("asr_kd.corpora.prepare", "corpus -> manifests"),
@@ -17,7 +18,7 @@ VERBS = {
     "align": ("asr_kd.align.align", "labelled shards -> senones and frame alignments"),
     "train": ("asr_kd.train.train", "labelled shards + alignments or tokens -> teacher (or a labelled-only student)"),
     "label": ("asr_kd.label.label", "unlabelled shards + teacher -> soft-target sidecars"),
-    "select": ("asr_kd.transcripts.filter", "hypotheses -> list of the utterances to learn from"),
+    "filter": ("asr_kd.transcripts.filter", "hypotheses -> list of the utterances to learn from"),
     "distill": ("asr_kd.distill.distill", "shards + sidecars -> student"),
     "quantise": ("asr_kd.models.quantise", "model -> the same with weights of eight bits"),
     "graph": ("asr_kd.graph.graph", "lexicon + text + senones -> decoding graph"),
@@ -27,14 +28,14 @@ VERBS = {
     "report": ("asr_kd.report.report", "scores -> results.json and report.html"),
     "results": ("asr_kd.report.results", "runs of several seeds -> RESULTS.md"),
     "bench": ("asr_kd.bench.bench", "rates of this machine, measured"),
-    "compare": ("asr_kd.experiments.experiment", "a grid of systems -> the table of what each brings"),
+    "experiment": ("asr_kd.experiments.experiment", "a grid of systems -> the table of what each brings"),
     "plan": ("asr_kd.bench.plan", "hours + a rate -> time, machines, bytes and cost of labelling"),
 }
 
 
 SHARE_THEIR_OUTPUT = ("label",)
 """Any number of runs may write into one folder: they agree on settings and claim their work."""
-FILE_OUTPUTS = ("select", "results", "bench")
+FILE_OUTPUTS = ("filter", "results", "bench")
 """--out is a file."""
 
 
@@ -76,6 +77,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb. 0: done; 2: the user's mistake, told in one line; 130: interrupted."""
     argv = list(sys.argv[1:] if argv is None else argv)
     verb = next((a for a in argv if a in VERBS), None)
+    if argv and argv[0] in COMMANDS:
+        print(f"asr-kd {argv[0]}: since version 0.3 it is called asr-kd {COMMANDS[argv[0]]}", file=sys.stderr)
+        return 2
     args = build_parser(verb).parse_args(argv)
     from asr_kd.core.files import use_own_temporary_folder
     from asr_kd.core.processes import die_with_parent

@@ -89,7 +89,9 @@ def test_tied_states_keep_the_phones_apart(spoken):
     speech = [s for s, _ in spoken]
     said = []
     inventory, gaussians = flat_start(speech, LEXICON, PHONES, SMALL, said.append)
-    assert MONO.num_classes - 2 <= inventory.num_classes <= 21 and f"{inventory.num_classes} classes after tying" in said
+    assert (
+        MONO.num_classes - 2 <= inventory.num_classes <= 21 and f"{inventory.num_classes} classes after tying" in said
+    )
     assert any("24 of 24 utterances" in line for line in said)
     counts = np.zeros((inventory.num_classes, len(PHONES)))
     for (_, truth), classes in zip(

@@ -21,10 +21,10 @@ from asr_kd.targets.sidecar import read_description, read_sidecar, sidecar_path
 from asr_kd.transcripts.pseudo_labels import Transcript, Word, write_transcripts
 
 SMALL = [
-    "flat_start.mono_rounds=8",
-    "flat_start.mono_components=160",
-    "flat_start.triphone_rounds=2",
-    "flat_start.triphone_components=20",
+    "flat_start.mono_iterations=8",
+    "flat_start.mono_gaussians=160",
+    "flat_start.triphone_iterations=2",
+    "flat_start.triphone_gaussians=20",
     "flat_start.tree.leaves=12",
     "flat_start.tree.min_count=10",
 ]
@@ -148,7 +148,7 @@ def test_two_shards_that_would_share_a_sidecar_are_refused(tone_utterances, lexi
 
 
 def test_other_frames_than_those_of_the_gaussians_are_refused(tone_shards, lexicon, tmp_path, capsys):
-    assert align(tone_shards, lexicon, tmp_path / "out", "--set", "frontend.stack=4") == 2
+    assert align(tone_shards, lexicon, tmp_path / "out", "--set", "frontend.frame_stacking=4") == 2
     assert "frontend: 4 frames stacked, one every 40 ms; Gaussians need 3" in capsys.readouterr().err
 
 

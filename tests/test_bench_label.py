@@ -32,7 +32,19 @@ def test_the_bench_ends_with_one_line_of_json_that_holds_all_it_measured(tone_sh
     frontend = random_teacher("teacher-tiny", 5).frontend
     save_model(tmp_path / "teacher", build_model(config, Senones.monophone(["SIL", *"ABCDEFGHIJKLMN"]), frontend))
     shards = [str(tar) for tar in tone_shards]
-    options = ["--repeats", "2", "--threads", "1", "--device", "cpu", "--batch-frames", "50", "400", "--precision", "float32"]
+    options = [
+        "--repeats",
+        "2",
+        "--threads",
+        "1",
+        "--device",
+        "cpu",
+        "--batch-frames",
+        "50",
+        "400",
+        "--precision",
+        "float32",
+    ]
     options += ["--out", str(tmp_path / "bench.json")]
     assert main(["bench", "label", *shards, "--teacher", str(tmp_path / "teacher"), *options]) == 0
     result = last_line(capsys)

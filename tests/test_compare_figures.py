@@ -15,8 +15,8 @@ GRID = {
     "reference": "{exp}/test.jsonl",
     "graph": "{exp}/graph",
     "baseline": "first",
-    "let": {"data": "--data {exp}/x --seed {seed}", "both": "{data} --from {row:first}"},
-    "rows": [
+    "vars": {"data": "--data {exp}/x --seed {seed}", "both": "{data} --from {row:first}"},
+    "systems": [
         {"name": "first", "steps": ["train {data} --out {out}"]},
         {"name": "second", "steps": ["distill {both} --set 'a=[{kind: b}]' --out {out}"], "graph": ""},
         {"name": "third", "model": "{row:first} {row:second}"},
@@ -126,10 +126,10 @@ def test_places_are_filled_and_rows_know_whom_they_need():
     ("change", "message"),
     [
         ({"baseline": "tenth"}, "baseline is tenth, which is no row; there are first, second, third"),
-        ({"rows": []}, "there are none"),
-        ({"rows": [GRID["rows"][0]] * 2}, "first is there twice"),
-        ({"rows": [{"name": "a/b"}]}, "letters, digits"),
-        ({"rows": [{"name": "a", "step": []}]}, "step"),
+        ({"systems": []}, "there are none"),
+        ({"systems": [GRID["systems"][0]] * 2}, "first is there twice"),
+        ({"systems": [{"name": "a/b"}]}, "letters, digits"),
+        ({"systems": [{"name": "a", "step": []}]}, "step"),
         ({"baseline": "", "oracle": "first"}, "Name one"),
     ],
 )

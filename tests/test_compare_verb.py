@@ -12,8 +12,8 @@ from asr_kd.models.checkpoint import read_description
 COLUMNS = ("name", "knowledge", "mode", "student", "params", "bytes", "rtf", "wer", "ci95", "werr", "recovery")
 TRAIN = (
     "distill --unlabelled {shards} --labelled {shards} --alignments {exp}/align --dev {shards} --online-teacher {exp}/model "
-    "--seed {seed} --set 'model={layers: 1, hidden: 12, dropout: 0}' 'schedule={epochs: 1, unlabelled_sub_epochs: 1}' "
-    "train.workers=0 --out {out}"
+    "--seed {seed} --set 'model={num_layers: 1, hidden_size: 12, dropout: 0}' 'schedule={epochs: 1, unlabelled_sub_epochs: 1}' "
+    "train.num_workers=0 --out {out}"
 )
 
 
@@ -27,8 +27,8 @@ def grid(trained, tone_shards, tone_utterances, tmp_path):  # noqa: F811
         "graph": "{exp}/graph",
         "baseline": "student",
         "teacher": "teacher",
-        "let": {"shards": str(tone_shards[0].parent)},
-        "rows": [
+        "vars": {"shards": str(tone_shards[0].parent)},
+        "systems": [
             {"name": "teacher", "model": "{exp}/model"},
             {"name": "copy", "student": "int8", "steps": ["quantise {row:student} --out {out}"]},
             {"name": "student", "knowledge": "response", "mode": "offline", "steps": [TRAIN]},
@@ -77,7 +77,7 @@ def test_a_row_that_fails_takes_down_only_those_that_need_it(grid, trained, tmp_
         {"name": "heir", "steps": ["quantise {row:lost} --out {out}"]},
     ]
     out = tmp_path / "out"
-    assert compare(grid(rows=rows, baseline=""), trained, out) == 1
+    assert compare(grid(systems=rows, baseline=""), trained, out) == 1
     said = capsys.readouterr().err
     assert "seed0/lost: asr-kd quantise ended with 2, see " in said and "no model there" in said
     assert "seed0/heir: needs seed0/lost, which failed" in said
@@ -95,7 +95,7 @@ def test_a_dry_run_prints_the_commands_and_writes_nothing(grid, trained, tmp_pat
 
 def test_rows_that_need_each_other_are_refused(grid, trained, tmp_path, capsys):  # noqa: F811
     rows = [{"name": n, "steps": [f"quantise {{row:{m}}} --out {{out}}"]} for n, m in (("a", "b"), ("b", "a"))]
-    assert compare(grid(rows=rows, baseline="", teacher=""), trained, tmp_path / "out") == 2
+    assert compare(grid(systems=rows, baseline="", teacher=""), trained, tmp_path / "out") == 2
     assert "need each other in a circle: a, b" in capsys.readouterr().err
 
 
@@ -104,7 +104,7 @@ def test_seeds_share_what_they_have_in_common(grid, trained, tmp_path, capsys): 
         {"name": "teacher", "model": "{exp}/model", "steps": ["label {shards} --out {shared}/heard --teacher {out}"]}
     ]
     out = tmp_path / "out"
-    assert run("compare", grid(rows=rows, baseline=""), "--exp", trained, trained, "--out", out, "--dry-run") == 0
+    assert run("compare", grid(systems=rows, baseline=""), "--exp", trained, trained, "--out", out, "--dry-run") == 0
     words = [line.split() for line in capsys.readouterr().out.splitlines() if " label " in line]
     assert [(w[4], w[6]) for w in words] == [(f"{out}/shared/heard", f"{out}/seed{seed}/teacher") for seed in (0, 1)]
 
@@ -114,7 +114,9 @@ def test_a_seed_made_elsewhere_joins_the_table(grid, trained, tmp_path, capsys):
     assert compare(grid(), trained, here) == 0
     assert compare(grid(), trained, there, "--first-seed", 2, "--only", "student") == 0
     assert (there / "seed2/student/model.safetensors").exists()
-    assert run("compare", grid(), "--merge-results", here / "measured.jsonl", there / "measured.jsonl", "--out", both) == 0
+    assert (
+        run("compare", grid(), "--merge-results", here / "measured.jsonl", there / "measured.jsonl", "--out", both) == 0
+    )
     assert "not every seed has them: copy" in capsys.readouterr().err
     wers = {row["name"]: row["wers"] for row in json.loads((both / "compare.json").read_text())}
     for name, seeds in wers.items():

@@ -51,7 +51,9 @@ def fit(model, shards, alignments):
         logits_BTC = model(x_BTF, frames_B)
         torch.nn.functional.cross_entropy(logits_BTC.transpose(1, 2), ids_BT, ignore_index=-1).backward()
         optimiser.step()
-    model.log_prior_C.copy_((ids_BT[ids_BT >= 0].bincount(minlength=model.inventory.size) + 1.0).log().log_softmax(-1))
+    model.log_prior_C.copy_(
+        (ids_BT[ids_BT >= 0].bincount(minlength=model.inventory.num_classes) + 1.0).log().log_softmax(-1)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +62,7 @@ def trained(tone_shards, tmp_path_factory):
     root = tmp_path_factory.mktemp("trained")
     (root / "lexicon.txt").write_text("AH AH\nEE IY\nOH OW\n")
     (root / "text.txt").write_text("AH EE OH\nEE\nOH AH\n")
-    small = ["flat_start.mono_rounds=8", "flat_start.mono_components=160", "flat_start.triphone_rounds=0"]
+    small = ["flat_start.mono_iterations=8", "flat_start.mono_gaussians=160", "flat_start.triphone_iterations=0"]
     lexicon = ["--lexicon", root / "lexicon.txt"]
     assert run("align", *tone_shards, *lexicon, "--out", root / "align", "--set", *small) == 0
     assert run("graph", root / "text.txt", *lexicon, "--inventory", root / "align", "--out", root / "graph") == 0

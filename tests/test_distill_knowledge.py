@@ -61,8 +61,8 @@ def test_the_response_is_the_kl_from_the_stored_posteriors():
     first = 0.7 * math.log(0.7 / 0.2) + 0.2 * math.log(0.2 / 0.3) + 0.1 * math.log(0.1 / 0.5)
     second = 0.5 * math.log(1.5) + 0.5 * math.log(0.75)
     sides = ModelDims(STUDENT, None, 3)
-    assert kind("response", sides)(lesson).item() == pytest.approx((first + second) / 2, rel=1e-5)
-    assert kind("response", sides)(KDInputs(batch([2], None, truth=True), trace(logits), None)) is None
+    assert kind("kd", sides)(lesson).item() == pytest.approx((first + second) / 2, rel=1e-5)
+    assert kind("kd", sides)(KDInputs(batch([2], None, truth=True), trace(logits), None)) is None
 
 
 def test_the_response_of_a_companion_is_the_kl_from_its_answers_on_all_audio():
@@ -70,14 +70,14 @@ def test_the_response_of_a_companion_is_the_kl_from_its_answers_on_all_audio():
     by_hand = 0.7 * math.log(0.7 / 0.2) + 0.2 * math.log(0.2 / 0.3) + 0.1 * math.log(0.1 / 0.5)
     for truth in (False, True):
         lesson = KDInputs(batch([1], None, truth), trace(student), trace(teacher))
-        assert kind("response", source="companion")(lesson).item() == pytest.approx(by_hand, rel=1e-5)
+        assert kind("kd", source="companion")(lesson).item() == pytest.approx(by_hand, rel=1e-5)
 
 
 def test_selected_frames_are_those_where_someone_speaks():
     blank, speaks = [0.98, 0.01, 0.01], [0.1, 0.8, 0.1]
     student = torch.tensor([[blank, blank, speaks]]).log()
     sides = ModelDims(STUDENT, None, 3)
-    selected = kind("response", sides, match="selected", blank_most=0.95)
+    selected = kind("kd", sides, frame_matching="non_blank", max_blank_prob=0.95)
     wrong = 0.1 * math.log(0.1 / 0.98) + 0.8 * math.log(80) + 0.1 * math.log(10)
     missed = 0.98 * math.log(9.8) + 0.01 * math.log(0.01 / 0.8) + 0.01 * math.log(0.1)
     lesson = KDInputs(batch([3], [[blank, speaks, blank]]), trace(student), None)  # the first frame says nothing twice
@@ -89,16 +89,18 @@ def test_spikes_that_come_a_little_later_cost_nothing_when_delays_are_allowed():
     teacher = [[spike, spike, blank, blank, blank], [blank, spike, blank, spike, blank]]
     student = torch.tensor([[blank, blank, spike, spike, blank], [blank, blank, spike, blank, spike]]).log()
     lesson = KDInputs(batch([5, 5], teacher), trace(student), None)
-    late = kind("response", sides, match="delayed", delays=2)(lesson)
+    late = kind("kd", sides, frame_matching="shifted", max_shift_frames=2)(lesson)
     missed = 0.1 * math.log(0.1 / 0.9) + 0.8 * math.log(0.8 / 0.05) + 0.1 * math.log(0.1 / 0.05)
     # Two frames late, the first two have nothing before them; one frame late, the second utterance costs nothing.
     assert late.item() == pytest.approx(2 * missed / 10, rel=1e-5)
-    assert kind("response", sides)(lesson) > 2 * late
+    assert kind("kd", sides)(lesson) > 2 * late
     for match in ("frames", "delayed"):
         same = KDInputs(batch([5, 5], teacher), trace(torch.tensor(teacher).log()), None)
-        assert kind("response", sides, match=match)(same).item() == pytest.approx(0, abs=1e-6)
+        assert kind("kd", sides, frame_matching=match)(same).item() == pytest.approx(0, abs=1e-6)
         silent = KDInputs(batch([5, 5], teacher), trace(torch.tensor([[blank] * 5] * 2).log()), None)
-        assert kind("response", sides, match=match, delays=1)(silent).item() == pytest.approx(4 * missed / 10)
+        assert kind("kd", sides, frame_matching=match, max_shift_frames=1)(silent).item() == pytest.approx(
+            4 * missed / 10
+        )
 
 
 def test_hidden_layers_are_compared_by_angle_or_by_distance():
@@ -106,9 +108,11 @@ def test_hidden_layers_are_compared_by_angle_or_by_distance():
     teacher = trace(torch.zeros(1, 2, 3), layer0=torch.tensor([[[3.0, 3.0], [0.0, 1.0]]]))
     lesson = KDInputs(batch([2]), student, teacher)
     options = {"layers": {"layer1": "layer0"}, "project": False}
-    assert kind("hidden", **options)(lesson).item() == pytest.approx((1 - math.sqrt(0.5)) / 2, rel=1e-5)
+    assert kind("hidden_states", **options)(lesson).item() == pytest.approx((1 - math.sqrt(0.5)) / 2, rel=1e-5)
     # squared distances 4 + 9 = 13 and 1; squared lengths 18 and 1
-    assert kind("hidden", measure="l2", **options)(lesson).item() == pytest.approx((13 + 1) / (18 + 1), rel=1e-5)
+    assert kind("hidden_states", distance="l2", **options)(lesson).item() == pytest.approx(
+        (13 + 1) / (18 + 1), rel=1e-5
+    )
 
 
 def test_similarity_compares_who_is_like_whom_whatever_the_widths():
@@ -117,7 +121,7 @@ def test_similarity_compares_who_is_like_whom_whatever_the_widths():
     same = math.sqrt(0.5)  # rows (2, 2) scaled to length 1
     lesson = KDInputs(batch([2]), student, teacher)
     by_hand = (1 - same) ** 2 + same**2
-    found = kind("similarity", layers={"layer1": "layer1"})(lesson)
+    found = kind("spkd", layers={"layer1": "layer1"})(lesson)
     assert found.item() == pytest.approx(by_hand, rel=1e-5)
     torch.testing.assert_close(gram(torch.tensor([[3.0, 0.0], [0.0, 4.0]])), torch.eye(2))
 
@@ -137,18 +141,18 @@ def test_relations_are_distances_over_their_mean_and_cosines_of_angles():
     lesson = KDInputs(batch([3]), student, teacher)
     huber = lambda a, b: torch.nn.functional.smooth_l1_loss(torch.tensor(a), torch.tensor(b)).item()
     ours, theirs = [0, 0.75, 1, 0.75, 0, 1.25, 1, 1.25, 0], [0, 0.75, 1.5, 0.75, 0, 0.75, 1.5, 0.75, 0]
-    found = kind("relations", angles=0.0)(lesson)
+    found = kind("rkd", angle_weight=0.0)(lesson)
     assert found.item() == pytest.approx(huber(ours, theirs), rel=1e-4)
 
 
 def test_flow_is_the_mean_product_of_two_layers():
     a, b = torch.tensor([[[1.0, 2.0], [3.0, 0.0]]]), torch.tensor([[[1.0, 0.0], [1.0, 1.0]]])
     torch.testing.assert_close(fsp(a, b, torch.tensor([[[2]]])), torch.tensor([[[2.0, 1.5], [1.0, 0.0]]]))
-    flow = kind("flow", width=2)
+    flow = kind("fsp", width=2)
     lesson = random_lesson()
     found = flow(lesson)
-    ours = [flow.learnt[n](lesson.student.layers[x]) for n, x in enumerate(("layer0", "layer1"))]
-    theirs = [lesson.teacher.layers[x] @ getattr(flow, f"fixed{n}") for n, x in enumerate(("layer0", "layer2"))]
+    ours = [flow.learnt[n](lesson.student.hidden_states[x]) for n, x in enumerate(("layer0", "layer1"))]
+    theirs = [lesson.teacher.hidden_states[x] @ getattr(flow, f"fixed{n}") for n, x in enumerate(("layer0", "layer2"))]
     by_hand = 0
     for row, n in enumerate((5, 3)):
         own, wanted = (x[0][row, :n].T @ x[1][row, :n] / n for x in (ours, theirs))
@@ -158,33 +162,33 @@ def test_flow_is_the_mean_product_of_two_layers():
 
 def test_deeper_layers_teach_earlier_ones_and_are_not_pulled_at():
     lesson = random_lesson()
-    for x in (lesson.student.logits_BTC, *lesson.student.layers.values()):
+    for x in (lesson.student.logits_BTC, *lesson.student.hidden_states.values()):
         x.requires_grad_()
-    deeper = kind("deeper", targets=0.0, hidden=0.0)
+    deeper = kind("self_distillation", label_weight=0.0, feature_weight=0.0)
     loss = deeper(lesson)
     log_p, log_q = (
         x[lesson.inside_BT].log_softmax(-1)
-        for x in (lesson.student.logits_BTC, deeper.heads[0](lesson.student.layers["layer0"]))
+        for x in (lesson.student.logits_BTC, deeper.heads[0](lesson.student.hidden_states["layer0"]))
     )
     assert loss.item() == pytest.approx((log_p.exp() * (log_p - log_q)).sum(-1).mean().item(), rel=1e-4)
-    kind("deeper")(lesson).backward()
-    assert lesson.student.layers["layer0"].grad.abs().sum() > 0
-    assert lesson.student.layers["layer1"].grad is None and lesson.student.logits_BTC.grad is None
+    kind("self_distillation")(lesson).backward()
+    assert lesson.student.hidden_states["layer0"].grad.abs().sum() > 0
+    assert lesson.student.hidden_states["layer1"].grad is None and lesson.student.logits_BTC.grad is None
 
 
 CASES = [
-    ("response", {}),
-    ("response", {"source": "companion", "temperature": 2.0}),
-    ("response", {"match": "selected"}),
-    ("response", {"match": "delayed", "delays": 2}),
-    ("hidden", {"measure": "cosine"}),
-    ("hidden", {"measure": "l2", "layers": {"layer0": "layer1", "layer1": "layer2"}}),
-    ("similarity", {}),
-    ("similarity", {"of": "utterances"}),
-    ("relations", {}),
-    ("relations", {"of": "utterances"}),
-    ("flow", {"width": 3}),
-    ("deeper", {}),
+    ("kd", {}),
+    ("kd", {"source": "online", "temperature": 2.0}),
+    ("kd", {"frame_matching": "non_blank"}),
+    ("kd", {"frame_matching": "shifted", "max_shift_frames": 2}),
+    ("hidden_states", {"distance": "cosine"}),
+    ("hidden_states", {"distance": "l2", "layers": {"layer0": "layer1", "layer1": "layer2"}}),
+    ("spkd", {}),
+    ("spkd", {"level": "utterances"}),
+    ("rkd", {}),
+    ("rkd", {"level": "utterances"}),
+    ("fsp", {"width": 3}),
+    ("self_distillation", {}),
 ]
 
 
@@ -198,7 +202,7 @@ def test_gradients_are_those_of_small_steps(name, options):
         return term(KDInputs(lesson.batch, student, lesson.teacher))
 
     student = lesson.student
-    inputs = [x.double().requires_grad_() for x in (student.logits_BTC, *student.layers.values())]
+    inputs = [x.double().requires_grad_() for x in (student.logits_BTC, *student.hidden_states.values())]
     if name == "deeper":  # what teaches is taken as it is: no gradient, though small steps change the loss
         inputs = [x if n == 1 else x.detach() for n, x in enumerate(inputs)]
     # Losses are computed in float32 whatever comes in, hence the large step.
@@ -216,7 +220,7 @@ def test_what_lies_behind_the_end_of_an_utterance_does_not_matter(name, options)
                 {n: torch.where(lesson.inside_BT[..., None], v, 7.0) for n, v in x.items()}
                 if isinstance(x, dict)
                 else torch.where(lesson.inside_BT[..., None], x, 7.0)
-                for x in (trace.logits_BTC, trace.layers)
+                for x in (trace.logits_BTC, trace.hidden_states)
             )
         )
 
@@ -234,12 +238,12 @@ def test_what_lies_behind_the_end_of_an_utterance_does_not_matter(name, options)
             {"layers": {"layer7": "layer0"}},
             "hidden: the student has no layer layer7; .*layer0, layer1",
         ),
-        ("similarity", SIDES, {"layers": {"layer0": "out"}}, "similarity: the teacher has no layer out; .*layer2"),
-        ("hidden", SIDES, {"layers": {"layer0": "layer1"}, "project": False}, "layer0 is 3 wide, .* layer1 4"),
-        ("relations", ModelDims(STUDENT, None, 3), {}, "relations: needs a teacher that listens"),
-        ("flow", SIDES, {"layers": {"layer0": "layer1"}}, "two or more"),
-        ("deeper", SIDES, {"layers": ["layer1"]}, "layer1 is the student's last layer"),
-        ("response", ModelDims(STUDENT, None, 3, stored=False), {}, "nobody listens"),
+        ("spkd", SIDES, {"layers": {"layer0": "out"}}, "similarity: the teacher has no layer out; .*layer2"),
+        ("hidden_states", SIDES, {"layers": {"layer0": "layer1"}, "project": False}, "layer0 is 3 wide, .* layer1 4"),
+        ("rkd", ModelDims(STUDENT, None, 3), {}, "relations: needs a teacher that listens"),
+        ("fsp", SIDES, {"layers": {"layer0": "layer1"}}, "two or more"),
+        ("self_distillation", SIDES, {"layers": ["layer1"]}, "layer1 is the student's last layer"),
+        ("kd", ModelDims(STUDENT, None, 3, stored=False), {}, "nobody listens"),
     ],
 )
 def test_what_does_not_fit_is_refused_naming_both_sides(name, sides, options, message):
@@ -248,15 +252,13 @@ def test_what_does_not_fit_is_refused_naming_both_sides(name, sides, options, me
 
 
 def test_an_entry_of_a_config_is_checked():
-    assert parse_loss_spec({"kind": "hidden", "weight": 2, "measure": "l2"})[:2] == ("hidden", 2.0)
+    assert parse_loss_spec({"kind": "hidden_states", "weight": 2, "distance": "l2"})[:2] == ("hidden", 2.0)
     for entry, message in (
         ({"kind": "telepathy"}, "kind is telepathy; known: response, hidden"),
-        ({"kind": "hidden", "weight": -1}, "not negative"),
-        ({"kind": "hidden", "metric": "l2"}, r"knowledge\.hidden: .*metric"),
+        ({"kind": "hidden_states", "weight": -1}, "not negative"),
+        ({"kind": "hidden_states", "metric": "l2"}, r"knowledge\.hidden: .*metric"),
     ):
         with pytest.raises(ValueError, match=message):
             parse_loss_spec(entry)
-    assert not needs_online_teacher([{"kind": "response"}, {"kind": "deeper"}], stored=True)
-    assert needs_online_teacher([{"kind": "response"}], stored=False) and needs_online_teacher(
-        [{"kind": "flow"}], stored=True
-    )
+    assert not needs_online_teacher([{"kind": "kd"}, {"kind": "self_distillation"}], stored=True)
+    assert needs_online_teacher([{"kind": "kd"}], stored=False) and needs_online_teacher([{"kind": "fsp"}], stored=True)

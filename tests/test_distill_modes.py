@@ -25,21 +25,21 @@ from asr_kd.train.statistics import feature_statistics
 from asr_kd.train.trainer import fit
 
 CONFIG = TrainConfig(max_frames_per_batch=150, num_workers=0, device="cpu", ema_decay=0.5, optim=OptimConfig(lr=0.01))
-RESPONSE = ({"kind": "response", "source": "companion"},)
+RESPONSE = ({"kind": "kd", "source": "online"},)
 MODES = {
     "offline": {},
-    "online": {"model": {"layers": 2, "hidden": 12, "bidirectional": True}, "feedback": 0.0},
+    "online": {"model": {"num_layers": 2, "hidden_size": 12, "bidirectional": True}, "peer_kd_weight": 0.0},
     "mutual": {},
-    "average": {"decay": 0.5, "begin": 1},
-    "snapshot": {"every": 2},
+    "average": {"decay": 0.5, "start_after_sub_epochs": 1},
+    "snapshot": {"interval_sub_epochs": 2},
 }
 SUM = (
-    {"kind": "response", "source": "companion", "weight": 0.5},
-    {"kind": "hidden", "layers": {"layer0": "layer0"}, "weight": 0.2},
-    {"kind": "similarity", "weight": 0.2},
-    {"kind": "relations", "weight": 0.2},
-    {"kind": "flow", "weight": 0.2},
-    {"kind": "deeper", "weight": 0.2},
+    {"kind": "kd", "source": "online", "weight": 0.5},
+    {"kind": "hidden_states", "layers": {"layer0": "layer0"}, "weight": 0.2},
+    {"kind": "spkd", "weight": 0.2},
+    {"kind": "rkd", "weight": 0.2},
+    {"kind": "fsp", "weight": 0.2},
+    {"kind": "self_distillation", "weight": 0.2},
 )
 
 
@@ -56,7 +56,7 @@ def streams(tone_shards, tmp_path_factory):
 
 def new_model(seed=0, **changes):
     torch.manual_seed(seed)
-    made = {"layers": 2, "hidden": 16, "lookahead": 1, "dropout": 0.1} | changes
+    made = {"num_layers": 2, "hidden_size": 16, "lookahead": 1, "dropout": 0.1} | changes
     return build_model(ModelConfig(**made), INVENTORY, FRONTEND)
 
 
@@ -76,7 +76,7 @@ def begun(mode, streams, teacher, knowledge=RESPONSE):
     student.set_normalisation(*feature_statistics(streams[0], FRONTEND, seed=0))
     paths = [teacher] if mode == "offline" else []
     companion = build_online_teacher("online" if mode == "mutual" else mode, MODES[mode], student, paths)
-    companion.begin(student, streams[0], CONFIG)
+    companion.on_train_start(student, streams[0], CONFIG)
     return student, DistillObjective(student, knowledge, companion=companion, stored=False)
 
 
@@ -101,7 +101,7 @@ def moved(before, module):
 def test_a_short_run_lowers_the_loss_and_moves_what_it_should(mode, streams, teacher, tmp_path):
     student, objective = begun(mode, streams, teacher)
     ours, theirs = weights(student), weights(objective)
-    fixed = copy.deepcopy(objective.companion._teacher[0].state_dict()) if mode == "offline" else {}
+    fixed = copy.deepcopy(objective.online_teacher._teacher[0].state_dict()) if mode == "offline" else {}
     fit(student, schedule(streams, passes=4.0), streams[2], CONFIG, tmp_path, objective=objective)
     found = lines(tmp_path)
     assert found[-1]["dev_loss"] < 0.8 * found[0]["dev_loss"]
@@ -114,7 +114,7 @@ def test_a_short_run_lowers_the_loss_and_moves_what_it_should(mode, streams, tea
         assert ("peer from student" in found[-1]["terms"]) == (mode == "mutual")
     elif mode == "offline":
         assert not theirs  # nothing to train beside the student
-        for name, value in objective.companion._teacher[0].state_dict().items():
+        for name, value in objective.online_teacher._teacher[0].state_dict().items():
             assert torch.equal(value, fixed[name])
     silent = {"average": [True, False], "snapshot": [True, True, False]}.get(mode, [False])
     for line, quiet in zip(found, silent, strict=False):
@@ -128,8 +128,8 @@ def test_a_teacher_that_listens_in_bf16_says_nearly_the_same(streams, teacher):
     exact, rounded = (
         build_online_teacher("offline", {"precision": p}, new_model(), [teacher]) for p in ("float32", "bf16")
     )
-    ours, theirs = exact.trace(batch), rounded.trace(batch)
-    assert theirs.logits_BTC.dtype == theirs.layers["layer0"].dtype == torch.float32
+    ours, theirs = exact.outputs(batch), rounded.outputs(batch)
+    assert theirs.logits_BTC.dtype == theirs.hidden_states["layer0"].dtype == torch.float32
     assert not torch.equal(ours.logits_BTC, theirs.logits_BTC)
     inside_BT = torch.arange(ours.logits_BTC.shape[1]) < batch.frames_B[:, None]
     p_NC, q_NC = (trace.logits_BTC[inside_BT].softmax(-1) for trace in (ours, theirs))
@@ -142,7 +142,7 @@ def test_average_and_snapshot_are_the_students_past(streams, teacher, tmp_path):
     for mode in ("average", "snapshot"):
         student, objective = begun(mode, streams, teacher)
         fit(student, schedule(streams), streams[2], CONFIG, tmp_path / mode, objective=objective)
-        companion = objective.companion
+        companion = objective.online_teacher
         past = companion.model
         distance = {
             name: (p - dict(student.named_parameters())[name]).detach().abs().max().item()
@@ -160,15 +160,15 @@ def test_average_and_snapshot_are_the_students_past(streams, teacher, tmp_path):
 @pytest.mark.parametrize("mode", ["average", "snapshot"])
 def test_what_the_student_begins_as_teaches_at_once_where_asked(mode, streams):
     student = new_model()
-    companion = build_online_teacher(mode, MODES[mode] | {"begin": 0}, student, [])
+    companion = build_online_teacher(mode, MODES[mode] | {"start_after_sub_epochs": 0}, student, [])
     student.load_state_dict(new_model(seed=7).state_dict())  # as --init does, after the companion is made
-    companion.begin(student, streams[0], CONFIG)
+    companion.on_train_start(student, streams[0], CONFIG)
     batch = next(iter(batches(BatchSampler(streams[0], 150, seed=0), FRONTEND, endless=False)))
     batch = dataclasses.replace(batch, teacher_x_BTF=batch.x_BTF)
-    said = companion.trace(batch).logits_BTC
+    said = companion.outputs(batch).logits_BTC
     torch.testing.assert_close(said, student.eval()(batch.x_BTF, batch.frames_B))
     with pytest.raises(ValueError, match=r"companion.begin is -1"):
-        build_online_teacher(mode, {"begin": -1}, student, [])
+        build_online_teacher(mode, {"start_after_sub_epochs": -1}, student, [])
 
 
 @pytest.mark.parametrize("mode", ["mutual", "average", "snapshot"])

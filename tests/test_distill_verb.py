@@ -20,9 +20,9 @@ from asr_kd.train import trainer
 
 INVENTORY = Senones.monophone(["SIL", "AH", "EE", "OH"])
 SETTINGS = [
-    "model={layers: 1, hidden: 24, lookahead: 1, dropout: 0}",
+    "model={num_layers: 1, hidden_size: 24, lookahead: 1, dropout: 0}",
     "schedule={epochs: 4, unlabelled_sub_epochs: 2, labelled_every: 2, final_labelled_epochs: 0}",
-    "train={frames_per_batch: 100, ema_decay: 0, workers: 0, precision: float32, optim: {lr: 0.01}}",
+    "train={max_frames_per_batch: 100, ema_decay: 0, num_workers: 0, precision: float32, optim: {lr: 0.01}}",
     "augment={}",
     "labelled_augment={}",
 ]
@@ -59,7 +59,9 @@ def given(tone_shards, tmp_path_factory):
     """A teacher, its soft targets of the first two tars, alignments of all."""
     root = tmp_path_factory.mktemp("given")
     teacher = write_teacher(root / "teacher", seed=0)
-    main(["label", *map(str, tone_shards[:2]), "--teacher", str(teacher), "--out", str(root / "targets"), "--top-k", "4"])
+    main(
+        ["label", *map(str, tone_shards[:2]), "--teacher", str(teacher), "--out", str(root / "targets"), "--top-k", "4"]
+    )
     write_alignments(root / "aligned", tone_shards, teacher)
     return root
 
@@ -96,17 +98,19 @@ def test_a_student_moves_towards_its_teacher_in_the_declared_order(given, tone_s
     assert after < 0.7 * before
 
 
-@pytest.mark.parametrize("option", [["--hard-labels"], ["--top-k", "2"], ["--residual", "renormalise"], ["--temperature", "2"]])
+@pytest.mark.parametrize(
+    "option", [["--hard-labels"], ["--top-k", "2"], ["--residual", "renormalise"], ["--temperature", "2"]]
+)
 def test_each_form_of_target_trains(given, tone_shards, tmp_path, option):
     assert distill(given, tone_shards, tmp_path, *option) == 0
     assert np.isfinite([line["loss"] for line in metrics(tmp_path)]).all()
 
 
-SUM = "knowledge=[{kind: response}, {kind: hidden, weight: 0.1}, {kind: deeper, layers: [layer0]}]"
+SUM = "losses=[{kind: kd}, {kind: hidden_states, weight: 0.1}, {kind: self_distillation, layers: [layer0]}]"
 
 
 def test_a_sum_of_knowledge_trains_with_a_teacher_that_listens(given, tone_shards, tmp_path):
-    more = [SUM, "model.layers=2"]
+    more = [SUM, "model.num_layers=2"]
     assert distill(given, tone_shards, tmp_path, "--online-teacher", str(given / "teacher"), settings=more) == 0
     unlabelled, _, labelled = metrics(tmp_path)[:3]
     assert unlabelled["terms"].keys() == {"response", "hidden", "deeper"}
@@ -246,7 +250,9 @@ def test_a_list_that_cannot_be_right_is_refused_in_a_line(given, tone_shards, tm
 def test_the_layers_that_a_student_began_as_are_recorded_and_must_stay(given, tone_shards, tmp_path, capsys):
     init = ("--init", str(given / "teacher"), "--init-from-layers", "0")
     with pytest.MonkeyPatch.context() as patched:
-        patched.setitem(globals(), "SETTINGS", ["model={layers: 1, hidden: 8, bidirectional: true}", *SETTINGS[1:]])
+        patched.setitem(
+            globals(), "SETTINGS", ["model={num_layers: 1, hidden_size: 8, bidirectional: true}", *SETTINGS[1:]]
+        )
         assert distill(given, tone_shards, tmp_path, *init) == 0
         record = json.loads((tmp_path / "distill.json").read_text())
         assert (record["init"], record["init_layers"]) == (model_fingerprint(given / "teacher"), [0])

@@ -28,7 +28,7 @@ def example(tmp_path, number, registry, monkeypatch):
 
 def test_the_loss_of_the_docs_trains(given, tone_shards, tmp_path, monkeypatch):  # noqa: F811
     name = example(tmp_path, 0, KD_LOSSES, monkeypatch)
-    settings = [f"knowledge=[{{kind: response}}, {{kind: {name}, weight: 0.5}}]"]
+    settings = [f"losses=[{{kind: kd}}, {{kind: {name}, weight: 0.5}}]"]
     arguments = ("--online-teacher", str(given / "teacher"))
     assert distill(given, tone_shards, tmp_path / "out", *arguments, settings=settings) == 0
     paces = [line["terms"][name] for line in metrics(tmp_path / "out") if name in line["terms"]]

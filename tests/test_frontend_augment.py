@@ -36,13 +36,13 @@ def noise_dir(tmp_path) -> str:
 
 def everything(noise_dir: str, **changes) -> AugmentConfig:
     settings = {
-        "speeds": (0.9, 1.0, 1.1),
-        "room_probability": 0.5,
-        "noise_probability": 0.8,
+        "speed_perturb": (0.9, 1.0, 1.1),
+        "reverb_prob": 0.5,
+        "noise_prob": 0.8,
         "noise_dir": noise_dir,
-        "gain_db": (-10.0, 10.0),
-        "spec_time_masks": 2,
-        "spec_mel_masks": 2,
+        "volume_db": (-10.0, 10.0),
+        "num_time_masks": 2,
+        "num_freq_masks": 2,
     }
     return AugmentConfig(**{**settings, **changes})
 
@@ -73,7 +73,7 @@ def test_no_augmentation_changes_nothing():
 def test_given_waves_are_never_written_to_and_results_stay_in_full_scale(noise_dir):
     batch = waves(16000, 12000)
     before = [w.copy() for w in batch]
-    augment = Augment(everything(noise_dir, noise_probability=1.0, snr_db=(-20.0, -10.0)))
+    augment = Augment(everything(noise_dir, noise_prob=1.0, snr_db=(-20.0, -10.0)))
     for seed in range(8):
         out, _ = augment.waves(batch, rng(seed))
         assert all(w.dtype == np.float32 and np.abs(w).max() < 1 for w in out)
@@ -154,9 +154,9 @@ def test_esc10_serves_as_noise_also_where_libsndfile_cannot_decode_a_file_to_its
 
 @settings(max_examples=30, deadline=None)
 @given(st.floats(0.05, 0.8), st.floats(0, 15), st.integers(0, 1000))
-def test_a_room_keeps_the_direct_sound_where_it_was(t60_s, drr_db, seed):
+def test_a_room_keeps_the_direct_sound_where_it_was(rt60_s, drr_db, seed):
     wave_N = waves(RATE)[0]
-    response_N = polack_response(t60_s, drr_db, RATE, rng(seed))
+    response_N = polack_response(rt60_s, drr_db, RATE, rng(seed))
     assert response_N[0] == 1
     assert 10 * np.log10(1 / np.square(response_N[1:], dtype=np.float64).sum()) == pytest.approx(drr_db, abs=0.01)
     wet_N = reverberate(wave_N, response_N)
@@ -203,13 +203,13 @@ def test_spec_augment_masks_whole_frames_and_the_same_mel_filters_of_each_stacke
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("speeds", ()),
-        ("speeds", (3.0,)),
-        ("speeds", (0.333,)),
-        ("noise_probability", 1.5),
+        ("speed_perturb", ()),
+        ("speed_perturb", (3.0,)),
+        ("speed_perturb", (0.333,)),
+        ("noise_prob", 1.5),
         ("snr_db", (10.0, 0.0)),
-        ("t60_s", (0.0, 0.5)),
-        ("spec_mel_masks", -1),
+        ("rt60_s", (0.0, 0.5)),
+        ("num_freq_masks", -1),
     ],
 )
 def test_an_impossible_config_is_refused_by_field(field, value):

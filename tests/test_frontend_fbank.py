@@ -175,7 +175,7 @@ def test_config_survives_json_and_its_fingerprint_tells_front_ends_apart():
 
 @pytest.mark.parametrize(
     "change",
-    [{"mel_bins": 0}, {"high_hz": 9000.0}, {"stack": 0}, {"cepstra": 65}, {"mean_prior_s": 4.0}],
+    [{"mel_bins": 0}, {"high_hz": 9000.0}, {"frame_stacking": 0}, {"cepstra": 65}, {"cmn_init_s": 4.0}],
 )
 def test_an_impossible_front_end_is_refused_by_field(change):
     with pytest.raises(ValueError, match=f"frontend.*{next(iter(change))}"):

@@ -51,7 +51,7 @@ def senones_of(phones, inventory):
 
 def planted(classes, inventory, penalty=50.0):
     """Scores that are 0 for the given classes and worse by `penalty` for all others."""
-    score_TC = np.full((len(classes), inventory.size), -penalty)
+    score_TC = np.full((len(classes), inventory.num_classes), -penalty)
     score_TC[np.arange(len(classes)), classes] = 0
     return score_TC
 
@@ -171,7 +171,7 @@ def test_forced_alignment_finds_a_known_state_sequence(inventory, words, data):
     frames = data.draw(st.lists(st.integers(1, 6), min_size=len(states), max_size=len(states)))
     classes = np.repeat(states, frames)
     score_TC = planted(classes, inventory, penalty=8.0) - np.random.default_rng(len(classes)).uniform(
-        0, 3, (len(classes), inventory.size)
+        0, 3, (len(classes), inventory.num_classes)
     )
     graphs = TextGraphs(inventory, LEXICON)
     path = Decoder(graphs.compile(words), WIDE).best(score_TC)

@@ -38,7 +38,11 @@ def test_an_inventory_comes_back_from_its_file_or_folder(tmp_path, inventory):
     for path in (tmp_path, tmp_path / "inventory.json"):
         again = load_inventory(path)
         assert again == inventory
-        assert (again.fingerprint, again.symbols, again.num_classes) == (inventory.fingerprint, inventory.names, inventory.size)
+        assert (again.fingerprint, again.symbols, again.num_classes) == (
+            inventory.fingerprint,
+            inventory.symbols,
+            inventory.num_classes,
+        )
 
 
 @pytest.mark.parametrize(

@@ -122,7 +122,7 @@ def test_pieces_of_a_manifest_spell_every_word_and_known_ones_shortly(manifest, 
     ("text", "options", "message"),
     [
         ("", [], "holds no text to find characters in"),
-        ("a", ["--size", "9"], "--size: only used with --type pieces"),
+        ("a", ["--size", "9"], "--size: only used with --type unigram"),
         ("a", ["--frame-shift", "0"], "--frame-shift 0.0: it must be above 0"),
     ],
 )

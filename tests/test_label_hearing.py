@@ -69,7 +69,9 @@ def test_what_is_heard_less_clearly_is_trusted_less(graph):
     clear, dim = (listen.search(spoken(*SENTENCE, sure=sure))[1] for sure in (0.9, 0.3))
     assert [w.word for w in clear.words] == [w.word for w in dim.words]
     assert dim.confidence < clear.confidence and dim.entropy > clear.entropy
-    assert dim.entropy == pytest.approx(-(0.3 * np.log(0.3) + 0.7 * np.log(0.7 / (INVENTORY.num_classes - 1))), rel=1e-5)
+    assert dim.entropy == pytest.approx(
+        -(0.3 * np.log(0.3) + 0.7 * np.log(0.7 / (INVENTORY.num_classes - 1))), rel=1e-5
+    )
 
 
 def test_a_word_that_might_be_another_is_trusted_less_than_its_neighbours(graph):

@@ -135,7 +135,12 @@ def test_a_job_goes_on_where_it_was_stopped_to_the_same_bytes_and_tells_how_far_
 
 
 def test_options_of_posteriors_are_refused(speech, whisper, tmp_path, capsys):
-    for option in (["--graph", "g", "--write-transcripts"], ["--inventory", "i"], ["--top-k", "5"], ["--lattice-weight", "0.5"]):
+    for option in (
+        ["--graph", "g", "--write-transcripts"],
+        ["--inventory", "i"],
+        ["--top-k", "5"],
+        ["--lattice-weight", "0.5"],
+    ):
         assert label(speech, tmp_path / "out", whisper, *option) == 2
         assert option[0] in (told := capsys.readouterr().err) and "gives none" in told
     assert label(speech, tmp_path / "out", whisper, "--language", "xx") == 2

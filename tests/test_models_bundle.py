@@ -29,7 +29,7 @@ def waves(*samples):
 def test_frames_are_those_of_the_convolutions_and_answers_those_of_torchaudio_with_our_order(mode):
     model = small_bundle(mode)
     inference = Inference(model, CPU, "float32")
-    assert model.inventory.names == (BLANK, SPACE, "'", "A", "E", "T")
+    assert model.inventory.symbols == (BLANK, SPACE, "'", "A", "E", "T")
     assert model.inventory.frame_shift_s == inference.frontend.frame_shift_s == 0.02
     for n in (399, 400, 719, 720, 16000, 16123):
         (wave,) = waves(n)

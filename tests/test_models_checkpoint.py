@@ -121,16 +121,16 @@ def test_a_model_that_is_not_finite_is_refused_by_whoever_reads_it(model, tmp_pa
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("model", {"hidden": 10**9}),
-        ("model", {"layers": 10**12}),
-        ("model", {"hidden": 60000, "layers": 9}),
-        ("model", {"heads": True}),
+        ("model", {"hidden_size": 10**9}),
+        ("model", {"num_layers": 10**12}),
+        ("model", {"hidden_size": 60000, "num_layers": 9}),
+        ("model", {"num_heads": True}),
         ("model", None),
         ("inventory", []),
         ("inventory", {"kind": []}),
         ("inventory", {"kind": "tokens", "units": 3}),
         ("frontend", {"mel_bins": 10**9}),
-        ("frontend", {"stack": -1}),
+        ("frontend", {"frame_stacking": -1}),
         ("notes", "none"),
         ("version", {"a": 1}),
         ("version", [1]),
@@ -162,6 +162,6 @@ def test_a_header_that_is_no_description_is_one_clear_line(tmp_path, text):
 def test_a_model_beyond_the_machines_memory_is_refused_before_memory_is_taken():
     with pytest.raises(ValueError, match=r"model: \d+M parameters take \d+ GB, this machine has"):
         build_model(ModelConfig(num_layers=9, hidden_size=60000), INVENTORY, FrontEndConfig())
-    for fields in ({"hidden": 10**9}, {"layers": 10**9}, {"projection": 10**9}, {"lookahead": 10**9}):
+    for fields in ({"hidden_size": 10**9}, {"num_layers": 10**9}, {"proj_size": 10**9}, {"lookahead": 10**9}):
         with pytest.raises(ValueError, match=rf"model\.{next(iter(fields))} is 1000000000; it must be"):
             ModelConfig(**fields)

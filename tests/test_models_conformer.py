@@ -9,7 +9,15 @@ from asr_kd.models.config import PRESETS, model_config
 from asr_kd.models.registry import ENCODERS
 
 TOKENS = Tokens.characters(["AB"])
-SMALL = {"kind": "conformer", "layers": 2, "hidden": 8, "heads": 2, "kernel": 5, "bidirectional": True, "dropout": 0.0}
+SMALL = {
+    "encoder": "conformer",
+    "num_layers": 2,
+    "hidden_size": 8,
+    "num_heads": 2,
+    "conv_kernel_size": 5,
+    "bidirectional": True,
+    "dropout": 0.0,
+}
 
 
 def model_of(**changes):
@@ -44,10 +52,13 @@ def test_the_order_of_frames_matters():
 def test_each_layer_is_shown_and_the_last_leads_to_the_answer():
     model = model_of().eval()
     x_BTF, frames_B = torch.randn(2, 6, 192), torch.tensor([6, 4])
-    trace = model.trace(x_BTF, frames_B)
+    trace = model(x_BTF, frames_B, return_hidden=True)
     torch.testing.assert_close(trace.logits_BTC, model(x_BTF, frames_B))
-    assert {name: layer.shape for name, layer in trace.layers.items()} == {"layer0": (2, 6, 8), "layer1": (2, 6, 8)}
-    torch.testing.assert_close(model.output(trace.layers["layer1"]), trace.logits_BTC)
+    assert {name: layer.shape for name, layer in trace.hidden_states.items()} == {
+        "layer0": (2, 6, 8),
+        "layer1": (2, 6, 8),
+    }
+    torch.testing.assert_close(model.output(trace.hidden_states["layer1"]), trace.logits_BTC)
 
 
 def test_utterances_without_a_frame_do_no_harm():
@@ -77,10 +88,10 @@ def test_presets_have_the_size_they_promise():
     ("changes", "message"),
     [
         ({"bidirectional": False}, "model.bidirectional: a conformer hears all.*Set it to true"),
-        ({"projection": 3}, "model.projection is 3: a conformer has none"),
-        ({"heads": 3}, "model.hidden is 8; model.heads, 3, must divide it"),
-        ({"kernel": 4}, "model.kernel is 4; it must be odd"),
-        ({"kind": "transformer"}, f"model.kind is transformer; known: {', '.join(ENCODERS)}"),
+        ({"proj_size": 3}, "model.proj_size is 3: a conformer has none"),
+        ({"num_heads": 3}, "model.hidden_size is 8; model.num_heads, 3, must divide it"),
+        ({"conv_kernel_size": 4}, "model.conv_kernel_size is 4; it must be odd"),
+        ({"encoder": "transformer"}, f"model.encoder is transformer; known: {', '.join(ENCODERS)}"),
     ],
 )
 def test_a_wrong_config_says_what_to_change(changes, message):

@@ -128,7 +128,7 @@ def test_the_papers_student_has_24_million_parameters():
 
 
 def test_a_preset_takes_changes():
-    changed = model_config({"preset": "student-tiny", "hidden": 32})
+    changed = model_config({"preset": "student-tiny", "hidden_size": 32})
     assert changed.hidden_size == 32 and changed.lookahead == PRESETS["student-tiny"].lookahead
 
 

@@ -15,7 +15,7 @@ FRONTEND = FrontEndConfig(mel_bins=20)
 def new_model(seed, inventory=INVENTORY, frontend=FRONTEND, hidden=8):
     torch.manual_seed(seed)
     model = build_model(ModelConfig(num_layers=1, hidden_size=hidden, bidirectional=True), inventory, frontend)
-    model.log_prior_C.copy_(torch.randn(inventory.size).log_softmax(0))
+    model.log_prior_C.copy_(torch.randn(inventory.num_classes).log_softmax(0))
     return model.eval()
 
 

@@ -66,7 +66,7 @@ def test_gradients_go_straight_through_to_the_weights_underneath():
 
 @CONFIGS
 def test_a_model_learns_as_one_would_that_had_the_rounded_weights(config):
-    model, plain = model_of(config, weights="int8"), model_of(config)
+    model, plain = model_of(config, weight_dtype="int8"), model_of(config)
     plain.load_state_dict(load_rounded(model))
     x_BTF, frames_B = torch.randn(2, 12, 192), torch.tensor([12, 7])
     for m in (model, plain):
@@ -86,7 +86,7 @@ def load_rounded(model):
 
 @CONFIGS
 def test_every_matrix_of_lstm_and_linear_layers_is_rounded_and_nothing_else(config):
-    model = model_of(config, weights="int8")
+    model = model_of(config, weight_dtype="int8")
     owners = [(p, m) for p, m in model.named_modules() if isinstance(m, (nn.LSTM, nn.Linear))]
     matrices = {f"{p}.{n}" for p, m in owners for n, w in m.named_parameters() if w.dim() == 2}
     assert set(rounded_names(model)) == matrices and len(matrices) > 4
@@ -95,7 +95,7 @@ def test_every_matrix_of_lstm_and_linear_layers_is_rounded_and_nothing_else(conf
 
 @CONFIGS
 def test_what_was_saved_answers_bit_for_bit_as_what_was_trained(config, tmp_path):
-    model = model_of(config, weights="int8")
+    model = model_of(config, weight_dtype="int8")
     save_model(tmp_path / "a", model)
     again = load_model(tmp_path / "a")
     assert again.config == model.config
@@ -105,7 +105,7 @@ def test_what_was_saved_answers_bit_for_bit_as_what_was_trained(config, tmp_path
 
 
 def test_a_loaded_model_that_is_trained_on_is_rounded_anew(tmp_path):
-    save_model(tmp_path, model_of(ONE_WAY, weights="int8"))
+    save_model(tmp_path, model_of(ONE_WAY, weight_dtype="int8"))
     model = load_model(tmp_path)
     model.train()
     with torch.no_grad():
@@ -133,7 +133,7 @@ def test_eight_bits_take_a_quarter_of_the_bytes_and_answer_nearly_the_same(tmp_p
 
 
 def test_quantising_a_model_trained_rounded_is_what_saving_it_does(tmp_path):
-    trained = model_of(ONE_WAY, weights="int8")
+    trained = model_of(ONE_WAY, weight_dtype="int8")
     plain = model_of(ONE_WAY)
     plain.load_state_dict(trained.state_dict())
     assert torch.equal(asked(quantised(plain)), asked(trained))
@@ -144,7 +144,7 @@ def test_what_cannot_be_quantised_is_refused_in_a_line(tmp_path, capsys):
     with torch.no_grad():
         model.output.weight[1, 2] = float("nan")
     save_model(tmp_path / "nan", model)
-    save_model(tmp_path / "small", model_of(ONE_WAY, weights="int8"))
+    save_model(tmp_path / "small", model_of(ONE_WAY, weight_dtype="int8"))
     for name, out, message in (
         ("nan", "out", "output.weight holds weights that are not finite"),
         ("small", "out", "small: has weights of eight bits already"),
@@ -172,7 +172,7 @@ def test_what_cannot_be_quantised_is_refused_in_a_line(tmp_path, capsys):
     ],
 )
 def test_damaged_codes_and_scales_are_refused_by_file(name, damage, tmp_path):
-    save_model(tmp_path, model_of(ONE_WAY, weights="int8"))
+    save_model(tmp_path, model_of(ONE_WAY, weight_dtype="int8"))
     file = tmp_path / "model.safetensors"
     tensors, description = load_file(file), read_description(file)
     tensor = tensors.pop(name)

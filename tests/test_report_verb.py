@@ -41,7 +41,18 @@ def make_run(folder, texts=TEXTS, hostile=""):
         notes = {"params": 310000, "rtf": 0.02, "model": f"exp/{name}{hostile}"}
         (folders[name] / "decode.json").write_text(json.dumps(notes))
     hyps = [f"{name}={path}" for name, path in folders.items()]
-    argv = ["score", "--ref", str(folder / "test.jsonl"), "--hyp", *hyps, "--by", "snr", "group", "--bootstrap-samples", "200"]
+    argv = [
+        "score",
+        "--ref",
+        str(folder / "test.jsonl"),
+        "--hyp",
+        *hyps,
+        "--by",
+        "snr",
+        "group",
+        "--bootstrap-samples",
+        "200",
+    ]
     argv += ["--baseline", "student_labelled_only", "--oracle", "student_oracle", "--out", str(folder / "scores")]
     assert main(argv) == 0
 

@@ -21,16 +21,16 @@ from asr_kd.targets.soft_targets import SoftTargets
 
 SETTINGS = (
     "model.preset=teacher-tiny",
-    "model.hidden=24",
-    "model.layers=1",
+    "model.hidden_size=24",
+    "model.num_layers=1",
     "model.dropout=0",
     "frontend.mel_bins=20",
     "epochs=60",
-    "augment.speeds=[1.0]",
-    "train.frames_per_batch=300",
+    "augment.speed_perturb=[1.0]",
+    "train.max_frames_per_batch=300",
     "train.optim.lr=0.02",
     "train.ema_decay=0.9",
-    "train.workers=0",
+    "train.num_workers=0",
 )
 
 
@@ -132,7 +132,10 @@ def test_senones_say_no_words_without_a_graph(tone_shards, tmp_path, capsys):
 def test_a_greedy_search_reads_whatever_is_spelt():
     tokens = Tokens.characters(["AB"])
     search = GreedyDecoder(tokens)
-    assert search.best(np.zeros((0, tokens.num_classes))) is None and search.n_best(np.zeros((0, tokens.num_classes)), 2) == []
+    assert (
+        search.best(np.zeros((0, tokens.num_classes))) is None
+        and search.n_best(np.zeros((0, tokens.num_classes)), 2) == []
+    )
     score_TC = np.log(np.array([[0.1, 0.6, 0.2, 0.1], [0.1, 0.1, 0.2, 0.6], [0.9, 0.1, 0.0, 0.0]]) + 1e-9)
     found = search.best(score_TC)
     assert found.words == ["B"] and found.cost == pytest.approx(-np.log(0.6 * 0.6 * 0.9), abs=1e-5)

@@ -79,7 +79,7 @@ def all_batches(stream):
     return list(batches(BatchSampler(stream, 150, seed=0), FRONTEND, endless=False))
 
 
-@pytest.mark.parametrize("speeds", [(1.0,), (0.9, 1.1)])
+@pytest.mark.parametrize("speed_perturb", [(1.0,), (0.9, 1.1)])
 def test_batches_carry_the_spelt_text_at_whatever_speed(tone_shards, tone_utterances, speeds):
     texts = {u.id: u.text for u in tone_utterances}
     got = all_batches(stream_of(tone_shards, augment=AugmentConfig(speed_perturb=speeds)))
@@ -159,5 +159,5 @@ def test_tokens_are_hard_targets_and_frames_are_not_touched(tone_shards):
     logits_BTC = model(batch.x_BTF, batch.frames_B)
     expected = mean_ctc_loss(logits_BTC, batch.frames_B, batch.tokens_BU)
     torch.testing.assert_close(batch_loss(logits_BTC, batch), expected)
-    (name, term), *others = FrameObjective().terms(model, batch).items()
+    (name, term), *others = FrameObjective().losses(model, batch).items()
     assert name == "labelled" and not others and term.requires_grad

@@ -101,7 +101,7 @@ def test_targets_that_are_all_null_are_an_error(tone_shards, tmp_path):
 
 def test_a_sub_epoch_without_data_is_an_error(tone_shards, tmp_path):
     labelled, dev = streams(tone_shards, tmp_path)
-    one_batch = replace(CONFIG, frames_per_batch=100_000)
+    one_batch = replace(CONFIG, max_frames_per_batch=100_000)
     with pytest.raises(ValueError, match=r"sub-epoch 2 \(labelled\): no data is left .* longest utterance has \d+ s"):
         fit(new_model(), [(labelled, 0.25)] * 4, dev, one_batch, tmp_path / "out")
 
@@ -184,7 +184,7 @@ def test_a_full_disk_is_told_with_its_file(tone_shards, tmp_path):
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
     try:
         with pytest.raises(OSError, match=r"state\.pt|model\.safetensors"):
-            fit(new_model(), [(labelled, 1.0)], dev, replace(CONFIG, save_minutes=0), tmp_path / "out")
+            fit(new_model(), [(labelled, 1.0)], dev, replace(CONFIG, checkpoint_every_minutes=0), tmp_path / "out")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert not list((tmp_path / "out").glob("*.tmp")) + list((tmp_path / "out").glob(".*.tmp"))

@@ -109,7 +109,7 @@ def test_a_run_that_was_stopped_ends_bit_for_bit_as_one_that_was_not(streams, tm
 
 def test_a_run_that_died_goes_on_from_its_last_state(streams, tmp_path):
     whole = train(streams, tmp_path / "whole")
-    config = replace(CONFIG, save_minutes=0)  # after every step
+    config = replace(CONFIG, checkpoint_every_minutes=0)  # after every step
 
     def die(module, arguments):
         if module.training:
@@ -204,9 +204,9 @@ def test_bytes_that_are_no_state_are_one_clear_line(streams, tmp_path, bytes_):
         train(streams, tmp_path)
 
 
-@pytest.mark.parametrize("best_by", ["dev_loss", "dev_frame_accuracy", "last"])
-def test_weights_with_a_held_out_loss_that_is_no_number_are_never_kept(streams, tmp_path, best_by):
-    config, model = replace(CONFIG, best_by=best_by, ema_decay=0.5), new_model()
+@pytest.mark.parametrize("select_checkpoint_by", ["dev_loss", "dev_frame_accuracy", "last"])
+def test_weights_with_a_held_out_loss_that_is_no_number_are_never_kept(streams, tmp_path, select_checkpoint_by):
+    config, model = replace(CONFIG, select_checkpoint_by=select_checkpoint_by, ema_decay=0.5), new_model()
 
     def spoil(module, arguments):
         if not module.training:
@@ -243,7 +243,9 @@ def test_features_are_normalised_to_mean_0_and_deviation_1(streams):
 
 def test_patience_ends_a_run_that_no_longer_gains(streams, tmp_path):
     labelled, _, dev = streams
-    still = replace(CONFIG, optim=OptimConfig(lr=1e-9), ema_decay=0.0, patience=2, best_by="dev_frame_accuracy")
+    still = replace(
+        CONFIG, optim=OptimConfig(lr=1e-9), ema_decay=0.0, patience=2, select_checkpoint_by="dev_frame_accuracy"
+    )
     result = fit(new_model(), [(labelled, 1.0)] * 8, dev, still, tmp_path)
     assert result.stopped_early
     assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 3
@@ -251,7 +253,7 @@ def test_patience_ends_a_run_that_no_longer_gains(streams, tmp_path):
 
 def test_the_last_weights_are_kept_when_held_out_data_cannot_judge(streams, tmp_path):
     labelled, _, dev = streams
-    still = replace(CONFIG, optim=OptimConfig(lr=1e-9), ema_decay=0.0, patience=2, best_by="last")
+    still = replace(CONFIG, optim=OptimConfig(lr=1e-9), ema_decay=0.0, patience=2, select_checkpoint_by="last")
     result = fit(new_model(), [(labelled, 1.0)] * 4, dev, still, tmp_path)
     assert not result.stopped_early and result.best_step == result.steps
 

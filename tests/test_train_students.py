@@ -22,7 +22,13 @@ from asr_kd.train.statistics import evaluate
 from asr_kd.train.trainer import fit
 
 DEEP = ModelConfig(num_layers=5, hidden_size=8, lookahead=7)
-SET = ("frontend.mel_bins=20", "epochs=2", "train.frames_per_batch=150", "train.workers=0", "train.optim.lr=0.01")
+SET = (
+    "frontend.mel_bins=20",
+    "epochs=2",
+    "train.max_frames_per_batch=150",
+    "train.num_workers=0",
+    "train.optim.lr=0.01",
+)
 
 
 def model_of(config, inventory=INVENTORY, frontend=FRONTEND, seed=0):
@@ -106,13 +112,13 @@ def test_the_verb_trains_a_shallower_copy_and_refuses_before_the_first_step(
     teacher, tone_shards, alignments, tmp_path, capsys
 ):
     init = ("--init", str(teacher), "--init-from-layers", "0", "3")
-    two = ("model={layers: 2, hidden: 8, lookahead: 7}",)
+    two = ("model={num_layers: 2, hidden_size: 8, lookahead: 7}",)
     assert train(tone_shards, alignments, tmp_path / "out", *init, changes=(*two, "train.optim.lr=1e-9")) == 0
     student, its = load_model(tmp_path / "out").state_dict(), load_model(teacher).state_dict()
     ours, theirs = "encoder.layers.1.forwards.weight_hh_l0", "encoder.layers.3.forwards.weight_hh_l0"
     torch.testing.assert_close(student[ours], its[theirs], atol=1e-5, rtol=0)
     for options, changes, message in (
-        (init, ("model={layers: 3, hidden: 8}",), "this model has 3"),
+        (init, ("model={num_layers: 3, hidden_size: 8}",), "this model has 3"),
         (init[2:], two, "Name it with --init"),
     ):
         for more in ((), ("--dry-run",)):
@@ -126,7 +132,7 @@ def test_the_verb_trains_a_shallower_copy_and_refuses_before_the_first_step(
 
 @pytest.mark.parametrize("ema", [0, 0.9])
 def test_a_student_in_eight_bits_learns_and_resumes_bit_for_bit(ema, tone_shards, alignments, tmp_path):
-    changes = ("model={layers: 1, hidden: 16, weights: int8}", f"train.ema_decay={ema}", "epochs=8")
+    changes = ("model={num_layers: 1, hidden_size: 16, weight_dtype: int8}", f"train.ema_decay={ema}", "epochs=8")
     assert train(tone_shards, alignments, tmp_path / "whole", changes=changes) == 0
     lines = [json.loads(line) for line in (tmp_path / "whole/metrics.jsonl").read_text().splitlines()]
     assert lines[-1]["loss"] < 0.8 * lines[0]["loss"] and lines[-1]["dev_loss"] < 0.8 * lines[0]["dev_loss"]
@@ -152,7 +158,11 @@ def test_a_student_in_eight_bits_learns_and_resumes_bit_for_bit(ema, tone_shards
 
 
 def test_a_student_in_eight_bits_begins_as_its_float_teacher(tone_shards, alignments, teacher, tmp_path):
-    changes = ("model={layers: 5, hidden: 8, lookahead: 7, weights: int8}", "train.optim.lr=1e-9", "epochs=1")
+    changes = (
+        "model={num_layers: 5, hidden_size: 8, lookahead: 7, weight_dtype: int8}",
+        "train.optim.lr=1e-9",
+        "epochs=1",
+    )
     assert train(tone_shards, alignments, tmp_path / "copy", "--init", str(teacher), changes=changes) == 0
     assert main(["quantise", str(teacher), "--out", str(tmp_path / "rounded")]) == 0
     copy, rounded = (load_model(tmp_path / name).output.weight for name in ("copy", "rounded"))

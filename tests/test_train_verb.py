@@ -11,12 +11,12 @@ from asr_kd.models.checkpoint import load_model
 
 TINY = (
     "--set",
-    "model.hidden=8",
-    "model.layers=1",
+    "model.hidden_size=8",
+    "model.num_layers=1",
     "model.preset=student-tiny",
     "frontend.mel_bins=20",
     "epochs=2",
-    "train.frames_per_batch=150",
+    "train.max_frames_per_batch=150",
 )
 
 
@@ -94,7 +94,7 @@ def tokens_of_tones(tmp_path):
     return tmp_path / "tokens"
 
 
-CONFORMER = ("model.preset=student-conformer", "model.hidden=8", "model.layers=1", "model.heads=2")
+CONFORMER = ("model.preset=student-conformer", "model.hidden_size=8", "model.num_layers=1", "model.num_heads=2")
 
 
 @pytest.mark.parametrize("changes", [TINY, (*TINY, *CONFORMER)], ids=["lstm", "conformer"])

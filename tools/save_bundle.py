@@ -27,7 +27,9 @@ def main() -> int:
     except ValueError as e:
         print(e, file=sys.stderr)
         return 2
-    print(f"{args.out}: {model.parameter_count / 1e6:.1f}M weights, {model.inventory.num_classes} classes {model.fingerprint}")
+    print(
+        f"{args.out}: {model.parameter_count / 1e6:.1f}M weights, {model.inventory.num_classes} classes {model.fingerprint}"
+    )
     return 0
 
 

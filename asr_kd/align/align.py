@@ -67,7 +67,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "shards", nargs="+", type=Path, help="labelled shards or folders; without --model Gaussians are trained on them"
     )
     parser.add_argument(
-        "--align-only", nargs="*", default=[], type=Path, help="shards to align that nothing is trained on (held-out data)"
+        "--align-only",
+        nargs="*",
+        default=[],
+        type=Path,
+        help="shards to align that nothing is trained on (held-out data)",
     )
     parser.add_argument(
         "--lexicon",

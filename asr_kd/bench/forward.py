@@ -119,7 +119,9 @@ def find_best(
         tried.append(setting | {"frames_per_second": round(rate, 1)})
     fitting = [t for t in tried if t["frames_per_second"] is not None]
     if not fitting:
-        raise ValueError(f"no batch of {min(frames)} frames or more fits into memory. Give smaller ones with --batch-frames.")
+        raise ValueError(
+            f"no batch of {min(frames)} frames or more fits into memory. Give smaller ones with --batch-frames."
+        )
     best = max(fitting, key=lambda t: t["frames_per_second"])
     fastest = {key: value for key, value in best.items() if key != "frames_per_second"}
     return Setting(**fastest), tried

@@ -2,8 +2,10 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from asr_kd.core.renames import FLAGS, renamed_value
 from asr_kd.core.terminal import say
 
 
@@ -14,7 +16,7 @@ class ArgumentParser(argparse.ArgumentParser):
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+        super().__init__(*args, allow_abbrev=False, **kwargs)
         self.given: dict[str, Any] = {}
         """Values that the command line being parsed has set so far, by the option's destination."""
         for action in (None, "store", "extend"):
@@ -22,7 +24,22 @@ class ArgumentParser(argparse.ArgumentParser):
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         self.given = {}
+        self._refuse_old_names(sys.argv[1:] if args is None else args)
         return super().parse_known_args(args, namespace)
+
+    def _refuse_old_names(self, args: Sequence[str]) -> None:
+        command = self.prog.partition(" ")[2]
+        renamed = FLAGS.get(command.split(" ")[0], {})
+        for option in args:
+            name = str(option).partition("=")[0]
+            if name in renamed:
+                self.error(f"{name}: since version 0.3 it is called {renamed[name]}")
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        try:
+            super()._check_value(action, value)
+        except argparse.ArgumentError as e:
+            raise argparse.ArgumentError(action, f"{e.message}{renamed_value(action.dest, value)}") from None
 
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)

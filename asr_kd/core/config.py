@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from asr_kd.core.renames import KEYS, renamed_value
 from asr_kd.core.text_files import read_text
 from asr_kd.core.yaml_text import parse_yaml
 
@@ -79,8 +80,10 @@ def _build(cls: type[C], data: Any, source: str, prefix: str) -> C:
     fields = {f.name for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for key in data:
         if key not in fields:
+            renamed = KEYS.get(cls.__name__, {}).get(key)
             near = difflib.get_close_matches(str(key), fields, n=1)
             hint = f" Did you mean {prefix}{near[0]}?" if near else f" Known: {', '.join(sorted(fields))}."
+            hint = f" Since version 0.3 it is called {prefix}{renamed}." if renamed else hint
             raise ValueError(f"{source}: unknown key {prefix}{key}.{hint}")
     values = {key: _convert(hints[key], value, source, prefix + key) for key, value in data.items()}
     try:
@@ -113,7 +116,7 @@ def _convert(hint: Any, value: Any, source: str, key: str) -> Any:
         return value if isinstance(value, hint) else _build(hint, value, source, key + ".")  # type: ignore[arg-type]
     if origin is typing.Literal:
         if value not in typing.get_args(hint):
-            raise wrong
+            raise ValueError(f"{wrong}{renamed_value(key.rpartition('.')[2], value)}")
         return value
     if origin in (tuple, list):
         if not isinstance(value, (list, tuple)):

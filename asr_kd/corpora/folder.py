@@ -33,7 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=DEV_SHARE,
         help="share of the audio with text held out (default: %(default)g)",
     )
-    parser.add_argument("--test-fraction", type=float, default=0.0, help="share of it that is test (default: %(default)g)")
+    parser.add_argument(
+        "--test-fraction", type=float, default=0.0, help="share of it that is test (default: %(default)g)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="which speakers those are (default: %(default)s)")
     parser.add_argument(
         "--speaker-from",

@@ -45,12 +45,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             sub.add_argument("--url", default=reader.URL, help="archive that --download fetches (default: %(default)s)")
         reader.add_arguments(sub)
         sub.set_defaults(from_args=reader.from_args)
-    synthetic.add_arguments(_sub_parser(corpora, "voices", VOICES, synthetic.__doc__))
+    synthetic.add_arguments(_sub_parser(corpora, "synthetic", VOICES, synthetic.__doc__))
 
 
 def run(args: argparse.Namespace) -> int:
     """Read (or make) the corpus, write its manifests, print what they hold."""
-    if args.corpus == "voices":
+    if args.corpus == "synthetic":
         synthetic.prepare_voices(args.out, args)
         return 0
     download = getattr(args, "download", False)

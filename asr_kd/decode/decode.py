@@ -48,7 +48,11 @@ def run(args: argparse.Namespace) -> int:
     skipped = Skipped(max_share=args.max_skipped)
     config = load_config(SearchConfig, {"beam": args.beam})
     recogniser = Recogniser(args.model, args.graph, args.device, args.precision)
-    scales = DecodingScales.load(args.decoding_scales) if args.decoding_scales else DecodingScales(prior=recogniser.inventory.default_prior_scale)
+    scales = (
+        DecodingScales.load(args.decoding_scales)
+        if args.decoding_scales
+        else DecodingScales(prior=recogniser.inventory.default_prior_scale)
+    )
     shards, seconds = all_shards(args.shards)
     searcher = recogniser.searcher(config)
     lines = {}

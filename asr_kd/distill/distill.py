@@ -1,8 +1,8 @@
 """The student learns from a teacher on unlabelled shards and, between them, alignments on labelled ones.
 
-By default it learns the posteriors that `asr-kd label` stored. Its config can name any kinds of knowledge instead, and
---mode who else teaches: offline (--online-teacher hears each batch where a kind of knowledge needs that, or without
---targets), online (a model trained beside it, from scratch or from --online-teacher), average or snapshot (its own past).
+By default it learns the posteriors that `asr-kd label` stored. The config can name any distillation losses instead.
+--mode says which other teacher is run on each batch: offline (--online-teacher, where a loss needs it or without
+--targets), mutual (a model trained beside the student), mean_teacher or snapshot (the student's earlier weights).
 
 The weights that are best on the held-out data end up in OUT/model.safetensors. The same command goes on where it was
 stopped.
@@ -11,7 +11,7 @@ stopped.
       --labelled exp/shards/labelled --alignments exp/aligned --dev exp/shards/dev --out exp/student \\
       --set model.preset=student-tiny schedule.epochs=10
   asr-kd distill ... --online-teacher exp/teacher \\
-      --set 'knowledge=[{kind: response}, {kind: hidden, weight: 0.3, layers: {layer1: layer2}}]'
+      --set 'losses=[{kind: kd}, {kind: hidden_states, weight: 0.3, layers: {layer1: layer2}}]'
 """
 
 import argparse
@@ -28,7 +28,13 @@ from asr_kd.core.terminal import say
 from asr_kd.data.loader import TrainingSet
 from asr_kd.data.sampler import BatchSampler
 from asr_kd.data.utterance_list import UtteranceList
-from asr_kd.distill.objective import DistillObjective, build_online_teacher, needs_online_teacher, parse_loss_spec
+from asr_kd.distill.objective import (
+    DistillObjective,
+    build_online_teacher,
+    check_mode,
+    needs_online_teacher,
+    parse_loss_spec,
+)
 from asr_kd.distill.online_teachers.registry import ONLINE_TEACHERS
 from asr_kd.distill.schedule import ScheduleConfig, sub_epochs
 from asr_kd.frontend.augment import AugmentConfig
@@ -64,28 +70,27 @@ class DistillConfig:
     """The student's; its frames must have the inventory's shift."""
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     augment: AugmentConfig = field(default_factory=_three_speeds)
-    """Of the unlabelled audio: the student hears it changed, the teacher heard it as it is."""
+    """Of the unlabelled audio for the student; the teacher labelled it as it is."""
     labelled_augment: AugmentConfig = field(default_factory=_three_speeds)
     losses: tuple[dict[str, Any], ...] = ()
-    """What is learned: a list of `{kind: NAME, weight: 1, ...}` with the kind's own options (distill/knowledge). Empty
-    is the response of the teacher, or in another mode of whoever listens."""
+    """Distillation losses: a list of `{kind: NAME, weight: 1, ...}` with the loss's own options (distill/losses). Empty
+    is `kd` from the stored targets, or in another mode from the online teacher."""
     label_weight: float = 1.0
-    """Weight of the labelled data's ground truth."""
+    """Weight of the loss of the labelled data's ground truth."""
     mode: str = "offline"
-    """Who teaches: offline, online, average or snapshot (distill/companions)."""
+    """The online teacher: offline, mutual, mean_teacher or snapshot (distill/online_teachers)."""
     online_teacher: dict[str, Any] = field(default_factory=dict)
-    """Options of the mode."""
+    """Options of the mode's online teacher."""
     train: TrainConfig = field(default_factory=TrainConfig)
 
     def __post_init__(self) -> None:
         model_config(self.model)
         if self.label_weight < 0:
             raise ValueError(f"truth is {self.label_weight}; it must not be negative")
-        if self.mode not in ONLINE_TEACHERS:
-            raise ValueError(f"mode is {self.mode}; known: {', '.join(ONLINE_TEACHERS)}")
+        check_mode(self.mode)
         if not self.losses:
-            source = "auto" if self.mode == "offline" else "online_teacher"
-            object.__setattr__(self, "losses", ({"kind": "response", "source": source},))
+            source = "auto" if self.mode == "offline" else "online"
+            object.__setattr__(self, "losses", ({"kind": "kd", "source": source},))
         for entry in self.losses:
             parse_loss_spec(entry)
 
@@ -98,7 +103,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--targets",
         type=parse_path_or_url,
         metavar="DIR",
-        help="their soft targets, by `asr-kd label`; without, whoever listens teaches",
+        help="their soft targets, by `asr-kd label` (default: only the online teacher teaches)",
     )
     parser.add_argument(
         "--utterances", type=Path, metavar="LIST", help="learn from these unlabelled utterances, by `asr-kd filter`"
@@ -118,20 +123,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         type=Path,
         metavar="MODEL",
-        help="who made the soft targets, one model or several that answered as one: targets by others are refused",
+        help="model that made the soft targets, or several that were averaged; targets of other teachers are refused",
     )
     parser.add_argument(
         "--online-teacher",
         nargs="+",
         type=Path,
         metavar="MODEL",
-        help="who listens to each batch, offline (default: --teacher); with --mode online, what the peer begins with",
+        help="teacher that is run on each batch (default: --teacher); with --mode mutual, initial weights of the peer",
     )
-    parser.add_argument("--hard-labels", action="store_true", help="learn the teacher's arg-max instead of its posteriors")
-    parser.add_argument("--top-k", type=int, help="use only the k likeliest stored classes, the rest joins the tail")
-    parser.add_argument("--temperature", type=float, help="of the response")
-    parser.add_argument("--mode", choices=tuple(ONLINE_TEACHERS), help="who teaches")
-    parser.add_argument("--residual", choices=("tail", "renormalise"), help="what becomes of mass that was not stored")
+    parser.add_argument(
+        "--hard-labels", action="store_true", help="learn the teacher's arg-max instead of its posteriors"
+    )
+    parser.add_argument(
+        "--top-k", type=int, help="use only the k most likely stored classes; the rest counts as residual"
+    )
+    parser.add_argument("--temperature", type=float, help="of the losses `kd`")
+    parser.add_argument("--mode", choices=tuple(ONLINE_TEACHERS), help="the online teacher (default: offline)")
+    parser.add_argument(
+        "--residual", choices=("keep", "renormalise"), help="use of the probability that was not stored"
+    )
     add_run_arguments(parser)
 
 
@@ -166,13 +177,13 @@ def run(args: argparse.Namespace) -> int:
     seed_everything(config.train.seed)
     model = build_model(model_config(config.model), inventory, config.frontend)
     stored = args.targets is not None
-    companion = None
+    online_teacher = None
     if config.mode != "offline" or needs_online_teacher(config.losses, stored):
-        listeners = args.online_teacher or (config.mode == "offline" and args.teacher) or ()
-        companion = build_online_teacher(config.mode, config.online_teacher, model, listeners)
+        paths = args.online_teacher or (config.mode == "offline" and args.teacher) or ()
+        online_teacher = build_online_teacher(config.mode, config.online_teacher, model, paths)
     elif args.online_teacher is not None:
-        raise ValueError("--online-teacher: no kind of knowledge in the config needs someone who listens")
-    objective = DistillObjective(model, config.losses, config.label_weight, companion, stored)
+        raise ValueError("--online-teacher: no configured loss uses an online teacher")
+    objective = DistillObjective(model, config.losses, config.label_weight, online_teacher, stored)
     say(
         f"{model.parameter_count / 1e6:.2f}M parameters, {inventory.num_classes} classes; "
         f"{_hours(plan)} unlabelled, "
@@ -185,14 +196,20 @@ def run(args: argparse.Namespace) -> int:
         return 0
     goes_on = not args.restart and (args.out / STATE_FILE).exists()
     init = None if args.init is None else model_fingerprint(args.init)
-    record = {"teacher": teacher, "hard": args.hard_labels, "k": args.top_k, "init": init, "schedule": to_dict(config.schedule)}
+    record = {
+        "teacher": teacher,
+        "hard": args.hard_labels,
+        "k": args.top_k,
+        "init": init,
+        "schedule": to_dict(config.schedule),
+    }
     record |= {"only": only and only.digest, "init_layers": args.init_from_layers}
     if goes_on:
         _check_record(args.out, record)
     else:
         initialise_weights(model, labelled, config.train, args.init, args.init_from_layers)
-        if companion is not None:
-            companion.begin(model, labelled, config.train)
+        if online_teacher is not None:
+            online_teacher.on_train_start(model, labelled, config.train)
         write_json(args.out / RECORD_FILE, record)
     result = fit(model, schedule, dev, config.train, args.out, not args.restart, objective)
     add_priors(args.out, labelled, config.train)
@@ -202,14 +219,14 @@ def run(args: argparse.Namespace) -> int:
 
 def _config(args: argparse.Namespace) -> DistillConfig:
     """The config file with what the command line changes."""
-    response = {k: v for k in ("temperature", "tail") if (v := getattr(args, k)) is not None}
-    train = {k: v for k in ("seed", "workers", "device", "max_skipped") if (v := getattr(args, k)) is not None}
+    kd = {k: v for k in ("temperature", "residual") if (v := getattr(args, k)) is not None}
+    train = {k: v for k in ("seed", "num_workers", "device", "max_skipped") if (v := getattr(args, k)) is not None}
     mode = [] if args.mode is None else [f"mode={args.mode}"]
     config = load_config(DistillConfig, args.config, [*args.set, *mode])
-    if response and not any(entry["kind"] == "response" for entry in config.losses):
-        raise ValueError(f"--{next(iter(response))}: the config's knowledge holds no response")
-    knowledge = tuple(entry | response if entry["kind"] == "response" else entry for entry in config.losses)
-    return replace(config, knowledge=knowledge, train=replace(config.train, **train))
+    if kd and not any(entry["kind"] == "kd" for entry in config.losses):
+        raise ValueError(f"--{next(iter(kd))}: the config has no loss `kd`")
+    losses = tuple(entry | kd if entry["kind"] == "kd" else entry for entry in config.losses)
+    return replace(config, losses=losses, train=replace(config.train, **train))
 
 
 def _hours(plan: BatchSampler) -> str:

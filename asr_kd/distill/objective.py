@@ -1,4 +1,4 @@
-"""What a student learns from: ground truth, any weighted sum of kinds of knowledge, and who listens beside it."""
+"""What a student minimises: ground truth, and any weighted sum of distillation losses."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from asr_kd.core.config import load_config, to_dict
+from asr_kd.core.renames import renamed_value
 from asr_kd.data.loader import Batch
 from asr_kd.distill.losses.distillation_loss import DistillationLoss, ModelDims
 from asr_kd.distill.losses.inputs import KDInputs
@@ -19,100 +20,106 @@ from asr_kd.train.objective import Objective, batch_loss
 
 
 class DistillObjective(Objective):
-    """Ground truth where a batch has it, plus each kind of knowledge times its weight."""
+    """Loss of the ground truth where a batch has it, plus each distillation loss times its weight."""
 
     def __init__(
         self,
         student: AcousticModel,
-        knowledge: Sequence[Mapping[str, Any]],
-        truth: float = 1.0,
-        companion: OnlineTeacher | None = None,
+        losses: Sequence[Mapping[str, Any]],
+        label_weight: float = 1.0,
+        online_teacher: OnlineTeacher | None = None,
         stored: bool = True,
     ) -> None:
-        """knowledge: `kind`, `weight` and the kind's own options of each.  truth: weight of the ground truth.
+        """losses: `kind`, `weight` and the loss's own options of each.  label_weight: of the ground truth's loss.
 
         stored: whether the unlabelled data carry targets.  ValueError names what does not exist or does not fit.
         """
         super().__init__()
-        self.truth = truth
-        self.online_teacher = companion
-        self.teacher_frontend = None if companion is None else companion.frontend
-        sides = ModelDims(
-            student.layer_widths, None if companion is None else companion.layer_widths, student.inventory.num_classes, stored
-        )
-        self.kinds = nn.ModuleDict()
+        self.label_weight = label_weight
+        self.online_teacher = online_teacher
+        self.teacher_frontend = None if online_teacher is None else online_teacher.frontend
+        teacher_dims = None if online_teacher is None else online_teacher.hidden_dims
+        dims = ModelDims(student.hidden_dims, teacher_dims, student.inventory.num_classes, stored)
+        self.kd_losses = nn.ModuleDict()
         self.weights: dict[str, float] = {}
-        self._identity: dict[str, Any] = {"truth": truth}
-        for entry in knowledge:
+        self._signature: dict[str, Any] = {"label_weight": label_weight}
+        for entry in losses:
             kind, weight, options = parse_loss_spec(entry)
-            name = kind if kind not in self.kinds else f"{kind}{len(self.kinds)}"
-            self.kinds[name] = KD_LOSSES[kind](options, sides)
+            name = kind if kind not in self.kd_losses else f"{kind}{len(self.kd_losses)}"
+            self.kd_losses[name] = KD_LOSSES[kind](options, dims)
             self.weights[name] = weight
-            self._identity[name] = to_dict(options) | {"weight": weight}
+            self._signature[name] = to_dict(options) | {"weight": weight}
 
     def losses(self, model: AcousticModel, batch: Batch) -> dict[str, Tensor]:
-        """By the names in the config, `truth` for the ground truth; a batch that teaches nothing has `truth` 0."""
-        student = model.trace(batch.x_BTF, batch.frames_B)
-        lesson = KDInputs(batch, student, None if self.online_teacher is None else self.online_teacher.trace(batch))
-        terms = {}
+        """By the names in the config, `label` for the ground truth; a batch without any target has `label` 0."""
+        student = model(batch.x_BTF, batch.frames_B, return_hidden=True)
+        teacher = None if self.online_teacher is None else self.online_teacher.outputs(batch)
+        inputs, losses = KDInputs(batch, student, teacher), {}
         # Sums over many frames are made in float32, also where the models are not.
         with torch.autocast(batch.x_BTF.device.type, enabled=False):
-            if batch.is_supervised and self.truth:
-                terms["truth"] = self.truth * batch_loss(student.logits_BTC, batch)
-            for name, kind in self.kinds.items():
-                assert isinstance(kind, DistillationLoss)
-                value = kind(lesson)
+            if batch.is_supervised and self.label_weight:
+                losses["label"] = self.label_weight * batch_loss(student.logits_BTC, batch)
+            for name, kd_loss in self.kd_losses.items():
+                assert isinstance(kd_loss, DistillationLoss)
+                value = kd_loss(inputs)
                 if value is not None:
-                    terms[name] = self.weights[name] * value
+                    losses[name] = self.weights[name] * value
             if self.online_teacher is not None:
-                terms |= self.online_teacher.terms(lesson)
-        return terms or {"truth": 0.0 * student.logits_BTC.float().sum()}
+                losses |= self.online_teacher.losses(inputs)
+        return losses or {"label": 0.0 * student.logits_BTC.float().sum()}
 
     def after_step(self, model: AcousticModel) -> None:
-        """Pass on."""
+        """As `OnlineTeacher` says."""
         if self.online_teacher is not None:
             self.online_teacher.after_step(model)
 
     def after_sub_epoch(self, model: AcousticModel) -> None:
-        """Pass on."""
+        """As `OnlineTeacher` says."""
         if self.online_teacher is not None:
             self.online_teacher.after_sub_epoch(model)
 
     def save_with(self, out: Path) -> None:
-        """Pass on."""
+        """As `OnlineTeacher` says."""
         if self.online_teacher is not None:
-            self.online_teacher.keep(out)
+            self.online_teacher.save_with(out)
 
     def resume_signature(self) -> dict[str, Any]:
-        """Kinds, weights and options, and who listens."""
-        listening = {} if self.online_teacher is None else self.online_teacher.identity()
-        return {"objective": self._identity | listening}
+        """Losses, weights and options, and the online teacher's signature."""
+        teacher = {} if self.online_teacher is None else self.online_teacher.resume_signature()
+        return {"objective": self._signature | teacher}
 
 
 def parse_loss_spec(entry: Mapping[str, Any]) -> tuple[str, float, Any]:
-    """Kind, weight and options of one entry of a config's `knowledge`. ValueError names what is unknown."""
+    """Kind, weight and options of one entry of a config's `losses`. ValueError names what is unknown."""
     options = dict(entry)
     kind, weight = options.pop("kind", None), options.pop("weight", 1.0)
     if kind not in KD_LOSSES:
-        raise ValueError(f"knowledge: kind is {kind}; known: {', '.join(KD_LOSSES)}")
+        raise ValueError(f"losses: kind is {kind}; known: {', '.join(KD_LOSSES)}{renamed_value('kind', kind)}")
     if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 <= weight < float("inf"):
-        raise ValueError(f"knowledge.{kind}.weight is {weight!r}; a finite number that is not negative is needed")
+        raise ValueError(f"losses.{kind}.weight is {weight!r}; a finite number that is not negative is needed")
     try:
         return kind, float(weight), load_config(KD_LOSSES[kind].Config, options)
     except ValueError as e:
-        raise ValueError(f"knowledge.{kind}: {e}") from None
+        raise ValueError(f"losses.{kind}: {e}") from None
 
 
-def needs_online_teacher(knowledge: Sequence[Mapping[str, Any]], stored: bool) -> bool:
-    """Whether some entry needs a teacher that hears each batch."""
-    return any(KD_LOSSES[kind].needs_listener(options, stored) for kind, _, options in map(parse_loss_spec, knowledge))
+def needs_online_teacher(losses: Sequence[Mapping[str, Any]], stored: bool) -> bool:
+    """Whether some entry needs a teacher that is run on each batch."""
+    return any(
+        KD_LOSSES[kind].needs_online_teacher(options, stored) for kind, _, options in map(parse_loss_spec, losses)
+    )
 
 
 def build_online_teacher(
-    mode: str, options: Mapping[str, Any], student: AcousticModel, teachers: Sequence[Path]
+    mode: str, options: Mapping[str, Any], student: AcousticModel, paths: Sequence[Path]
 ) -> OnlineTeacher:
-    """Who listens in a mode. teachers: of --teacher. ValueError names an unknown mode or option."""
-    if mode not in ONLINE_TEACHERS:
-        raise ValueError(f"mode is {mode}; known: {', '.join(ONLINE_TEACHERS)}")
+    """The online teacher of a mode. paths: models of --online-teacher. ValueError names an unknown mode or option."""
+    check_mode(mode)
     kind = ONLINE_TEACHERS[mode]
-    return kind(load_config(kind.Config, dict(options)), student, teachers)  # type: ignore[call-arg]
+    return kind(load_config(kind.Config, dict(options)), student, paths)  # type: ignore[call-arg]
+
+
+def check_mode(mode: str) -> None:
+    """ValueError when there is no such mode."""
+    if mode not in ONLINE_TEACHERS:
+        raise ValueError(f"mode is {mode}; known: {', '.join(ONLINE_TEACHERS)}{renamed_value('mode', mode)}")

@@ -52,7 +52,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("auto", "utterance", "speaker"),
         help="unit of the bootstrap; auto: speakers where there are at least 20, else utterances",
     )
-    add("--bootstrap-samples", type=int, default=BootstrapConfig.resamples, help="bootstrap resamples (default: %(default)s)")
+    add(
+        "--bootstrap-samples",
+        type=int,
+        default=BootstrapConfig.resamples,
+        help="bootstrap resamples (default: %(default)s)",
+    )
     add("--seed", type=int, default=BootstrapConfig.seed, help="seed of the bootstrap (default: %(default)s)")
     add("--out", required=True, type=Path, metavar="DIR", help="folder for scores.json")
     add(

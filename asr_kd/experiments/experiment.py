@@ -80,7 +80,9 @@ def run(args: argparse.Namespace) -> int:
     grid = replace(grid, let=grid.vars | _texts(args.var, grid))
     rows = _chosen(grid, args.only)
     if not args.exp and not args.merge_results:
-        raise ValueError("nothing to compare: give the recipe's results with --exp, or measured ones with --merge-results")
+        raise ValueError(
+            "nothing to compare: give the recipe's results with --exp, or measured ones with --merge-results"
+        )
     joined = read_measured(args.merge_results) if args.merge_results else None
     there = joined.errors if joined else {}
     tasks = [

@@ -64,4 +64,3 @@ class Inventory(ABC):
     def save(self, path: str | Path) -> None:
         """Write `inventory.json`, atomically."""
         write_json(path, self.to_dict() | {"fingerprint": self.fingerprint})
-

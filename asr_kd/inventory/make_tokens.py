@@ -1,10 +1,10 @@
 """Writes OUT/inventory.json: a blank, and the units that a CTC model spells words with, found in normalised text.
 
-`characters` are those of the text; `pieces` are the strings of characters that spell it best (extra `pieces`), with
+`characters` are those of the text; `unigram` tokens are the strings of characters that spell it best (extra `pieces`), with
 every single character among them, so that words can be spelt that the text lacks:
 
   asr-kd tokens exp/manifests/labelled.jsonl --type characters --out exp/tokens
-  asr-kd tokens exp/manifests/labelled.jsonl --type pieces --size 200 --out exp/tokens
+  asr-kd tokens exp/manifests/labelled.jsonl --type unigram --size 200 --out exp/tokens
 """
 
 import argparse
@@ -24,8 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "text", nargs="+", type=Path, metavar="MANIFEST", help="labelled manifests, hypotheses (.jsonl) or plain text"
     )
-    parser.add_argument("--type", required=True, choices=("characters", "pieces"), help="what words are spelt with")
-    parser.add_argument("--size", type=int, help=f"most pieces (default {SIZE}; only with --type pieces)")
+    parser.add_argument("--type", required=True, choices=("characters", "unigram"), help="what words are spelt with")
+    parser.add_argument("--size", type=int, help=f"most pieces (default {SIZE}; only with --type unigram)")
     parser.add_argument(
         "--frame-shift",
         type=float,
@@ -38,14 +38,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """The verb."""
-    if args.size is not None and args.type != "pieces":
-        raise ValueError("--size: only used with --type pieces; characters are those of the text")
+    if args.size is not None and args.type != "unigram":
+        raise ValueError("--size: only used with --type unigram; characters are those of the text")
     if not args.frame_shift > 0:
         raise ValueError(f"--frame-shift {args.frame_shift}: it must be above 0")
     sentences = [s for path in args.text for s in read_sentences(path)]
     if not sentences:
         raise ValueError(f"{args.text[0]}: holds no text to find {args.type} in")
-    if args.type == "pieces":
+    if args.type == "unigram":
         units = train_pieces([" ".join(s) for s in sentences], args.size or SIZE)
         tokens = Tokens(tuple(units), args.frame_shift)
     else:

@@ -22,7 +22,7 @@ def train_pieces(sentences: Sequence[str], size: int) -> list[str]:
     try:
         import sentencepiece  # an extra
     except ImportError:
-        raise ValueError(f"--type pieces: the library sentencepiece is missing. {how_to_install('pieces')}") from None
+        raise ValueError(f"--type unigram: the library sentencepiece is missing. {how_to_install('pieces')}") from None
     characters = {SPACE, *"".join(sentences).replace(" ", "")}
     if size < len(characters):
         raise ValueError(f"--size {size}: the text has {len(characters)} characters, each of which is needed.")
@@ -43,7 +43,7 @@ def train_pieces(sentences: Sequence[str], size: int) -> list[str]:
             minloglevel=2,
         )
     except RuntimeError as e:
-        raise ValueError(f"--type pieces: sentencepiece finds no pieces ({' '.join(str(e).split())}).") from None
+        raise ValueError(f"--type unigram: sentencepiece finds no pieces ({' '.join(str(e).split())}).") from None
     processor = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
     numbers = (n for n in range(processor.get_piece_size()) if not processor.is_unknown(n))
     return sorted({processor.id_to_piece(n) for n in numbers} | characters)

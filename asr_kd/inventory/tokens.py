@@ -29,7 +29,9 @@ class Tokens(Inventory):
 
     kind: ClassVar[str] = "tokens"
     accuracy_unit: ClassVar[str] = "tokens"
-    default_prior_scale: ClassVar[float] = 0.0  # CTC makes the blank likely on purpose: paths are what has a probability
+    default_prior_scale: ClassVar[float] = (
+        0.0  # CTC makes the blank likely on purpose: paths are what has a probability
+    )
     units: tuple[str, ...]
     """Without the blank; unit u is class u + 1."""
     frame_shift_s: float = 0.030

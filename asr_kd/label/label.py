@@ -76,10 +76,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--top-p", type=float, help="instead of a floor: keep the fewest classes that hold this much probability"
     )
     parser.add_argument(
-        "--quant-levels", type=int, default=quantiser.levels, help="steps of a stored probability (default: %(default)s)"
+        "--quant-levels",
+        type=int,
+        default=quantiser.levels,
+        help="steps of a stored probability (default: %(default)s)",
     )
     parser.add_argument(
-        "--max-frames-per-batch", type=int, default=config.max_frames_per_batch, help="with padding (default: %(default)s)"
+        "--max-frames-per-batch",
+        type=int,
+        default=config.max_frames_per_batch,
+        help="with padding (default: %(default)s)",
     )
     parser.add_argument(
         "--graph", type=Path, metavar="DIR", help="put the posteriors through the lattices of a search of this graph"
@@ -125,7 +131,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threads", type=int, help="CPU threads of one operation in a worker (default: its share of the cores)"
     )
-    parser.add_argument("--max-attempts", type=int, default=3, help="times that a shard is tried (default: %(default)s)")
+    parser.add_argument(
+        "--max-attempts", type=int, default=3, help="times that a shard is tried (default: %(default)s)"
+    )
     parser.add_argument("--dry-run", action="store_true", help="check and say what would be done")
     parser.add_argument("--status", action="store_true", help="say what is done, at work and failed, and the time left")
     parser.add_argument("--json", action="store_true", help="with --status: as one line of JSON")
@@ -148,7 +156,9 @@ def run(args: argparse.Namespace) -> int:
         teacher=tuple(args.teacher),
         out=str(args.out),
         config=LabelConfig(
-            SelectionConfig(args.top_k, args.top_p, args.min_prob), ProbabilityQuantiser(args.quant_levels), args.max_frames_per_batch
+            SelectionConfig(args.top_k, args.top_p, args.min_prob),
+            ProbabilityQuantiser(args.quant_levels),
+            args.max_frames_per_batch,
         ),
         graph=None if args.graph is None else str(args.graph),
         scales=None if args.decoding_scales is None else str(args.decoding_scales),

@@ -17,11 +17,11 @@ STD_FLOOR = 1e-3  # a feature that never changes must not divide by zero
 
 @dataclass(frozen=True)
 class ModelOutput:
-    """What a model made of a batch."""
+    """Output of a model on a batch."""
 
     logits_BTC: Tensor
     hidden_states: dict[str, Tensor]
-    """(B, T, width) by name, see `AcousticModel.layer_widths`; frames behind an utterance's end are undefined."""
+    """(B, T, width) by name, see `AcousticModel.hidden_dims`; frames behind an utterance's end are undefined."""
 
 
 class AcousticModel(nn.Module):
@@ -42,24 +42,26 @@ class AcousticModel(nn.Module):
         self.register_buffer("feature_mean_F", torch.zeros(features))
         self.register_buffer("feature_std_F", torch.ones(features))
         # On the CPU also in a model that is only counted: a logarithm on "meta" imports two seconds of compiler.
-        self.register_buffer("log_prior_C", torch.full((inventory.num_classes,), 1 / inventory.num_classes, device="cpu").log())
+        self.register_buffer(
+            "log_prior_C", torch.full((inventory.num_classes,), 1 / inventory.num_classes, device="cpu").log()
+        )
         self.encoder = build_encoder(config, features)
-        self.output = nn.Linear(self.encoder.width, inventory.num_classes)
+        self.output = nn.Linear(self.encoder.output_dim, inventory.num_classes)
         if config.weight_dtype == "int8":
             prepare_qat(self)
 
-    def forward(self, x_BTF: Tensor, frames_B: Tensor) -> Tensor:
-        """Logits (B, T, C); frames behind an utterance's end are undefined.
+    def forward(self, x_BTF: Tensor, frames_B: Tensor, return_hidden: bool = False) -> Tensor | ModelOutput:
+        """Logits (B, T, C), with `return_hidden` and the output of every layer; frames behind an utterance's end are
+        undefined.
 
-        x_BTF: the front end's output, not normalised.  An utterance's logits do not depend on who shares its batch.
-        Output t answers for frame t: a look-ahead is inside the encoder.
+        x_BTF: the front end's output, not normalised.  An utterance's logits do not depend on the others of its batch.
+        Output t belongs to frame t: a look-ahead is inside the encoder.
         """
-        return self.output(self.encoder(self._normalised(x_BTF, frames_B), frames_B))
-
-    def trace(self, x_BTF: Tensor, frames_B: Tensor) -> ModelOutput:
-        """What `forward` gives and every layer on the way, for those who learn from more than the answer."""
+        x_BTF = self._normalised(x_BTF, frames_B)
+        if not return_hidden:
+            return self.output(self.encoder(x_BTF, frames_B))
         layers: list[Tensor] = []
-        hidden_BTH = self.encoder(self._normalised(x_BTF, frames_B), frames_B, layers)
+        hidden_BTH = self.encoder(x_BTF, frames_B, layers)
         return ModelOutput(self.output(hidden_BTH), dict(zip(self.hidden_dims, layers, strict=True)))
 
     def _normalised(self, x_BTF: Tensor, frames_B: Tensor) -> Tensor:
@@ -68,8 +70,8 @@ class AcousticModel(nn.Module):
 
     @property
     def hidden_dims(self) -> dict[str, int]:
-        """Name of each layer of the encoder, from the first on, and the values in one of its frames."""
-        return {f"layer{number}": width for number, width in enumerate(self.encoder.widths)}
+        """Name and output size of each layer of the encoder, from the first on."""
+        return {f"layer{number}": width for number, width in enumerate(self.encoder.hidden_dims)}
 
     def set_normalisation(self, mean_F: Tensor, std_F: Tensor) -> None:
         """Normalise features by this mean and standard deviation from now on."""
@@ -102,6 +104,6 @@ def build_model(config: ModelConfig, inventory: Inventory, frontend: FrontEndCon
         raise ValueError(
             f"model: {needed / 4e6:.0f}M parameters take {needed / 1e9:.0f} GB, "
             f"this machine has {memory / 1e9:.0f} GB. "
-            "Lower model.hidden or model.layers, or use a larger machine."
+            "Lower model.hidden_size or model.num_layers, or use a larger machine."
         )
     return AcousticModel(config, inventory, frontend)

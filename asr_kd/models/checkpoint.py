@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save
 from asr_kd import __version__
 from asr_kd.core.config import load_config, to_dict
 from asr_kd.core.files import atomic_path
+from asr_kd.core.renames import current_keys
 from asr_kd.core.text_files import parse_json
 from asr_kd.frontend.fbank import FrontEndConfig
 from asr_kd.inventory.registry import inventory_from_dict
@@ -23,8 +24,10 @@ from asr_kd.models.config import ModelConfig
 from asr_kd.models.quantisation import freeze_quantised, restored_state, stored_state
 
 MODEL_FILE = "model.safetensors"
-MODEL_VERSIONS = {"float32": 1, "int8": 2}
-"""By what weights are stored as: who reads only version 1 does not know codes and scales."""
+MODEL_VERSIONS = {"float32": 3, "int8": 4}
+"""By what weights are stored as: who reads only version 3 does not know codes and scales."""
+READ_VERSIONS = (1, 2, 3, 4)
+"""1 and 2 are 3 and 4 with the config keys of asr_kd 0.2."""
 KIND = "acoustic model"
 MALFORMED = (AttributeError, IndexError, KeyError, OverflowError, RuntimeError, SafetensorError, TypeError, ValueError)
 """What a description, or weights, of odd form raise when a model is made of them."""
@@ -64,9 +67,9 @@ def load_model(path: str | os.PathLike[str]) -> AcousticModel:
     description = read_description(file)
     try:
         model = build_model(
-            load_config(ModelConfig, description["model"]),
+            load_config(ModelConfig, current_keys("ModelConfig", description["model"])),
             inventory_from_dict(description["inventory"]),
-            load_config(FrontEndConfig, description["frontend"]),
+            load_config(FrontEndConfig, current_keys("FrontEndConfig", description["frontend"])),
         )
         model.load_state_dict(restored_state(model, load_file(file)))
     except OSError:
@@ -103,8 +106,8 @@ def read_description(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise ValueError(
             f"{file}: holds a {kind!s:.40}, not an {KIND}. Give the path of a model made by train or distill."
         )
-    if version not in MODEL_VERSIONS.values():
-        known = " and ".join(map(str, MODEL_VERSIONS.values()))
+    if version not in READ_VERSIONS:
+        known = ", ".join(map(str, READ_VERSIONS))
         raise ValueError(
             f"{file}: model version {version!s:.20}, this asr_kd reads {known}. Use the asr_kd that made it."
         )
@@ -173,7 +176,7 @@ def _select_layers(
     if len(layers) != model.config.num_layers:
         raise ValueError(
             f"{asked}: these are {len(layers)} layers of {path}, this model has {model.config.num_layers}. "
-            "Name one for each, or set model.layers to their number."
+            "Name one for each, or set model.num_layers to their number."
         )
     if not 0 <= min(layers) <= max(layers) < there:
         raise ValueError(f"{asked}: {path} has layers 0 to {there - 1}. Name some of those.")

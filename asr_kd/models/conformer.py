@@ -29,7 +29,7 @@ class ConformerEncoder(nn.Module):
             raise ValueError(f"model.projection is {config.proj_size}: a conformer has none. Set it to null.")
         if config.hidden_size % config.num_heads:
             raise ValueError(f"model.hidden is {config.hidden_size}; model.heads, {config.num_heads}, must divide it")
-        self.width = config.hidden_size
+        self.output_dim = config.hidden_size
         """Values in an output frame."""
         self.input = nn.Linear(input_dim, config.hidden_size)
         self.dropout = nn.Dropout(config.dropout)
@@ -51,9 +51,9 @@ class ConformerEncoder(nn.Module):
         return x_TBH.transpose(0, 1)
 
     @property
-    def widths(self) -> tuple[int, ...]:
+    def hidden_dims(self) -> tuple[int, ...]:
         """Values in an output frame of each layer."""
-        return (self.width,) * len(self.layers)
+        return (self.output_dim,) * len(self.layers)
 
 
 class _Layer(ConformerLayer):

@@ -35,14 +35,14 @@ class LstmEncoder(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList()
         self.lookaheads = nn.ModuleList()
-        self.width = input_dim
+        self.output_dim = input_dim
         """Values in an output frame."""
         for number in range(config.num_layers):
-            layer = LstmLayer(self.width, config)
+            layer = LstmLayer(self.output_dim, config)
             self.layers.append(layer)
-            self.width = layer.width
+            self.output_dim = layer.output_dim
             share = config.lookahead // config.num_layers + (number < config.lookahead % config.num_layers)
-            self.lookaheads.append(LookAhead(self.width, share) if share else nn.Identity())
+            self.lookaheads.append(LookAhead(self.output_dim, share) if share else nn.Identity())
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, x_BTF: Tensor, frames_B: Tensor, layers: list[Tensor] | None = None) -> Tensor:
@@ -63,9 +63,9 @@ class LstmEncoder(nn.Module):
         return self._forward(x_BTF[order_B], falling_B, trimmed)[order_B.argsort()]
 
     @property
-    def widths(self) -> tuple[int, ...]:
+    def hidden_dims(self) -> tuple[int, ...]:
         """Values in an output frame of each layer."""
-        return tuple(layer.width for layer in self.layers)  # type: ignore[misc]
+        return tuple(layer.output_dim for layer in self.layers)  # type: ignore[misc]
 
     def _forward(
         self, x_BTF: Tensor, frames_B: Tensor, trimmed: list[Segment] | None, layers: list[Tensor] | None = None
@@ -113,7 +113,7 @@ class LstmLayer(nn.Module):
         self.backwards = _lstm(input_dim, config.hidden_size) if config.bidirectional else None
         cells = config.hidden_size * (2 if config.bidirectional else 1)
         self.projection = nn.Linear(cells, config.proj_size, bias=False) if config.proj_size else None
-        self.width = config.proj_size or cells
+        self.output_dim = config.proj_size or cells
 
     def forward(self, x_TBF: Tensor, reversal_TB: Tensor, trimmed: list[Segment] | None = None) -> Tensor:
         """(T, B, width). reversal_TB: see `reversal`; only read when there is a backward direction.

@@ -64,7 +64,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     clock = parser.add_mutually_exclusive_group()
     clock.add_argument("--seconds", type=float, help="wall seconds that the recipe took")
     clock.add_argument("--started", type=float, metavar="EPOCH", help="when it started (date +%%s); it ends now")
-    add("--num-examples", type=int, default=Page.worst, help="utterances shown with their errors (default: %(default)s)")
+    add(
+        "--num-examples", type=int, default=Page.worst, help="utterances shown with their errors (default: %(default)s)"
+    )
     add("--out", required=True, type=Path, metavar="DIR", help="folder for results.json and report.html")
 
 

@@ -36,7 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "exp", nargs="+", type=Path, metavar="EXP", help="folder with results.json, ablation.json or compare.md"
     )
     parser.add_argument("--out", required=True, type=Path, metavar="FILE", help="Markdown file to write")
-    parser.add_argument("--merge", action="store_true", help="keep what FILE has of other titles; the same are replaced")
+    parser.add_argument(
+        "--merge", action="store_true", help="keep what FILE has of other titles; the same are replaced"
+    )
 
 
 def run(args: argparse.Namespace) -> int:

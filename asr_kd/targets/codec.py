@@ -77,8 +77,8 @@ class ProbabilityQuantiser:
 
     def describe(self) -> dict[str, Any]:
         """What a sidecar's description says of it."""
-        law = "p = max(1 - code / levels, 1 / (4 levels))^4"
-        return {"law": law, "levels": self.levels, "empty_tail": EMPTY_TAIL}
+        formula = "p = max(1 - code / levels, 1 / (4 levels))^4"
+        return {"formula": formula, "levels": self.levels, "empty_tail": EMPTY_TAIL}
 
     @classmethod
     def of(cls, description: dict[str, Any]) -> "ProbabilityQuantiser":

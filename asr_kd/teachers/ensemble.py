@@ -16,7 +16,7 @@ from asr_kd.teachers.whisper import PREFIX as WHISPER
 
 
 class Ensemble(nn.Module):
-    """Models of one inventory and front end. Serves wherever a model is only asked: labelling, tuning, decoding.
+    """Models of one inventory and front end, for inference: labelling, tuning, decoding.
 
     What the members' mistakes do not share is averaged out: with little labelled speech, that is much of them.
     Source: Hinton et al., "Distilling the knowledge in a neural network" (arXiv 1503.02531), sections 3 and 5.
@@ -40,13 +40,13 @@ class Ensemble(nn.Module):
         self.inventory, self.frontend = first.inventory, first.frontend
         self.register_buffer("log_prior_C", _log_mean([m.log_prior_C for m in members]))
 
-    def forward(self, x_BTF: Tensor, frames_B: Tensor) -> Tensor:
-        """Log of the members' mean posteriors, (B, T, C); frames behind an utterance's end are undefined."""
-        return _log_mean([member(x_BTF, frames_B).float().log_softmax(-1) for member in self.members])
+    def forward(self, x_BTF: Tensor, frames_B: Tensor, return_hidden: bool = False) -> Tensor | ModelOutput:
+        """Log of the members' mean posteriors, (B, T, C); frames behind an utterance's end are undefined.
 
-    def trace(self, x_BTF: Tensor, frames_B: Tensor) -> ModelOutput:
-        """What `forward` gives. Members have no layers in common: it shows none."""
-        return ModelOutput(self(x_BTF, frames_B), {})
+        return_hidden: as a ModelOutput, which has no layers: members have none in common.
+        """
+        log_p_BTC = _log_mean([member(x_BTF, frames_B).float().log_softmax(-1) for member in self.members])
+        return ModelOutput(log_p_BTC, {}) if return_hidden else log_p_BTC
 
     @property
     def hidden_dims(self) -> dict[str, int]:

@@ -11,12 +11,13 @@ from torch.autograd.function import once_differentiable
 
 @dataclass(frozen=True)
 class LossConfig:
-    """How a student is drawn towards its targets."""
+    """Options of the frame loss."""
 
     temperature: float = 1.0
     """Softens teacher and student alike (Hinton): softmax(z / T), the loss times T^2. Hard targets stay as they are."""
-    residual: Literal["residual", "renormalise"] = "residual"
-    """The teacher's left-over mass: `residual` matches it as one class, `renormalise` drops it (arXiv 1904.01624)."""
+    residual: Literal["keep", "renormalise"] = "keep"
+    """The teacher's probability that was not stored: `keep` matches it as one class, `renormalise` drops it (arXiv
+    1904.01624)."""
 
     def __post_init__(self) -> None:
         if not self.temperature > 0:
@@ -24,7 +25,7 @@ class LossConfig:
 
 
 def sparse_kl(log_q_BTC: Tensor, ids_BTK: Tensor, log_p_BTK: Tensor, log_tail_BT: Tensor) -> Tensor:
-    """KL from stored top-k teacher posteriors to the student, the tail kept as one class.
+    """KL from stored top-k teacher posteriors to the student, the residual kept as one class.
 
     log_q_BTC: student log-posteriors, natural log.  ids_BTK: class ids, -1 where fewer than K were kept (filled slots
     come first).  log_p_BTK, log_tail_BT: log-probabilities of the kept classes and of all others together.

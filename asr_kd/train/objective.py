@@ -55,4 +55,3 @@ class FrameObjective(Objective):
     def losses(self, model: AcousticModel, batch: Batch) -> dict[str, Tensor]:
         """`batch_loss` of the batch under the name of its stream."""
         return {batch.stream: batch_loss(model(batch.x_BTF, batch.frames_B), batch)}
-

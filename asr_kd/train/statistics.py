@@ -47,7 +47,7 @@ def feature_statistics(
     plan = BatchSampler(without_augmentation(stream), FRAMES_PER_BATCH, seed)
     total, sum_F, square_F = 0, torch.zeros(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
     for batch in batches(plan, frontend, workers=workers, endless=False):
-        x_NF = batch.x_BTF[inside(batch)].double()
+        x_NF = batch.x_BTF[length_mask(batch)].double()
         total += len(x_NF)
         sum_F = sum_F + x_NF.sum(0)
         square_F = square_F + x_NF.square().sum(0)
@@ -90,7 +90,7 @@ def _right(logits_BTC: Tensor, batch: Batch) -> Iterator[tuple[int, int]]:
     """Of frames, or of the tokens of each utterance, how many are right (errors taken off) and how many there are."""
     best_BT = logits_BTC.argmax(-1)
     if batch.tokens_BU is None:
-        inside_BT = inside(batch)
+        inside_BT = length_mask(batch)
         yield int((best_BT == batch.ids_BTK[..., 0])[inside_BT].sum()), int(inside_BT.sum())
         return
     for best_T, n, tokens_U in zip(best_BT.tolist(), batch.frames_B.tolist(), batch.tokens_BU.tolist(), strict=True):
@@ -120,7 +120,7 @@ def log_priors(
             batch = batch.to(device)
             with autocast(device, precision):
                 logits_BTC = model(batch.x_BTF, batch.frames_B)
-            sum_C += logits_BTC[inside(batch)].float().softmax(-1).sum(0).double().cpu()
+            sum_C += logits_BTC[length_mask(batch)].float().softmax(-1).sum(0).double().cpu()
             total += int(batch.frames_B.sum())
             if total >= most_frames:
                 break
@@ -130,6 +130,6 @@ def log_priors(
     return (prior_C / prior_C.sum()).log().float()
 
 
-def inside(batch: Batch) -> Tensor:
+def length_mask(batch: Batch) -> Tensor:
     """(B, T), true within each utterance."""
     return torch.arange(batch.x_BTF.shape[1], device=batch.frames_B.device) < batch.frames_B[:, None]

@@ -95,7 +95,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """The verb."""
     set_threads(args.threads)
-    changes = {k: v for k in ("seed", "workers", "device", "max_skipped") if (v := getattr(args, k)) is not None}
+    changes = {k: v for k in ("seed", "num_workers", "device", "max_skipped") if (v := getattr(args, k)) is not None}
     config = load_config(TrainRun, args.config, args.set)
     config = replace(config, train=replace(config.train, **changes))
     truth, dev_truth = supervision_from_args(args)
@@ -161,5 +161,5 @@ def summary(result: FitResult, out: Path) -> str:
     return (
         f"{out}: {result.steps} steps{early}, {result.hours:.2f} h of audio in {result.seconds:.0f} s; best at step "
         f"{result.best_step}: dev loss {result.dev_loss:.3f}, "
-        f"{result.counted} right {100 * result.dev_frame_accuracy:.1f}%"
+        f"{result.accuracy_unit[:-1]} accuracy {100 * result.dev_frame_accuracy:.1f}%"
     )

@@ -53,7 +53,7 @@ class FitResult:
     """Time spent."""
     stopped_early: bool
     """Whether patience ran out, or newbob's learning rate, before the schedule ended."""
-    counted: str
+    accuracy_unit: str
     """What `dev_frame_accuracy` is the share of: frames or tokens."""
 
 
@@ -202,7 +202,7 @@ class _Trainer:
     def _terms(self, batch: Batch) -> dict[str, Tensor]:
         """What is minimised on a batch, by name."""
         with runtime.autocast(self.device, self.precision):
-            return self.objective.terms(self.model, batch)
+            return self.objective.losses(self.model, batch)
 
     def _note(self, loss: Tensor, terms: dict[str, Tensor], frames: int, where: str) -> None:
         """Note a step's losses and, where a term first meets others in a sub-epoch, how hard it pulls at the model."""
@@ -240,7 +240,7 @@ class _Trainer:
             state.best, state.best_step, state.sub_epochs_since_best = value, state.step, 0
             state.best_dev_loss, state.best_dev_frame_accuracy = result.loss, result.frame_accuracy
             save_model(self.out, model, {"step": state.step, **asdict(result)})
-            self.objective.keep(self.out)
+            self.objective.save_with(self.out)
         else:
             state.sub_epochs_since_best += 1
         return result
@@ -284,11 +284,11 @@ class _Trainer:
         state = self.state
         line = {
             "step": state.step,
-            "epoch": state.sub_epoch + 1,
+            "sub_epoch": state.sub_epoch + 1,
             "stream": stream.name,
             "loss": state.loss_sum / max(state.frames, 1),
-            "terms": {name: total / count for name, (total, count) in state.losses.items()},
-            "gradients": state.grad_norm,
+            "losses": {name: total / count for name, (total, count) in state.losses.items()},
+            "grad_norm": state.grad_norm,
             "skipped": len(state.skipped.get(stream.name, {})),
             "dev_loss": result.loss,
             "dev_frame_accuracy": result.frame_accuracy,
@@ -299,7 +299,7 @@ class _Trainer:
         mark = " *" if state.best_step == state.step else ""
         say(
             f"{line['epoch']:>3}/{len(self.schedule)} {stream.name}: loss {line['loss']:.3f}, "
-            f"dev {result.loss:.3f}, {self.model.inventory.accuracy_unit} right {100 * result.frame_accuracy:.1f}%, "
+            f"dev {result.loss:.3f}, {self.model.inventory.accuracy_unit[:-1]} accuracy {100 * result.frame_accuracy:.1f}%, "
             f"lr {line['lr']:.1e}, {line['hours_per_second']:.3f} h/s, {state.wall_seconds:.0f} s{mark}"
         )
         return line
@@ -326,14 +326,14 @@ class _Trainer:
     def _identity(self, schedule: list[tuple[TrainingSet, float]]) -> dict[str, Any]:
         """What must be the same for a run to go on; where it runs and how often it saves may change."""
         train = to_dict(self.config)
-        for key in ("save_minutes", "device", "workers", "max_skipped"):
+        for key in ("checkpoint_every_minutes", "device", "num_workers", "max_skipped"):
             train.pop(key)
         return {
             "model": to_dict(self.model.config),
             "inventory": self.model.inventory.fingerprint,
             "frontend": to_dict(self.model.frontend),
             "train": train,
-            **self.objective.identity(),
+            **self.objective.resume_signature(),
             "schedule": fingerprint([(stream.name, part) for stream, part in schedule]),
             "streams": {
                 plan.stream.name: {

@@ -216,7 +216,9 @@ def run(args: argparse.Namespace) -> int:
     criteria = Criteria(**{f.name: getattr(args, f.name) for f in fields(Criteria)})
     lines = list(read_transcripts(*args.hypotheses))
     if not lines:
-        raise ValueError(f"{args.hypotheses[0]}: holds no utterances. Give what `asr-kd label --write-transcripts` wrote.")
+        raise ValueError(
+            f"{args.hypotheses[0]}: holds no utterances. Give what `asr-kd label --write-transcripts` wrote."
+        )
     chosen = apply(lines, criteria)
     show(*thresholds(chosen.before_confidence), "", *ranks(chosen.before_confidence))
     asked = {"reason": "set aside by labelling"} | {n: f"{option(n)} {v:g}" for n, v in criteria.asked().items()}

@@ -141,12 +141,16 @@ def read_transcripts(*places: PathOrUrl) -> Iterator[dict[str, Any]]:
 
 def _check_line(place: str, line: dict[str, Any]) -> None:
     if not isinstance(line.get("id"), str) or not line["id"]:
-        raise ValueError(f"{place}: id is {line.get('id')!r}; text is needed. Give files of `asr-kd label --write-transcripts`.")
+        raise ValueError(
+            f"{place}: id is {line.get('id')!r}; text is needed. Give files of `asr-kd label --write-transcripts`."
+        )
     _check(place, line, "duration", line.get("duration"))
     if isinstance(line.get("reason"), str):
         return
     if not isinstance(line.get("text"), str):
-        raise ValueError(f"{place}: neither text nor a reason for having none. Give files of `asr-kd label --write-transcripts`.")
+        raise ValueError(
+            f"{place}: neither text nor a reason for having none. Give files of `asr-kd label --write-transcripts`."
+        )
     _check(place, line, "confidence", line.get("confidence"))
     for name in OPTIONAL_SCORES:
         if name in line:

@@ -4,7 +4,7 @@
 . "$(dirname "$0")/../../tools/recipe.sh" "$@"
 
 shards=$exp/shards out=$exp/ablation graph=$exp/transcripts/graph/second_teacher teachers=($exp/{second_teacher,teacher})
-clean=(augment.noise_probability=0 augment.gain_db=[0,0] augment.spec_time_masks=0 augment.spec_mel_masks=0)
+clean=(augment.noise_prob=0 augment.volume_db=[0,0] augment.num_time_masks=0 augment.num_freq_masks=0)
 
 variants=(k1 k5 k20 kall renormalised k5_renormalised hard T2 T4 clean)
 options_of() {

@@ -6,6 +6,6 @@
 # measured already, such as docs/measured/*.jsonl, is not run again).
 name=speechocean762
 let=('teacher={preset: teacher-small, dropout: 0.3}' 'pairs={layer0: layer0, layer1: layer1}')
-let+=('shallow={preset: teacher-small, layers: 1, dropout: 0.3}')
+let+=('shallow={preset: teacher-small, num_layers: 1, dropout: 0.3}')
 title="speechocean762"
 . "$(dirname "$0")/../compare.sh"

@@ -78,11 +78,20 @@ def make_commands(folder: Path, names: Sequence[str] | None = None) -> list[Comm
     manifest, shards = at("manifests", "labelled.jsonl"), at("shards", "labelled")
     prepare = ["prepare", "folder", at("audio"), "--dev-fraction", "0.1", "--test-fraction", "0.1"]
     shard = ["shard", manifest, "--minutes", "0.05"]
-    small = ["flat_start.mono_rounds=4", "flat_start.mono_components=80", "flat_start.triphone_rounds=0"]
+    small = ["flat_start.mono_iterations=4", "flat_start.mono_gaussians=80", "flat_start.triphone_iterations=0"]
     lexicon = ["--lexicon", at("lexicon.txt")]
     align = ["align", shards, *lexicon]
-    tiny = ["--device", "cpu", "--threads", "1", "--workers", "1", "--set", "model={preset: student-small, hidden: 8}"]
-    tiny += ["frontend.mel_bins=20", "train.frames_per_batch=200"]
+    tiny = [
+        "--device",
+        "cpu",
+        "--threads",
+        "1",
+        "--workers",
+        "1",
+        "--set",
+        "model={preset: student-small, hidden_size: 8}",
+    ]
+    tiny += ["frontend.mel_bins=20", "train.max_frames_per_batch=200"]
     few = [*tiny, "schedule={epochs: 1, unlabelled_sub_epochs: 2}"]  # there are seconds of audio
     learn = ["train", shards, "--alignments", at("align"), "--dev", shards]
     distil = ["distill", "--unlabelled", shards, "--targets", at("targets"), "--labelled", shards]
@@ -101,7 +110,7 @@ def make_commands(folder: Path, names: Sequence[str] | None = None) -> list[Comm
             ["tokens", at("lexicon.txt"), "--type", "characters"],
         ),
         Command(
-            "align", [*align, "--set", *small], [*align, "--set", *small[:1], "flat_start.mono_components=40", small[2]]
+            "align", [*align, "--set", *small], [*align, "--set", *small[:1], "flat_start.mono_gaussians=40", small[2]]
         ),
         Command("train", [*learn, *tiny, "epochs=2"], [*learn, "--seed", "1", *tiny, "epochs=2"]),
         Command("distill", [*distil, *few], [*distil, "--seed", "1", *few]),

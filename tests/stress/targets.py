@@ -39,11 +39,11 @@ ngram 2=3
 
 \\end\\
 """
-CONFIG = """model: {preset: student-small, hidden: 8}
+CONFIG = """model: {preset: student-small, hidden_size: 8}
 frontend:
   mel_bins: 20
 train:
-  frames_per_batch: 200
+  max_frames_per_batch: 200
   workers: 0
 epochs: 1
 """
@@ -169,7 +169,12 @@ class Chain:
         self.add("graph:arpa-tokens", self.arpa, TEXT, [*arpa, tokens, "--lexicon", lexicon])
         self.add("decode:fst", self.at("graph", "HCLG.fst"), BINARY, words["decode"], sealed=True)
         self.add("decode:graph", self.at("graph", "graph.json"), VALUES, words["decode"])
-        self.add("decode:scales", self.at("tune", "tune.json"), VALUES, [*words["decode"], "--decoding-scales", self.at("tune")])
+        self.add(
+            "decode:scales",
+            self.at("tune", "tune.json"),
+            VALUES,
+            [*words["decode"], "--decoding-scales", self.at("tune")],
+        )
 
     def _models(self) -> None:
         words, model = self.words, self.model

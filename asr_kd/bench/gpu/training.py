@@ -35,7 +35,11 @@ class RandomTargets:
     """Soft targets of `K` random classes a frame, or random tokens, the same in every process."""
 
     def __init__(self, model: AcousticModel, tokens: bool = False) -> None:
-        self.num_frames, self.classes, self.tokens = model.frontend.build().num_frames, model.inventory.num_classes, tokens
+        self.num_frames, self.classes, self.tokens = (
+            model.frontend.build().num_frames,
+            model.inventory.num_classes,
+            tokens,
+        )
 
     def load(self, shard: Shard) -> list[FrameTargets | TokenTargets]:
         """Targets of each utterance."""

@@ -1,1 +1,1 @@
-"""What a student can learn from a teacher: one kind a file, registered in `kinds`."""
+"""Distillation losses, one a file; `registry` has their names."""

@@ -1,4 +1,4 @@
-"""The interface of a kind of knowledge, and the checks that several share."""
+"""The interface of a distillation loss, and checks that several share."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -10,58 +10,58 @@ from torch import Tensor, nn
 from asr_kd.distill.losses.inputs import KDInputs
 
 HiddenDims = Mapping[str, int]
-"""Name of each layer of a model, and the values in one of its frames (`AcousticModel.layer_widths`)."""
+"""Name of each layer of a model, and the size of its output (`AcousticModel.hidden_dims`)."""
 
 
 @dataclass(frozen=True)
 class ModelDims:
-    """Who learns from whom, as far as must be known before the first step."""
+    """Layer sizes of student and teacher, to check a loss before the first step."""
 
     student: HiddenDims
     teacher: HiddenDims | None
-    """None: nobody listens, there are stored targets only."""
+    """None: no online teacher, only stored targets."""
     classes: int
     stored: bool = True
     """Whether the unlabelled data carry a teacher's targets."""
 
 
 class DistillationLoss(nn.Module, ABC):
-    """One term of the loss. May own weights, such as projections, which are trained with the student's."""
+    """One term of the training loss. It may own weights, such as projections; they are trained with the student's."""
 
     Config: ClassVar[type]
     """Dataclass of its options."""
 
     @classmethod
     def needs_online_teacher(cls, config: Any, stored: bool) -> bool:
-        """Whether a teacher must hear each batch. stored: whether the unlabelled data carry targets."""
+        """Whether the loss needs a teacher that is run on each batch. stored: whether the unlabelled data carry targets."""
         return True
 
-    def __init__(self, config: Any, sides: ModelDims) -> None:
-        """ValueError naming both sides when layers or widths do not fit."""
+    def __init__(self, config: Any, dims: ModelDims) -> None:
+        """ValueError naming both sides when layers or sizes do not fit."""
         super().__init__()
         self.config = config
 
     @abstractmethod
-    def forward(self, lesson: KDInputs) -> Tensor | None:
-        """A scalar to be minimised; None when there is nothing to learn in this batch."""
+    def forward(self, inputs: KDInputs) -> Tensor | None:
+        """A scalar to minimise; None when this batch has no target for it."""
 
 
 def check_layer(layer: str, widths: HiddenDims, kind: str, whose: str) -> int:
-    """Its width. ValueError when a model has no layer of that name."""
+    """Output size of a layer. ValueError when the model has no layer of that name."""
     if layer not in widths:
         raise ValueError(f"{kind}: the {whose} has no layer {layer}; it has {', '.join(widths)}")
     return widths[layer]
 
 
-def layer_pairs(layers: Mapping[str, str], sides: ModelDims, kind: str) -> list[tuple[str, str]]:
-    """Student's and teacher's layers that are compared; without `layers`, the last of both.
+def layer_pairs(layers: Mapping[str, str], dims: ModelDims, kind: str) -> list[tuple[str, str]]:
+    """Pairs of student layer and teacher layer to compare; without `layers`, the last of both.
 
-    ValueError when one of them does not exist, or there is no teacher to listen.
+    ValueError when a layer does not exist, or there is no online teacher.
     """
-    if sides.teacher is None:
-        raise ValueError(f"{kind}: needs a teacher that listens. Give --online-teacher MODEL, or another mode.")
-    pairs = list(layers.items()) or [(list(sides.student)[-1], list(sides.teacher)[-1])]
+    if dims.teacher is None:
+        raise ValueError(f"{kind}: needs an online teacher. Give --online-teacher MODEL, or another --mode.")
+    pairs = list(layers.items()) or [(list(dims.student)[-1], list(dims.teacher)[-1])]
     for student, teacher in pairs:
-        check_layer(student, sides.student, kind, "student")
-        check_layer(teacher, sides.teacher, kind, "teacher")
+        check_layer(student, dims.student, kind, "student")
+        check_layer(teacher, dims.teacher, kind, "teacher")
     return pairs

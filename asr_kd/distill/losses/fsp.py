@@ -1,4 +1,4 @@
-"""Relation-based knowledge: how one layer flows into another.
+"""FSP loss (relation-based): how one layer flows into another.
 
 Source: Yim et al., "A gift from knowledge distillation: fast optimization, network minimization and transfer learning"
 (CVPR 2017): the FSP matrix of two layers, their products averaged over positions (here an utterance's frames), and the
@@ -26,9 +26,9 @@ class FSPConfig:
 
     def __post_init__(self) -> None:
         if self.width < 1:
-            raise ValueError(f"flow.width is {self.width}; it must be 1 or more")
+            raise ValueError(f"fsp.width is {self.width}; it must be 1 or more")
         if len(self.layers) == 1:
-            raise ValueError("flow.layers names one pair of layers; a flow needs two or more")
+            raise ValueError("fsp.layers names one pair of layers; a flow needs two or more")
 
 
 class FSPLoss(DistillationLoss):
@@ -36,34 +36,34 @@ class FSPLoss(DistillationLoss):
 
     Config = FSPConfig
 
-    def __init__(self, config: FSPConfig, sides: ModelDims) -> None:
-        super().__init__(config, sides)
+    def __init__(self, config: FSPConfig, dims: ModelDims) -> None:
+        super().__init__(config, dims)
         given = dict(config.layers)
-        if not given and sides.teacher is not None:
-            ours, theirs = list(sides.student), list(sides.teacher)
+        if not given and dims.teacher is not None:
+            ours, theirs = list(dims.student), list(dims.teacher)
             if min(len(ours), len(theirs)) < 2:
-                raise ValueError(f"flow: student and teacher have {len(ours)} and {len(theirs)} layers; 2 are needed")
+                raise ValueError(f"fsp: student and teacher have {len(ours)} and {len(theirs)} layers; 2 are needed")
             given = {ours[0]: theirs[0], ours[-1]: theirs[-1]}
-        self.pairs = layer_pairs(given, sides, "flow")
-        assert sides.teacher is not None
+        self.pairs = layer_pairs(given, dims, "fsp")
+        assert dims.teacher is not None
         self.learnt = nn.ModuleList()
         for number, (student, teacher) in enumerate(self.pairs):
-            inputs, size = sides.student[student], sides.teacher[teacher]
-            self.learnt.append(nn.Linear(inputs, config.width, bias=False))
+            size_in, size = dims.student[student], dims.teacher[teacher]
+            self.learnt.append(nn.Linear(size_in, config.width, bias=False))
             draw = torch.Generator().manual_seed(number)  # part of the definition, like the width
             self.register_buffer(f"fixed{number}", torch.randn(size, config.width, generator=draw) / size**0.5)
 
-    def forward(self, lesson: KDInputs) -> Tensor | None:
-        """Without unit: 0 when they agree."""
-        if lesson.teacher is None:
+    def forward(self, inputs: KDInputs) -> Tensor | None:
+        """Dimensionless; 0 when both agree."""
+        if inputs.teacher is None:
             return None
         ours, theirs = [], []
-        inside_BT1 = lesson.mask_BT[..., None]
+        mask_BT1 = inputs.mask_BT[..., None]
         for number, (student, teacher) in enumerate(self.pairs):
-            ours.append(self.learnt[number](lesson.student.hidden_states[student].float()) * inside_BT1)
+            ours.append(self.learnt[number](inputs.student.hidden_states[student].float()) * mask_BT1)
             fixed_HW = getattr(self, f"fixed{number}")
-            theirs.append(torch.where(inside_BT1, lesson.teacher.hidden_states[teacher].float(), 0) @ fixed_HW)
-        frames_B11 = lesson.batch.frames_B[:, None, None].clamp(min=1)
+            theirs.append(torch.where(mask_BT1, inputs.teacher.hidden_states[teacher].float(), 0) @ fixed_HW)
+        frames_B11 = inputs.batch.frames_B[:, None, None].clamp(min=1)
         losses = []
         for n in range(len(self.pairs) - 1):
             ours_BWW, theirs_BWW = fsp(ours[n], ours[n + 1], frames_B11), fsp(theirs[n], theirs[n + 1], frames_B11)

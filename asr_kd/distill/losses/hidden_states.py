@@ -1,4 +1,4 @@
-"""Feature-based knowledge: the student's hidden layers, projected, resemble the teacher's.
+"""Feature loss (feature-based): the student's hidden states, projected, approach the teacher's.
 
 Sources: Romero et al., "FitNets" (arXiv 1412.6550), for projected layers; DistilBERT (arXiv 1910.01108), for cosines.
 """
@@ -22,37 +22,37 @@ class FeatureLossConfig:
     distance: Literal["cosine", "l2"] = "cosine"
     """`cosine`: 1 - cosine; `l2`: squared distance of a frame, as a share of the teacher's mean squared length."""
     project: bool = True
-    """Put a learnt linear layer behind the student's; without it, widths must be equal."""
+    """Put a learnt linear layer behind the student's; without it, sizes must be equal."""
 
 
 class FeatureLoss(DistillationLoss):
-    """Mean over layers and frames of how far the student's hidden values are from the teacher's."""
+    """Mean over layers and frames of the distance between the student's hidden states and the teacher's."""
 
     Config = FeatureLossConfig
 
-    def __init__(self, config: FeatureLossConfig, sides: ModelDims) -> None:
-        super().__init__(config, sides)
-        self.pairs = layer_pairs(config.layers, sides, "hidden")
-        assert sides.teacher is not None
+    def __init__(self, config: FeatureLossConfig, dims: ModelDims) -> None:
+        super().__init__(config, dims)
+        self.pairs = layer_pairs(config.layers, dims, "hidden_states")
+        assert dims.teacher is not None
         self.projections = nn.ModuleList()
         for student, teacher in self.pairs:
-            ours, theirs = sides.student[student], sides.teacher[teacher]
+            ours, theirs = dims.student[student], dims.teacher[teacher]
             if not config.project and ours != theirs:
                 raise ValueError(
-                    f"hidden: the student's {student} is {ours} wide, the teacher's {teacher} {theirs}. "
+                    f"hidden_states: the student's {student} is {ours} wide, the teacher's {teacher} {theirs}. "
                     "Set project to true, or compare layers of one width."
                 )
             self.projections.append(nn.Linear(ours, theirs) if config.project else nn.Identity())
 
-    def forward(self, lesson: KDInputs) -> Tensor | None:
-        """Without unit: 0 when they agree."""
-        if lesson.teacher is None:
+    def forward(self, inputs: KDInputs) -> Tensor | None:
+        """Dimensionless; 0 when both agree."""
+        if inputs.teacher is None:
             return None
         losses = []
         for (student, teacher), projection in zip(self.pairs, self.projections, strict=True):
-            ours_NH = projection(lesson.student_frames(student))
-            theirs_NH = lesson.teacher_frames(teacher)
-            if self.config.measure == "cosine":
+            ours_NH = projection(inputs.student_frames(student))
+            theirs_NH = inputs.teacher_frames(teacher)
+            if self.config.distance == "cosine":
                 losses.append((1 - torch.cosine_similarity(ours_NH, theirs_NH, dim=-1)).mean())
             else:
                 length = theirs_NH.square().sum(-1).mean().clamp(min=1e-6)

@@ -1,4 +1,4 @@
-"""What a kind of knowledge is given to compare: a batch, what the student made of it, and what the teacher did."""
+"""Inputs of a distillation loss: a batch, the student's output on it, and the teacher's."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,7 +8,7 @@ from torch import Tensor
 
 from asr_kd.data.loader import Batch
 from asr_kd.models.acoustic import ModelOutput
-from asr_kd.train.statistics import inside
+from asr_kd.train.statistics import length_mask
 
 
 @dataclass(frozen=True)
@@ -18,12 +18,12 @@ class KDInputs:
     batch: Batch
     student: ModelOutput
     teacher: ModelOutput | None
-    """Without gradient. None where nobody listens: then there are only the targets that the batch carries."""
+    """Without gradient. None without an online teacher: then there are only the targets of the batch."""
 
     @cached_property
     def mask_BT(self) -> Tensor:
         """True within each utterance."""
-        return inside(self.batch)
+        return length_mask(self.batch)
 
     def student_frames(self, layer: str) -> Tensor:
         """A student's layer in all frames of the batch, (N, width), float32."""
@@ -34,26 +34,28 @@ class KDInputs:
         assert self.teacher is not None
         return self.teacher.hidden_states[layer][self.mask_BT].float()
 
-    def sample_pairs(self, pair: tuple[str, str], of: str, most: int) -> tuple[Tensor, Tensor]:
-        """A student's and a teacher's layer of the same frames, or means of utterances: (N, widths), N at most `most`.
+    def sample_pairs(self, pair: tuple[str, str], level: str, max_items: int) -> tuple[Tensor, Tensor]:
+        """A student's and a teacher's layer at the same frames, or means over utterances: (N, H), N at most `max_items`.
 
-        of: "frames" or "utterances".  Where there are more, evenly spaced ones.
+        level: `frames` or `utterances`.  Where there are more, evenly spaced ones.
         """
         assert self.teacher is not None
         student, teacher = pair
-        if of == "utterances":
-            both = self.mean_pool(self.student.hidden_states[student]), self.mean_pool(self.teacher.hidden_states[teacher])
+        if level == "utterances":
+            both = (
+                self.mean_pool(self.student.hidden_states[student]),
+                self.mean_pool(self.teacher.hidden_states[teacher]),
+            )
         else:
             both = self.student_frames(student), self.teacher_frames(teacher)
         count = len(both[0])
-        if count <= most:
+        if count <= max_items:
             return both
-        rows_N = torch.linspace(0, count - 1, most, device=both[0].device).long()
+        rows_N = torch.linspace(0, count - 1, max_items, device=both[0].device).long()
         return both[0][rows_N], both[1][rows_N]
 
     def mean_pool(self, layer_BTH: Tensor) -> Tensor:
         """Mean of each utterance's frames, (B, H), float32."""
-        inside_BT1 = self.mask_BT[..., None]
-        total_BH = torch.where(inside_BT1, layer_BTH.float(), 0).sum(1)
+        mask_BT1 = self.mask_BT[..., None]
+        total_BH = torch.where(mask_BT1, layer_BTH.float(), 0).sum(1)
         return total_BH / self.batch.frames_B[:, None].clamp(min=1)
-

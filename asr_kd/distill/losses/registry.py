@@ -1,4 +1,4 @@
-"""The kinds of knowledge by the name that a config calls them; docs/extending.md adds one."""
+"""Distillation losses by their name in a config; docs/extending.md shows how to add one."""
 
 from asr_kd.distill.losses.distillation_loss import DistillationLoss
 from asr_kd.distill.losses.fsp import FSPLoss
@@ -9,10 +9,10 @@ from asr_kd.distill.losses.self_distillation import SelfDistillationLoss
 from asr_kd.distill.losses.spkd import SPKDLoss
 
 KD_LOSSES: dict[str, type[DistillationLoss]] = {
-    "response": KDLoss,
-    "hidden": FeatureLoss,
-    "similarity": SPKDLoss,
-    "relations": RKDLoss,
-    "flow": FSPLoss,
-    "deeper": SelfDistillationLoss,
+    "kd": KDLoss,
+    "hidden_states": FeatureLoss,
+    "spkd": SPKDLoss,
+    "rkd": RKDLoss,
+    "fsp": FSPLoss,
+    "self_distillation": SelfDistillationLoss,
 }

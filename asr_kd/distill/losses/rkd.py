@@ -1,4 +1,4 @@
-"""Relation-based knowledge: distances between pairs, and angles in triples, of frames or utterances.
+"""RKD loss (relation-based): distances between pairs, and angles in triples, of frames or utterances.
 
 Source: Park et al., "Relational knowledge distillation" (arXiv 1904.05068), equations 4 to 8: Euclidean distances over
 their mean, cosines of the angles; Huber's loss between the student's and the teacher's.
@@ -21,20 +21,20 @@ class RKDConfig:
 
     layers: dict[str, str] = field(default_factory=dict)
     """Student's layer: teacher's layer. Without any, the last of both."""
-    of: Literal["frames", "utterances"] = "frames"
-    """`frames`: frames of a batch, up to `most`; `utterances`: the means over each one's frames."""
+    level: Literal["frames", "utterances"] = "frames"
+    """`frames`: frames of a batch, up to `max_items`; `utterances`: the means over each one's frames."""
     distance_weight: float = 1.0
     """Weight of distances."""
     angle_weight: float = 2.0
-    """Weight of angles, which cost `most` cubed."""
-    most: int = 64
-    """Frames (or utterances) of a batch that are put in relation, evenly spaced."""
+    """Weight of angles, whose cost is `max_items` cubed."""
+    max_items: int = 64
+    """Frames (or utterances) of a batch that are compared, evenly spaced."""
 
     def __post_init__(self) -> None:
         if min(self.distance_weight, self.angle_weight) < 0 or self.distance_weight + self.angle_weight == 0:
-            raise ValueError("relations: distances and angles must not be negative, and not both 0")
-        if self.most < 3:
-            raise ValueError(f"relations.most is {self.most}; at least 3 are needed for an angle")
+            raise ValueError("rkd: distance_weight and angle_weight must not be negative, and not both 0")
+        if self.max_items < 3:
+            raise ValueError(f"rkd.max_items is {self.max_items}; at least 3 are needed for an angle")
 
 
 class RKDLoss(DistillationLoss):
@@ -42,24 +42,24 @@ class RKDLoss(DistillationLoss):
 
     Config = RKDConfig
 
-    def __init__(self, config: RKDConfig, sides: ModelDims) -> None:
-        super().__init__(config, sides)
-        self.pairs = layer_pairs(config.layers, sides, "relations")
+    def __init__(self, config: RKDConfig, dims: ModelDims) -> None:
+        super().__init__(config, dims)
+        self.pairs = layer_pairs(config.layers, dims, "rkd")
 
-    def forward(self, lesson: KDInputs) -> Tensor | None:
-        """Without unit; None when there are fewer than 3 to put in relation."""
-        if lesson.teacher is None:
+    def forward(self, inputs: KDInputs) -> Tensor | None:
+        """Dimensionless; None when there are fewer than 3 to compare."""
+        if inputs.teacher is None:
             return None
         losses = []
         for pair in self.pairs:
-            ours_NH, theirs_NH = lesson.sample_pairs(pair, self.config.of, self.config.most)
+            ours_NH, theirs_NH = inputs.sample_pairs(pair, self.config.level, self.config.max_items)
             if len(ours_NH) < 3:
                 return None
             loss = ours_NH.new_zeros(())
-            if self.config.distances:
-                loss = loss + self.config.distances * smooth_l1_loss(distances(ours_NH), distances(theirs_NH))
-            if self.config.angles:
-                loss = loss + self.config.angles * smooth_l1_loss(cosines(ours_NH), cosines(theirs_NH))
+            if self.config.distance_weight:
+                loss = loss + self.config.distance_weight * smooth_l1_loss(distances(ours_NH), distances(theirs_NH))
+            if self.config.angle_weight:
+                loss = loss + self.config.angle_weight * smooth_l1_loss(cosines(ours_NH), cosines(theirs_NH))
             losses.append(loss)
         return torch.stack(losses).mean()
 

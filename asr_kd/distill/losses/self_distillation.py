@@ -1,7 +1,7 @@
 """Self-distillation within one model: its last layer teaches earlier ones, each through a head of its own.
 
 Source: Zhang et al., "Be your own teacher" (arXiv 1905.08094): every head learns the targets, the last layer's
-posteriors, and its hidden values. The heads are gone once training is over; the earlier layers stay better.
+posteriors, and its hidden states. The heads are gone once training is over; the earlier layers stay better.
 """
 
 from dataclasses import dataclass
@@ -26,58 +26,60 @@ class SelfDistillationConfig:
     temperature: float = 1.0
     """Of the last layer's posteriors."""
     feature_weight: float = 0.03
-    """Weight of the squared distance to the last layer's hidden values, as a share of their squared length."""
+    """Weight of the squared distance to the last layer's hidden states, as a share of their squared length."""
 
     def __post_init__(self) -> None:
         LossConfig(self.temperature)
         if not 0 <= self.label_weight <= 1:
-            raise ValueError(f"deeper.label_weight is {self.label_weight}; it must lie in [0, 1]")
+            raise ValueError(f"self_distillation.label_weight is {self.label_weight}; it must lie in [0, 1]")
         if self.feature_weight < 0:
-            raise ValueError(f"deeper.feature_weight is {self.feature_weight}; it must not be negative")
+            raise ValueError(f"self_distillation.feature_weight is {self.feature_weight}; it must not be negative")
 
 
 class SelfDistillationLoss(DistillationLoss):
-    """Mean over the heads of their losses, nats per frame. Nobody else needs to listen."""
+    """Mean over the heads of their losses, nats per frame. It needs no online teacher."""
 
     Config = SelfDistillationConfig
 
-    def __init__(self, config: SelfDistillationConfig, sides: ModelDims) -> None:
-        super().__init__(config, sides)
-        *earlier, self.last = sides.student
+    def __init__(self, config: SelfDistillationConfig, dims: ModelDims) -> None:
+        super().__init__(config, dims)
+        *earlier, self.last = dims.student
         if not earlier:
-            raise ValueError(f"deeper: the student has one layer, {self.last}; two are needed")
+            raise ValueError(f"self_distillation: the student has one layer, {self.last}; two are needed")
         self.names = config.layers or tuple(earlier)
         self.heads, self.projections = nn.ModuleList(), nn.ModuleList()
         for name in self.names:
-            width = check_layer(name, sides.student, "deeper", "student")
+            width = check_layer(name, dims.student, "self_distillation", "student")
             if name == self.last:
-                raise ValueError(f"deeper: {name} is the student's last layer, which teaches. Name earlier ones.")
-            self.heads.append(nn.Linear(width, sides.classes))
-            self.projections.append(nn.Linear(width, sides.student[self.last]))
+                raise ValueError(
+                    f"self_distillation: {name} is the student's last layer, which teaches. Name earlier ones."
+                )
+            self.heads.append(nn.Linear(width, dims.classes))
+            self.projections.append(nn.Linear(width, dims.student[self.last]))
 
     @classmethod
-    def needs_listener(cls, config: SelfDistillationConfig, stored: bool) -> bool:
+    def needs_online_teacher(cls, config: SelfDistillationConfig, stored: bool) -> bool:
         """The student teaches itself."""
         return False
 
-    def forward(self, lesson: KDInputs) -> Tensor:
-        """The last layer's answers and values are taken as they are: heads do not pull at them."""
-        batch, config = lesson.batch, self.config
-        teacher_BTC = lesson.student.logits_BTC.detach().float()
+    def forward(self, inputs: KDInputs) -> Tensor:
+        """The last layer's outputs are targets without gradient."""
+        batch, config = inputs.batch, self.config
+        teacher_BTC = inputs.student.logits_BTC.detach().float()
         log_p_BTC = teacher_BTC.log_softmax(-1)
         ids_BTC = torch.arange(log_p_BTC.shape[-1], device=log_p_BTC.device).expand_as(log_p_BTC)
         no_tail_BT = torch.full_like(log_p_BTC[..., 0], -torch.inf)
-        deep_NH = lesson.student_frames(self.last).detach()
+        deep_NH = inputs.student_frames(self.last).detach()
         length = deep_NH.square().sum(-1).mean().clamp(min=1e-6)
         losses = []
         for name, head, projection in zip(self.names, self.heads, self.projections, strict=True):
-            logits_BTC = head(lesson.student.hidden_states[name].float())
+            logits_BTC = head(inputs.student.hidden_states[name].float())
             taught_BT = frame_losses(logits_BTC, ids_BTC, log_p_BTC, no_tail_BT, LossConfig(config.temperature))
-            loss = (1 - config.targets) * taught_BT[lesson.mask_BT].mean()
-            if config.targets:
-                loss = loss + config.targets * batch_loss(logits_BTC, batch)
-            if config.hidden:
-                apart_NH = projection(lesson.student_frames(name)) - deep_NH
-                loss = loss + config.hidden * apart_NH.square().sum(-1).mean() / length
+            loss = (1 - config.label_weight) * taught_BT[inputs.mask_BT].mean()
+            if config.label_weight:
+                loss = loss + config.label_weight * batch_loss(logits_BTC, batch)
+            if config.feature_weight:
+                apart_NH = projection(inputs.student_frames(name)) - deep_NH
+                loss = loss + config.feature_weight * apart_NH.square().sum(-1).mean() / length
             losses.append(loss)
         return torch.stack(losses).mean()

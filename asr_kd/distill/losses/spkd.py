@@ -1,4 +1,4 @@
-"""Relation-based knowledge: which frames, or utterances, are like which. Needs no projection: widths do not matter.
+"""SPKD loss (relation-based): which frames, or utterances, resemble each other. Sizes may differ: no projection.
 
 Source: Tung and Mori, "Similarity-preserving knowledge distillation" (arXiv 1907.09682): Gram matrices of a batch with
 rows of length 1; the mean squared difference of the student's and the teacher's.
@@ -27,7 +27,7 @@ class SPKDConfig:
 
     def __post_init__(self) -> None:
         if self.max_items < 2:
-            raise ValueError(f"similarity.max_items is {self.max_items}; at least 2 frames are needed")
+            raise ValueError(f"spkd.max_items is {self.max_items}; at least 2 frames are needed")
 
 
 class SPKDLoss(DistillationLoss):
@@ -35,17 +35,17 @@ class SPKDLoss(DistillationLoss):
 
     Config = SPKDConfig
 
-    def __init__(self, config: SPKDConfig, sides: ModelDims) -> None:
-        super().__init__(config, sides)
-        self.pairs = layer_pairs(config.layers, sides, "similarity")
+    def __init__(self, config: SPKDConfig, dims: ModelDims) -> None:
+        super().__init__(config, dims)
+        self.pairs = layer_pairs(config.layers, dims, "spkd")
 
-    def forward(self, lesson: KDInputs) -> Tensor | None:
+    def forward(self, inputs: KDInputs) -> Tensor | None:
         """Between 0 and 4; None when there is only one utterance to compare."""
-        if lesson.teacher is None or (self.config.of == "utterances" and len(lesson.batch.frames_B) < 2):
+        if inputs.teacher is None or (self.config.level == "utterances" and len(inputs.batch.frames_B) < 2):
             return None
         losses = []
         for pair in self.pairs:
-            ours_NH, theirs_NH = lesson.sample_pairs(pair, self.config.of, self.config.most)
+            ours_NH, theirs_NH = inputs.sample_pairs(pair, self.config.level, self.config.max_items)
             losses.append((gram(ours_NH) - gram(theirs_NH)).square().sum(-1).mean())
         return torch.stack(losses).mean()
 

@@ -1,1 +1,1 @@
-"""Teachers that listen to each batch beside the student: one mode a file, registered in `kinds`."""
+"""Teachers that are run on each training batch, one mode a file; `registry` has their names."""

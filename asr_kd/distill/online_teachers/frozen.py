@@ -1,4 +1,4 @@
-"""Offline: a finished teacher listens to what the student hears, augmentation included."""
+"""Offline: a trained teacher is run on the student's batches, augmentation included."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,10 +18,10 @@ from asr_kd.teachers.wav2vec2 import Wav2Vec2Teacher
 
 @dataclass(frozen=True)
 class FrozenTeacherConfig:
-    """How the teacher, which is --online-teacher, listens."""
+    """How the teacher of --online-teacher is run."""
 
     precision: Literal["auto", "bf16", "float32"] = "auto"
-    """Of its forward pass. `auto` is bf16 where it is fast, as when it labels: it does not learn, so CPUs gain too."""
+    """Of its forward pass. `auto` is bf16 where it is fast, as in labelling."""
 
 
 class FrozenTeacher(OnlineTeacher):
@@ -33,14 +33,14 @@ class FrozenTeacher(OnlineTeacher):
         """ValueError when its inventory is not the student's."""
         super().__init__()
         if not paths:
-            raise ValueError("mode offline: give the teacher that listens with --online-teacher MODEL")
+            raise ValueError("mode offline: give the teacher with --online-teacher MODEL")
         teacher = load_models(paths).eval().requires_grad_(False)
         if isinstance(teacher, Wav2Vec2Teacher) or not isinstance(teacher.frontend, FrontEndConfig):
-            raise ValueError(f"{paths[0]}: hears waves, not a student's frames. Let it label with `asr-kd label`.")
+            raise ValueError(f"{paths[0]}: takes waveforms, not a student's frames. Label with it by `asr-kd label`.")
         check_inventory(teacher, str(paths[0]), student)
         self._teacher = [teacher]  # in a list: its weights are in its own file, not in the run's state
         self._fingerprint, self._precision = models_fingerprint(paths), config.precision
-        self.frontend, self.hidden_dims = teacher.frontend, teacher.layer_widths
+        self.frontend, self.hidden_dims = teacher.frontend, teacher.hidden_dims
 
     @torch.no_grad()
     def outputs(self, batch: Batch) -> ModelOutput:
@@ -48,8 +48,10 @@ class FrozenTeacher(OnlineTeacher):
         assert batch.teacher_features_BTF is not None
         on = batch.teacher_features_BTF.device
         with autocast(on, self._precision):
-            trace = self._teacher[0].to(on).trace(batch.teacher_features_BTF, batch.frames_B)
-        return ModelOutput(trace.logits_BTC.float(), {name: layer.float() for name, layer in trace.hidden_states.items()})
+            trace = self._teacher[0].to(on)(batch.teacher_features_BTF, batch.frames_B, return_hidden=True)
+        return ModelOutput(
+            trace.logits_BTC.float(), {name: layer.float() for name, layer in trace.hidden_states.items()}
+        )
 
     def resume_signature(self) -> dict[str, Any]:
         """The teacher's fingerprint."""
@@ -62,7 +64,7 @@ def check_inventory(teacher: AcousticModel | Ensemble, whose: str, student: Acou
     if theirs.frame_shift_s != ours.frame_shift_s:
         raise ValueError(
             f"{whose}: one frame every {theirs.frame_shift_s * 1000:g} ms, the student has "
-            f"{ours.frame_shift_s * 1000:g} ms. A teacher that listens must have the student's frames; "
+            f"{ours.frame_shift_s * 1000:g} ms. An online teacher must have the student's frames; "
             "others label with `asr-kd label`."
         )
     if theirs.fingerprint != ours.fingerprint:

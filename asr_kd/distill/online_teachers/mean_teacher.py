@@ -15,19 +15,19 @@ from asr_kd.train.optim import ema_model
 
 @dataclass(frozen=True)
 class MeanTeacherConfig:
-    """How slowly the teacher follows."""
+    """How slowly the average follows the student."""
 
     decay: float = 0.999
     """Share of itself that the average keeps in a step; early on it spans a tenth of the steps done."""
     start_after_sub_epochs: int = 1
-    """It is silent until so many sub-epochs are done, that it knows something. With --init, 0 will do."""
+    """It teaches after so many sub-epochs. With --init, 0 is enough."""
 
     def __post_init__(self) -> None:
         if not 0 < self.decay < 1:
-            raise ValueError(f"companion.decay is {self.decay}; it must lie in (0, 1)")
+            raise ValueError(f"online_teacher.decay is {self.decay}; it must lie in (0, 1)")
         if self.start_after_sub_epochs < 0:
             raise ValueError(
-                f"companion.start_after_sub_epochs is {self.start_after_sub_epochs}; it must not be negative"
+                f"online_teacher.start_after_sub_epochs is {self.start_after_sub_epochs}; it must not be negative"
             )
 
 

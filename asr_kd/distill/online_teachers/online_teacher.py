@@ -1,4 +1,4 @@
-"""The interface of a teacher that listens: who it is in a mode of distillation, and how it changes."""
+"""The interface of a teacher that is run on each training batch, and how it changes in training."""
 
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -15,7 +15,7 @@ from asr_kd.train.config import TrainConfig
 
 
 class OnlineTeacher(nn.Module, ABC):
-    """Listens to what the student hears. Its own parameters, if any, are trained with the student's."""
+    """A teacher that gets the student's batches. Its trainable parameters, if any, are trained with the student's."""
 
     Config: ClassVar[type]
     """Dataclass of its options."""
@@ -24,25 +24,24 @@ class OnlineTeacher(nn.Module, ABC):
 
     @abstractmethod
     def outputs(self, batch: Batch) -> ModelOutput | None:
-        """What it makes of `batch.teacher_x_BTF`, without gradient; None when it has nothing to say yet."""
+        """What it makes of `batch.teacher_x_BTF`, without gradient; None while it does not teach yet."""
 
-    def losses(self, lesson: KDInputs) -> dict[str, Tensor]:
-        """What it minimises itself, by name; empty for those that do not learn by gradients."""
+    def losses(self, inputs: KDInputs) -> dict[str, Tensor]:
+        """Its own losses by name; empty for a teacher that is not trained by gradients."""
         return {}
 
     def on_train_start(self, student: AcousticModel, labelled: TrainingSet, config: TrainConfig) -> None:
-        """Called before the first step of a new run, when the student has its first weights."""
+        """Called before the first step of a new run, after the student's weights were initialised."""
 
     def after_step(self, model: AcousticModel) -> None:
-        """Called when the student's weights have been updated."""
+        """Called after each update of the student's weights."""
 
     def after_sub_epoch(self, model: AcousticModel) -> None:
-        """Called when a sub-epoch of the student has ended."""
+        """Called after each sub-epoch."""
 
     def save_with(self, out: Path) -> None:
-        """Called when the student has been kept in `out` as the best so far."""
+        """Called when the student was saved in `out` as the best so far."""
 
     def resume_signature(self) -> dict[str, Any]:
         """JSON values that must be the same for a run to go on."""
         return {}
-

@@ -1,7 +1,6 @@
-"""Online: a second model is trained beside the student and teaches it as far as it has come.
+"""Mutual learning: a second model is trained beside the student, and each learns from the other.
 
-With a larger model that does not listen to the student (`feedback` 0) it is a teacher trained side by side; with
-feedback, mutual learning. Source: Zhang et al., "Deep mutual learning" (arXiv 1706.00384).
+With a larger model and `peer_kd_weight` 0 it is a teacher that is trained at the same time. Source: Zhang et al., "Deep mutual learning" (arXiv 1706.00384).
 """
 
 from collections.abc import Sequence
@@ -31,70 +30,72 @@ FOLDER = "peer"
 
 @dataclass(frozen=True)
 class PeerTeacherConfig:
-    """Who learns beside the student."""
+    """The model that is trained beside the student."""
 
     model: dict[str, Any] = field(default_factory=dict)
     """`preset: NAME` and changes to it; without any, one like the student with other random weights."""
     frontend: FrontEndConfig | None = None
     """The peer's; null is the student's."""
     peer_kd_weight: float = 1.0
-    """Weight of what it learns from the student; 0 for a teacher that only learns from the data."""
+    """Weight of its KD loss from the student; 0 for a teacher that only learns from the data."""
     temperature: float = 1.0
-    """Of what it learns from the student."""
+    """Temperature of its KD loss from the student."""
 
     def __post_init__(self) -> None:
         if self.peer_kd_weight < 0:
-            raise ValueError(f"companion.peer_kd_weight is {self.peer_kd_weight}; it must not be negative")
+            raise ValueError(f"online_teacher.peer_kd_weight is {self.peer_kd_weight}; it must not be negative")
         if self.model:
             model_config(self.model)
 
 
 class PeerTeacher(OnlineTeacher):
-    """Trained by the same optimiser on its own loss; nothing of it reaches the student but its answers."""
+    """Trained by the same optimiser on its own loss; only its outputs reach the student."""
 
     Config = PeerTeacherConfig
 
     def __init__(self, config: PeerTeacherConfig, student: AcousticModel, paths: Sequence[Path]) -> None:
-        """paths: at most one model to begin with. ValueError when it is made otherwise."""
+        """paths: at most one checkpoint to initialise it from. ValueError when the architecture differs."""
         super().__init__()
         self.config = config
         made = model_config(config.model) if config.model else student.config
         frontend = config.frontend or student.frontend
         self.model = build_model(made, student.inventory, frontend)
-        self.frontend, self.hidden_dims = frontend, self.model.layer_widths
+        self.frontend, self.hidden_dims = frontend, self.model.hidden_dims
         if len(paths) > 1:
-            raise ValueError(f"mode online: {len(paths)} models to begin the peer with; give one or none")
+            raise ValueError(f"mode mutual: {len(paths)} models to initialise the peer from; give one or none")
         if paths:
             init_from_checkpoint(self.model, paths[0])
-        self.begun = bool(paths)
-        widths = student.layer_widths
+        self.is_initialised = bool(paths)
+        widths = student.hidden_dims
         learnt = load_config(KDConfig, {"temperature": config.temperature})
-        self._response = KDLoss(learnt, ModelDims(widths, widths, student.inventory.num_classes, stored=False))
+        self._kd = KDLoss(learnt, ModelDims(widths, widths, student.inventory.num_classes, stored=False))
         self._trace: ModelOutput | None = None
 
     def outputs(self, batch: Batch) -> ModelOutput:
-        """What the student may learn from: without gradient."""
+        """Its output, without gradient."""
         assert batch.teacher_features_BTF is not None
-        self._trace = self.model.trace(batch.teacher_features_BTF, batch.frames_B)
-        return ModelOutput(self._trace.logits_BTC.detach(), {n: x.detach() for n, x in self._trace.hidden_states.items()})
+        self._trace = self.model(batch.teacher_features_BTF, batch.frames_B, return_hidden=True)
+        return ModelOutput(
+            self._trace.logits_BTC.detach(), {n: x.detach() for n, x in self._trace.hidden_states.items()}
+        )
 
-    def losses(self, lesson: KDInputs) -> dict[str, Tensor]:
-        """Its loss on the batch's own targets, and on the student's answers."""
-        trace, batch = self._trace, lesson.batch
+    def losses(self, inputs: KDInputs) -> dict[str, Tensor]:
+        """Its loss on the targets of the batch, and its KD loss from the student."""
+        trace, batch = self._trace, inputs.batch
         assert trace is not None
         self._trace = None
         terms = {}
         if batch.tokens_BU is not None or bool((batch.ids_BTK >= 0).any()):
             terms["peer"] = batch_loss(trace.logits_BTC, batch)
         if self.config.peer_kd_weight:
-            answered = self._response(KDInputs(batch, trace, ModelOutput(lesson.student.logits_BTC.detach(), {})))
-            assert answered is not None
-            terms["peer from student"] = self.config.peer_kd_weight * answered
+            peer_kd = self._kd(KDInputs(batch, trace, ModelOutput(inputs.student.logits_BTC.detach(), {})))
+            assert peer_kd is not None
+            terms["peer_kd"] = self.config.peer_kd_weight * peer_kd
         return terms
 
     def on_train_start(self, student: AcousticModel, labelled: TrainingSet, config: TrainConfig) -> None:
-        """Take the normalisation of the labelled audio, unless it began with a model's weights."""
-        if not self.begun:
+        """Take the normalisation of the labelled audio, unless it was initialised from a checkpoint."""
+        if not self.is_initialised:
             self.model.set_normalisation(*feature_statistics(labelled, self.frontend, config.seed, config.num_workers))
 
     def save_with(self, out: Path) -> None:
@@ -102,6 +103,5 @@ class PeerTeacher(OnlineTeacher):
         save_model(out / FOLDER, self.model, {"peer of": "the student in the folder above"})
 
     def resume_signature(self) -> dict[str, Any]:
-        """What it is made of."""
+        """Its configuration."""
         return {"peer": to_dict(self.model.config)}
-

@@ -1,4 +1,4 @@
-"""The modes of distillation by the name that a config calls them, and who listens in each."""
+"""Online teachers by the mode that uses them."""
 
 from asr_kd.distill.online_teachers.frozen import FrozenTeacher
 from asr_kd.distill.online_teachers.mean_teacher import MeanTeacher
@@ -8,7 +8,7 @@ from asr_kd.distill.online_teachers.snapshot import SnapshotTeacher
 
 ONLINE_TEACHERS: dict[str, type[OnlineTeacher]] = {
     "offline": FrozenTeacher,
-    "online": PeerTeacher,
-    "average": MeanTeacher,
+    "mutual": PeerTeacher,
+    "mean_teacher": MeanTeacher,
     "snapshot": SnapshotTeacher,
 }

@@ -1,4 +1,4 @@
-"""Self-distillation over time: what all teachers have in common that are the student's own past."""
+"""Self-distillation over time: the base of teachers made of the student's earlier weights."""
 
 from abc import abstractmethod
 
@@ -16,30 +16,29 @@ class SelfTeacher(OnlineTeacher):
 
     sub_epochs: Tensor
 
-    def __init__(self, student: AcousticModel, silent: int) -> None:
-        """silent: sub-epochs before it has something to say."""
+    def __init__(self, student: AcousticModel, start_after: int) -> None:
+        """start_after: sub-epochs before it teaches."""
         super().__init__()
-        self.frontend, self.hidden_dims, self._silent = student.frontend, student.layer_widths, silent
+        self.frontend, self.hidden_dims, self._start_after = student.frontend, student.hidden_dims, start_after
         self.register_buffer("sub_epochs", torch.zeros((), dtype=torch.int64))
 
     @property
     @abstractmethod
     def model(self) -> AcousticModel:
-        """Who answers; in evaluation mode."""
+        """The model that teaches; in evaluation mode."""
 
     @torch.no_grad()
     def outputs(self, batch: Batch) -> ModelOutput | None:
-        """Of what the student hears, without masks."""
+        """On the student's batch, without SpecAugment masks."""
         assert batch.teacher_features_BTF is not None
-        if int(self.sub_epochs) < self._silent:
+        if int(self.sub_epochs) < self._start_after:
             return None
-        return self.model.trace(batch.teacher_features_BTF, batch.frames_B)
+        return self.model(batch.teacher_features_BTF, batch.frames_B, return_hidden=True)
 
     def on_train_start(self, student: AcousticModel, labelled: TrainingSet, config: TrainConfig) -> None:
-        """The student's first weights, which may be those of a trained model, are where its past begins."""
+        """It starts from the student's initial weights."""
         self.model.load_state_dict(student.state_dict())
 
     def after_sub_epoch(self, model: AcousticModel) -> None:
-        """One more is done."""
+        """Count it."""
         self.sub_epochs.add_(1)
-

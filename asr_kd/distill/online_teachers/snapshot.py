@@ -24,9 +24,9 @@ class SnapshotTeacherConfig:
 
     def __post_init__(self) -> None:
         if self.interval_sub_epochs < 1:
-            raise ValueError(f"companion.interval_sub_epochs is {self.interval_sub_epochs}; it must be 1 or more")
+            raise ValueError(f"online_teacher.interval_sub_epochs is {self.interval_sub_epochs}; it must be 1 or more")
         if self.begin is not None and self.begin < 0:
-            raise ValueError(f"companion.begin is {self.begin}; it must not be negative")
+            raise ValueError(f"online_teacher.start_after_sub_epochs is {self.begin}; it must not be negative")
 
 
 class SnapshotTeacher(SelfTeacher):
