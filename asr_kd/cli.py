@@ -8,7 +8,6 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from asr_kd import __version__
-from asr_kd.core.renames import COMMANDS
 
 VERBS = {
     "prepare": ("asr_kd.corpora.prepare", "corpus -> manifests"),
@@ -75,16 +74,18 @@ def output_lock(args: argparse.Namespace, argv: Sequence[str]) -> AbstractContex
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb. 0: done; 2: the user's mistake, told in one line; 130: interrupted."""
+    from asr_kd.core.renames import COMMANDS
+    from asr_kd.core.terminal import explain, is_memory_error, say
+
     argv = list(sys.argv[1:] if argv is None else argv)
     verb = next((a for a in argv if a in VERBS), None)
     if argv and argv[0] in COMMANDS:
-        print(f"asr-kd {argv[0]}: since version 0.3 it is called asr-kd {COMMANDS[argv[0]]}", file=sys.stderr)
+        say(f"asr-kd {argv[0]}: since version 0.3 it is called asr-kd {COMMANDS[argv[0]]}")
         return 2
     args = build_parser(verb).parse_args(argv)
     from asr_kd.core.files import use_own_temporary_folder
     from asr_kd.core.processes import die_with_parent
     from asr_kd.core.runtime import enable_sigaltstack  # imports torch: not for --help
-    from asr_kd.core.terminal import explain, is_memory_error, say
 
     die_with_parent()
     use_own_temporary_folder()

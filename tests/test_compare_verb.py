@@ -11,8 +11,10 @@ from asr_kd.models.checkpoint import read_description
 
 COLUMNS = ("name", "knowledge", "mode", "student", "params", "bytes", "rtf", "wer", "ci95", "werr", "recovery")
 TRAIN = (
-    "distill --unlabelled {shards} --labelled {shards} --alignments {exp}/align --dev {shards} --online-teacher {exp}/model "
-    "--seed {seed} --set 'model={num_layers: 1, hidden_size: 12, dropout: 0}' 'schedule={epochs: 1, unlabelled_sub_epochs: 1}' "
+    "distill --unlabelled {shards} --labelled {shards} --alignments {exp}/align --dev {shards} "
+    "--online-teacher {exp}/model "
+    "--seed {seed} --set 'model={num_layers: 1, hidden_size: 12, dropout: 0}' "
+    "'schedule={epochs: 1, unlabelled_sub_epochs: 1}' "
     "train.num_workers=0 --out {out}"
 )
 

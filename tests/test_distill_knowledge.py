@@ -70,7 +70,7 @@ def test_the_response_of_a_companion_is_the_kl_from_its_answers_on_all_audio():
     by_hand = 0.7 * math.log(0.7 / 0.2) + 0.2 * math.log(0.2 / 0.3) + 0.1 * math.log(0.1 / 0.5)
     for truth in (False, True):
         lesson = KDInputs(batch([1], None, truth), trace(student), trace(teacher))
-        assert kind("kd", source="companion")(lesson).item() == pytest.approx(by_hand, rel=1e-5)
+        assert kind("kd", source="online")(lesson).item() == pytest.approx(by_hand, rel=1e-5)
 
 
 def test_selected_frames_are_those_where_someone_speaks():
@@ -94,7 +94,7 @@ def test_spikes_that_come_a_little_later_cost_nothing_when_delays_are_allowed():
     # Two frames late, the first two have nothing before them; one frame late, the second utterance costs nothing.
     assert late.item() == pytest.approx(2 * missed / 10, rel=1e-5)
     assert kind("kd", sides)(lesson) > 2 * late
-    for match in ("frames", "delayed"):
+    for match in ("aligned", "shifted"):
         same = KDInputs(batch([5, 5], teacher), trace(torch.tensor(teacher).log()), None)
         assert kind("kd", sides, frame_matching=match)(same).item() == pytest.approx(0, abs=1e-6)
         silent = KDInputs(batch([5, 5], teacher), trace(torch.tensor([[blank] * 5] * 2).log()), None)
@@ -167,7 +167,7 @@ def test_deeper_layers_teach_earlier_ones_and_are_not_pulled_at():
     deeper = kind("self_distillation", label_weight=0.0, feature_weight=0.0)
     loss = deeper(lesson)
     log_p, log_q = (
-        x[lesson.inside_BT].log_softmax(-1)
+        x[lesson.mask_BT].log_softmax(-1)
         for x in (lesson.student.logits_BTC, deeper.heads[0](lesson.student.hidden_states["layer0"]))
     )
     assert loss.item() == pytest.approx((log_p.exp() * (log_p - log_q)).sum(-1).mean().item(), rel=1e-4)
@@ -203,7 +203,7 @@ def test_gradients_are_those_of_small_steps(name, options):
 
     student = lesson.student
     inputs = [x.double().requires_grad_() for x in (student.logits_BTC, *student.hidden_states.values())]
-    if name == "deeper":  # what teaches is taken as it is: no gradient, though small steps change the loss
+    if name == "self_distillation":  # what teaches is taken as it is: no gradient, though small steps change the loss
         inputs = [x if n == 1 else x.detach() for n, x in enumerate(inputs)]
     # Losses are computed in float32 whatever comes in, hence the large step.
     assert torch.autograd.gradcheck(loss, inputs, eps=1e-3, atol=3e-3, rtol=1e-2)
@@ -217,9 +217,9 @@ def test_what_lies_behind_the_end_of_an_utterance_does_not_matter(name, options)
     def spoilt(trace):
         return ModelOutput(
             *(
-                {n: torch.where(lesson.inside_BT[..., None], v, 7.0) for n, v in x.items()}
+                {n: torch.where(lesson.mask_BT[..., None], v, 7.0) for n, v in x.items()}
                 if isinstance(x, dict)
-                else torch.where(lesson.inside_BT[..., None], x, 7.0)
+                else torch.where(lesson.mask_BT[..., None], x, 7.0)
                 for x in (trace.logits_BTC, trace.hidden_states)
             )
         )
@@ -233,17 +233,17 @@ def test_what_lies_behind_the_end_of_an_utterance_does_not_matter(name, options)
     ("name", "sides", "options", "message"),
     [
         (
-            "hidden",
+            "hidden_states",
             SIDES,
             {"layers": {"layer7": "layer0"}},
-            "hidden: the student has no layer layer7; .*layer0, layer1",
+            "hidden_states: the student has no layer layer7; .*layer0, layer1",
         ),
-        ("spkd", SIDES, {"layers": {"layer0": "out"}}, "similarity: the teacher has no layer out; .*layer2"),
+        ("spkd", SIDES, {"layers": {"layer0": "out"}}, "spkd: the teacher has no layer out; .*layer2"),
         ("hidden_states", SIDES, {"layers": {"layer0": "layer1"}, "project": False}, "layer0 is 3 wide, .* layer1 4"),
-        ("rkd", ModelDims(STUDENT, None, 3), {}, "relations: needs a teacher that listens"),
+        ("rkd", ModelDims(STUDENT, None, 3), {}, "rkd: needs an online teacher"),
         ("fsp", SIDES, {"layers": {"layer0": "layer1"}}, "two or more"),
         ("self_distillation", SIDES, {"layers": ["layer1"]}, "layer1 is the student's last layer"),
-        ("kd", ModelDims(STUDENT, None, 3, stored=False), {}, "nobody listens"),
+        ("kd", ModelDims(STUDENT, None, 3, stored=False), {}, "no online teacher"),
     ],
 )
 def test_what_does_not_fit_is_refused_naming_both_sides(name, sides, options, message):
@@ -252,11 +252,11 @@ def test_what_does_not_fit_is_refused_naming_both_sides(name, sides, options, me
 
 
 def test_an_entry_of_a_config_is_checked():
-    assert parse_loss_spec({"kind": "hidden_states", "weight": 2, "distance": "l2"})[:2] == ("hidden", 2.0)
+    assert parse_loss_spec({"kind": "hidden_states", "weight": 2, "distance": "l2"})[:2] == ("hidden_states", 2.0)
     for entry, message in (
-        ({"kind": "telepathy"}, "kind is telepathy; known: response, hidden"),
+        ({"kind": "telepathy"}, "kind is telepathy; known: kd, hidden_states"),
         ({"kind": "hidden_states", "weight": -1}, "not negative"),
-        ({"kind": "hidden_states", "metric": "l2"}, r"knowledge\.hidden: .*metric"),
+        ({"kind": "hidden_states", "metric": "l2"}, r"losses\.hidden_states: .*metric"),
     ):
         with pytest.raises(ValueError, match=message):
             parse_loss_spec(entry)

@@ -28,9 +28,9 @@ CONFIG = TrainConfig(max_frames_per_batch=150, num_workers=0, device="cpu", ema_
 RESPONSE = ({"kind": "kd", "source": "online"},)
 MODES = {
     "offline": {},
-    "online": {"model": {"num_layers": 2, "hidden_size": 12, "bidirectional": True}, "peer_kd_weight": 0.0},
+    "teacher_too": {"model": {"num_layers": 2, "hidden_size": 12, "bidirectional": True}, "peer_kd_weight": 0.0},
     "mutual": {},
-    "average": {"decay": 0.5, "start_after_sub_epochs": 1},
+    "mean_teacher": {"decay": 0.5, "start_after_sub_epochs": 1},
     "snapshot": {"interval_sub_epochs": 2},
 }
 SUM = (
@@ -75,9 +75,9 @@ def begun(mode, streams, teacher, knowledge=RESPONSE):
     student = new_model()
     student.set_normalisation(*feature_statistics(streams[0], FRONTEND, seed=0))
     paths = [teacher] if mode == "offline" else []
-    companion = build_online_teacher("online" if mode == "mutual" else mode, MODES[mode], student, paths)
-    companion.on_train_start(student, streams[0], CONFIG)
-    return student, DistillObjective(student, knowledge, companion=companion, stored=False)
+    teacher_beside = build_online_teacher("mutual" if mode == "teacher_too" else mode, MODES[mode], student, paths)
+    teacher_beside.on_train_start(student, streams[0], CONFIG)
+    return student, DistillObjective(student, knowledge, online_teacher=teacher_beside, stored=False)
 
 
 def schedule(streams, rounds=3, passes=1.0):
@@ -106,19 +106,19 @@ def test_a_short_run_lowers_the_loss_and_moves_what_it_should(mode, streams, tea
     found = lines(tmp_path)
     assert found[-1]["dev_loss"] < 0.8 * found[0]["dev_loss"]
     assert moved(ours, student) == ours.keys()
-    if mode in ("online", "mutual"):
+    if mode in ("teacher_too", "mutual"):
         assert moved(theirs, objective) == theirs.keys()
         peer = load_model(tmp_path / "peer")
-        assert peer.config.bidirectional == (mode == "online")
-        assert found[-2]["terms"]["peer"] < found[0]["terms"]["peer"]
-        assert ("peer from student" in found[-1]["terms"]) == (mode == "mutual")
+        assert peer.config.bidirectional == (mode == "teacher_too")
+        assert found[-2]["losses"]["peer"] < found[0]["losses"]["peer"]
+        assert ("peer_kd" in found[-1]["losses"]) == (mode == "mutual")
     elif mode == "offline":
         assert not theirs  # nothing to train beside the student
         for name, value in objective.online_teacher._teacher[0].state_dict().items():
             assert torch.equal(value, fixed[name])
-    silent = {"average": [True, False], "snapshot": [True, True, False]}.get(mode, [False])
+    silent = {"mean_teacher": [True, False], "snapshot": [True, True, False]}.get(mode, [False])
     for line, quiet in zip(found, silent, strict=False):
-        assert ("response" not in line["terms"]) == quiet
+        assert ("kd" not in line["losses"]) == quiet
 
 
 @pytest.mark.skipif(not has_bf16(torch.device("cpu")), reason="this processor has no bfloat16 kernels")
@@ -139,16 +139,16 @@ def test_a_teacher_that_listens_in_bf16_says_nearly_the_same(streams, teacher):
 
 
 def test_average_and_snapshot_are_the_students_past(streams, teacher, tmp_path):
-    for mode in ("average", "snapshot"):
+    for mode in ("mean_teacher", "snapshot"):
         student, objective = begun(mode, streams, teacher)
         fit(student, schedule(streams), streams[2], CONFIG, tmp_path / mode, objective=objective)
-        companion = objective.online_teacher
-        past = companion.model
+        teacher_beside = objective.online_teacher
+        past = teacher_beside.model
         distance = {
             name: (p - dict(student.named_parameters())[name]).detach().abs().max().item()
             for name, p in past.named_parameters()
         }
-        if mode == "average":
+        if mode == "mean_teacher":
             assert 0 < max(distance.values()) < 0.05  # near, and not the same
             assert not any(p.requires_grad for p in past.parameters())
             assert all(p.dtype == torch.float32 for p in past.parameters())
@@ -157,21 +157,21 @@ def test_average_and_snapshot_are_the_students_past(streams, teacher, tmp_path):
         torch.testing.assert_close(past.feature_mean_F, student.feature_mean_F)
 
 
-@pytest.mark.parametrize("mode", ["average", "snapshot"])
+@pytest.mark.parametrize("mode", ["mean_teacher", "snapshot"])
 def test_what_the_student_begins_as_teaches_at_once_where_asked(mode, streams):
     student = new_model()
-    companion = build_online_teacher(mode, MODES[mode] | {"start_after_sub_epochs": 0}, student, [])
-    student.load_state_dict(new_model(seed=7).state_dict())  # as --init does, after the companion is made
-    companion.on_train_start(student, streams[0], CONFIG)
+    teacher_beside = build_online_teacher(mode, MODES[mode] | {"start_after_sub_epochs": 0}, student, [])
+    student.load_state_dict(new_model(seed=7).state_dict())  # as --init does, after the teacher_beside is made
+    teacher_beside.on_train_start(student, streams[0], CONFIG)
     batch = next(iter(batches(BatchSampler(streams[0], 150, seed=0), FRONTEND, endless=False)))
-    batch = dataclasses.replace(batch, teacher_x_BTF=batch.x_BTF)
-    said = companion.outputs(batch).logits_BTC
+    batch = dataclasses.replace(batch, teacher_features_BTF=batch.x_BTF)
+    said = teacher_beside.outputs(batch).logits_BTC
     torch.testing.assert_close(said, student.eval()(batch.x_BTF, batch.frames_B))
-    with pytest.raises(ValueError, match=r"companion.begin is -1"):
+    with pytest.raises(ValueError, match=r"teacher_beside.begin is -1"):
         build_online_teacher(mode, {"start_after_sub_epochs": -1}, student, [])
 
 
-@pytest.mark.parametrize("mode", ["mutual", "average", "snapshot"])
+@pytest.mark.parametrize("mode", ["mutual", "mean_teacher", "snapshot"])
 def test_a_run_in_any_mode_goes_on_bit_for_bit(mode, streams, teacher, tmp_path):
     def content(out):
         return torch.load(out / "state.pt", weights_only=True)["parts"]
@@ -212,9 +212,9 @@ def test_every_term_of_a_sum_is_reported_with_its_pull(streams, teacher, tmp_pat
     fit(student, schedule(streams, 1), streams[2], CONFIG, tmp_path, objective=objective)
     labelled, unlabelled = lines(tmp_path)
     names = {entry["kind"] for entry in SUM}
-    assert labelled["terms"].keys() == names | {"truth"} and unlabelled["terms"].keys() == names
-    assert unlabelled["loss"] == pytest.approx(sum(unlabelled["terms"].values()), rel=0.2)  # frames against batches
-    assert all(pull > 0 for pull in unlabelled["gradients"].values()) and unlabelled["gradients"].keys() == names
+    assert labelled["losses"].keys() == names | {"label"} and unlabelled["losses"].keys() == names
+    assert unlabelled["loss"] == pytest.approx(sum(unlabelled["losses"].values()), rel=0.2)  # frames against batches
+    assert all(pull > 0 for pull in unlabelled["grad_norm"].values()) and unlabelled["grad_norm"].keys() == names
 
 
 def test_a_teacher_of_other_classes_or_frames_is_refused_naming_both(tmp_path):
@@ -227,7 +227,7 @@ def test_a_teacher_of_other_classes_or_frames_is_refused_naming_both(tmp_path):
     made.inventory = Senones.monophone(["SIL", "AH", "EE"], frame_shift_s=0.02)
     with pytest.raises(ValueError, match="one frame every 20 ms, the student has 30 ms"):
         check_inventory(made, "teacher", student)
-    with pytest.raises(ValueError, match="mode is hybrid; known: offline, online"):
+    with pytest.raises(ValueError, match="mode is hybrid; known: offline, mutual"):
         build_online_teacher("hybrid", {}, student, [])
-    with pytest.raises(ValueError, match="give the teacher that listens with --online-teacher"):
+    with pytest.raises(ValueError, match="give the teacher with --online-teacher"):
         build_online_teacher("offline", {}, student, [])

@@ -113,23 +113,27 @@ def test_a_sum_of_knowledge_trains_with_a_teacher_that_listens(given, tone_shard
     more = [SUM, "model.num_layers=2"]
     assert distill(given, tone_shards, tmp_path, "--online-teacher", str(given / "teacher"), settings=more) == 0
     unlabelled, _, labelled = metrics(tmp_path)[:3]
-    assert unlabelled["terms"].keys() == {"response", "hidden", "deeper"}
-    assert labelled["terms"].keys() == {"truth", "hidden", "deeper"}  # the stored response is of unlabelled audio
+    assert unlabelled["losses"].keys() == {"kd", "hidden_states", "self_distillation"}
+    assert labelled["losses"].keys() == {
+        "label",
+        "hidden_states",
+        "self_distillation",
+    }  # the stored kd is of unlabelled audio
 
 
 def test_without_stored_targets_the_teacher_listens(given, tone_shards, tmp_path, capsys):
     assert distill(given, tone_shards, tmp_path / "out", "--teacher", str(given / "teacher"), targets=None) == 0
-    assert metrics(tmp_path / "out")[0]["terms"].keys() == {"response"}
+    assert metrics(tmp_path / "out")[0]["losses"].keys() == {"kd"}
     assert distill(given, tone_shards, tmp_path / "none", targets=None) == 2
-    assert "give the teacher that listens with --online-teacher" in capsys.readouterr().err
+    assert "give the teacher with --online-teacher" in capsys.readouterr().err
     assert distill(given, tone_shards, tmp_path / "none", "--hard-labels", targets=None) == 2
     assert "--hard-labels and --top-k: only used with --targets" in capsys.readouterr().err
 
 
 def test_a_mode_is_an_option(given, tone_shards, tmp_path):
-    for mode in ("online", "average"):
+    for mode in ("mutual", "mean_teacher"):
         assert distill(given, tone_shards, tmp_path / mode, "--mode", mode, targets=None) == 0
-    assert load_model(tmp_path / "online" / "peer").config.hidden_size == 24
+    assert load_model(tmp_path / "mutual" / "peer").config.hidden_size == 24
 
 
 def test_a_dry_run_checks_everything_and_writes_nothing(given, tone_shards, tmp_path, capsys):

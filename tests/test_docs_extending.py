@@ -31,7 +31,7 @@ def test_the_loss_of_the_docs_trains(given, tone_shards, tmp_path, monkeypatch):
     settings = [f"losses=[{{kind: kd}}, {{kind: {name}, weight: 0.5}}]"]
     arguments = ("--online-teacher", str(given / "teacher"))
     assert distill(given, tone_shards, tmp_path / "out", *arguments, settings=settings) == 0
-    paces = [line["terms"][name] for line in metrics(tmp_path / "out") if name in line["terms"]]
+    paces = [line["losses"][name] for line in metrics(tmp_path / "out") if name in line["losses"]]
     assert paces[-1] < paces[0]
 
 
@@ -39,7 +39,7 @@ def test_the_teacher_of_the_docs_teaches(given, tone_shards, tmp_path, monkeypat
     name = example(tmp_path, 1, ONLINE_TEACHERS, monkeypatch)
     arguments = ("--mode", name, "--online-teacher", str(given / "teacher"))
     assert distill(given, tone_shards, tmp_path / "out", *arguments, targets=None) == 0
-    answers = [line["terms"]["response"] for line in metrics(tmp_path / "out")]
+    answers = [line["losses"]["kd"] for line in metrics(tmp_path / "out")]
     assert answers[-1] < answers[0]
     assert distill(given, tone_shards, tmp_path / "none", "--mode", name, targets=None) == 2
     assert "give one teacher with --online-teacher" in capsys.readouterr().err

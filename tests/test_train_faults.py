@@ -131,16 +131,16 @@ def test_a_worker_that_is_killed_is_one_clear_line(tone_shards, tmp_path, which)
 
     model.register_forward_pre_hook(kill)
     with pytest.raises(OSError, match=r"a process that prepares batches .* was killed"):
-        fit(model, [(labelled, 1.0)] * 60, dev, replace(CONFIG, workers=1), tmp_path / "out")
+        fit(model, [(labelled, 1.0)] * 60, dev, replace(CONFIG, num_workers=1), tmp_path / "out")
 
 
 KILLED = """
 import os, signal, sys, time
 from pathlib import Path
 sys.path.insert(0, "tests")
-from test_train_faults import FRONTEND, BatchPlan, batches, streams
+from test_train_faults import FRONTEND, BatchSampler, batches, streams
 labelled, _ = streams(sorted(Path(sys.argv[1]).glob("*.tar")), Path(sys.argv[2]))
-made = iter(batches(BatchPlan(labelled, 2000, 0), FRONTEND, workers=1))
+made = iter(batches(BatchSampler(labelled, 2000, 0), FRONTEND, workers=1))
 assert next(made).x_BTF.nbytes > 1 << 16  # more than a pipe takes: the worker waits to hand over the next ones
 time.sleep(1)
 os.kill(os.getpid(), signal.SIGKILL)
@@ -163,7 +163,7 @@ labelled, dev = streams(shards, out / "aligned")
 import torch.utils.tensorboard
 resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv[3]), int(sys.argv[3])))
 try:
-    fit(new_model(), [(labelled, 1.0)] * 3, dev, replace(CONFIG, workers=1), out / "run")
+    fit(new_model(), [(labelled, 1.0)] * 3, dev, replace(CONFIG, num_workers=1), out / "run")
 except OSError as e:
     print("OSError", e)
 """

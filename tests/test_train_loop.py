@@ -96,7 +96,7 @@ def model_that_is_signalled(at_step, which):
     ids=["stopped three times", "stopped once, other workers"],
 )
 def test_a_run_that_was_stopped_ends_bit_for_bit_as_one_that_was_not(streams, tmp_path, capfd, stops, workers, which):
-    config = replace(CONFIG, workers=workers)
+    config = replace(CONFIG, num_workers=workers)
     whole = train(streams, tmp_path / "whole")
     for step in stops:
         with pytest.raises(KeyboardInterrupt):

@@ -40,14 +40,14 @@ def test_a_model_comes_out_that_knows_its_inventory_and_priors(tone_shards, alig
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     expected = {
         "step",
-        "epoch",
+        "sub_epoch",
         "stream",
         "loss",
         "dev_loss",
         "dev_frame_accuracy",
         "lr",
-        "terms",
-        "gradients",
+        "losses",
+        "grad_norm",
         "skipped",
         "hours_per_second",
         "seconds",

@@ -28,7 +28,8 @@ def main() -> int:
         print(e, file=sys.stderr)
         return 2
     print(
-        f"{args.out}: {model.parameter_count / 1e6:.1f}M weights, {model.inventory.num_classes} classes {model.fingerprint}"
+        f"{args.out}: {model.parameter_count / 1e6:.1f}M weights, "
+        f"{model.inventory.num_classes} classes {model.fingerprint}"
     )
     return 0
 

@@ -132,9 +132,10 @@ def run(args: argparse.Namespace) -> int:
             or abs(frontend.frame_shift_s - Senones.frame_shift_s) > 1e-6
         ):
             raise ValueError(
-                f"frontend: {config.frontend.frame_stacking} frames stacked, one every {frontend.frame_shift_s * 1000:g} ms; "
+                f"frontend: {config.frontend.frame_stacking} frames stacked, one every "
+                f"{frontend.frame_shift_s * 1000:g} ms; "
                 f"Gaussians need {FRAMES_PER_STEP}, one every {Senones.frame_shift_s * 1000:g} ms. "
-                "Set frontend.frame_shift_s and frontend.stack so."
+                "Set frontend.frame_shift_s and frontend.frame_stacking so."
             )
         speech = list(_speech(training, lexicon, frontend, config.max_hours, skipped))
         if not speech:

@@ -16,7 +16,7 @@ class ArgumentParser(argparse.ArgumentParser):
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, allow_abbrev=False, **kwargs)
+        super().__init__(*args, **{"allow_abbrev": False, **kwargs})
         self.given: dict[str, Any] = {}
         """Values that the command line being parsed has set so far, by the option's destination."""
         for action in (None, "store", "extend"):

@@ -93,7 +93,7 @@ def batches(
     """
     loader = DataLoader(
         _BatchDataset(
-            replace(plan.stream, only=None), frontend, teacher
+            replace(plan.stream, utterance_ids=None), frontend, teacher
         ),  # rows are planned: no worker needs a list of ids
         batch_size=None,
         sampler=plan.epochs(epoch, start_batch) if endless else plan.epoch(epoch),  # type: ignore[arg-type]

@@ -1,7 +1,8 @@
 """Writes OUT/hyp.jsonl, one {"id", "text", "seconds"} a line in order of id, and OUT/decode.json with the scales, the
 model's parameters and the real-time factor:
 
-  asr-kd decode exp/shards/test --model exp/student --graph exp/graph --decoding-scales exp/student/tune --out exp/decode/student
+  asr-kd decode exp/shards/test --model exp/student --graph exp/graph \\
+      --decoding-scales exp/student/tune --out exp/decode
 
 A model of tokens (`asr-kd tokens`) spells words also without --graph: what is likeliest in each frame.
 

@@ -6,9 +6,9 @@ first. The same command goes on where it was stopped; a row whose commands chang
 
   asr-kd experiment recipes/compare.yaml --exp exp/an4 exp/an4-seed1 --out exp/an4/compare
   asr-kd experiment recipes/compare.yaml --exp exp/an4 --out exp/an4/compare --only hidden relations --dry-run
-  asr-kd experiment recipes/compare.yaml --exp exp/an4-seed2 --first-seed 2 --out seed2     # on another machine, and then
+  asr-kd experiment recipes/compare.yaml --exp exp/an4-seed2 --first-seed 2 --out seed2    # on another machine, then
   asr-kd experiment recipes/compare.yaml --merge-results seed*/measured.jsonl --out exp/an4/compare  # one table of all
-  asr-kd experiment recipes/compare.yaml --exp exp/an4 --merge-results seed0.jsonl --out rest        # what seed0.jsonl lacks
+  asr-kd experiment recipes/compare.yaml --exp exp/an4 --merge-results seed0.jsonl --out rest  # what seed0.jsonl lacks
 
 writes OUT/compare.md and OUT/compare.json, a list with for each row its name, knowledge, mode, student, params, bytes,
 rtf (of the forward pass on one core), wer, ci95, werr, recovery and teacher_share, and OUT/measured.jsonl, the errors
@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
     if args.jobs is not None and args.jobs < 1:
         raise ValueError(f"--jobs {args.jobs}: at least 1 is needed")
     grid = load_config(Suite, args.grid)
-    grid = replace(grid, let=grid.vars | _texts(args.var, grid))
+    grid = replace(grid, vars=grid.vars | _texts(args.var, grid))
     rows = _chosen(grid, args.only)
     if not args.exp and not args.merge_results:
         raise ValueError(

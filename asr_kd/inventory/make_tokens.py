@@ -1,7 +1,7 @@
 """Writes OUT/inventory.json: a blank, and the units that a CTC model spells words with, found in normalised text.
 
-`characters` are those of the text; `unigram` tokens are the strings of characters that spell it best (extra `pieces`), with
-every single character among them, so that words can be spelt that the text lacks:
+`characters` are those of the text; `unigram` tokens are the strings of characters that spell it best (extra `pieces`),
+with every single character among them, so that words can be spelt that the text lacks:
 
   asr-kd tokens exp/manifests/labelled.jsonl --type characters --out exp/tokens
   asr-kd tokens exp/manifests/labelled.jsonl --type unigram --size 200 --out exp/tokens

@@ -162,8 +162,9 @@ def init_from_checkpoint(model: AcousticModel, path: str | Path, layers: Sequenc
     ):
         if not same:
             raise ValueError(
-                f"{path}: its {what} differs from this run's ({other.config} over {other.inventory.num_classes} classes; here "
-                f"{model.config} over {model.inventory.num_classes}). Begin with a model made alike, or without --init."
+                f"{path}: its {what} differs from this run's ({other.config} over "
+                f"{other.inventory.num_classes} classes; here {model.config} over {model.inventory.num_classes}). "
+                "Initialise from a model of the same architecture, or without --init."
             )
     model.load_state_dict(other.state_dict() if layers is None else _select_layers(model, other, layers, path))
 

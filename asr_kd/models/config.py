@@ -48,9 +48,7 @@ class ModelConfig:
         if self.proj_size is not None and not 1 <= self.proj_size <= MAX_WIDTH:
             raise ValueError(f"model.proj_size is {self.proj_size}; it must be 1 to {MAX_WIDTH}, or null for none")
         if self.conv_kernel_size % 2 == 0:
-            raise ValueError(
-                f"model.conv_kernel_size is {self.conv_kernel_size}; it must be odd, with as many frames before as after"
-            )
+            raise ValueError(f"model.conv_kernel_size is {self.conv_kernel_size}; it must be odd")
         if not 0 <= self.lookahead <= MAX_WIDTH:
             raise ValueError(f"model.lookahead is {self.lookahead}; it must be 0 to {MAX_WIDTH}")
         if self.bidirectional and self.lookahead:

@@ -48,6 +48,6 @@ def quantised(model: AcousticModel) -> AcousticModel:
     """The same model with `weights: int8`, in evaluation mode. ValueError when it has them already."""
     if model.config.weight_dtype == "int8":
         raise ValueError("has weights of eight bits already. Use it as it is.")
-    rounded = build_model(replace(model.config, weights="int8"), model.inventory, model.frontend)
+    rounded = build_model(replace(model.config, weight_dtype="int8"), model.inventory, model.frontend)
     rounded.load_state_dict(model.state_dict())
     return rounded.eval()

@@ -4,11 +4,11 @@ Example:
 
     asr-kd results exp/an4/seed1/report exp/an4/seed2/report exp/an4/ablation --out RESULTS.md
 
-Each EXP is a folder with results.json (of `asr-kd report`), ablation.json, compare.md (of `asr-kd experiment`), or several
-of them. Runs that share a title are one recipe with several seeds: mean and range over the runs. ablation.json is a
-list of {"name", "wer", "ci95", "seed", "command", ...}; rows that share a name are one variant with several seeds.
-The same inputs give the same bytes. With --merge the file's sections of other titles stay as they are, for results whose
-folders are elsewhere.
+Each EXP is a folder with results.json (of `asr-kd report`), ablation.json, compare.md (of `asr-kd experiment`), or
+several of them. Runs that share a title are one recipe with several seeds: mean and range over the runs. ablation.json
+is a list of {"name", "wer", "ci95", "seed", "command", ...}; rows that share a name are one variant with several seeds.
+The same inputs give the same bytes. With --merge the file's sections of other titles stay as they are, for results
+whose folders are elsewhere.
 """
 
 import argparse

@@ -138,8 +138,8 @@ class AlignmentTargets(SidecarTargets):
         values = states.flatten().to_numpy(zero_copy_only=False)  # flatten() leaves out what null rows hide
         if len(values) and (values.min() < 0 or values.max() >= self.inventory.num_classes):
             raise ValueError(
-                f"{path}: holds states {values.min()} to {values.max()}, the inventory has {self.inventory.num_classes} "
-                "classes. Align again with `asr-kd align`."
+                f"{path}: holds states {values.min()} to {values.max()}, the inventory has "
+                f"{self.inventory.num_classes} classes. Align again with `asr-kd align`."
             )
         return AlignedRows(states)
 

@@ -76,7 +76,8 @@ class SoftTargets(SidecarTargets):
         check_format(path, description)
         if teacher is not None:
             check_teacher(path, description, teacher)
-        stored = description["selection"]["k"]
+        selection = description["selection"]
+        stored = selection.get("top_k", selection.get("k"))  # k: asr_kd 0.2
         if self.k is not None and self.k > stored:
             raise ValueError(
                 f"{path}: holds {stored} classes a frame, {self.k} are asked for. "

@@ -15,7 +15,8 @@ class OptimConfig:
     warmup_fraction: float = 0.03
     """Share of the run over which the learning rate rises from 0."""
     decay: Literal["linear", "cosine", "newbob"] = "linear"
-    """`linear` and `cosine` fall to `min_lr_ratio` at the end of the run; `newbob` halves when the held-out loss stalls."""
+    """`linear` and `cosine` fall to `min_lr_ratio` at the end of the run; `newbob` halves it when the held-out
+    loss stalls."""
     min_lr_ratio: float = 0.02
     """Least learning rate, as a share of `lr`; `newbob` stops training there."""
     newbob_gain: float = 0.005

@@ -298,8 +298,9 @@ class _Trainer:
         }
         mark = " *" if state.best_step == state.step else ""
         say(
-            f"{line['epoch']:>3}/{len(self.schedule)} {stream.name}: loss {line['loss']:.3f}, "
-            f"dev {result.loss:.3f}, {self.model.inventory.accuracy_unit[:-1]} accuracy {100 * result.frame_accuracy:.1f}%, "
+            f"{line['sub_epoch']:>3}/{len(self.schedule)} {stream.name}: loss {line['loss']:.3f}, "
+            f"dev {result.loss:.3f}, {self.model.inventory.accuracy_unit[:-1]} accuracy "
+            f"{100 * result.frame_accuracy:.1f}%, "
             f"lr {line['lr']:.1e}, {line['hours_per_second']:.3f} h/s, {state.wall_seconds:.0f} s{mark}"
         )
         return line

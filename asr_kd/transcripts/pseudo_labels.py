@@ -113,8 +113,8 @@ def find_transcripts(*places: PathOrUrl) -> list[PathOrUrl]:
             found.update(inside)
         elif isinstance(place, Path) and place.is_dir():
             raise ValueError(
-                f"{place}: holds no transcripts (*{ENDING}). `asr-kd label` writes some, with --write-transcripts or a teacher "
-                "whisper:..."
+                f"{place}: holds no transcripts (*{ENDING}). `asr-kd label` writes some, with --write-transcripts or a "
+                "teacher whisper:..."
             )
         elif exists(place):
             found.add(place)

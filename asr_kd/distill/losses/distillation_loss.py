@@ -33,7 +33,7 @@ class DistillationLoss(nn.Module, ABC):
 
     @classmethod
     def needs_online_teacher(cls, config: Any, stored: bool) -> bool:
-        """Whether the loss needs a teacher that is run on each batch. stored: whether the unlabelled data carry targets."""
+        """Whether the loss needs a teacher that is run on each batch. stored: whether there are stored targets."""
         return True
 
     def __init__(self, config: Any, dims: ModelDims) -> None:

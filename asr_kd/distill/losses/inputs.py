@@ -35,7 +35,7 @@ class KDInputs:
         return self.teacher.hidden_states[layer][self.mask_BT].float()
 
     def sample_pairs(self, pair: tuple[str, str], level: str, max_items: int) -> tuple[Tensor, Tensor]:
-        """A student's and a teacher's layer at the same frames, or means over utterances: (N, H), N at most `max_items`.
+        """Student's and teacher's layer at the same frames, or means over utterances: (N, H), N at most `max_items`.
 
         level: `frames` or `utterances`.  Where there are more, evenly spaced ones.
         """

@@ -1,16 +1,16 @@
 """KD loss (response-based): the teacher's posteriors, stored in sidecars or computed on each batch.
 
 Source: Hinton et al., "Distilling the knowledge in a neural network" (arXiv 1503.02531).
-CTC models say the same thing at different times, and mostly nothing (blank). `frame_matching` says which frames are compared:
+CTC models emit the same token at different times, and mostly blank. `frame_matching` says which frames are compared:
 
 - aligned: each with the teacher's at the same time;
-- non_blank: only those where the teacher's blank is less likely than `max_blank_prob`, or the student's is, so that neither
-  learns silence only (Tian et al., "Knowledge distillation for CTC based speech recognition", arXiv 2211.14644, select
-  frames by the teacher's blank; both sides here);
-- shifted: each with the teacher's some frames before it, since a student with less look-ahead spikes later
-  (Kurata and Audhkhasi, "Guiding CTC posterior spike timings", arXiv 1904.08311, guide the spikes instead). All frames
-  of an utterance have one shift, up to `max_shift_frames`, the one that fits best: if each chose its own, a student that never
-  spikes would find a blank beside every spike and learn nothing.
+- non_blank: only those where the teacher's blank, or the student's, is less likely than `max_blank_prob`. Tian et al.,
+  "Knowledge distillation for CTC based speech recognition" (arXiv 2211.14644), select frames by the teacher's blank
+  alone;
+- shifted: each with the teacher's some frames before it, since a student with less look-ahead spikes later (Kurata and
+  Audhkhasi, "Guiding CTC posterior spike timings", arXiv 1904.08311, guide the spikes instead). All frames of an
+  utterance have one shift, up to `max_shift_frames`, the one that fits best. If each frame had its own shift, a student
+  that never spikes would find a blank beside every spike and learn nothing.
 """
 
 from dataclasses import dataclass

@@ -69,6 +69,6 @@ def check_inventory(teacher: AcousticModel | Ensemble, whose: str, student: Acou
         )
     if theirs.fingerprint != ours.fingerprint:
         raise ValueError(
-            f"{whose}: {theirs.num_classes} classes of inventory {theirs.fingerprint[:8]}, the student has {ours.num_classes} of "
-            f"{ours.fingerprint[:8]}. Give a teacher of the student's inventory."
+            f"{whose}: {theirs.num_classes} classes of inventory {theirs.fingerprint[:8]}, the student has "
+            f"{ours.num_classes} of {ours.fingerprint[:8]}. Give a teacher of the student's inventory."
         )

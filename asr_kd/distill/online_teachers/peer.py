@@ -1,6 +1,7 @@
 """Mutual learning: a second model is trained beside the student, and each learns from the other.
 
-With a larger model and `peer_kd_weight` 0 it is a teacher that is trained at the same time. Source: Zhang et al., "Deep mutual learning" (arXiv 1706.00384).
+With a larger model and `peer_kd_weight` 0 it is a teacher that is trained at the same time.
+Source: Zhang et al., "Deep mutual learning" (arXiv 1706.00384).
 """
 
 from collections.abc import Sequence
