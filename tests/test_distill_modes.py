@@ -161,13 +161,13 @@ def test_average_and_snapshot_are_the_students_past(streams, teacher, tmp_path):
 def test_what_the_student_begins_as_teaches_at_once_where_asked(mode, streams):
     student = new_model()
     teacher_beside = build_online_teacher(mode, MODES[mode] | {"start_after_sub_epochs": 0}, student, [])
-    student.load_state_dict(new_model(seed=7).state_dict())  # as --init does, after the teacher_beside is made
+    student.load_state_dict(new_model(seed=7).state_dict())  # as --init does, after the teacher is made
     teacher_beside.on_train_start(student, streams[0], CONFIG)
     batch = next(iter(batches(BatchSampler(streams[0], 150, seed=0), FRONTEND, endless=False)))
     batch = dataclasses.replace(batch, teacher_features_BTF=batch.x_BTF)
     said = teacher_beside.outputs(batch).logits_BTC
     torch.testing.assert_close(said, student.eval()(batch.x_BTF, batch.frames_B))
-    with pytest.raises(ValueError, match=r"teacher_beside.begin is -1"):
+    with pytest.raises(ValueError, match=r"online_teacher.start_after_sub_epochs is -1"):
         build_online_teacher(mode, {"start_after_sub_epochs": -1}, student, [])
 
 
