@@ -55,6 +55,36 @@ def test_a_single_speaker_is_split_by_utterance_and_that_is_said(capsys):
     assert "single utterances are held out" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_two_speakers_cannot_fill_three_parts_but_three_can(seed: int, capsys):
+    corpus = split(_utterances(["ann"] * 5 + ["bob"] * 5), 0.2, 0.2, seed)
+    assert corpus.dev and corpus.test and corpus.labelled
+    assert "text of 2 speakers (ann, bob) cannot fill 3 parts" in capsys.readouterr().err
+    parts = list(_speakers(split(_utterances(["ann"] * 5 + ["bob"] * 2 + ["eve"]), 0.2, 0.3, seed)).values())
+    assert sorted(map(len, parts)) == [1, 1, 1]
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_labelled_share_hides_the_text_of_whole_speakers(seed: int):
+    unlabelled = [Utterance("bare", "x.wav", 1.0, speaker="s0")]
+    everyone = _utterances([f"s{i // 5}" for i in range(1, 101)])
+    corpus = split(everyone + unlabelled, 0.1, 0.2, seed, labelled_share=0.2)
+    assert [len(getattr(corpus, part)) // 5 for part in ("labelled", "dev", "test")] == pytest.approx([4, 2, 4], abs=1)
+    parts = corpus.parts()
+    assert {u.id for u in parts["unlabelled"]} == {u.id for u in parts["hidden"]} | {"bare"}
+    assert all(u.text is None for u in parts["unlabelled"]) and all(u.text for u in parts["hidden"])
+    hidden = {u.speaker for u in parts["hidden"]}
+    assert not hidden & set().union(*_speakers(corpus).values())
+
+
+@pytest.mark.parametrize("share", ["0", "0.9", "1", "nan", "-0.2"])
+def test_a_labelled_share_that_hides_nothing_or_all_is_refused(share: str, tmp_path: Path, capsys):
+    soundfile.write(tmp_path / "a.wav", _tone(), RATE)
+    assert main(["prepare", "folder", str(tmp_path), "--labelled-share", share, "--out", str(tmp_path / "o")]) == 2
+    assert f"--labelled-share {float(share)}: it must be above 0" in capsys.readouterr().err
+
+
 def _prepare(root: Path, out: Path) -> dict[str, list[dict]]:
     assert main(["prepare", "folder", str(root), "--out", str(out), "--speaker-from", "none"]) == 0
     files = {name: out / f"{name}.jsonl" for name in ("unlabelled", "set_aside")}
