@@ -65,12 +65,12 @@ def test_a_folder_of_ones_own_goes_to_the_table(folder: Path, tmp_path: Path, mo
     assert (tmp_path / "exp/report.html").stat().st_size > 10_000
 
 
-def test_there_is_an_oracle_only_where_text_was_hidden(folder: Path, tmp_path: Path) -> None:
-    titles = lambda *options: set(re.findall(r"^stage \d+  (.*)$", _recipe(folder, "--dry-run", *options).stdout, re.M))
+def test_there_is_an_oracle_only_where_text_was_hidden() -> None:
+    data = ROOT / "docs"  # a dry run opens nothing
+    titles = lambda *options: set(re.findall(r"^stage \d+  (.*)$", _recipe(data, "--dry-run", *options).stdout, re.M))
     oracle = {"hidden alignments", "oracle student", "tune student_oracle", "decode student_oracle"}
     assert titles("--labelled", "0.3") - titles() == oracle
-    commands = " ".join(word for command in _commands(folder) for word in command).replace(str(folder), "")
-    assert "oracle" not in commands and "hidden" not in commands
+    assert not [word for command in _commands(data) for word in command if "oracle" in word or "hidden" in word]
 
 
 def test_a_manifest_is_taken_too_and_paths_are_relative_to_the_caller(tmp_path: Path) -> None:
