@@ -27,7 +27,7 @@ def _recipe(*options: str | Path, cwd: Path | None = None) -> subprocess.Complet
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
     )
 
 

