@@ -1,6 +1,7 @@
 """Mixtures of diagonal Gaussians, one per class: trained and evaluated by `kaldi-hmm-gmm`, fed in blocks."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import kaldi_hmm_gmm as khg
 import numpy as np
@@ -9,6 +10,8 @@ from scipy.special import logsumexp
 
 FRAMES_PER_STEP = 3
 """10 ms feature frames in one 30 ms frame of an alignment; all three are scored and counted."""
+_PARAMETERS = ("weights", "inv_vars", "means_invvars")
+"""Of a class's Gaussians, in the order of DiagGmm's own state."""
 
 
 class Gaussians:
@@ -28,6 +31,29 @@ class Gaussians:
         self._stacked: tuple[torch.Tensor, torch.Tensor, np.ndarray, np.ndarray] | None = None
         self._random = np.random.default_rng(0)
 
+    def to_arrays(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """All parameters, and the state of the random numbers as JSON values."""
+        pdfs = [self._all.get_pdf(c) for c in range(self.classes)]
+        arrays = {
+            "sizes": np.array([pdf.num_gauss for pdf in pdfs]),
+            **{name: np.concatenate([getattr(pdf, name) for pdf in pdfs]) for name in _PARAMETERS},
+        }
+        return arrays, dict(self._random.bit_generator.state)
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, np.ndarray], random: dict[str, Any]) -> "Gaussians":
+        """What `to_arrays` was asked of, to the bit."""
+        self = cls.__new__(cls)
+        self._all, self._stacked, self._random = khg.AmDiagGmm(), None, np.random.default_rng()
+        self._random.bit_generator.state = random
+        self.classes = len(arrays["sizes"])
+        ends = np.cumsum(arrays["sizes"])[:-1]
+        for parameters in zip(*(np.split(arrays[n], ends) for n in _PARAMETERS), strict=True):
+            pdf = khg.DiagGmm.__new__(khg.DiagGmm)
+            pdf.__setstate__(parameters)  # its setters would round means
+            self._all.add_pdf(pdf)
+        return self
+
     @property
     def components(self) -> int:
         return self._all.num_gauss
@@ -41,11 +67,14 @@ class Gaussians:
             self._stacked = self._stack()
         rows_GF, constant_G1, size_C, first_C = self._stacked
         wanted = np.arange(self.classes) if classes is None else classes
+        steps = len(features_NF) // FRAMES_PER_STEP
+        score_TC = np.full((steps, self.classes), -np.inf, dtype=np.float32)
+        if not score_TC.size or not len(wanted):
+            return score_TC
         wanted = wanted[np.argsort(size_C[wanted], kind="stable")]  # equal sizes together: no gaps to be padded
         size_W = size_C[wanted]
         end_W = np.cumsum(size_W)
         rows = torch.from_numpy(np.arange(size_W.sum()) + np.repeat(first_C[wanted] - end_W + size_W, size_W))
-        steps = len(features_NF) // FRAMES_PER_STEP
         x_NF = torch.from_numpy(np.ascontiguousarray(features_NF[: steps * FRAMES_PER_STEP], dtype=np.float32))
         score_GN = torch.addmm(constant_G1[rows], rows_GF[rows], torch.cat([x_NF, x_NF.square()], 1).T)
         score_WN = torch.empty(len(wanted), len(x_NF))
@@ -53,12 +82,11 @@ class Gaussians:
         for begin, end in zip(begins, [*begins[1:], len(wanted)], strict=True):
             same_GN = score_GN[end_W[begin] - size_W[begin] : end_W[end - 1]]
             torch.logsumexp(same_GN.view(end - begin, -1, len(x_NF)), 1, out=score_WN[begin:end])
-        score_TC = np.full((steps, self.classes), -np.inf, dtype=np.float32)
         score_TC[:, wanted] = score_WN.view(-1, steps, FRAMES_PER_STEP).mean(2).numpy().T
         return score_TC
 
     def _stack(self) -> tuple[torch.Tensor, torch.Tensor, np.ndarray, np.ndarray]:
-        """A row a Gaussian for products with [x, x * x], its constant, and each class's number of rows and first row."""
+        """A row a Gaussian for products with [x, x * x], its constant; each class's number of rows and its first."""
         pdfs = [self._all.get_pdf(c) for c in range(self.classes)]
         rows_GF = np.concatenate([np.concatenate([pdf.means_invvars, -0.5 * pdf.inv_vars], 1) for pdf in pdfs])
         constant_G1 = np.concatenate([pdf.gconsts for pdf in pdfs])[:, None]
