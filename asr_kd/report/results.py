@@ -97,9 +97,8 @@ def _recipe(title: str, runs: list[dict[str, Any]]) -> str:
         systems = [r["systems"][name] for r in runs if name in r["systems"]]
         wer = _rates([s["wer"] for s in systems], [s.get("ci95") for s in systems])
         cer = _rates([s.get("cer") for s in systems], [s.get("cer_ci95") for s in systems])
-        rtf = [s["rtf"] for s in systems if s.get("rtf") is not None]
         params = dict.fromkeys(f"{s['params']:,}" for s in systems if s.get("params") is not None)
-        rows.append([label(name), wer, cer, " / ".join(params) or "–", f"{fmean(rtf):.3g}" if rtf else "–"])
+        rows.append([label(name), wer, cer, " / ".join(params) or "–"])
     werr = _rates([r.get("werr") for r in runs], [r.get("werr_ci95") for r in runs])
     recovery = _rates([r.get("recovery") for r in runs], [r.get("recovery_ci95") for r in runs])
     seeds = [str(r["seed"]) for r in runs if r.get("seed") is not None]
@@ -112,7 +111,7 @@ def _recipe(title: str, runs: list[dict[str, Any]]) -> str:
     parts = [
         f"## {markdown_text(title)}\n",
         f"{', '.join(facts)}.\n",
-        _table(["System", "WER %", "CER %", "Parameters", "RTF"], rows),
+        _table(["System", "WER %", "CER %", "Parameters"], rows),
         f"\nRelative WER reduction of the student: {werr}%. WER recovery rate: {recovery}%.\n",
     ]
     if len(runs) > 1:
