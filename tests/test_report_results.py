@@ -8,7 +8,7 @@ from asr_kd.report.results import results_markdown
 
 def make_run(folder, seed, wer, title="AN4, 20% labelled"):
     folder.mkdir(parents=True)
-    system = {"wer": wer, "ci95": [wer - 0.02, wer + 0.03], "errors": 10, "words": 100, "params": 310000, "rtf": 0.02}
+    system = {"wer": wer, "ci95": [wer - 0.02, wer + 0.03], "errors": 10, "words": 100, "params": 310000}
     results = {
         "title": title,
         "systems": {"teacher": system, "student_distilled": system | {"wer": wer + 0.1}},

@@ -1,16 +1,17 @@
 "use strict";
 // A row: [id, {field: value}, reference, for each system 0 (all right) or [alignment, words substituted or inserted]].
-const PAGE_SIZE = 50;
+const PAGE_SIZE = 50, ROWS_AT_ONCE = 4000;
 const at = (id) => document.getElementById(id);
 const read = (id) => JSON.parse(at(id).textContent);
 const labels = read("labels"), rows = read("rows");
 at("rows").remove();
 const byId = new Intl.Collator("en", { numeric: true });
-let found = [], page = 0;
+const haystacks = []; // of each row, what a search looks into; made by the first search
+let found = [], page = 0, searches = 0;
 
 const split = (text) => (text ? text.split(" ") : []);
 const errors = ([, , , heard], system) => (heard[system] ? heard[system][0].replaceAll("=", "").length : 0);
-const rate = (row, system) => errors(row, system) / split(row[2]).length || 0;
+const rate = (row, wrong) => (wrong ? wrong / split(row[2]).length : 0);
 
 // The alignment as [symbol, word of the reference, word of the system].
 function columns([, , reference, heard], system) {
@@ -24,34 +25,34 @@ function columns([, , reference, heard], system) {
   });
 }
 
-function text(row, system) {
-  if (!row[3][system]) return row[2];
-  return columns(row, system).flatMap(([, , word]) => (word === null ? [] : [word])).join(" ");
+function haystack(row) {
+  const others = row[3].flatMap((heard, system) => (heard ? [columns(row, system).map(([, , word]) => word).filter((word) => word !== null).join(" ")] : []));
+  const about = Object.entries(row[1]).map(([name, value]) => `${name} ${value}`);
+  return [row[0], row[2], ...about, ...others].join("\n").toLowerCase();
 }
 
-function matches(row, wanted) {
-  const has = (part) => part.toLowerCase().includes(wanted);
-  return has(row[0]) || has(row[2]) || Object.entries(row[1]).some(([name, value]) => has(`${name} ${value}`)) ||
-    row[3].some((heard, system) => heard && has(text(row, system)));
-}
-
-function search() {
-  const wanted = at("search").value.trim().toLowerCase();
+// Goes through all rows, a few thousand at a time so that the page answers meanwhile; a newer search ends it.
+async function search() {
+  const mine = ++searches, picked = [];
+  const wanted = at("search").value.trim().toLowerCase(), wrongOnly = at("wrong").checked;
   const system = Number(at("system").value), order = at("order").value;
-  found = [];
-  rows.forEach((row, i) => {
-    if ((!at("wrong").checked || row[3][system]) && (!wanted || matches(row, wanted))) found.push(i);
-  });
-  if (order === "id") found.sort((a, b) => byId.compare(rows[a][0], rows[b][0]) || a - b);
-  if (order === "errors" || order === "rate") {
-    const first = order === "errors" ? errors : rate, second = order === "errors" ? rate : errors;
-    const keys = new Map(found.map((i) => [i, [first(rows[i], system), second(rows[i], system)]]));
-    const falling = (x, y) => (x === y ? 0 : y > x ? 1 : -1);
-    found.sort((a, b) => {
-      const x = keys.get(a), y = keys.get(b);
-      return falling(x[0], y[0]) || falling(x[1], y[1]) || a - b;
-    });
+  const wrong = new Float64Array(rows.length), share = new Float64Array(rows.length);
+  for (const [i, row] of rows.entries()) {
+    if (i % ROWS_AT_ONCE === ROWS_AT_ONCE - 1) {
+      await new Promise((resume) => setTimeout(resume));
+      if (mine !== searches) return;
+    }
+    if (wrongOnly && !row[3][system]) continue;
+    if (wanted && !(haystacks[i] ??= haystack(row)).includes(wanted)) continue;
+    wrong[i] = errors(row, system);
+    share[i] = rate(row, wrong[i]);
+    picked.push(i);
   }
+  const falling = (keys) => (a, b) => (keys[a] === keys[b] ? 0 : keys[b] > keys[a] ? 1 : -1);
+  const [first, second] = (order === "errors" ? [wrong, share] : [share, wrong]).map(falling);
+  if (order === "id") picked.sort((a, b) => byId.compare(rows[a][0], rows[b][0]));
+  else if (order !== "test") picked.sort((a, b) => first(a, b) || second(a, b));
+  found = picked;
   show(0);
 }
 

@@ -44,7 +44,7 @@ def rows(scores: Mapping[str, Any]) -> Iterator[list[Any]]:
     The item is 0 where all words are right, else the alignment as in `score.wer` and the words substituted or inserted.
     """
     for u in scores["per_utterance"]:
-        about = {"speaker": u["speaker"], **u["meta"]}
+        about = {"speaker": u["speaker"], **{f: v for f, v in u["meta"].items() if f != "speaker"}}
         shown = {printable(k): printable(v) for k, v in about.items() if isinstance(v, (str, int, float))}
         heard = [_heard(u["reference"], u["systems"][name]) for name in scores["systems"]]
         yield [printable(u["id"]), shown, printable(u["reference"]), heard]
