@@ -85,8 +85,8 @@ def test_a_labelled_share_that_hides_nothing_or_all_is_refused(share: str, tmp_p
     assert f"--labelled-share {float(share)}: it must be above 0" in capsys.readouterr().err
 
 
-def _prepare(root: Path, out: Path) -> dict[str, list[dict]]:
-    assert main(["prepare", "folder", str(root), "--out", str(out), "--speaker-from", "none"]) == 0
+def _prepare(root: Path, out: Path, *options: str) -> dict[str, list[dict]]:
+    assert main(["prepare", "folder", str(root), "--out", str(out), "--speaker-from", "none", *options]) == 0
     files = {name: out / f"{name}.jsonl" for name in ("unlabelled", "set_aside")}
     return {
         n: [json.loads(line) for line in p.read_text().splitlines()] if p.exists() else [] for n, p in files.items()
@@ -101,7 +101,7 @@ def test_every_audio_file_is_used_or_listed(tmp_path: Path):
     for name in ("call.m4a", "film.webm", "note.AMR"):
         (root / name).write_bytes(b"something")
     (root / "notes.pdf").write_bytes(b"no audio")
-    found = _prepare(root, tmp_path / "out")
+    found = _prepare(root, tmp_path / "out", "--max-skipped", "0.5")
     assert {u["id"] for u in found["unlabelled"]} == {f"of-{s}" for s in ("wav", "aiff", "au", "caf", "w64", "flac")}
     assert {u["id"] for u in found["set_aside"]} == {"call.m4a", "film.webm", "note.AMR"}
     assert all("ffmpeg" in u["error"] for u in found["set_aside"])

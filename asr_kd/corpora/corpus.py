@@ -9,6 +9,7 @@ from typing import Any
 
 from asr_kd.core.files import atomic_path
 from asr_kd.core.progress import SECONDS_PER_HOUR
+from asr_kd.core.skipped import Skipped
 from asr_kd.core.terminal import say, show
 from asr_kd.corpora.audio import audio_seconds
 from asr_kd.corpora.manifest import Utterance, write_manifest
@@ -114,7 +115,7 @@ def warn_of_long(seconds: Iterable[float], where: str) -> None:
 
 
 def print_summary(corpus: Corpus) -> None:
-    """Counts, hours and speakers of each part to stdout; what was set aside to stderr."""
+    """Counts, hours and speakers of each part to stdout; what there is to mend to stderr."""
     show(f"{'part':<12}{'utterances':>12}{'hours':>10}{'speakers':>10}")
     for name, utterances in corpus.parts().items():
         hours = sum(u.duration for u in utterances) / SECONDS_PER_HOUR
@@ -131,7 +132,14 @@ def print_summary(corpus: Corpus) -> None:
     for name, utterances in corpus.parts().items():
         if name != "hidden":  # the unlabelled again
             warn_of_long((u.duration for u in utterances), name)
-    if corpus.set_aside:
-        first = corpus.set_aside[0]
-        count = len(corpus.set_aside)
-        say(f"{count} recordings set aside, listed in {SET_ASIDE}; the first: {first.error}")
+
+
+def check_set_aside(corpus: Corpus, out: Path | None, skipped: Skipped) -> None:
+    """Say how many recordings were set aside and why. ValueError when they are all, or too many for `skipped`.
+
+    out: the folder of the manifests; None where none are written.
+    """
+    for item in corpus.set_aside:
+        skipped.add(item.id, item.error, item.audio_filepath)
+    used = sum(len(utterances) for name, utterances in corpus.parts().items() if name != "hidden")
+    skipped.check(used + len(skipped), None if out is None else out / SET_ASIDE)

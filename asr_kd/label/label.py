@@ -3,7 +3,8 @@ of a teacher that only gives words, the words and how sure it is of them (and OU
 
 A shard is done when its sidecar stands under its name, whole. The same command goes on where it was stopped. Run it on
 as many machines as share OUT, start it again when one dies: no shard is lost or done twice, and the bytes are the same.
-Utterances whose audio cannot be read or whose posteriors are not finite are set aside with their reason; a shard that
+Utterances whose audio cannot be read or whose posteriors are not finite are skipped, in the sidecar with their reason,
+and listed in OUT/skipped.jsonl; when they are more than --max-skipped, the command fails at its end. A shard that
 cannot be labelled is tried again, then reported, and the others go on.
 
   asr-kd label exp/shards/unlabelled --teacher exp/teacher --out exp/targets
@@ -24,7 +25,8 @@ from pathlib import Path
 from asr_kd.core.files import fingerprint
 from asr_kd.core.progress import SECONDS_PER_HOUR, Progress
 from asr_kd.core.runtime import set_threads
-from asr_kd.core.storage import Location, list_files, location, output_location, stem
+from asr_kd.core.skipped import Skipped, add_skipped_argument
+from asr_kd.core.storage import Location, child, list_files, location, output_location, stem
 from asr_kd.core.terminal import say, show
 from asr_kd.label.claims import Claims
 from asr_kd.label.encoding import Quantiser
@@ -34,12 +36,13 @@ from asr_kd.label.labellers import make_labeller
 from asr_kd.label.lattices import LatticeConfig
 from asr_kd.label.pools import Pool, ProcessPool, workers_here
 from asr_kd.label.posteriors import LabelConfig
-from asr_kd.label.records import Records, Status, check_settings, status, tar_sizes
+from asr_kd.label.records import Records, Status, check_settings, note_skipped, status, tar_sizes
 from asr_kd.label.selection import SelectionConfig
 from asr_kd.label.sidecars import check_kind
 from asr_kd.shards.reader import find_shards, open_shard
 from asr_kd.shards.sidecar import read_description, read_sidecar, sidecar_path
 
+SKIPPED_FILE = "skipped.jsonl"
 SAMPLED_SHARDS = 100
 """Shards whose indexes are read to tell the hours of all by the bytes of their tars."""
 
@@ -117,6 +120,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--threads", type=int, help="CPU threads of one operation in a worker (default: its share of the cores)"
     )
     parser.add_argument("--tries", type=int, default=3, help="times that a shard is tried (default: %(default)s)")
+    add_skipped_argument(parser)
     parser.add_argument("--dry-run", action="store_true", help="check and say what would be done")
     parser.add_argument("--status", action="store_true", help="say what is done, at work and failed, and the time left")
     parser.add_argument("--json", action="store_true", help="with --status: as one line of JSON")
@@ -127,9 +131,10 @@ def run(args: argparse.Namespace) -> int:
     """The verb."""
     paths = find_shards(*args.shards)
     _check_names(paths)
+    skipped = Skipped(max_share=args.max_skipped)
     if args.status:
         now = status(paths, args.out)
-        show(*([now.to_json()] if args.json else describe_status(now, args.out)))
+        show(*([now.to_json()] if args.json else [*describe_status(now, args.out), *describe_skipped(now)]))
         return 0
     if args.address and args.engine != "ray":
         raise ValueError("--address: only used with --engine ray")
@@ -166,7 +171,12 @@ def run(args: argparse.Namespace) -> int:
     job = replace(job, settings=fingerprint(settings))
     failed = _label(job, todo, settings, seconds, args)
     say(*describe_status(status(paths, args.out), args.out))
-    return 1 if failed else 0
+    utterances = note_skipped(paths, args.out, skipped)
+    skipped.write(child(args.out, SKIPPED_FILE))
+    if failed:
+        return 1
+    skipped.check(utterances, child(args.out, SKIPPED_FILE))
+    return 0
 
 
 def _label(
@@ -263,12 +273,15 @@ def describe_status(now: Status, out: Location) -> list[str]:
             minutes = now.seconds_left / 60
             text += f", {now.hours_per_second:.3f} h/s over the last quarter of an hour, {minutes:.0f} min to go"
         lines.append(text)
-    if now.set_aside:
-        lines.append(f"{now.set_aside} utterances set aside; the first: {now.first_reason}")
     lines += [f"failed: {name}: {reason}" for name, reason in list(now.failures.items())[:5]]
     if now.failed:
         lines.append("Run the same command to try the failed shards again.")
     return lines
+
+
+def describe_skipped(now: Status) -> list[str]:
+    """A line for people where something was skipped."""
+    return [f"{now.set_aside} utterances skipped; the first: {now.first_reason}"] if now.set_aside else []
 
 
 def _check_names(paths: Sequence[Location]) -> None:

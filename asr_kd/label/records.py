@@ -16,6 +16,7 @@ from typing import Any
 
 from asr_kd.core.files import remove_abandoned
 from asr_kd.core.progress import SECONDS_PER_HOUR
+from asr_kd.core.skipped import Skipped
 from asr_kd.core.storage import (
     Location,
     child,
@@ -33,11 +34,12 @@ from asr_kd.core.storage import (
 from asr_kd.core.text_files import parse_json
 from asr_kd.label.claims import Claims
 from asr_kd.label.sidecars import check_kind
-from asr_kd.shards.sidecar import read_description, shorten, sidecar_path
+from asr_kd.shards.sidecar import count_rows, read_description, read_sidecar, shorten, sidecar_path
 
 RATE_WINDOW_S = 900.0
 """The rate of labelling is that of so much time past."""
-LOGGED = ("seconds", "frames", "classes_kept", "mass_kept", "words", "set_aside", "first_reason", "bytes")
+_OF_POSTERIORS = ("frames", "classes_kept", "mass_kept")
+LOGGED = ("seconds", *_OF_POSTERIORS, "words", "set_aside", "first_reason", "bytes", "utterances")
 """What a log keeps of a sidecar's numbers; each kind of sidecar has some of them."""
 
 
@@ -157,18 +159,9 @@ class Status:
 
 def status(shards: Sequence[Location], out: Location) -> Status:
     """Look at sidecars, claims, failures and logs. ValueError when a sidecar holds something else."""
-    tars = {stem(path): path for path in shards}
-    sidecars = {stem(path): n for path, n in file_sizes(out, ".parquet").items()}
-    there = sidecars.keys() & tars.keys()
-    records = Records(out)
-    numbers = {line["shard"]: line for line in records.log() if line["shard"] in there}
-    unlogged = sorted(there - numbers.keys())  # in a store, or their run was killed before it wrote the line
-    paths = [sidecar_path(out, tars[name]) for name in unlogged]
-    remote = isinstance(records.out, str)
-    for name, path, description in zip(unlogged, paths, concurrently(read_description, paths, remote), strict=True):
-        check_kind(path, description)
-        at = path.stat().st_mtime if isinstance(path, Path) else 0.0
-        numbers[name] = {**description, "bytes": sidecars[name], "at": at}
+    tars = {stem(path) for path in shards}
+    records, numbers = Records(out), _numbers(shards, out)
+    there = numbers.keys()
     totals = ("seconds", "frames", "classes_kept", "words")
     total = {key: sum(line.get(key, 0) for line in numbers.values()) for key in totals}
     aside, written = sum(n["set_aside"] for n in numbers.values()), sum(n["bytes"] for n in numbers.values())
@@ -178,7 +171,7 @@ def status(shards: Sequence[Location], out: Location) -> Status:
     bytes_done = sum(bytes_of.get(name, 0) for name in there)
     left = hours / bytes_done * (sum(bytes_of.values()) - bytes_done) if bytes_done else None
     rate = _rate(list(numbers.values()))
-    undone = tars.keys() - there
+    undone = tars - there
     failures = {name: str(note.get("reason")) for name, note in records.failures().items() if name in undone}
     claims = records.claims_folder
     running = sum(name in undone for name, _ in Claims(claims).running()) if claims and claims.is_dir() else 0
@@ -199,6 +192,43 @@ def status(shards: Sequence[Location], out: Location) -> Status:
         first_reason=next((n["first_reason"] for _, n in sorted(numbers.items()) if n["first_reason"]), None),
         failures=failures,
     )
+
+
+def note_skipped(shards: Sequence[Location], out: Location, skipped: Skipped) -> int:
+    """Note what the finished sidecars of `shards` leave out; returns how many utterances these have in all.
+
+    Where nothing is left out no sidecar is opened, and none is counted.
+    """
+    numbers = _numbers(shards, out)
+    paths = {stem(path): sidecar_path(out, path) for path in shards if stem(path) in numbers}
+    some = [path for name, path in sorted(paths.items()) if numbers[name]["set_aside"]]
+    remote = isinstance(location(out), str)
+    for rows in concurrently(_reasons, some, remote):
+        for name, reason in rows:
+            skipped.add(name, reason)
+    unknown = [path for name, path in paths.items() if "utterances" not in numbers[name]] if some else []
+    return sum(n.get("utterances", 0) for n in numbers.values()) + sum(concurrently(count_rows, unknown, remote))
+
+
+def _reasons(path: Location) -> list[tuple[str, str]]:
+    rows = read_sidecar(path)[0].select(["id", "reason"]).to_pylist()
+    return [(row["id"], row["reason"]) for row in rows if row["reason"] is not None]
+
+
+def _numbers(shards: Sequence[Location], out: Location) -> dict[str, dict[str, Any]]:
+    """What each finished shard's sidecar holds, from the logs where they tell it."""
+    tars = {stem(path): path for path in shards}
+    sidecars = {stem(path): n for path, n in file_sizes(out, ".parquet").items()}
+    there = sidecars.keys() & tars.keys()
+    numbers = {line["shard"]: line for line in Records(out).log() if line["shard"] in there}
+    unlogged = sorted(there - numbers.keys())  # in a store, or their run was killed before it wrote the line
+    paths = [sidecar_path(out, tars[name]) for name in unlogged]
+    remote = isinstance(location(out), str)
+    for name, path, description in zip(unlogged, paths, concurrently(read_description, paths, remote), strict=True):
+        check_kind(path, description)
+        at = path.stat().st_mtime if isinstance(path, Path) else 0.0
+        numbers[name] = {**description, "bytes": sidecars[name], "at": at}
+    return numbers
 
 
 def tar_sizes(shards: Iterable[Location]) -> dict[Location, int]:
