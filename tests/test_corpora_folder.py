@@ -1,6 +1,7 @@
 """One's own folder of audio: who is held out, what counts as audio, what samples become."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 import soundfile
 
 from asr_kd.cli import main
-from asr_kd.corpora.audio import read_audio, to_16k_mono
+from asr_kd.corpora.audio import audio_seconds, read_audio, to_16k_mono
 from asr_kd.corpora.folder import split
 from asr_kd.corpora.manifest import Utterance
 
@@ -153,3 +154,44 @@ def test_one_channel_of_speech_among_silent_ones_is_averaged_as_before(channels:
     wave_NC = np.zeros((8000, channels), np.float32)
     wave_NC[:, 1] = _tone()
     assert (to_16k_mono(wave_NC, RATE, "x") == wave_NC.mean(axis=1)).all()
+
+
+def test_unlabelled_audio_of_speakers_in_dev_or_test_is_left_out_and_counted(tmp_path: Path, capsys):
+    for speaker in "abcdef":
+        (tmp_path / "in" / speaker).mkdir(parents=True)
+        for name in ("with-text", "without-1", "without-2"):
+            soundfile.write(tmp_path / "in" / speaker / f"{name}.flac", _tone(), RATE)
+        (tmp_path / "in" / speaker / "with-text.txt").write_text("one")
+    options = ("--dev-share", "0.3", "--test-share", "0.3", "--out", str(tmp_path / "out"))
+    assert main(["prepare", "folder", str(tmp_path / "in"), *options]) == 0
+    parts = {
+        name: [json.loads(line)["speaker"] for line in (tmp_path / "out" / f"{name}.jsonl").read_text().splitlines()]
+        for name in ("labelled", "dev", "test", "unlabelled")
+    }
+    held = {*parts["dev"], *parts["test"]}
+    assert held and sorted(parts["unlabelled"]) == sorted(2 * list(set("abcdef") - held))
+    told = capsys.readouterr().err
+    assert (
+        f"{2 * len(held)} utterances without text" in told and f"their {len(held)} speakers are in dev or test" in told
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("missing", "does not exist"),
+        ("link", "does not exist: a link to nowhere.wav, which is gone"),
+        ("folder", "a folder, not a file"),
+        ("below-file", "does not exist"),
+    ],
+)
+def test_a_file_that_is_not_there_is_named_with_the_reason(kind: str, reason: str, tmp_path: Path):
+    (tmp_path / "file").write_bytes(b"x")
+    path = tmp_path / ("file/a.wav" if kind == "below-file" else f"{kind}.wav")
+    if kind == "link":
+        path.symlink_to("nowhere.wav")
+    elif kind == "folder":
+        path.mkdir()
+    for read in (read_audio, audio_seconds):
+        with pytest.raises(ValueError, match=re.escape(f"{path}: {reason}") + "$"):
+            read(path)

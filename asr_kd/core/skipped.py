@@ -73,7 +73,9 @@ class Skipped:
         counts: Counter[str] = Counter()
         for item, reason in self.reasons.items():
             name = self.sources.get(item, item)
-            short = reason.partition(f"{name}: ")[2] or reason  # errors of audio name the file, or tar and utterance
+            short = (reason.partition(f"{name}: ")[2] or reason).rstrip(
+                "."
+            )  # errors of audio name the file, or tar and utterance
             first.setdefault(short, name)
             counts[short] += 1
         shown = [f"{n} x {reason}, first {first[reason]}" for reason, n in counts.most_common(REASONS_SHOWN)]

@@ -87,9 +87,19 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
     except OSError as e:
         if is_system_error(e):
             raise
-        raise ValueError(f"{path}: not readable as audio ({e.strerror})") from None
+        raise ValueError(f"{path}: {_why_not_opened(path, e)}") from None
     with file:
         yield file
+
+
+def _why_not_opened(path: Path, error: OSError) -> str:
+    if isinstance(error, IsADirectoryError):
+        return "a folder, not a file"
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return (
+            f"does not exist: a link to {os.readlink(path)}, which is gone" if path.is_symlink() else "does not exist"
+        )
+    return f"not readable as audio ({error.strerror})"
 
 
 def _measured(path: Path, file: BinaryIO) -> Measured:

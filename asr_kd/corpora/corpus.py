@@ -114,6 +114,20 @@ def warn_of_long(seconds: Iterable[float], where: str) -> None:
         )
 
 
+def leave_out_held_speakers(corpus: Corpus) -> None:
+    """Take audio of speakers of dev or test out of the unlabelled part, and say how much: a student must not learn
+    from them. A speaker who is also in the labelled part was not held out."""
+    held = {u.speaker for u in [*corpus.dev, *corpus.test]} - {u.speaker for u in corpus.labelled} - {None}
+    out = [u for u in corpus.unlabelled if u.speaker in held]
+    if out:
+        corpus.unlabelled = [u for u in corpus.unlabelled if u.speaker not in held]
+        hours, speakers = sum(u.duration for u in out) / SECONDS_PER_HOUR, {u.speaker for u in out}
+        say(
+            f"{len(out)} utterances without text ({hours:.3f} h) are left out: "
+            f"their {len(speakers)} speakers are in dev or test"
+        )
+
+
 def print_summary(corpus: Corpus) -> None:
     """Counts, hours and speakers of each part to stdout; what there is to mend to stderr."""
     show(f"{'part':<12}{'utterances':>12}{'hours':>10}{'speakers':>10}")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from asr_kd.core.skipped import Skipped, add_skipped_argument
 from asr_kd.corpora import voices
-from asr_kd.corpora.corpus import Corpus, check_set_aside, print_summary, write_corpus
+from asr_kd.corpora.corpus import Corpus, check_set_aside, leave_out_held_speakers, print_summary, write_corpus
 from asr_kd.corpora.download import fetch_archive
 
 READERS = {
@@ -65,6 +65,7 @@ def run(args: argparse.Namespace) -> int:
         if hasattr(args, "url"):
             fetch_archive(args.url, args.root)
     corpus: Corpus = args.from_args(args.root, args)
+    leave_out_held_speakers(corpus)
     if not any(corpus.parts().values()):
         check_set_aside(corpus, None, skipped)
         raise ValueError(f"{args.root}: holds no recording")

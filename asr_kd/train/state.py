@@ -1,5 +1,6 @@
 """Where a run is: everything that the next step depends on, saved and restored bit for bit."""
 
+import errno
 import hashlib
 import json
 import shutil
@@ -116,8 +117,8 @@ def _loaded(path: Path) -> dict[str, Any]:
     except MemoryError:
         raise
     except OSError as e:
-        if e.errno is not None:  # of the system, not of what the file holds
-            raise
+        if e.errno not in (None, errno.EINVAL):  # of the system; a damaged file names places that no file has
+            raise OSError(e.errno, e.strerror, str(path)) from None
         raise ValueError(f"{path}: damaged ({_reason(e)}). {_WAY_OUT}") from None
     except Exception as e:  # what a damaged pickle raises has no bounds
         raise ValueError(f"{path}: damaged ({_reason(e)}). {_WAY_OUT}") from None
