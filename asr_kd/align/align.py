@@ -27,7 +27,7 @@ import torch
 
 from asr_kd import __version__
 from asr_kd.align.finished import FinishedShards
-from asr_kd.align.flat_start import FORCED, FlatStartConfig, Speech, TextGraph, flat_start, text_graph
+from asr_kd.align.flat_start import FlatStartConfig, Speech, TextGraph, flat_start, forced, text_graph
 from asr_kd.align.gaussians import FRAMES_PER_STEP
 from asr_kd.align.pronounceable import pronounceable
 from asr_kd.core.config import load_config, to_dict
@@ -39,7 +39,6 @@ from asr_kd.core.storage import name_of, parent
 from asr_kd.core.terminal import say
 from asr_kd.frontend.fbank import FrontEnd, FrontEndConfig
 from asr_kd.graph.hclg import TextGraphs
-from asr_kd.graph.search import Searcher
 from asr_kd.inventory.kinds import senones_of
 from asr_kd.inventory.lexicon import Lexicon, has_digit, strip_stress
 from asr_kd.inventory.senones import Senones
@@ -223,9 +222,9 @@ def align_shard(
             if np.isnan(score_TC).any():
                 skipped.add(shard.entries[row].id, "the scores of its frames are not finite")
                 continue
-            path = Searcher(graph.fst, FORCED).best(score_TC) if len(score_TC) else None
-            if path is not None and path.complete:
-                states[row] = path.classes.astype(np.int16)
+            classes = forced(graph, score_TC)
+            if classes is not None:
+                states[row] = classes.astype(np.int16)
             else:
                 skipped.add(shard.entries[row].id, "the text does not fit the audio")
     return states
