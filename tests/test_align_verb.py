@@ -257,3 +257,12 @@ def test_finished_shards_are_kept_unless_they_were_made_of_something_else(
     assert align(tone_shards[:2], lexicon, out, *more) == 0
     assert [p.stat().st_ino == i for p, i in zip(done, inodes, strict=True)] == [False, True], "the damaged one anew"
     assert digests(out) == digests(aligned)
+
+
+@pytest.mark.parametrize("line", [b"[1]", b"{}", b'{"sidecar": 1}', b"\xff", b"[" * 100_000, b"1" * 400])
+def test_a_damaged_record_of_finished_shards_costs_their_work_alone(line: bytes, tmp_path):
+    (tmp_path / "a.parquet").write_bytes(b"rows")
+    FinishedShards(tmp_path / "finished").add(tmp_path / "a.parquet", "x", {})
+    with open(tmp_path / "finished", "ab") as f:
+        f.write(line + b"\n")
+    assert FinishedShards(tmp_path / "finished").find(tmp_path / "a.parquet", "x") == {}

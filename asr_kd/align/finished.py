@@ -1,11 +1,12 @@
 """Which shards an interrupted `align` has done, so that the same command goes on after them."""
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from asr_kd.core.files import sha256_file
-from asr_kd.core.text_files import read_text
+from asr_kd.core.text_files import parse_json
 
 
 class FinishedShards:
@@ -14,10 +15,11 @@ class FinishedShards:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._of: dict[str, dict[str, Any]] = {}
-        lines = read_text(path).split("\n") if path.exists() else []
-        for line in lines[:-1]:  # what follows the last newline was cut short
-            record = json.loads(line)
-            self._of[record["sidecar"]] = record
+        for line in path.read_bytes().split(b"\n")[:-1] if path.exists() else ():  # what follows was cut short
+            with suppress(ValueError):  # damaged: its shard is done again
+                record = parse_json(line, path)
+                if isinstance(record, dict) and record.keys() == {"sidecar", "made_of", "sha256", "skipped"}:
+                    self._of[str(record["sidecar"])] = record
 
     def find(self, sidecar: Path, made_of: str) -> dict[str, str] | None:
         """The utterances that were skipped, with reasons; None when the sidecar is not there or of something else.

@@ -12,6 +12,7 @@ from asr_kd.align.gaussians import Gaussians
 from asr_kd.core.errors import is_system_error
 from asr_kd.core.files import atomic_path
 from asr_kd.core.terminal import say
+from asr_kd.core.text_files import parse_json
 from asr_kd.inventory.senones import Senones
 
 
@@ -57,7 +58,7 @@ class StateFile:
         try:
             with np.load(self.path, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
-            about: dict[str, Any] = json.loads(str(arrays.pop("about")))
+            about: dict[str, Any] = parse_json(str(arrays.pop("about")), self.path)
             if about["digest"] != _digest(arrays):
                 raise ValueError("its digest is another")
         except FileNotFoundError:

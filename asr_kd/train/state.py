@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from asr_kd.core.files import atomic_path
+from asr_kd.core.text_files import parse_json
 
 STATE_FILE = "state.pt"
 STATE_VERSION = 3
@@ -99,7 +100,7 @@ def load_state(out: Path, run: dict[str, Any]) -> tuple[RunState, dict[str, Any]
         )
     if content.pop("digest", None) != _digest(content):
         raise ValueError(f"{path}: damaged (its digest is another). {_WAY_OUT}")
-    then, now = _flat(json.loads(content["run"])), _flat(json.loads(json.dumps(run)))
+    then, now = _flat(parse_json(content["run"], path)), _flat(parse_json(json.dumps(run), path))
     for key in sorted(then.keys() | now.keys()):
         if then.get(key) != now.get(key):
             raise ValueError(
