@@ -7,6 +7,7 @@ import pytest
 import torch
 from tones import damage
 
+from asr_kd.align.finished import FinishedShards
 from asr_kd.cli import main
 from asr_kd.corpora.manifest import Utterance
 from asr_kd.frontend.fbank import FrontEnd, FrontEndConfig

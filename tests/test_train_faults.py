@@ -23,6 +23,7 @@ from asr_kd.train.alignments import AlignmentFolders
 from asr_kd.train.config import OptimConfig, TrainConfig
 from asr_kd.train.data import Stream, batches
 from asr_kd.train.loop import fit
+from asr_kd.train.metrics import METRICS_FILE, Metrics
 from asr_kd.train.plan import BatchPlan
 
 CONFIG = TrainConfig(frames_per_batch=150, workers=0, device="cpu", optim=OptimConfig(lr=0.01))
