@@ -32,6 +32,8 @@ MAX_MP3_PADDING = 5 * READ_BLOCK
 """The frame of an MP3's own header, the encoder's delay and its padding, which decoders leave out."""
 UNKNOWN_BYTES = 0x7FFF0000
 """From here on a size of 32 bits means that whoever wrote to a pipe did not know it."""
+MIN_FLOAT_PEAK = 1e-4
+"""Floats that stay below it but are not all zero: three steps of 16 bits, in which nothing can be heard."""
 _PAST_END = 1 << 40
 HEAD_BYTES = 512
 OGG_HEADER = 27
@@ -117,6 +119,11 @@ def read_opened(
     wave_NC = f.read(count, dtype="float32", always_2d=True)
     if len(wave_NC) < max(1, count - SLACK_S * measured.rate):
         raise _differs(name, measured.seconds, (start + len(wave_NC)) / measured.rate)
+    peak = float(np.abs(wave_NC).max()) if f.subtype in ("FLOAT", "DOUBLE") else 1.0
+    if 0 < peak < MIN_FLOAT_PEAK:
+        raise ValueError(
+            f"{name}: samples reach only {peak:g}, as if scaled twice. Scale the audio and write it again."
+        )
     return wave_NC
 
 
