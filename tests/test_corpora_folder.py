@@ -195,3 +195,25 @@ def test_a_file_that_is_not_there_is_named_with_the_reason(kind: str, reason: st
     for read in (read_audio, audio_seconds):
         with pytest.raises(ValueError, match=re.escape(f"{path}: {reason}") + "$"):
             read(path)
+
+
+@pytest.mark.parametrize("seconds", [(1, 1), (1, 3), (3, 1), (0.1, 20), (20, 0.1)])
+def test_flac_files_joined_into_one_are_refused(seconds: tuple[float, float], tmp_path: Path):
+    path = tmp_path / "joined.flac"
+    for number, length in enumerate(seconds):
+        noise_N = 0.1 * np.random.default_rng(number).standard_normal(int(length * RATE))
+        soundfile.write(tmp_path / "one.flac", noise_N, RATE)
+        assert audio_seconds(tmp_path / "one.flac") == length
+        path.write_bytes((path.read_bytes() if number else b"") + (tmp_path / "one.flac").read_bytes())
+    for read in (read_audio, audio_seconds):
+        with pytest.raises(ValueError, match="joined.flac: several FLAC files"):
+            read(path)
+
+
+@pytest.mark.parametrize("subtype", ["FLOAT", "DOUBLE"])
+def test_floats_that_were_scaled_twice_are_refused_and_silence_is_not(subtype: str, tmp_path: Path):
+    for name, scale in (("quiet", 1 / 32768), ("silent", 0.0), ("soft", 1e-3)):
+        soundfile.write(tmp_path / f"{name}.wav", _tone() * scale, RATE, subtype=subtype)
+    with pytest.raises(ValueError, match="quiet.wav: samples reach only 9"):
+        read_audio(tmp_path / "quiet.wav")
+    assert not read_audio(tmp_path / "silent.wav").any() and read_audio(tmp_path / "soft.wav").any()

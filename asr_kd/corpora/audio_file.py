@@ -37,6 +37,8 @@ MIN_FLOAT_PEAK = 1e-4
 _PAST_END = 1 << 40
 HEAD_BYTES = 512
 OGG_HEADER = 27
+JOINT_BYTES = 1 << 17
+_FLAC_HEAD = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22")
 _SPHERE_SAMPLES = re.compile(rb"^NIST_1A[\s\S]*?sample_count -i (\d{1,15})\s")
 _SIZE_LOG = re.compile(r"(?:RIFF|riff|Riff size|FORM|SSND|data|Data Size)\s*: (\d+) \(should be (\d+)\)")
 _JUNK_LOG = re.compile(r"Unknown chunk marker .* at position (\d+)")
@@ -234,6 +236,8 @@ def _measure_compressed(file: BinaryIO, name: str, header: Measured, kind: str) 
             counted = _count(file, name, max(0, declared - 1), header, known)
         except ValueError:  # no such place
             counted = 0
+        if kind == "FLAC":
+            _check_joined(file, name)
         if declared <= counted <= declared + padding:
             return header
     counted = _count(file, name, 0, header, known)
@@ -262,6 +266,18 @@ def _count(file: BinaryIO, name: str, start: int, header: Measured, known: bool)
                 break
             frames += some
     return frames if frames > start else 0
+
+
+def _check_joined(file: BinaryIO, name: str) -> None:
+    """FLAC: libsndfile reads the first of several files that follow each other, and stops near where the next begins."""
+    stopped, start = file.tell(), _head(file)[1]
+    place = max(start + 1, stopped - JOINT_BYTES)
+    file.seek(place)
+    if _FLAC_HEAD.search(file.read(stopped - place + JOINT_BYTES)):
+        raise ValueError(
+            f"{name}: several FLAC files, one after the other, of which only the first would be read. "
+            "Cut it where they meet, or convert each."
+        )
 
 
 def _check_sizes(file: BinaryIO, name: str, log: str, header: Measured) -> None:

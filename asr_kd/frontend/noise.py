@@ -109,10 +109,10 @@ def _read_what_decodes(path: Path) -> tuple[np.ndarray, int]:
     try:
         with opened_file(path) as file, opened_audio(file, str(path)) as f:
             rate = f.samplerate
-            while len(blocks) * READ_BLOCK < MAX_SAMPLES and len(
-                block_NC := f.read(READ_BLOCK, dtype="float32", always_2d=True)
-            ):
+            while len(block_NC := f.read(READ_BLOCK, dtype="float32", always_2d=True)):
                 blocks.append(block_NC.mean(axis=1))
+                if len(blocks) * READ_BLOCK > MAX_SAMPLES:
+                    break
     except ValueError as e:
         if not blocks:
             raise ValueError(f"{e}. Take it out of augment.noise_dir.") from None
