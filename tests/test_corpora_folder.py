@@ -206,7 +206,7 @@ def test_flac_files_joined_into_one_are_refused(seconds: tuple[float, float], tm
         assert audio_seconds(tmp_path / "one.flac") == length
         path.write_bytes((path.read_bytes() if number else b"") + (tmp_path / "one.flac").read_bytes())
     for read in (read_audio, audio_seconds):
-        with pytest.raises(ValueError, match="joined.flac: several FLAC files"):
+        with pytest.raises(ValueError, match=r"joined\.flac: several FLAC files"):
             read(path)
 
 
@@ -214,6 +214,6 @@ def test_flac_files_joined_into_one_are_refused(seconds: tuple[float, float], tm
 def test_floats_that_were_scaled_twice_are_refused_and_silence_is_not(subtype: str, tmp_path: Path):
     for name, scale in (("quiet", 1 / 32768), ("silent", 0.0), ("soft", 1e-3)):
         soundfile.write(tmp_path / f"{name}.wav", _tone() * scale, RATE, subtype=subtype)
-    with pytest.raises(ValueError, match="quiet.wav: samples reach only 9"):
+    with pytest.raises(ValueError, match=r"quiet\.wav: samples reach only 9"):
         read_audio(tmp_path / "quiet.wav")
     assert not read_audio(tmp_path / "silent.wav").any() and read_audio(tmp_path / "soft.wav").any()

@@ -241,6 +241,8 @@ def _measure_compressed(file: BinaryIO, name: str, header: Measured, kind: str) 
         if declared <= counted <= declared + padding:
             return header
     counted = _count(file, name, 0, header, known)
+    if kind == "FLAC":
+        _check_joined(file, name)
     if known or (kind == "FLAC" and declared < _PAST_END):
         raise _differs(name, declared / rate, counted / rate)
     agrees = abs(counted - declared) <= SLACK_S * rate
@@ -269,7 +271,7 @@ def _count(file: BinaryIO, name: str, start: int, header: Measured, known: bool)
 
 
 def _check_joined(file: BinaryIO, name: str) -> None:
-    """FLAC: libsndfile reads the first of several files that follow each other, and stops near where the next begins."""
+    """FLAC: libsndfile reads the first of several files in a row, and stops near where the next begins."""
     stopped, start = file.tell(), _head(file)[1]
     place = max(start + 1, stopped - JOINT_BYTES)
     file.seek(place)
