@@ -203,7 +203,7 @@ def test_a_tar_cut_off_anywhere_is_refused(tmp_path):
     ("damage", "complaint"),
     [
         (lambda index: index[:-40], "not valid JSON"),
-        (lambda index: index.replace(b'"version": 2', b'"version": 99'), "version 99"),
+        (lambda index: index.replace(b'"version": 3', b'"version": 99'), "version 99"),
         (lambda index: index.replace(b'"count": 7', b'"count": 6'), "damaged index"),
         (lambda index: index.replace(b'"audio_size": ', b'"audio_size": 99999'), "damaged index"),
         (lambda index: index.replace(b'"seconds"', b'"second"', 1), "damaged index"),
