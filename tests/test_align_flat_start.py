@@ -65,7 +65,7 @@ def mono(spoken):
     config = FlatStartConfig(mono_iterations=12, mono_gaussians=20, triphone_iterations=0)
     speech = [s for s, _ in spoken]
     inventory, gaussians = flat_start(speech, LEXICON, PHONES, config, silent)
-    return inventory, gaussians, align_all(speech, text_graphs(speech, LEXICON, inventory), gaussians.scores)
+    return inventory, gaussians, align_all(speech, text_graphs(speech, LEXICON, inventory), gaussians)
 
 
 def edges(numbers):
@@ -95,7 +95,7 @@ def test_tied_states_keep_the_phones_apart(spoken):
     assert any("24 of 24 utterances" in line for line in said)
     counts = np.zeros((inventory.num_classes, len(PHONES)))
     for (_, truth), classes in zip(
-        spoken, align_all(speech, text_graphs(speech, LEXICON, inventory), gaussians.scores), strict=True
+        spoken, align_all(speech, text_graphs(speech, LEXICON, inventory), gaussians), strict=True
     ):
         np.add.at(counts, (classes, truth), 1)
     assert counts.max(1).sum() / counts.sum() > 0.97, "nearly all frames of a class are of one phone"
@@ -144,7 +144,7 @@ def test_speech_that_is_too_short_for_its_text_is_set_aside_not_fatal(spoken):
         mono_iterations=5, mono_gaussians=12, triphone_iterations=1, tree=TreeConfig(15, min_count=10)
     )
     inventory, gaussians = flat_start(odd + speech, LEXICON, PHONES, config, silent)
-    alignments = align_all(odd + speech, text_graphs(odd + speech, LEXICON, inventory), gaussians.scores)
+    alignments = align_all(odd + speech, text_graphs(odd + speech, LEXICON, inventory), gaussians)
     assert [a is None for a in alignments] == [True] * 4 + [False] * 6
     assert [len(a) for a in alignments[4:]] == [s.steps for s in speech]
     with pytest.raises(ValueError, match="no utterance could be aligned"):
@@ -154,7 +154,7 @@ def test_speech_that_is_too_short_for_its_text_is_set_aside_not_fatal(spoken):
 def test_every_phone_may_take_a_single_frame(mono):
     _, gaussians, _ = mono
     speech, truth = speak(np.random.default_rng(5), ["CAD", "DO"], pauses=0, steps=(1, 2))
-    (classes,) = align_all([speech], text_graphs([speech], LEXICON, MONO), gaussians.scores)
+    (classes,) = align_all([speech], text_graphs([speech], LEXICON, MONO), gaussians)
     assert classes is not None
     found = np.where(classes == 0, 0, (classes - 1) % (len(PHONES) - 1) + 1)
     assert np.mean(found == truth) > 0.7
@@ -185,3 +185,53 @@ def test_states_that_no_frame_reached_are_named():
     alignment = np.array([inventory.senones(0, 1, 0)[0], inventory.senones(0, 2, 0)[1]])
     with pytest.raises(ValueError, match=r"state 3 of the phones has not a single frame. Set flat_start\.states lower"):
         tie_states([speech], [alignment], inventory, TreeConfig())
+
+
+class Stopped(Exception):
+    pass
+
+
+@pytest.mark.parametrize("at", ["round 5/12", "round 10/12", "classes after tying", "round 4/4"])
+def test_an_interrupted_flat_start_goes_on_to_the_same_result(spoken, tmp_path, at):
+    speech, file = [s for s, _ in spoken], tmp_path / "flat_start.npz"
+    said = []
+
+    def stop(line):
+        said.append(line)
+        if at in line:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        flat_start(speech, LEXICON, PHONES, SMALL, stop, file)
+    before = len(said)
+    inventory, gaussians = flat_start(speech, LEXICON, PHONES, SMALL, said.append, file)
+    assert said[before].startswith("goes on after round ")
+    assert (at in "".join(said[before + 1 :])) == (at == "classes after tying"), "rounds are not done twice"
+    whole, whole_gaussians = flat_start(speech, LEXICON, PHONES, SMALL, silent)
+    assert inventory.fingerprint == whole.fingerprint
+    for s in speech:
+        assert np.array_equal(gaussians.scores(s.features_NF), whole_gaussians.scores(s.features_NF))
+    assert [p.name for p in tmp_path.iterdir()] == ["flat_start.npz"]
+
+
+def test_the_state_of_another_flat_start_or_a_damaged_one_is_not_gone_on_from(spoken, tmp_path, capsys):
+    speech, file = [s for s, _ in spoken[:8]], tmp_path / "flat_start.npz"
+    config = FlatStartConfig(mono_rounds=2, mono_components=15, triphone_rounds=0)
+    others = [
+        (speech[1:], LEXICON, PHONES, config),
+        (speech, Lexicon({**LEXICON.pronunciations, "DO": [("D", "A")]}), PHONES, config),
+        (speech, LEXICON, [*PHONES, "ZH"], config),
+        (speech, LEXICON, PHONES, FlatStartConfig(mono_rounds=2, mono_components=16, triphone_rounds=0)),
+        ([*speech[:7], Speech(speech[7].id, speech[7].features_NF + 1, speech[7].words)], LEXICON, PHONES, config),
+    ]
+    for other in others:
+        flat_start(speech, LEXICON, PHONES, config, silent, file)
+        said = []
+        flat_start(*other, said.append, file)
+        assert not any("goes on" in line for line in said)
+        assert "of other speech, texts or settings. The flat start begins anew." in capsys.readouterr().err
+    good = file.read_bytes()
+    for damaged in (good[:-100], b"", good[:500] + bytes([good[500] ^ 1]) + good[501:]):
+        file.write_bytes(damaged)
+        flat_start(*others[-1], silent, file)
+        assert "flat_start.npz: damaged. The flat start begins anew." in capsys.readouterr().err

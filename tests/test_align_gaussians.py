@@ -86,3 +86,26 @@ def test_a_class_of_a_few_equal_frames_stays_finite():
     for _ in range(5):
         gaussians.update(x_NF, classes_N, 10)
     assert np.isfinite(gaussians.scores(x_NF)).all()
+
+
+def test_asking_for_some_classes_gives_them_the_same_scores():
+    x_NF, classes_N = drawn(1, classes=4, frames=600)
+    gaussians = Gaussians(4, *pooled_mean_variance([x_NF]))
+    for _ in range(4):
+        gaussians.update(x_NF, classes_N, 11)
+    all_TC, some_TC = gaussians.scores(x_NF), gaussians.scores(x_NF, np.array([0, 3]))
+    np.testing.assert_allclose(some_TC[:, [0, 3]], all_TC[:, [0, 3]], rtol=1e-5)
+    assert np.isneginf(some_TC[:, [1, 2]]).all()
+    assert gaussians.scores(x_NF[:2], np.array([0])).shape == (0, 4)
+
+
+def test_parameters_and_random_numbers_survive_being_saved():
+    x_NF, classes_N = drawn(2)
+    gaussians = Gaussians(3, *pooled_mean_variance([x_NF]))
+    gaussians.update(x_NF, classes_N, 5)
+    copy = Gaussians.from_arrays(*gaussians.to_arrays())
+    assert np.array_equal(copy.scores(x_NF), gaussians.scores(x_NF))
+    for one in (gaussians, copy):  # splitting draws random numbers
+        one.update(x_NF, classes_N, 12)
+    assert copy.components == gaussians.components > 5
+    assert np.array_equal(copy.scores(x_NF), gaussians.scores(x_NF))

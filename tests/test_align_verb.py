@@ -7,6 +7,7 @@ import pytest
 import torch
 from tones import damage
 
+from asr_kd.align.finished import FinishedShards
 from asr_kd.cli import main
 from asr_kd.corpora.manifest import Utterance
 from asr_kd.frontend.fbank import FrontEnd, FrontEndConfig
@@ -227,3 +228,44 @@ def test_damaged_audio_is_skipped_and_the_rest_is_aligned(
     assert sorted(listed) == ["tone-03", "tone-08"]
     assert align([path], lexicon, tmp_path / "out", *how, "--max-skipped", 0.1) == 2
     assert "accept it with --max-skipped 0.17" in capsys.readouterr().err
+
+
+def test_an_interrupted_flat_start_is_gone_on_from_and_leaves_nothing(tone_shards, lexicon, aligned, tmp_path, capsys):
+    out, more = tmp_path / "out", ("--also", tone_shards[2], "--set", *SMALL)
+    (out / "inventory.json").mkdir(parents=True)  # stops it right after the flat start
+    assert align(tone_shards[:2], lexicon, out, *more) == 2
+    assert (out / "flat_start.npz").exists()
+    (out / "inventory.json").rmdir()
+    capsys.readouterr()
+    assert align(tone_shards[:2], lexicon, out, *more) == 0
+    told = capsys.readouterr().err
+    assert "goes on after round 2 of the second stage" in told and "round 5/8" not in told
+    assert digests(out) == digests(aligned)
+
+
+def test_finished_shards_are_kept_unless_they_were_made_of_something_else(
+    tone_shards, lexicon, aligned, tmp_path, capsys
+):
+    out, more = tmp_path / "out", ("--also", tone_shards[2], "--set", *SMALL)
+    last = (
+        aligned.joinpath(tone_shards[2].parent.name, tone_shards[2].stem).relative_to(aligned).with_suffix(".parquet")
+    )
+    (out / last).mkdir(parents=True)  # the last cannot be written
+    assert align(tone_shards[:2], lexicon, out, *more) == 2
+    done = [p for p in out.rglob("*.parquet") if p.is_file()]
+    assert len(done) == 2 and (out / "finished.jsonl").exists()
+    inodes = [p.stat().st_ino for p in done]
+    done[0].write_bytes(done[0].read_bytes()[:-1])
+    (out / last).rmdir()
+    assert align(tone_shards[:2], lexicon, out, *more) == 0
+    assert [p.stat().st_ino == i for p, i in zip(done, inodes, strict=True)] == [False, True], "the damaged one anew"
+    assert digests(out) == digests(aligned)
+
+
+@pytest.mark.parametrize("line", [b"[1]", b"{}", b'{"sidecar": 1}', b"\xff", b"[" * 100_000, b"1" * 400])
+def test_a_damaged_record_of_finished_shards_costs_their_work_alone(line: bytes, tmp_path):
+    (tmp_path / "a.parquet").write_bytes(b"rows")
+    FinishedShards(tmp_path / "finished").add(tmp_path / "a.parquet", "x", {})
+    with open(tmp_path / "finished", "ab") as f:
+        f.write(line + b"\n")
+    assert FinishedShards(tmp_path / "finished").find(tmp_path / "a.parquet", "x") == {}

@@ -80,6 +80,31 @@ def test_no_file_is_longer_than_a_reader_holds(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= longest
 
 
+READS_TEXT_ITSELF = {
+    "asr_kd/core/text_files.py": "it is the one reader",
+    "asr_kd/align/flat_start.py": "what OpenFst prints",
+    "asr_kd/graph/lattice.py": "what OpenFst prints",
+    "asr_kd/compare/compare.py": "the last line that a command of ours printed",
+    "asr_kd/models/bundle_files.py": "a copy of values in memory",
+    "tools/fuzz_label.py": "what a command of ours printed",
+    "tools/stamp.py": "recipes run it with the standard library only",
+}
+
+
+@pytest.mark.parametrize("path", [*MODULES, *sorted((ROOT / "tools").glob("*.py"))], ids=name_of)
+def test_text_and_json_from_outside_are_read_in_one_place(path: Path) -> None:
+    own = [
+        ast.unparse(node)
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute)
+        and (ast.unparse(node) in ("json.loads", "json.load") or node.attr == "splitlines")
+    ]
+    if name_of(path) in READS_TEXT_ITSELF:
+        assert own, "it is no exception any more"
+    else:
+        assert not own, f"{own}: read with asr_kd.core.text_files, or say in READS_TEXT_ITSELF why not"
+
+
 def test_every_package_that_is_imported_is_a_declared_dependency() -> None:
     with open(ROOT / "pyproject.toml", "rb") as f:
         project = tomllib.load(f)["project"]

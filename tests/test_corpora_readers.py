@@ -82,7 +82,9 @@ def test_unreadable_audio_is_set_aside_and_listed(tmp_path, capsys):
     assert main(["prepare", "an4", str(root), "--out", str(out)]) == 0
     listed = [json.loads(line) for line in (out / "set_aside.jsonl").read_text().splitlines()]
     assert [item["id"] for item in listed] == ["an0-ma-b", "an1-mb-b", "an0-mc-b"]
-    assert "3 recordings set aside" in capsys.readouterr().err
+    assert f"3 of 18 recordings of {root} skipped (1 x " in capsys.readouterr().err
+    assert main(["prepare", "an4", str(root), "--out", str(out), "--max-skipped", "0.1"]) == 2
+    assert "accept it with --max-skipped 0.17" in capsys.readouterr().err
     assert sum(len(us) for name, us in prepared(out).items() if name != "hidden") == 18 - 3
 
 
@@ -213,7 +215,8 @@ def test_a_manifest_is_checked_against_its_audio(tmp_path):
     lines = [{**base, "text": "one"}, {**base, "offset": 1.0, "text": "-"}, {**base, "offset": 1.5}]
     lines.append({"audio_filepath": "missing.wav", "duration": 1.0})
     (tmp_path / "in.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    assert main(["prepare", "manifest", str(tmp_path / "in.jsonl"), "--out", str(tmp_path / "out")]) == 0
+    command = ["prepare", "manifest", str(tmp_path / "in.jsonl"), "--out", str(tmp_path / "out")]
+    assert main([*command, "--max-skipped", "0.5"]) == 0
     parts = prepared(tmp_path / "out")
     assert [u.text for u in parts["labelled"]] == ["ONE"]
     assert [u.offset for u in parts["unlabelled"]] == [1.0]

@@ -1,5 +1,6 @@
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 
@@ -228,10 +229,20 @@ def test_unusable_audio_is_set_aside_with_its_reason_and_the_rest_labelled(teach
     with TarWriter(str(tar)) as writer:
         for key, audio in (("good", good), ("broken", broken), ("short", flac_bytes(noise(1, 0.02))), ("fine", good)):
             writer.write({"__key__": key, "flac": audio, "json": {"duration": 0.8}})
-    assert label([tar], teacher, tmp_path / "targets") == 0
-    told = capsys.readouterr().err
-    assert "1 samples set aside" in told and "broken" in told, "what is no audio never becomes a row"
-    assert "1 utterances set aside; the first: 320 samples are too short" in told
+    for options, code in (((), 2), (("--max-skipped", "0.4"), 0)):  # of a job that is done, as of one that is not
+        assert label([tar], teacher, tmp_path / "targets", *options) == code
+        told = capsys.readouterr().err
+        assert "1 of 3 utterances skipped (1 x 320 samples are too short" in told
+        assert ("accept it with --max-skipped 0.34" in told) == bool(code)
+        if code:
+            assert "1 samples set aside" in told and "broken" in told, "what is no audio never becomes a row"
+        (listed,) = [json.loads(line) for line in (tmp_path / "targets" / "skipped.jsonl").read_text().splitlines()]
+        assert listed["id"] == "short" and "too short" in listed["reason"]
+    shutil.rmtree(tmp_path / "targets" / ".work")  # as in an object store: the sidecars tell
+    assert label([tar], teacher, tmp_path / "targets", "--max-skipped", "0.4") == 0
+    assert "1 of 3 utterances skipped" in capsys.readouterr().err
+    assert label([tar], teacher, tmp_path / "targets", "--status") == 0
+    assert "1 utterances skipped; the first: 320 samples" in capsys.readouterr().out
     rows = SoftTargets(tmp_path / "targets", INVENTORY).load(open_shard(tar))
     assert [row is None for row in rows] == [False, True, False]
     np.testing.assert_array_equal(rows[0].ids_TK, rows[2].ids_TK)

@@ -8,7 +8,7 @@ from asr_kd.report.results import results_markdown
 
 def make_run(folder, seed, wer, title="AN4, 20% labelled"):
     folder.mkdir(parents=True)
-    system = {"wer": wer, "ci95": [wer - 0.02, wer + 0.03], "errors": 10, "words": 100, "params": 310000, "rtf": 0.02}
+    system = {"wer": wer, "ci95": [wer - 0.02, wer + 0.03], "errors": 10, "words": 100, "params": 310000}
     results = {
         "title": title,
         "systems": {"teacher": system, "student_distilled": system | {"wer": wer + 0.1}},
@@ -80,8 +80,10 @@ def test_results_that_lie_elsewhere_can_be_kept(tmp_path, capsys):
     out, results = tmp_path / "R.md", lambda *more: main(["results", *map(str, more), "--out", str(tmp_path / "R.md")])
     assert results(an4, voices, "--merge") == 0  # there is nothing to keep
     both = out.read_text()
-    assert results(voices, "--merge") == 0 and out.read_text() == both
-    assert results(make_run(tmp_path / "again", 1, 0.4), "--merge") == 0
+    assert results(voices, "--keep") == 0 and out.read_text() == both
+    out.write_text(both.replace("Another processor", "An older version's head"))
+    assert results(voices, "--keep") == 0 and out.read_text() == both
+    assert results(make_run(tmp_path / "again", 1, 0.4), "--keep") == 0
     kept = out.read_text()
     assert "| Teacher | 40.0" in kept and "| Teacher | 20.0" not in kept
     assert kept.index("## AN4") < kept.index("## Voices") < kept.index("## Compared: Voices") < kept.index("| hard |")
@@ -89,8 +91,8 @@ def test_results_that_lie_elsewhere_can_be_kept(tmp_path, capsys):
     assert out.read_text().startswith(kept) and "## Late" in out.read_text()
     assert results(voices) == 0 and "AN4" not in out.read_text()
     out.write_text("# My own notes\n")
-    assert results(voices, "--merge") == 2 and out.read_text() == "# My own notes\n"
-    assert "not made by this version of `asr-kd results`" in capsys.readouterr().err
+    assert results(voices, "--keep") == 2 and out.read_text() == "# My own notes\n"
+    assert "not made by `asr-kd results`" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -114,17 +114,21 @@ def test_audio_that_fails_is_set_aside_and_listed_also_on_resume(manifest, tmp_p
     (tmp_path / "2.wav").write_bytes(b"broken")
     soundfile.write(tmp_path / "4.wav", pcm(4, 800), 16000)
     for _ in range(2):
-        tars = shard(manifest, tmp_path / "out")
+        assert main(["shard", str(manifest), "--out", str(tmp_path / "out"), "--minutes", str(0.5 / 60)]) == 2
+        assert "accept it with --max-skipped 0.29" in capsys.readouterr().err
+        tars = shard(manifest, tmp_path / "out", "--max-skipped", "0.29")
         assert sum(len(open_shard(tar).entries) for tar in tars) == 5
         listed = (tmp_path / "out" / "labelled" / "set_aside.jsonl").read_text().splitlines()
         assert [json.loads(line)["id"] for line in listed] == ["utt-2", "utt-4"]
-        assert "2 utterances set aside" in capsys.readouterr().err
+        told = capsys.readouterr().err
+        assert f"2 of 7 utterances of {manifest} skipped (1 x " in told and f"first {tmp_path / '2.wav'};" in told
 
 
 def test_a_manifest_without_readable_audio_is_an_error(tmp_path, capsys):
     write_manifest(tmp_path / "m.jsonl", [Utterance("a", "missing.wav", 1.0)])
     assert main(["shard", str(tmp_path / "m.jsonl"), "--out", str(tmp_path / "out")]) == 2
-    assert "none of its audio could be read" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "1 of 1 utterances" in told and "missing.wav" in told and "None is left" in told
 
 
 def test_offsets_cut_the_utterance_out_of_a_long_recording(tmp_path):
@@ -199,7 +203,7 @@ def test_a_tar_cut_off_anywhere_is_refused(tmp_path):
     ("damage", "complaint"),
     [
         (lambda index: index[:-40], "not valid JSON"),
-        (lambda index: index.replace(b'"version": 2', b'"version": 99'), "version 99"),
+        (lambda index: index.replace(b'"version": 3', b'"version": 99'), "version 99"),
         (lambda index: index.replace(b'"count": 7', b'"count": 6'), "damaged index"),
         (lambda index: index.replace(b'"audio_size": ', b'"audio_size": 99999'), "damaged index"),
         (lambda index: index.replace(b'"seconds"', b'"second"', 1), "damaged index"),

@@ -355,10 +355,13 @@ def test_an_output_that_was_only_touched_reruns_nothing(toy: Toy) -> None:
     assert toy.stages_run() == []
 
 
-def test_changed_code_of_the_library_reruns_everything(done: Toy) -> None:
-    (done.root / "asr_kd/core").mkdir()
-    (done.root / "asr_kd/core/files.py").write_text("x = 1\n")
+@pytest.mark.parametrize("file", ["core/files.py", "report/page.html.j2", "report/utterances.js"])
+def test_changed_code_of_the_library_reruns_everything(done: Toy, file: str) -> None:
+    (done.root / "asr_kd" / file).parent.mkdir()
+    (done.root / "asr_kd" / file).write_text("x = 1\n")
     assert "the code of asr_kd changed" in done.run().stdout
     assert done.stages_run() == ["sort", "count", "show"]
+    (done.root / "asr_kd" / file).parent.joinpath("__pycache__").mkdir()
+    (done.root / "asr_kd" / file).parent.joinpath("__pycache__/files.pyc").write_text("")
     done.run()
     assert done.stages_run() == []

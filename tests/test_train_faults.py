@@ -23,7 +23,10 @@ from asr_kd.models.config import ModelConfig
 from asr_kd.shards.reader import open_shard
 from asr_kd.targets.alignments import AlignmentFolders
 from asr_kd.train.config import OptimConfig, TrainConfig
-from asr_kd.train.trainer import fit
+from asr_kd.train.data import Stream, batches
+from asr_kd.train.loop import fit
+from asr_kd.train.metrics import METRICS_FILE, Metrics
+from asr_kd.train.plan import BatchPlan
 
 CONFIG = TrainConfig(max_frames_per_batch=150, num_workers=0, device="cpu", optim=OptimConfig(lr=0.01))
 
@@ -189,3 +192,11 @@ def test_a_full_disk_is_told_with_its_file(tone_shards, tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert not list((tmp_path / "out").glob("*.tmp")) + list((tmp_path / "out").glob(".*.tmp"))
     assert np.isfinite(fit(new_model(), [(labelled, 1.0)], dev, CONFIG, tmp_path / "out").dev_loss)
+
+
+@pytest.mark.parametrize("line", [b"null", b"{}", b'{"step": "x"}', b"[" * 100_000, b'{"step": 9}'])
+def test_odd_lines_of_metrics_are_dropped_and_whole_ones_stay_byte_for_byte(line: bytes, tmp_path):
+    good = '{"step": 3, "dev_loss": NaN, "stream": "a\u2028b"}\n'.encode()
+    (tmp_path / METRICS_FILE).write_bytes(good + line + b"\n" + good[:9])
+    Metrics(tmp_path, 5).close()
+    assert (tmp_path / METRICS_FILE).read_bytes() == good

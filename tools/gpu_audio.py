@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from asr_kd.bench.synthetic import synthetic_shards
+from asr_kd.bench.material import synthetic_shards
+from asr_kd.core.text_files import read_lines
 from asr_kd.corpora.audio import SAMPLE_RATE
 from asr_kd.shards.reader import open_shard
 
@@ -26,7 +27,7 @@ Sample = tuple[str, np.ndarray, str | None]
 
 def an4(root: Path) -> Iterator[Sample]:
     """Id, samples and text of AN4's training utterances."""
-    lines = (root / "etc/an4_train.transcription").read_text(encoding="utf-8").splitlines()
+    lines = read_lines(root / "etc/an4_train.transcription")
     texts = {line.rpartition("(")[2].rstrip(")"): line.rpartition("(")[0] for line in lines}
     for line in (root / "etc/an4_train.fileids").read_text(encoding="utf-8").split():
         wave_N, _ = soundfile.read(root / "wav" / f"{line}.flac", dtype="float32")

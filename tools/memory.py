@@ -19,6 +19,8 @@ from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 
+from asr_kd.core.text_files import parse_json
+
 KIB_PER_MIB = 1024
 ONE_PASS = ("schedule.epochs=1", "schedule.labelled_every=4", "schedule.final_labelled_epochs=0")
 
@@ -36,7 +38,7 @@ def copy_shards(shards: Sequence[Path], folder: Path, times: int) -> None:
                     assert data is not None, f"{shard}: {member.name} is no file"
                     body = data.read()
                     if extension == "json":
-                        fields = json.loads(body)
+                        fields = parse_json(body, member.name)
                         body = json.dumps({**fields, "id": f"{fields.get('id', key)}-copy{copy}"}).encode()
                     member.name, member.size = f"{key}-copy{copy}{dot}{extension}", len(body)
                     made.addfile(member, BytesIO(body))
@@ -64,7 +66,7 @@ def session_kib(session: int) -> int:
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             if int(stat.read_text().rpartition(")")[2].split()[3]) == session:
-                lines = (stat.parent / "smaps_rollup").read_text().splitlines()
+                lines = (stat.parent / "smaps_rollup").read_text().split("\n")
                 total += next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
         except (OSError, StopIteration):  # it ended meanwhile
             continue

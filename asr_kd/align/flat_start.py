@@ -4,13 +4,19 @@ The Viterbi training of Kaldi's `train_mono` and `train_deltas`, at the 30 ms st
 features stay at 10 ms, three of them score one step.
 """
 
+import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 
 import kaldifst
 import numpy as np
 
+from asr_kd import __version__
+from asr_kd.align.flat_start_state import FlatStartState, StateFile
 from asr_kd.align.gaussians import FRAMES_PER_STEP, Gaussians, pooled_mean_variance
+from asr_kd.core.files import fingerprint
+from asr_kd.core.progress import Progress
 from asr_kd.graph.hclg import TextGraphs
 from asr_kd.graph.search import Decoder, SearchConfig
 from asr_kd.inventory.lexicon import Lexicon
@@ -18,7 +24,10 @@ from asr_kd.inventory.senones import NO_PHONE, Senones
 from asr_kd.inventory.tree import Stats, TreeConfig, build_trees, phone_questions
 
 FORCED = SearchConfig(beam=1e4, max_active=1_000_000)
-"""Forced alignment explores every path: graphs of one text are small."""
+"""Forced alignment explores every path: graphs of one text are small.
+
+A beam of 200, wider than Kaldi's widest, halved the time and lost best paths of AN4, so other states were tied.
+"""
 
 
 @dataclass(frozen=True)
@@ -59,28 +68,71 @@ class Speech:
 
 
 def flat_start(
-    speech: list[Speech], lexicon: Lexicon, phones: list[str], config: FlatStartConfig, log: Callable[[str], None]
+    speech: list[Speech],
+    lexicon: Lexicon,
+    phones: list[str],
+    config: FlatStartConfig,
+    log: Callable[[str], None],
+    file: Path | None = None,
 ) -> tuple[Senones, Gaussians]:
     """Train Gaussians from uniform alignments, tie states, train again; returns the inventory and its Gaussians.
 
+    file: keeps the state after each round, from which the same call goes on.
     ValueError when no utterance can be aligned.
     """
+    kept = StateFile(file, _run(speech, lexicon, phones, config)) if file else None
+    state = (kept and kept.load()) or _begin(speech, lexicon, phones, config)
+    if state.rounds or state.tied:
+        log(f"goes on after round {state.rounds} of the {'second' if state.tied else 'first'} stage, kept in {file}")
+    spoken_s = sum(s.steps for s in speech) * state.inventory.frame_shift_s
+    with Progress("flat start, all rounds", _passes(state, config) * spoken_s) as progress:
+        stage = _Stage(speech, lexicon, log, progress, kept)
+        if not state.tied:
+            stage.train(state, config.mono_rounds, config.mono_components)
+            if not config.triphone_rounds:
+                return state.inventory, state.gaussians
+            mono, alignments = state.inventory, stage.align(state)
+            tied = tie_states(speech, alignments, mono, config.tree)
+            log(f"{tied.size} classes after tying")
+            first = [retie(a, mono, tied) for a in alignments]
+            state = FlatStartState(tied, _one_gaussian_a_class(speech, tied), first, tied=True)
+        stage.train(state, config.triphone_rounds, config.triphone_components)
+    return state.inventory, state.gaussians
+
+
+def _run(speech: list[Speech], lexicon: Lexicon, phones: list[str], config: FlatStartConfig) -> str:
+    """Digest of all that the result depends on."""
+    digest = hashlib.sha256()
+    for s in speech:
+        digest.update(np.ascontiguousarray(s.features_NF).data)
+    words = [(s.id, len(s.features_NF), s.words) for s in speech]
+    return fingerprint([__version__, digest.hexdigest(), words, lexicon.pronunciations, phones, asdict(config)])
+
+
+def _begin(speech: list[Speech], lexicon: Lexicon, phones: list[str], config: FlatStartConfig) -> FlatStartState:
     topology = {"states": config.states, "silence_states": config.silence_states, "skip": config.skip}
     inventory = Senones.monophone(phones, **topology)
     uniform = [uniform_alignment(s, lexicon, inventory) for s in speech]
     _aligned(speech, uniform)
-    gaussians = Gaussians(inventory.num_classes, *pooled_mean_variance([s.features_NF for s in speech]))
-    alignments = _train(
-        speech, lexicon, inventory, gaussians, uniform, config.mono_iterations, config.mono_gaussians, log
-    )
-    if not config.triphone_iterations:
-        return inventory, gaussians
-    tied = tie_states(speech, alignments, inventory, config.tree)
-    log(f"{tied.num_classes} classes after tying")
-    first = [retie(a, inventory, tied) for a in alignments]
-    gaussians = Gaussians(tied.num_classes, *pooled_mean_variance([s.features_NF for s in speech]))
-    _train(speech, lexicon, tied, gaussians, first, config.triphone_iterations, config.triphone_gaussians, log)
-    return tied, gaussians
+    return FlatStartState(inventory, _one_gaussian_a_class(speech, inventory), uniform)
+
+
+def _one_gaussian_a_class(speech: list[Speech], inventory: Senones) -> Gaussians:
+    return Gaussians(inventory.size, *pooled_mean_variance([s.features_NF for s in speech]))
+
+
+def _aligns_anew(r: int) -> bool:
+    """Whether round `r` of a stage has alignments of its own: the first ten have, then every second one."""
+    return r > 0 and (r <= 10 or r % 2 == 0)
+
+
+def _passes(state: FlatStartState, config: FlatStartConfig) -> int:
+    """How often all speech is still to be aligned."""
+    begins = state.rounds if state.tied else 0
+    left = sum(_aligns_anew(r) for r in range(begins, config.triphone_rounds))
+    if not state.tied:
+        left += sum(_aligns_anew(r) for r in range(state.rounds, config.mono_rounds)) + bool(config.triphone_rounds)
+    return left
 
 
 def uniform_alignment(speech: Speech, lexicon: Lexicon, inventory: Senones) -> np.ndarray | None:
@@ -106,51 +158,95 @@ def uniform_alignment(speech: Speech, lexicon: Lexicon, inventory: Senones) -> n
     return classes_T
 
 
+@dataclass(frozen=True)
+class TextGraph:
+    """What may be said in one utterance of known text, as a graph of classes."""
+
+    fst: kaldifst.StdVectorFst
+    classes: np.ndarray
+    """Those that occur in it, ascending."""
+
+
 def align_all(
-    speech: list[Speech], graphs: list[kaldifst.StdVectorFst | None], scorer: Callable[[np.ndarray], np.ndarray]
+    speech: list[Speech],
+    graphs: list[TextGraph | None],
+    gaussians: Gaussians,
+    done: Callable[[Speech], None] = lambda s: None,
 ) -> list[np.ndarray | None]:
-    """Forced alignment: classes per 30 ms frame of each utterance, None where its text does not fit its length."""
+    """Forced alignment: classes per 30 ms frame of each utterance, None where its text does not fit its length.
+
+    done: is told of each utterance.
+    """
     alignments: list[np.ndarray | None] = []
     for s, graph in zip(speech, graphs, strict=True):
-        path = None if graph is None or not s.steps else Decoder(graph, FORCED).best(scorer(s.features_NF))
-        alignments.append(path.classes if path is not None and path.complete else None)
+        alignments.append(forced(graph, gaussians.scores(s.features_NF, graph.classes)) if graph else None)
+        done(s)
     return alignments
 
 
-def text_graphs(speech: list[Speech], lexicon: Lexicon, inventory: Senones) -> list[kaldifst.StdVectorFst | None]:
+def forced(graph: TextGraph, score_TC: np.ndarray) -> np.ndarray | None:
+    """Class of each frame on the best path, None where the text does not fit."""
+    path = Searcher(graph.fst, FORCED).best(score_TC) if len(score_TC) else None
+    return path.classes if path is not None and path.complete else None
+
+
+def text_graphs(speech: list[Speech], lexicon: Lexicon, inventory: Senones) -> list[TextGraph | None]:
     """One graph an utterance; None where there is no text to align."""
     compiler = TextGraphs(inventory, lexicon)
-    return [compiler.compile(s.words) if s.words else None for s in speech]
+    return [text_graph(compiler, s.words) if s.words else None for s in speech]
 
 
-def _train(
-    speech: list[Speech],
-    lexicon: Lexicon,
-    inventory: Senones,
-    gaussians: Gaussians,
-    alignments: list[np.ndarray | None],
-    rounds: int,
-    components: int,
-    log: Callable[[str], None],
-) -> list[np.ndarray | None]:
-    """Rounds of re-estimation, with new alignments in each of the first ten and in every second one after them."""
-    graphs = text_graphs(speech, lexicon, inventory)
-    start = inventory.num_classes
-    for r in range(rounds):
-        if r and (r <= 10 or r % 2 == 0):
-            alignments = align_all(speech, graphs, gaussians.scores)
-        used = _aligned(speech, alignments)
-        features_NF = np.concatenate([s.features_NF[: s.steps * FRAMES_PER_STEP] for s, _ in used])
-        classes_N = np.concatenate([np.repeat(a, FRAMES_PER_STEP) for _, a in used])
-        grown = min(1.0, (r + 1) / max(1, 0.75 * rounds))
-        target = int(start + grown * max(0, components - start)) if r >= 3 else start
-        likelihood = gaussians.update(features_NF, classes_N, target)
-        if r % 5 == 4 or r == rounds - 1:
-            log(
-                f"round {r + 1}/{rounds}: log-likelihood {likelihood:.2f} a frame, {gaussians.components} Gaussians, "
-                f"{len(used)} of {len(speech)} utterances"
-            )
-    return align_all(speech, graphs, gaussians.scores)
+def text_graph(compiler: TextGraphs, words: list[str]) -> TextGraph:
+    """The graph of `words` with one way to take each sequence of classes, which halves the search."""
+    fst = compiler.compile(words)
+    kaldifst.rmepsilon(fst)
+    fst = kaldifst.determinize(fst)
+    labels = {int(line.split()[2]) for line in fst.to_str().splitlines() if len(line.split()) > 3} - {0}
+    return TextGraph(fst, np.array(sorted(labels), dtype=np.int64) - 1)
+
+
+class _Stage:
+    """Rounds of re-estimation and alignment over the same speech."""
+
+    def __init__(
+        self,
+        speech: list[Speech],
+        lexicon: Lexicon,
+        log: Callable[[str], None],
+        progress: Progress,
+        kept: StateFile | None,
+    ) -> None:
+        self._speech, self._lexicon, self._log, self._progress, self._kept = speech, lexicon, log, progress, kept
+        self._graphs: tuple[str, list[TextGraph | None]] = ("", [])
+
+    def align(self, state: FlatStartState, **about: object) -> list[np.ndarray | None]:
+        """New alignments by the Gaussians of `state`; keywords are shown with the progress."""
+        inventory = state.inventory
+        if self._graphs[0] != inventory.fingerprint:
+            self._graphs = inventory.fingerprint, text_graphs(self._speech, self._lexicon, inventory)
+        done = lambda s: self._progress.update(s.steps * inventory.frame_shift_s, **about)
+        return align_all(self._speech, self._graphs[1], state.gaussians, done)
+
+    def train(self, state: FlatStartState, rounds: int, components: int) -> None:
+        """The rounds that `state` still lacks, in place: the first ten are aligned anew, then every second one."""
+        start = state.inventory.size
+        for r in range(state.rounds, rounds):
+            if _aligns_anew(r):
+                state.alignments = self.align(state, round=f"{r + 1}/{rounds}")
+            used = _aligned(self._speech, state.alignments)
+            features_NF = np.concatenate([s.features_NF[: s.steps * FRAMES_PER_STEP] for s, _ in used])
+            classes_N = np.concatenate([np.repeat(a, FRAMES_PER_STEP) for _, a in used])
+            grown = min(1.0, (r + 1) / max(1, 0.75 * rounds))
+            target = int(start + grown * max(0, components - start)) if r >= 3 else start
+            likelihood = state.gaussians.update(features_NF, classes_N, target)
+            state.rounds = r + 1
+            if self._kept:
+                self._kept.save(state)
+            if r % 5 == 4 or r == rounds - 1:
+                self._log(
+                    f"round {r + 1}/{rounds}: log-likelihood {likelihood:.2f} a frame, "
+                    f"{state.gaussians.components} Gaussians, {len(used)} of {len(self._speech)} utterances"
+                )
 
 
 def _aligned(speech: list[Speech], alignments: list[np.ndarray | None]) -> list[tuple[Speech, np.ndarray]]:

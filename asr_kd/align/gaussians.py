@@ -1,6 +1,7 @@
 """Mixtures of diagonal Gaussians, one per class: trained and evaluated by `kaldi-hmm-gmm`, fed in blocks."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import kaldi_hmm_gmm as khg
 import numpy as np
@@ -9,6 +10,8 @@ from scipy.special import logsumexp
 
 FRAMES_PER_STEP = 3
 """10 ms feature frames in one 30 ms frame of an alignment; all three are scored and counted."""
+_PARAMETERS = ("weights", "inv_vars", "means_invvars")
+"""Of a class's Gaussians, in the order of DiagGmm's own state."""
 
 
 class Gaussians:
@@ -25,38 +28,70 @@ class Gaussians:
         proto.compute_gconsts()
         self._all.init(proto, classes)
         self.classes = classes
-        self._stacked: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None = None
+        self._stacked: tuple[torch.Tensor, torch.Tensor, np.ndarray, np.ndarray] | None = None
         self._random = np.random.default_rng(0)
+
+    def to_arrays(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """All parameters, and the state of the random numbers as JSON values."""
+        pdfs = [self._all.get_pdf(c) for c in range(self.classes)]
+        arrays = {
+            "sizes": np.array([pdf.num_gauss for pdf in pdfs]),
+            **{name: np.concatenate([getattr(pdf, name) for pdf in pdfs]) for name in _PARAMETERS},
+        }
+        return arrays, dict(self._random.bit_generator.state)
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, np.ndarray], random: dict[str, Any]) -> "Gaussians":
+        """What `to_arrays` was asked of, to the bit."""
+        self = cls.__new__(cls)
+        self._all, self._stacked, self._random = khg.AmDiagGmm(), None, np.random.default_rng()
+        self._random.bit_generator.state = random
+        self.classes = len(arrays["sizes"])
+        ends = np.cumsum(arrays["sizes"])[:-1]
+        for parameters in zip(*(np.split(arrays[n], ends) for n in _PARAMETERS), strict=True):
+            pdf = khg.DiagGmm.__new__(khg.DiagGmm)
+            pdf.__setstate__(parameters)  # its setters would round means
+            self._all.add_pdf(pdf)
+        return self
 
     @property
     def components(self) -> int:
         return self._all.num_gauss
 
-    def scores(self, features_NF: np.ndarray) -> np.ndarray:
-        """Log-likelihoods of whole 30 ms frames, (N // 3, classes): the mean over their three 10 ms frames."""
+    def scores(self, features_NF: np.ndarray, classes: np.ndarray | None = None) -> np.ndarray:
+        """Log-likelihoods of whole 30 ms frames, (N // 3, classes): the mean over their three 10 ms frames.
+
+        classes: only these are evaluated, the others are -inf.
+        """
         if self._stacked is None:
             self._stacked = self._stack()
-        linear_FG, square_FG, constant_CG = self._stacked
+        rows_GF, constant_G1, size_C, first_C = self._stacked
+        wanted = np.arange(self.classes) if classes is None else classes
         steps = len(features_NF) // FRAMES_PER_STEP
+        score_TC = np.full((steps, self.classes), -np.inf, dtype=np.float32)
+        if not score_TC.size or not len(wanted):
+            return score_TC
+        wanted = wanted[np.argsort(size_C[wanted], kind="stable")]  # equal sizes together: no gaps to be padded
+        size_W = size_C[wanted]
+        end_W = np.cumsum(size_W)
+        rows = torch.from_numpy(np.arange(size_W.sum()) + np.repeat(first_C[wanted] - end_W + size_W, size_W))
         x_NF = torch.from_numpy(np.ascontiguousarray(features_NF[: steps * FRAMES_PER_STEP], dtype=np.float32))
-        score_NG = x_NF @ linear_FG + x_NF.square() @ square_FG
-        score_NCG = score_NG.view(len(x_NF), *constant_CG.shape) + constant_CG
-        return score_NCG.logsumexp(-1).view(steps, FRAMES_PER_STEP, self.classes).mean(1).numpy()
+        score_GN = torch.addmm(constant_G1[rows], rows_GF[rows], torch.cat([x_NF, x_NF.square()], 1).T)
+        score_WN = torch.empty(len(wanted), len(x_NF))
+        begins = np.flatnonzero(np.diff(size_W, prepend=0))
+        for begin, end in zip(begins, [*begins[1:], len(wanted)], strict=True):
+            same_GN = score_GN[end_W[begin] - size_W[begin] : end_W[end - 1]]
+            torch.logsumexp(same_GN.view(end - begin, -1, len(x_NF)), 1, out=score_WN[begin:end])
+        score_TC[:, wanted] = score_WN.view(-1, steps, FRAMES_PER_STEP).mean(2).numpy().T
+        return score_TC
 
-    def _stack(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """All Gaussians as two matrices (F, classes * most components of a class) and their constants, -inf in gaps."""
-        most = max(self._all.num_gauss_in_pdf(c) for c in range(self.classes))
-        dim = self._all.dim
-        linear_CGF = np.zeros((self.classes, most, dim), dtype=np.float32)
-        square_CGF = np.zeros((self.classes, most, dim), dtype=np.float32)
-        constant_CG = np.full((self.classes, most), -np.inf, dtype=np.float32)
-        for cls in range(self.classes):
-            pdf = self._all.get_pdf(cls)
-            linear_CGF[cls, : pdf.num_gauss] = pdf.means_invvars
-            square_CGF[cls, : pdf.num_gauss] = -0.5 * pdf.inv_vars
-            constant_CG[cls, : pdf.num_gauss] = pdf.gconsts
-        flat = [torch.from_numpy(m.reshape(-1, dim).T.copy()) for m in (linear_CGF, square_CGF)]
-        return flat[0], flat[1], torch.from_numpy(constant_CG)
+    def _stack(self) -> tuple[torch.Tensor, torch.Tensor, np.ndarray, np.ndarray]:
+        """A row a Gaussian for products with [x, x * x], its constant; each class's number of rows and its first."""
+        pdfs = [self._all.get_pdf(c) for c in range(self.classes)]
+        rows_GF = np.concatenate([np.concatenate([pdf.means_invvars, -0.5 * pdf.inv_vars], 1) for pdf in pdfs])
+        constant_G1 = np.concatenate([pdf.gconsts for pdf in pdfs])[:, None]
+        size_C = np.array([pdf.num_gauss for pdf in pdfs])
+        return torch.from_numpy(rows_GF), torch.from_numpy(constant_G1), size_C, np.cumsum(size_C) - size_C
 
     def update(self, features_NF: np.ndarray, classes_N: np.ndarray, components: int) -> float:
         """One step of expectation-maximisation on frames with known classes, then split towards `components` Gaussians.

@@ -17,6 +17,7 @@ from typing import Any
 from asr_kd.core.files import remove_abandoned
 from asr_kd.core.processes import Process
 from asr_kd.core.terminal import say
+from asr_kd.core.text_files import parse_json
 
 LOCK_FILE = ".owner.json"
 LEASE_S = 120.0
@@ -158,8 +159,8 @@ class OutputLock:
 def _read(descriptor: int) -> dict[str, Any]:
     """What an owner wrote of itself; nothing when that is not there yet, or odd."""
     try:
-        owner = json.loads(os.pread(descriptor, _LONGEST_RECORD, 0))
-    except (ValueError, RecursionError):
+        owner = parse_json(os.pread(descriptor, _LONGEST_RECORD, 0), "owner")
+    except ValueError:
         return {}
     return owner if isinstance(owner, dict) else {}
 

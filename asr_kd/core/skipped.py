@@ -22,26 +22,42 @@ class Skipped:
         self.what, self.max_share = what, max_share
         self.reasons: dict[str, str] = {}
         """Of each item's id, in the order in which they were met."""
+        self.sources: dict[str, str] = {}
 
     def __len__(self) -> int:
         return len(self.reasons)
 
-    def add(self, item: str, reason: str) -> None:
-        """Note that `item` is left out. The first reason of an item stays."""
-        self.reasons.setdefault(item, reason)
+    def add(self, item: str, reason: str, source: str | None = None) -> None:
+        """Note that `item` is left out. The first reason of an item stays.
 
-    def finish(self, total: int, file: PathOrUrl) -> None:
-        """Write `file` with {"id", "reason"} a line, say how many of `total` are skipped and why.
-
-        Without skipped items an older `file` is removed and nothing is said.
-        ValueError when all are skipped, or more than `max_share`.
+        source: the file that messages name instead of the item.
         """
+        self.reasons.setdefault(item, reason)
+        if source is not None:
+            self.sources.setdefault(item, source)
+
+    def finish(self, total: int, file: Location) -> None:
+        """Write `file` and `check`."""
+        self.write(file)
+        self.check(total, file)
+
+    def write(self, file: Location) -> None:
+        """Write `file` with {"id", "reason"} a line; without skipped items an older one is removed."""
         if not self.reasons:
             delete(file)
             return
         lines = [json.dumps({"id": i, "reason": r}, ensure_ascii=False) + "\n" for i, r in self.reasons.items()]
         write_bytes(file, "".join(lines).encode())
-        told = f"{len(self)} of {total} {self.what} skipped ({self._summary()}), all in {file}"
+
+    def check(self, total: int, file: Location | None) -> None:
+        """Say how many of `total` are skipped and why; all of them stand in `file`. Without skipped items, nothing.
+
+        ValueError when all are skipped, or more than `max_share`.
+        """
+        if not self.reasons:
+            return
+        told = f"{len(self)} of {total} {self.what} skipped ({self._summary()})"
+        told += f", all in {file}" if file is not None else ""
         if len(self) >= total:
             raise ValueError(f"{told}. None is left.")
         if len(self) > self.max_share * total:
@@ -56,8 +72,11 @@ class Skipped:
         first: dict[str, str] = {}
         counts: Counter[str] = Counter()
         for item, reason in self.reasons.items():
-            short = reason.partition(f"{item}: ")[2] or reason  # errors of audio name tar and utterance first
-            first.setdefault(short, item)
+            name = self.sources.get(item, item)
+            short = (reason.partition(f"{name}: ")[2] or reason).rstrip(
+                "."
+            )  # errors of audio name the file, or tar and utterance
+            first.setdefault(short, name)
             counts[short] += 1
         shown = [f"{n} x {reason}, first {first[reason]}" for reason, n in counts.most_common(REASONS_SHOWN)]
         return "; ".join(shown) + ("; ..." if len(counts) > REASONS_SHOWN else "")

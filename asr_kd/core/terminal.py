@@ -20,7 +20,8 @@ _JOINERS = "\u200c\u200d"
 
 def printable(text: object) -> str:
     """`text` on one line: control, bidirectional and line-separator characters as JSON's escapes (\\u202e)."""
-    return "".join(c if _shown(c) else _escaped(c) for c in str(text))
+    shown = str(text)
+    return shown if shown.isprintable() else "".join(c if _shown(c) else _escaped(c) for c in shown)
 
 
 def say(*lines: object) -> None:

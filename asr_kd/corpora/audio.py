@@ -40,7 +40,7 @@ def find_audio(stem: Path) -> Path | None:
 def audio_seconds(path: Path) -> float:
     """Length in seconds, as counted. ValueError when the file is not readable audio, is empty, or is not as long as its
     header says. OSError when the system fails (`asr_kd.core.errors`)."""
-    with _opened(path) as file:
+    with opened_file(path) as file:
         return _measured(path, file).seconds
 
 
@@ -52,7 +52,7 @@ def read_audio(path: str | Path, offset: float = 0.0, duration: float | None = N
     when the system fails.
     """
     path = Path(path)
-    with _opened(path) as file:
+    with opened_file(path) as file:
         measured = _measured(path, file)
         if path.suffix != ".raw":
             wave_NC = read_samples(file, str(path), measured, offset, duration)
@@ -81,15 +81,26 @@ def decode_audio(data: bytes, name: str, seconds: float) -> np.ndarray:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
+def opened_file(path: Path) -> Iterator[BinaryIO]:
+    """The file for reading. ValueError when there is none; OSError when the system fails."""
     try:
         file = open(path, "rb")  # noqa: SIM115 - closed below
     except OSError as e:
         if is_system_error(e):
             raise
-        raise ValueError(f"{path}: not readable as audio ({e.strerror})") from None
+        raise ValueError(f"{path}: {_why_not_opened(path, e)}") from None
     with file:
         yield file
+
+
+def _why_not_opened(path: Path, error: OSError) -> str:
+    if isinstance(error, IsADirectoryError):
+        return "a folder, not a file"
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return (
+            f"does not exist: a link to {os.readlink(path)}, which is gone" if path.is_symlink() else "does not exist"
+        )
+    return f"not readable as audio ({error.strerror})"
 
 
 def _measured(path: Path, file: BinaryIO) -> Measured:
@@ -103,7 +114,7 @@ def _measured_once(path: Path, size: int, mtime_ns: int) -> Measured:
     if path.suffix == ".raw":
         measured = Measured(SAMPLE_RATE, 1, size // RAW_BYTES_PER_SAMPLE)
         return measured.checked(str(path))
-    with _opened(path) as file:
+    with opened_file(path) as file:
         return measure_audio(file, str(path))
 
 

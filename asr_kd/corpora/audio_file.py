@@ -32,9 +32,13 @@ MAX_MP3_PADDING = 5 * READ_BLOCK
 """The frame of an MP3's own header, the encoder's delay and its padding, which decoders leave out."""
 UNKNOWN_BYTES = 0x7FFF0000
 """From here on a size of 32 bits means that whoever wrote to a pipe did not know it."""
+MIN_FLOAT_PEAK = 1e-4
+"""Floats that stay below it but are not all zero: three steps of 16 bits, in which nothing can be heard."""
 _PAST_END = 1 << 40
 HEAD_BYTES = 512
 OGG_HEADER = 27
+JOINT_BYTES = 1 << 17
+_FLAC_HEAD = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22")
 _SPHERE_SAMPLES = re.compile(rb"^NIST_1A[\s\S]*?sample_count -i (\d{1,15})\s")
 _SIZE_LOG = re.compile(r"(?:RIFF|riff|Riff size|FORM|SSND|data|Data Size)\s*: (\d+) \(should be (\d+)\)")
 _JUNK_LOG = re.compile(r"Unknown chunk marker .* at position (\d+)")
@@ -117,6 +121,11 @@ def read_opened(
     wave_NC = f.read(count, dtype="float32", always_2d=True)
     if len(wave_NC) < max(1, count - SLACK_S * measured.rate):
         raise _differs(name, measured.seconds, (start + len(wave_NC)) / measured.rate)
+    peak = float(np.abs(wave_NC).max()) if f.subtype in ("FLOAT", "DOUBLE") else 1.0
+    if 0 < peak < MIN_FLOAT_PEAK:
+        raise ValueError(
+            f"{name}: samples reach only {peak:g}, as if scaled twice. Scale the audio and write it again."
+        )
     return wave_NC
 
 
@@ -227,9 +236,13 @@ def _measure_compressed(file: BinaryIO, name: str, header: Measured, kind: str) 
             counted = _count(file, name, max(0, declared - 1), header, known)
         except ValueError:  # no such place
             counted = 0
+        if kind == "FLAC":
+            _check_joined(file, name)
         if declared <= counted <= declared + padding:
             return header
     counted = _count(file, name, 0, header, known)
+    if kind == "FLAC":
+        _check_joined(file, name)
     if known or (kind == "FLAC" and declared < _PAST_END):
         raise _differs(name, declared / rate, counted / rate)
     agrees = abs(counted - declared) <= SLACK_S * rate
@@ -255,6 +268,18 @@ def _count(file: BinaryIO, name: str, start: int, header: Measured, known: bool)
                 break
             frames += some
     return frames if frames > start else 0
+
+
+def _check_joined(file: BinaryIO, name: str) -> None:
+    """FLAC: libsndfile reads the first of several files in a row, and stops near where the next begins."""
+    stopped, start = file.tell(), _head(file)[1]
+    place = max(start + 1, stopped - JOINT_BYTES)
+    file.seek(place)
+    if _FLAC_HEAD.search(file.read(stopped - place + JOINT_BYTES)):
+        raise ValueError(
+            f"{name}: several FLAC files, one after the other, of which only the first would be read. "
+            "Cut it where they meet, or convert each."
+        )
 
 
 def _check_sizes(file: BinaryIO, name: str, log: str, header: Measured) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from asr_kd.core.files import atomic_path
 from asr_kd.core.progress import SECONDS_PER_HOUR
+from asr_kd.core.skipped import Skipped
 from asr_kd.core.terminal import say, show
 from asr_kd.corpora.audio import audio_seconds
 from asr_kd.corpora.manifest import Utterance, write_manifest
@@ -113,8 +114,22 @@ def warn_of_long(seconds: Iterable[float], where: str) -> None:
         )
 
 
+def leave_out_held_speakers(corpus: Corpus) -> None:
+    """Take audio of speakers of dev or test out of the unlabelled part, and say how much: a student must not learn
+    from them. A speaker who is also in the labelled part was not held out."""
+    held = {u.speaker for u in [*corpus.dev, *corpus.test]} - {u.speaker for u in corpus.labelled} - {None}
+    out = [u for u in corpus.unlabelled if u.speaker in held]
+    if out:
+        corpus.unlabelled = [u for u in corpus.unlabelled if u.speaker not in held]
+        hours, speakers = sum(u.duration for u in out) / SECONDS_PER_HOUR, {u.speaker for u in out}
+        say(
+            f"{len(out)} utterances without text ({hours:.3f} h) are left out: "
+            f"their {len(speakers)} speakers are in dev or test"
+        )
+
+
 def print_summary(corpus: Corpus) -> None:
-    """Counts, hours and speakers of each part to stdout; what was set aside to stderr."""
+    """Counts, hours and speakers of each part to stdout; what there is to mend to stderr."""
     show(f"{'part':<12}{'utterances':>12}{'hours':>10}{'speakers':>10}")
     for name, utterances in corpus.parts().items():
         hours = sum(u.duration for u in utterances) / SECONDS_PER_HOUR
@@ -131,7 +146,14 @@ def print_summary(corpus: Corpus) -> None:
     for name, utterances in corpus.parts().items():
         if name != "hidden":  # the unlabelled again
             warn_of_long((u.duration for u in utterances), name)
-    if corpus.set_aside:
-        first = corpus.set_aside[0]
-        count = len(corpus.set_aside)
-        say(f"{count} recordings set aside, listed in {SET_ASIDE}; the first: {first.error}")
+
+
+def check_set_aside(corpus: Corpus, out: Path | None, skipped: Skipped) -> None:
+    """Say how many recordings were set aside and why. ValueError when they are all, or too many for `skipped`.
+
+    out: the folder of the manifests; None where none are written.
+    """
+    for item in corpus.set_aside:
+        skipped.add(item.id, item.error, item.audio_filepath)
+    used = sum(len(utterances) for name, utterances in corpus.parts().items() if name != "hidden")
+    skipped.check(used + len(skipped), None if out is None else out / SET_ASIDE)

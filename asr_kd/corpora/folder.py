@@ -1,6 +1,7 @@
 """Your own audio: a folder of files with transcripts beside them where there are some, or a NeMo-style manifest.
 
-What has text is labelled, the rest unlabelled. A share of the labelled speakers is held out.
+What has text is labelled, the rest unlabelled. A share of the labelled speakers is held out. Where all have text,
+--labelled-share hides the text of some (hidden.jsonl has it, for an oracle), to see what distilling would bring.
 """
 
 import argparse
@@ -33,8 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=DEV_SHARE,
         help="share of the audio with text held out (default: %(default)g)",
     )
+    parser.add_argument("--test-share", type=float, default=0.0, help="share of it that is test (default: %(default)g)")
     parser.add_argument(
-        "--test-fraction", type=float, default=0.0, help="share of it that is test (default: %(default)g)"
+        "--labelled-share", type=float, help="share of it that stays labelled; the text of the rest is hidden"
     )
     parser.add_argument("--seed", type=int, default=0, help="which speakers those are (default: %(default)s)")
     parser.add_argument(
@@ -50,13 +52,19 @@ def from_args(root: Path, args: argparse.Namespace) -> Corpus:
     for name in ("dev_share", "test_share"):
         if not 0 <= getattr(args, name) < 1:
             raise ValueError(f"--{name.replace('_', '-')} {getattr(args, name)}: it must lie in [0, 1)")
+    kept = args.labelled_share
+    if kept is not None and not 0 < kept < 1 - args.dev_share - args.test_share:
+        raise ValueError(
+            f"--labelled-share {kept}: it must be above 0 and, with --dev-share {args.dev_share} and "
+            f"--test-share {args.test_share}, leave some text to hide"
+        )
     if root.is_dir():
         recordings, unknown = folder_recordings(root, args.speaker_from == "folder")
         utterances, aside = measure(recordings)
         aside += unknown
     else:
         utterances, aside = checked_manifest(root)
-    corpus = split(utterances, args.dev_fraction, args.test_fraction, args.seed)
+    corpus = split(utterances, args.dev_share, args.test_share, args.seed, kept)
     corpus.set_aside = aside
     return corpus
 
@@ -136,33 +144,46 @@ def checked_manifest(path: Path) -> tuple[list[Utterance], list[SetAside]]:
     return utterances, aside
 
 
-def split(utterances: Sequence[Utterance], dev_share: float, test_share: float, seed: int) -> Corpus:
+def split(
+    utterances: Sequence[Utterance],
+    dev_share: float,
+    test_share: float,
+    seed: int,
+    labelled_share: float | None = None,
+) -> Corpus:
     """Labelled, dev, test and unlabelled parts. Whole speakers are held out, in a seeded order, until their audio holds
-    the share asked for. An utterance without a speaker is a group of its own; so is each where one speaker says all."""
+    the share asked for. An utterance without a speaker is a group of its own; so is each where the speakers are fewer
+    than the parts. With `labelled_share` what is left of the text joins the unlabelled, else the labelled."""
     with_text = [u for u in utterances if u.text is not None]
+    shares = {"test": test_share, "dev": dev_share, "labelled": labelled_share or 0.0}
+    shares = {part: share for part, share in shares.items() if share}
+    rest = "unlabelled" if labelled_share else "labelled"
     speakers = {u.speaker for u in with_text if u.speaker is not None}
     unknown = sum(u.speaker is None for u in with_text)
-    single = len(speakers) == 1 and not unknown
-    if single and (dev_share or test_share):
-        say(f"all text is of one speaker ({min(speakers)}): single utterances are held out, not speakers")
+    few = bool(speakers) and len(speakers) + unknown <= len(shares)
+    if few:
+        say(
+            f"text of {len(speakers) + unknown} speakers ({', '.join(sorted(speakers)[:5])}) cannot fill "
+            f"{len(shares) + 1} parts: single utterances are held out, not speakers"
+        )
     elif speakers and unknown:
         say(f"{unknown} of {len(with_text)} utterances with text have no speaker; each counts as a speaker of its own")
     groups: dict[str, list[Utterance]] = {}
     for u in with_text:
-        alone = u.id if not speakers or single else f"{UNKNOWN_SPEAKER}{u.id}"
-        groups.setdefault(alone if single or u.speaker is None else u.speaker, []).append(u)
+        alone = u.id if not speakers or few else f"{UNKNOWN_SPEAKER}{u.id}"
+        groups.setdefault(alone if few or u.speaker is None else u.speaker, []).append(u)
     total = sum(u.duration for u in with_text)
-    wanted = {"test": test_share * total, "dev": dev_share * total}
     part_of: dict[str, str] = {}
     order = draw_order(list(groups), seed)
-    for part, seconds in wanted.items():
-        while seconds > 0 and len(order) > 1:  # the last group stays labelled
+    for left, (part, share) in zip(range(len(shares), 0, -1), shares.items(), strict=True):
+        seconds = share * total
+        while seconds > 0 and len(order) > left:  # each part after it, and the rest, has a group
             group = order.pop(0)
             part_of[group] = part
             seconds -= sum(u.duration for u in groups[group])
     corpus = Corpus(unlabelled=[u for u in utterances if u.text is None])
     for name, members in groups.items():
-        getattr(corpus, part_of.get(name, "labelled")).extend(members)
+        getattr(corpus, part_of.get(name, rest)).extend(members)
     return corpus
 
 

@@ -1,5 +1,6 @@
 """Writes labelled.jsonl, dev.jsonl, unlabelled.jsonl, hidden.jsonl (the unlabelled with their text, for scoring only),
-test.jsonl and lexicon.txt, as far as the corpus has them. Files that cannot be read are listed in set_aside.jsonl.
+test.jsonl and lexicon.txt, as far as the corpus has them. Recordings that cannot be used are skipped and
+listed in set_aside.jsonl; when they are more than --max-skipped, the command fails after writing the rest.
 
 Each corpus has its own options: asr-kd prepare CORPUS --help.
 """
@@ -8,8 +9,9 @@ import argparse
 import importlib
 from pathlib import Path
 
-from asr_kd.corpora import synthetic
-from asr_kd.corpora.corpus import Corpus, print_summary, write_corpus
+from asr_kd.core.skipped import Skipped, add_skipped_argument
+from asr_kd.corpora import voices
+from asr_kd.corpora.corpus import Corpus, check_set_aside, leave_out_held_speakers, print_summary, write_corpus
 from asr_kd.corpora.download import fetch_archive
 
 READERS = {
@@ -44,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             sub.add_argument("--download", action="store_true", help="fetch the corpus to ROOT if ROOT is not there")
             sub.add_argument("--url", default=reader.URL, help="archive that --download fetches (default: %(default)s)")
         reader.add_arguments(sub)
+        add_skipped_argument(sub, "recordings")
         sub.set_defaults(from_args=reader.from_args)
     synthetic.add_arguments(_sub_parser(corpora, "synthetic", VOICES, synthetic.__doc__))
 
@@ -53,6 +56,7 @@ def run(args: argparse.Namespace) -> int:
     if args.corpus == "synthetic":
         synthetic.prepare_voices(args.out, args)
         return 0
+    skipped = Skipped(f"recordings of {args.root}", args.max_skipped)
     download = getattr(args, "download", False)
     if not args.root.exists():
         if not download:
@@ -61,12 +65,14 @@ def run(args: argparse.Namespace) -> int:
         if hasattr(args, "url"):
             fetch_archive(args.url, args.root)
     corpus: Corpus = args.from_args(args.root, args)
+    leave_out_held_speakers(corpus)
     if not any(corpus.parts().values()):
-        first = f"; the first: {corpus.set_aside[0].error}" if corpus.set_aside else ""
-        raise ValueError(f"{args.root}: no recording of it can be read{first}")
+        check_set_aside(corpus, None, skipped)
+        raise ValueError(f"{args.root}: holds no recording")
     if not args.dry_run:
         write_corpus(corpus, args.out)
     print_summary(corpus)
+    check_set_aside(corpus, None if args.dry_run else args.out, skipped)
     return 0
 
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import scipy.fft
-import soundfile
 import torch
 from torchaudio.functional import resample
 
-from asr_kd.core.quiet import quiet_stderr
+from asr_kd.corpora.audio import opened_file
+from asr_kd.corpora.audio_file import MAX_SAMPLES, opened_audio
 
 NOISE_SUFFIXES = (".flac", ".mp3", ".ogg", ".opus", ".wav")
 CACHE_BYTES = 128 << 20
@@ -107,13 +107,18 @@ def _read_what_decodes(path: Path) -> tuple[np.ndarray, int]:
     """
     blocks: list[np.ndarray] = []
     try:
-        with quiet_stderr(), soundfile.SoundFile(path) as f:
+        with opened_file(path) as file, opened_audio(file, str(path)) as f:
             rate = f.samplerate
             while len(block_NC := f.read(READ_BLOCK, dtype="float32", always_2d=True)):
                 blocks.append(block_NC.mean(axis=1))
-    except soundfile.LibsndfileError as e:
+                if len(blocks) * READ_BLOCK > MAX_SAMPLES:
+                    break
+    except ValueError as e:
         if not blocks:
-            raise ValueError(f"{path}: not readable as audio ({e}). Take it out of augment.noise_dir.") from None
+            raise ValueError(f"{e}. Take it out of augment.noise_dir.") from None
     if not blocks:
         raise ValueError(f"{path}: holds no sound. Take it out of augment.noise_dir.")
-    return np.concatenate(blocks), rate
+    clip_N = np.concatenate(blocks)
+    if not np.isfinite(clip_N).all():
+        raise ValueError(f"{path}: holds samples that are not finite numbers. Take it out of augment.noise_dir.")
+    return clip_N, rate

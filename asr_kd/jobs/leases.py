@@ -18,6 +18,7 @@ from typing import Any
 
 from asr_kd.core.files import atomic_path
 from asr_kd.core.processes import Process
+from asr_kd.core.text_files import parse_json
 
 LEASE_S = 120.0
 """A lease expires when its file was not touched for so long."""
@@ -139,8 +140,8 @@ def _read(path: Path) -> dict[str, Any] | None:
         if _is_odd(path):
             return None
         with open(path, "rb") as f:
-            holder = json.loads(f.read(MAX_LEASE_BYTES))
-    except (OSError, ValueError, RecursionError):
+            holder = parse_json(f.read(LONGEST_CLAIM), path)
+    except (OSError, ValueError):
         return None
     return holder if Process.parse(holder) else None
 

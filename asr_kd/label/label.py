@@ -3,7 +3,8 @@ of a teacher that only gives words, the words and how sure it is of them (and OU
 
 A shard is done when its sidecar stands under its name, whole. The same command goes on where it was stopped. Run it on
 as many machines as share OUT, start it again when one dies: no shard is lost or done twice, and the bytes are the same.
-Utterances whose audio cannot be read or whose posteriors are not finite are set aside with their reason; a shard that
+Utterances whose audio cannot be read or whose posteriors are not finite are skipped, in the sidecar with their reason,
+and listed in OUT/skipped.jsonl; when they are more than --max-skipped, the command fails at its end. A shard that
 cannot be labelled is tried again, then reported, and the others go on.
 
   asr-kd label exp/shards/unlabelled --teacher exp/teacher --out exp/targets
@@ -41,6 +42,7 @@ from asr_kd.targets.sidecar import read_description, read_sidecar, sidecar_path
 from asr_kd.targets.sidecar_kinds import check_kind
 from asr_kd.targets.topk import SelectionConfig
 
+SKIPPED_FILE = "skipped.jsonl"
 SAMPLED_SHARDS = 100
 """Shards whose indexes are read to tell the hours of all by the bytes of their tars."""
 
@@ -144,9 +146,10 @@ def run(args: argparse.Namespace) -> int:
     """The verb."""
     paths = find_shards(*args.shards)
     _check_names(paths)
+    skipped = Skipped(max_share=args.max_skipped)
     if args.status:
         now = status(paths, args.out)
-        show(*([now.to_json()] if args.json else describe_status(now, args.out)))
+        show(*([now.to_json()] if args.json else [*describe_status(now, args.out), *describe_skipped(now)]))
         return 0
     if args.ray_address and args.backend != "ray":
         raise ValueError("--ray-address: only used with --backend ray")
@@ -185,7 +188,12 @@ def run(args: argparse.Namespace) -> int:
     job = replace(job, settings=fingerprint(settings))
     failed = _label(job, todo, settings, seconds, args)
     say(*describe_status(status(paths, args.out), args.out))
-    return 1 if failed else 0
+    utterances = note_skipped(paths, args.out, skipped)
+    skipped.write(child(args.out, SKIPPED_FILE))
+    if failed:
+        return 1
+    skipped.check(utterances, child(args.out, SKIPPED_FILE))
+    return 0
 
 
 def _label(

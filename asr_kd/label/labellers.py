@@ -99,4 +99,4 @@ class PosteriorLabeller:
         path = sidecar_path(out, shard)
         numbers = statistics(table, shard)
         write_sidecar(path, table, self.settings | {"shard": shard.digest} | numbers)
-        return numbers | {"bytes": size(path)}
+        return numbers | {"bytes": size(path), "utterances": len(shard.entries)}

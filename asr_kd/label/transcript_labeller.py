@@ -134,4 +134,4 @@ class TranscriptLabeller:
         }
         path = sidecar_path(out, shard)
         write_sidecar(path, labels.table(), self.settings | {"shard": shard.digest} | numbers)
-        return numbers | {"bytes": size(path)}
+        return numbers | {"bytes": size(path), "utterances": len(shard.entries)}

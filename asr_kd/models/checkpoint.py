@@ -124,7 +124,7 @@ def model_fingerprint(path: str | os.PathLike[str]) -> str:
     counted = {key: description[key] for key in ("kind", "version", "model", "inventory", "frontend")}
     digest = hashlib.sha256(json.dumps(counted, sort_keys=True).encode())
     with open(file, "rb") as f:
-        header = json.loads(f.read(int.from_bytes(f.read(_HEADER_LENGTH_BYTES), "little")))
+        header = parse_json(f.read(int.from_bytes(f.read(_HEADER_LENGTH_BYTES), "little")), file)
         header.pop("__metadata__")
         digest.update(json.dumps(header, sort_keys=True).encode())
         while block := f.read(_BLOCK):

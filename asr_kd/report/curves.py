@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import fmean, median
+from statistics import fmean
 from typing import Any
 
 from asr_kd.core.text_files import parse_json
@@ -26,8 +26,6 @@ class Run:
     dev_loss: list[tuple[float, float]] = field(default_factory=list)
     dev_frame_accuracy: list[tuple[float, float]] = field(default_factory=list)
     last_step: int | None = None
-    hours_per_second: float | None = None
-    """Median training speed, hours of audio per second."""
 
     @property
     def best_dev_frame_accuracy(self) -> float | None:
@@ -40,7 +38,6 @@ def read_run(name: str, path: Path) -> Run:
     if not path.is_file():
         return Run(name, path, found=False)
     run = Run(name, path, found=True)
-    speeds = []
     for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").split("\n"), start=1):
         entry = _parse(line)
         step = _number(entry, "step")
@@ -52,10 +49,7 @@ def read_run(name: str, path: Path) -> Run:
             run.dev_loss.append((x, dev_loss))
         if (accuracy := _number(entry, "dev_frame_accuracy")) is not None:
             run.dev_frame_accuracy.append((x, accuracy))
-        if (speed := _number(entry, "hours_per_second")) is not None:
-            speeds.append(speed)
-    run.loss = {stream: downsample(points) for stream, points in run.loss.items()}
-    run.hours_per_second = median(speeds) if speeds else None
+    run.loss = {stream: thin(points) for stream, points in run.loss.items()}
     return run
 
 

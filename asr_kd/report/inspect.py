@@ -93,7 +93,11 @@ def _folder(path: PathOrUrl, rows: int, verify: bool) -> dict[str, Any]:
 
 def _manifest(path: Path, rows: int) -> dict[str, Any]:
     utterances = list(read_manifest(path))
-    return {"kind": "manifest", **_speech(utterances), "rows": [json.loads(u.to_json()) for u in utterances[:rows]]}
+    return {
+        "kind": "manifest",
+        **_speech(utterances),
+        "rows": [parse_json(u.to_json(), path) for u in utterances[:rows]],
+    }
 
 
 def _shards(tars: Sequence[PathOrUrl], rows: int, verify: bool) -> dict[str, Any]:

@@ -1,21 +1,15 @@
-"""`report.html`: one file that opens anywhere, without network, scripts or anything beside it."""
+"""`report.html`: one file that opens anywhere, without network or scripts; `utterances.html` beside it has the rest."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-import jinja2
-from markupsafe import Markup
-
-from asr_kd.core.terminal import printable
-from asr_kd.evaluation.table import pair_of, percent, skipped_notes, span
-from asr_kd.evaluation.wer import columns
 from asr_kd.report.curves import Run
 from asr_kd.report.summary import display_name
 from asr_kd.report.svg import COLOURS, NARROW_WIDTH, WIDE_WIDTH, Curve, Mark, interval_chart, line_chart
-
-HERE = Path(__file__).parent
+from asr_kd.report.templates import template
+from asr_kd.score.table import pair_of, percent, skipped_notes, span
+from asr_kd.score.wer import columns
 
 
 @dataclass(frozen=True)
@@ -39,25 +33,9 @@ class Page:
 
 def render(page: Page) -> str:
     """The page as HTML. Everything that comes from outside is escaped."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        finalize=_visible,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "percent": percent,
-        "span": span,
-        "label": display_name,
-        "count": _count,
-        "duration": duration,
-    }
     systems = list(page.scores["systems"])
     colours = {name: i % COLOURS for i, name in enumerate(dict.fromkeys([*systems, *(r.name for r in page.runs)]))}
-    return environment.get_template("page.html.j2").render(
-        css=(HERE / "page.css").read_text(encoding="utf-8"),
+    return template("page.html.j2", percent=percent, span=span, count=_count, duration=duration).render(
         summary=page.summary,
         scores=page.scores,
         verdict=verdict(page.summary, page.scores),
@@ -73,13 +51,6 @@ def render(page: Page) -> str:
         versions=page.versions,
         skipped_notes=skipped_notes(page.scores),
     )
-
-
-def _visible(value: Any) -> Any:
-    """Text from outside without characters that reorder or hide what is read."""
-    if isinstance(value, str) and not isinstance(value, Markup):
-        return "\n".join(map(printable, value.split("\n")))
-    return value
 
 
 def verdict(summary: Mapping[str, Any], scores: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""One run of a recipe as results.json (for machines) and report.html (for people).
+"""One run of a recipe as results.json (for machines), report.html and utterances.html (for people).
 
 Example:
 
@@ -6,7 +6,8 @@ Example:
         --metrics teacher=exp/teacher/metrics.jsonl student_distilled=exp/student/metrics.jsonl \\
         --title "AN4, 20% labelled" --started $started --seed 1 --out exp/report
 
-The page is one file: charts, sound and styles are in it, and it asks the network for nothing.
+Each page has its charts, sound, styles and script in itself and asks the network for nothing. report.html shows the
+utterances with the most errors and links to utterances.html, which lists all of them.
 """
 
 import argparse
@@ -24,6 +25,9 @@ from asr_kd.report.clips import clips_from_manifest, clips_from_shards
 from asr_kd.report.curves import read_run
 from asr_kd.report.page import Page, render, worst_utterances
 from asr_kd.report.summary import default_student, summarise
+from asr_kd.report.utterances import write_utterances
+from asr_kd.score.provenance import command_line, commit, versions
+from asr_kd.score.score import named_paths
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,10 +68,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     clock = parser.add_mutually_exclusive_group()
     clock.add_argument("--seconds", type=float, help="wall seconds that the recipe took")
     clock.add_argument("--started", type=float, metavar="EPOCH", help="when it started (date +%%s); it ends now")
-    add(
-        "--num-examples", type=int, default=Page.worst, help="utterances shown with their errors (default: %(default)s)"
-    )
-    add("--out", required=True, type=Path, metavar="DIR", help="folder for results.json and report.html")
+    add("--worst", type=int, default=Page.worst, help="utterances shown with their errors (default: %(default)s)")
+    add("--out", required=True, type=Path, metavar="DIR", help="folder for results.json, report.html, utterances.html")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -99,6 +101,7 @@ def run(args: argparse.Namespace) -> int:
             worst=args.num_examples,
         )
         html = render(page)
+        write_utterances(args.out / "utterances.html", scores, student, args.title)
     write_json(args.out / "results.json", summary)
     with atomic_path(args.out / "report.html") as temporary:
         temporary.write_text(html, encoding="utf-8")

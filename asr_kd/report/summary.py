@@ -1,7 +1,8 @@
 """`results.json`: the figures of one run of a recipe, for machines.
 
-`systems` maps each system to wer, ci95, errors, words, params and rtf (WERs are fractions; params and rtf are null when
-its `decode.json` does not say), and the top level holds werr, recovery (each with its interval) and seconds.
+`systems` maps each system to wer, ci95, errors, words and params (WERs are fractions; params is null when its
+`decode.json` does not say), and the top level holds werr, recovery (each with its interval) and seconds. The real-time
+factor is not among them: recipes decode beside other jobs. `asr-kd bench model` measures it.
 """
 
 from collections.abc import Mapping
@@ -49,8 +50,7 @@ def summarise(
         "format": 1,
         "title": title,
         "systems": {
-            name: {k: s[k] for k in kept} | {"params": s["decode"].get("params"), "rtf": s["decode"].get("rtf")}
-            for name, s in systems.items()
+            name: {k: s[k] for k in kept} | {"params": s["decode"].get("params")} for name, s in systems.items()
         },
         "student": student,
         "baseline": scores["baseline"],

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 COLOURS = 6
 """Colour classes that the style sheet knows; further series start again from the first."""
-WIDTH = 640
+WIDTH = 500
 NARROW_WIDTH, WIDE_WIDTH = 460, 960
 """Line charts at half and at whole page width; text stays about as large in both."""
 ROW, DENSE_ROW = 22, 15

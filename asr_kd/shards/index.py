@@ -3,6 +3,7 @@
 import io
 import os
 import tarfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -14,9 +15,9 @@ from asr_kd.core.terminal import say
 from asr_kd.core.text_files import parse_json, read_text
 from asr_kd.corpora.audio_file import measure_audio
 
-INDEX_VERSION = 2
-READABLE_VERSIONS = (1, 2)
-"""Version 1 does not say where utterances came from."""
+INDEX_VERSION = 3
+READABLE_VERSIONS = (1, 2, 3)
+"""Version 1 does not say where utterances came from; versions 1 and 2 hold no checksums of audio."""
 AUDIO_EXTENSIONS = ("flac", "wav", "ogg", "opus", "mp3")
 
 
@@ -40,6 +41,8 @@ class Entry:
     """The file that `asr-kd shard` cut the utterance from; None in foreign tars."""
     offset: float = 0.0
     """Seconds from the start of that file."""
+    audio_crc32: int | None = None
+    """Checksum of the audio file's bytes; None in indexes of older versions."""
 
 
 @dataclass(frozen=True)
@@ -230,11 +233,12 @@ def _entry(stream: io.BufferedReader, key: str, members: dict[str, tarfile.TarIn
     text = data.get("text")
     if text is None and "txt" in members:
         text = read_text(_bytes(stream, members["txt"]), members["txt"].name).strip()
+    sound = _bytes(stream, audio)
     known = ("id", "duration", "text", "speaker", "meta")
     meta = data.get("meta") if isinstance(data.get("meta"), dict) else {}
     return Entry(
         id=str(data.get("id") or key),
-        seconds=measure_audio(io.BytesIO(_bytes(stream, audio)), audio.name).seconds,
+        seconds=measure_audio(io.BytesIO(sound), audio.name).seconds,
         speaker=None if data.get("speaker") is None else str(data["speaker"]),
         text=None if text is None else str(text),
         meta={**{k: v for k, v in data.items() if k not in known}, **(meta or {})},
@@ -242,6 +246,7 @@ def _entry(stream: io.BufferedReader, key: str, members: dict[str, tarfile.TarIn
         audio_size=audio.size,
         json_offset=0 if place is None else place.offset_data,
         json_size=0 if place is None else place.size,
+        audio_crc32=zlib.crc32(sound),
     )
 
 

@@ -1,5 +1,6 @@
 """Shards for reading: any row, in any order, without unpacking the tar; on this machine or in an object store."""
 
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import overload
@@ -42,6 +43,8 @@ class Shard:
             f.seek(entry.audio_offset)
             data = f.read(entry.audio_size)
         try:
+            if entry.audio_crc32 not in (None, zlib.crc32(data)):
+                raise ValueError("its bytes are not those that its index was made of")
             return decode_audio(data, name, entry.seconds)
         except ValueError as e:
             reason = str(e).removeprefix(f"{name}: ")

@@ -1,7 +1,8 @@
 """Each manifest becomes a folder of shards: DIR/<manifest stem>/shard-000000.tar, with an index beside every tar.
 
-Run it again to go on where it stopped: finished shards stay. Utterances whose audio cannot be read are set aside,
-listed in DIR/<manifest stem>/set_aside.jsonl, and do not stop the run; they are tried again when their file changed.
+Run it again to go on where it stopped: finished shards stay. Utterances whose audio cannot be read are skipped and
+listed in DIR/<manifest stem>/set_aside.jsonl; they are tried again when their file changed. When they are more than
+--max-skipped of a manifest, the command fails after writing its shards.
 A failing disk, mount or memory stops the run: run it again when it is back.
 """
 
@@ -11,7 +12,8 @@ from pathlib import Path
 
 from asr_kd.core.files import atomic_path
 from asr_kd.core.progress import SECONDS_PER_HOUR
-from asr_kd.core.terminal import say, show
+from asr_kd.core.skipped import MAX_SKIPPED, Skipped, add_skipped_argument
+from asr_kd.core.terminal import show
 from asr_kd.corpora.corpus import SET_ASIDE, warn_of_long
 from asr_kd.corpora.manifest import read_manifest
 from asr_kd.shards.index import read_index
@@ -34,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="shards written at the same time (default: 1)")
     parser.add_argument("--strip-text", action="store_true", help="leave the transcripts out of the shards")
+    add_skipped_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -48,16 +51,24 @@ def run(args: argparse.Namespace) -> int:
     if not manifests:
         raise ValueError(f"{SET_ASIDE} lists what was left out; give manifests")
     for manifest in manifests:
-        shard_manifest(
-            manifest, args.out / manifest.stem, args.minutes * SECONDS_PER_MINUTE, args.strip_text, args.jobs
-        )
+        out, seconds = args.out / manifest.stem, args.minutes * SECONDS_PER_MINUTE
+        shard_manifest(manifest, out, seconds, args.strip_text, args.jobs, args.max_skipped)
     return 0
 
 
 def shard_manifest(
-    manifest: Path, out: Path, shard_seconds: float, strip_text: bool = False, jobs: int = 1
+    manifest: Path,
+    out: Path,
+    shard_seconds: float,
+    strip_text: bool = False,
+    jobs: int = 1,
+    max_skipped: float = MAX_SKIPPED,
 ) -> list[Path]:
-    """Write one manifest's shards and say what became of it. ValueError when none of its audio could be read."""
+    """Write one manifest's shards and say what became of it.
+
+    ValueError when none of its audio could be read, or more than a share of `max_skipped` could not.
+    """
+    skipped = Skipped(f"utterances of {manifest}", max_skipped)
     utterances = list(read_manifest(manifest))
     if not utterances:
         raise ValueError(f"{manifest}: holds no utterance; leave it out")
@@ -68,8 +79,10 @@ def shard_manifest(
     show(f"{out}: {len(tars)} shards, {count} utterances, {hours:.3f} h")
     warn_of_long((entry.seconds for index in indexes for entry in index.entries), str(out))
     _list_set_aside(out / SET_ASIDE, aside)
-    if count == 0:
-        raise ValueError(f"{manifest}: none of its audio could be read; the first: {aside[0]['error']}")
+    files = {u.id: u.audio_filepath for u in utterances}
+    for item in aside:
+        skipped.add(item["id"], item["error"], files.get(item["id"]))
+    skipped.check(len(utterances), out / SET_ASIDE)
     return tars
 
 
@@ -79,4 +92,3 @@ def _list_set_aside(path: Path, aside: list[dict[str, str]]) -> None:
         return
     with atomic_path(path) as temporary:
         temporary.write_text("".join(json.dumps(item, ensure_ascii=False) + "\n" for item in aside), encoding="utf-8")
-    say(f"{len(aside)} utterances set aside, listed in {path}; the first: {aside[0]['error']}")

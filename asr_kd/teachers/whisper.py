@@ -29,8 +29,9 @@ from tqdm import tqdm
 from asr_kd.core.extras import how_to_install
 from asr_kd.core.files import sha256_file
 from asr_kd.core.runtime import set_threads
-from asr_kd.corpora.text import is_word_character, normalise
-from asr_kd.transcripts.pseudo_labels import Transcript, Word
+from asr_kd.corpora.quotations import is_word_character, unquoted
+from asr_kd.corpora.text import normalise
+from asr_kd.shards.transcripts import Transcript, Word
 
 PREFIX = "whisper:"
 BEAM = 5
@@ -140,9 +141,10 @@ def normalise_words(said: Iterable[TimedWord]) -> list[Word]:
             parts[-1] = (before + w.word, begin, end, min(sure, other))
         elif w.word:
             parts.append((w.word, start, end, sure))
-    words = []
+    words, place, whole = [], 0, unquoted("".join(text for text, *_ in parts))
     for text, start, end, sure in parts:
-        normalised = normalise(text).split()
+        normalised = normalise(whole[place : place + len(text)]).split()
+        place += len(text)
         letters = sum(map(len, normalised))
         for word in normalised:
             stop = start + (end - start) * len(word) / letters

@@ -1,12 +1,14 @@
 """The run's record: OUT/metrics.jsonl, one line a sub-epoch, and TensorBoard events in OUT/tb."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
 from asr_kd.core.files import atomic_path
+from asr_kd.core.text_files import parse_json, read_lines
 
 METRICS_FILE = "metrics.jsonl"
 
@@ -16,9 +18,9 @@ class Metrics:
 
     def __init__(self, out: Path, step: int) -> None:
         self._path = out / METRICS_FILE
-        kept = [line for line in self._lines() if json.loads(line)["step"] <= step]
+        kept = [line for line in self._lines() if _step(line) <= step]
         with atomic_path(self._path) as temporary:
-            temporary.write_text("".join(kept), encoding="utf-8")
+            temporary.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
         self._board = SummaryWriter(str(out / "tb"), purge_step=step + 1)
 
     def add(self, line: dict[str, Any]) -> None:
@@ -39,4 +41,14 @@ class Metrics:
         """Whole lines of the file; a last one that was cut off is left out."""
         if not self._path.is_file():
             return []
-        return [x for x in self._path.read_text(encoding="utf-8").splitlines(keepends=True) if x.endswith("\n")]
+        data = self._path.read_bytes()
+        return list(read_lines(data[: data.rfind(b"\n") + 1], self._path))
+
+
+def _step(line: str) -> float:
+    """The steps that a line was written after; what is no line of ours belongs to no run, and is dropped."""
+    try:
+        step = parse_json(line, METRICS_FILE, nan_is_null=True)["step"]
+    except (ValueError, TypeError, KeyError):
+        return math.inf
+    return step if isinstance(step, int) else math.inf

@@ -1,5 +1,6 @@
 """Where a run is: everything that the next step depends on, saved and restored bit for bit."""
 
+import errno
 import hashlib
 import json
 import shutil
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 
 from asr_kd.core.files import atomic_path
+from asr_kd.core.text_files import parse_json
 
 STATE_FILE = "state.pt"
 STATE_VERSION = 3
@@ -98,7 +100,7 @@ def load_state(out: Path, run: dict[str, Any]) -> tuple[RunState, dict[str, Any]
         )
     if content.pop("digest", None) != _digest(content):
         raise ValueError(f"{path}: damaged (its digest is another). {_WAY_OUT}")
-    then, now = _flat(json.loads(content["run"])), _flat(json.loads(json.dumps(run)))
+    then, now = _flat(parse_json(content["run"], path)), _flat(parse_json(json.dumps(run), path))
     for key in sorted(then.keys() | now.keys()):
         if then.get(key) != now.get(key):
             raise ValueError(
@@ -116,8 +118,8 @@ def _loaded(path: Path) -> dict[str, Any]:
     except MemoryError:
         raise
     except OSError as e:
-        if e.errno is not None:  # of the system, not of what the file holds
-            raise
+        if e.errno not in (None, errno.EINVAL):  # of the system; a damaged file names places that no file has
+            raise OSError(e.errno, e.strerror, str(path)) from None
         raise ValueError(f"{path}: damaged ({_reason(e)}). {_WAY_OUT}") from None
     except Exception as e:  # what a damaged pickle raises has no bounds
         raise ValueError(f"{path}: damaged ({_reason(e)}). {_WAY_OUT}") from None
