@@ -17,7 +17,7 @@ dev=(--dev $shards/dev) lexicon=${lexicon-$exp/manifests/lexicon.txt}
 
 # Flat start, tied states, alignments. First teachers learn them and align anew. Where there are several they differ in
 # their seeds, and their mean is usually right more often than one of them.
-stage 2 "senones"                 asr-kd align $shards/labelled --also $shards/dev --config $conf/align.yaml \
+stage 2 "senones"                 asr-kd align $shards/labelled --align-only $shards/dev --config $conf/align.yaml \
                                     ${lexicon:+--lexicon "$lexicon"} --out $exp/aligned
 systems=(first_teacher)
 ((${#generations[@]} || ${all_text:-0})) || systems=(teacher)
@@ -79,7 +79,7 @@ else
   teachers=("${first[@]}")
   if ((${#generations[@]})); then teachers=("${generations[@]/#/$exp/}"); fi
   stage_bg 10 "targets"           asr-kd label $shards/unlabelled --teacher "${teachers[@]}" --graph $graph \
-                                    --scales $exp/tune/teacher --out $exp/targets/teacher
+                                    --decoding-scales $exp/tune/teacher --out $exp/targets/teacher
   # Three students of one size: with the labelled text only (baseline); distilled; with all the text (oracle), if known.
   stage_bg 11 "labelled-only student" asr-kd train $shards/labelled "${training[@]}" --config $conf/student.yaml \
                                     --out $exp/student_labelled_only

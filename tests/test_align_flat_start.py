@@ -216,12 +216,12 @@ def test_an_interrupted_flat_start_goes_on_to_the_same_result(spoken, tmp_path, 
 
 def test_the_state_of_another_flat_start_or_a_damaged_one_is_not_gone_on_from(spoken, tmp_path, capsys):
     speech, file = [s for s, _ in spoken[:8]], tmp_path / "flat_start.npz"
-    config = FlatStartConfig(mono_rounds=2, mono_components=15, triphone_rounds=0)
+    config = FlatStartConfig(mono_iterations=2, mono_gaussians=15, triphone_iterations=0)
     others = [
         (speech[1:], LEXICON, PHONES, config),
         (speech, Lexicon({**LEXICON.pronunciations, "DO": [("D", "A")]}), PHONES, config),
         (speech, LEXICON, [*PHONES, "ZH"], config),
-        (speech, LEXICON, PHONES, FlatStartConfig(mono_rounds=2, mono_components=16, triphone_rounds=0)),
+        (speech, LEXICON, PHONES, FlatStartConfig(mono_iterations=2, mono_gaussians=16, triphone_iterations=0)),
         ([*speech[:7], Speech(speech[7].id, speech[7].features_NF + 1, speech[7].words)], LEXICON, PHONES, config),
     ]
     for other in others:

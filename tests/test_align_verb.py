@@ -231,7 +231,7 @@ def test_damaged_audio_is_skipped_and_the_rest_is_aligned(
 
 
 def test_an_interrupted_flat_start_is_gone_on_from_and_leaves_nothing(tone_shards, lexicon, aligned, tmp_path, capsys):
-    out, more = tmp_path / "out", ("--also", tone_shards[2], "--set", *SMALL)
+    out, more = tmp_path / "out", ("--align-only", tone_shards[2], "--set", *SMALL)
     (out / "inventory.json").mkdir(parents=True)  # stops it right after the flat start
     assert align(tone_shards[:2], lexicon, out, *more) == 2
     assert (out / "flat_start.npz").exists()
@@ -246,7 +246,7 @@ def test_an_interrupted_flat_start_is_gone_on_from_and_leaves_nothing(tone_shard
 def test_finished_shards_are_kept_unless_they_were_made_of_something_else(
     tone_shards, lexicon, aligned, tmp_path, capsys
 ):
-    out, more = tmp_path / "out", ("--also", tone_shards[2], "--set", *SMALL)
+    out, more = tmp_path / "out", ("--align-only", tone_shards[2], "--set", *SMALL)
     last = (
         aligned.joinpath(tone_shards[2].parent.name, tone_shards[2].stem).relative_to(aligned).with_suffix(".parquet")
     )

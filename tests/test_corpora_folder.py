@@ -82,8 +82,8 @@ def test_a_labelled_share_hides_the_text_of_whole_speakers(seed: int):
 @pytest.mark.parametrize("share", ["0", "0.9", "1", "nan", "-0.2"])
 def test_a_labelled_share_that_hides_nothing_or_all_is_refused(share: str, tmp_path: Path, capsys):
     soundfile.write(tmp_path / "a.wav", _tone(), RATE)
-    assert main(["prepare", "folder", str(tmp_path), "--labelled-share", share, "--out", str(tmp_path / "o")]) == 2
-    assert f"--labelled-share {float(share)}: it must be above 0" in capsys.readouterr().err
+    assert main(["prepare", "folder", str(tmp_path), "--labelled-fraction", share, "--out", str(tmp_path / "o")]) == 2
+    assert f"--labelled-fraction {float(share)}: it must be above 0" in capsys.readouterr().err
 
 
 def _prepare(root: Path, out: Path, *options: str) -> dict[str, list[dict]]:
@@ -162,7 +162,7 @@ def test_unlabelled_audio_of_speakers_in_dev_or_test_is_left_out_and_counted(tmp
         for name in ("with-text", "without-1", "without-2"):
             soundfile.write(tmp_path / "in" / speaker / f"{name}.flac", _tone(), RATE)
         (tmp_path / "in" / speaker / "with-text.txt").write_text("one")
-    options = ("--dev-share", "0.3", "--test-share", "0.3", "--out", str(tmp_path / "out"))
+    options = ("--dev-fraction", "0.3", "--test-fraction", "0.3", "--out", str(tmp_path / "out"))
     assert main(["prepare", "folder", str(tmp_path / "in"), *options]) == 0
     parts = {
         name: [json.loads(line)["speaker"] for line in (tmp_path / "out" / f"{name}.jsonl").read_text().splitlines()]

@@ -80,10 +80,10 @@ def test_results_that_lie_elsewhere_can_be_kept(tmp_path, capsys):
     out, results = tmp_path / "R.md", lambda *more: main(["results", *map(str, more), "--out", str(tmp_path / "R.md")])
     assert results(an4, voices, "--merge") == 0  # there is nothing to keep
     both = out.read_text()
-    assert results(voices, "--keep") == 0 and out.read_text() == both
+    assert results(voices, "--merge") == 0 and out.read_text() == both
     out.write_text(both.replace("Another processor", "An older version's head"))
-    assert results(voices, "--keep") == 0 and out.read_text() == both
-    assert results(make_run(tmp_path / "again", 1, 0.4), "--keep") == 0
+    assert results(voices, "--merge") == 0 and out.read_text() == both
+    assert results(make_run(tmp_path / "again", 1, 0.4), "--merge") == 0
     kept = out.read_text()
     assert "| Teacher | 40.0" in kept and "| Teacher | 20.0" not in kept
     assert kept.index("## AN4") < kept.index("## Voices") < kept.index("## Compared: Voices") < kept.index("| hard |")
@@ -91,7 +91,7 @@ def test_results_that_lie_elsewhere_can_be_kept(tmp_path, capsys):
     assert out.read_text().startswith(kept) and "## Late" in out.read_text()
     assert results(voices) == 0 and "AN4" not in out.read_text()
     out.write_text("# My own notes\n")
-    assert results(voices, "--keep") == 2 and out.read_text() == "# My own notes\n"
+    assert results(voices, "--merge") == 2 and out.read_text() == "# My own notes\n"
     assert "not made by `asr-kd results`" in capsys.readouterr().err
 
 

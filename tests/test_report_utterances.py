@@ -6,8 +6,8 @@ from html.parser import HTMLParser
 
 import pytest
 
+from asr_kd.evaluation.wer import utterance_errors
 from asr_kd.report.utterances import rows, write_utterances
-from asr_kd.score.wer import utterance_errors
 
 HOSTILE = [
     "</script><script>alert(1)</script>",

@@ -23,10 +23,8 @@ from asr_kd.models.config import ModelConfig
 from asr_kd.shards.reader import open_shard
 from asr_kd.targets.alignments import AlignmentFolders
 from asr_kd.train.config import OptimConfig, TrainConfig
-from asr_kd.train.data import Stream, batches
-from asr_kd.train.loop import fit
 from asr_kd.train.metrics import METRICS_FILE, Metrics
-from asr_kd.train.plan import BatchPlan
+from asr_kd.train.trainer import fit
 
 CONFIG = TrainConfig(max_frames_per_batch=150, num_workers=0, device="cpu", optim=OptimConfig(lr=0.01))
 

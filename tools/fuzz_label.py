@@ -155,7 +155,7 @@ def main() -> None:
             "--out",
             str(out),
         ]
-        command += ["--max-skipped", "1", "--tries", "1", "--threads", "1", "--workers", str(args.workers)]
+        command += ["--max-skipped", "1", "--max-attempts", "1", "--threads", "1", "--workers", str(args.workers)]
         command += ["--precision", "float32"]  # in bf16, how an utterance is padded changes more than TOLERANCE
         job = subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=PATIENCE_S, check=False)
         told = job.stderr.splitlines()

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from asr_kd.bench.material import synthetic_shards
+from asr_kd.bench.synthetic import synthetic_shards
 from asr_kd.core.text_files import read_lines
 from asr_kd.corpora.audio import SAMPLE_RATE
 from asr_kd.shards.reader import open_shard

@@ -35,11 +35,9 @@ from asr_kd.core.files import fingerprint
 from asr_kd.core.progress import Progress
 from asr_kd.core.runtime import device, set_threads
 from asr_kd.core.skipped import Skipped, add_skipped_argument
-from asr_kd.core.storage import basename, dirname
 from asr_kd.core.terminal import say
 from asr_kd.frontend.fbank import FrontEnd, FrontEndConfig
 from asr_kd.graph.hclg import TextGraphs
-from asr_kd.inventory.kinds import senones_of
 from asr_kd.inventory.lexicon import Lexicon, has_digit, strip_stress
 from asr_kd.inventory.registry import require_senones
 from asr_kd.inventory.senones import Senones
@@ -125,7 +123,7 @@ def run(args: argparse.Namespace) -> int:
     if args.model:
         inference = Inference(load_models(args.model), device(args.device), precision="float32")
         frontend = inference.frontend
-        inventory = senones_of(inference.model.inventory, args.model[0])
+        inventory = require_senones(inference.model.inventory, args.model[0])
         scorer = lambda waves, graphs: inference.scores(waves)
         aligner: dict[str, object] = {"model": models_fingerprint(args.model)}
         if args.transcripts:  # what a teacher hears is not the user's to mend
@@ -172,19 +170,19 @@ def run(args: argparse.Namespace) -> int:
                 **aligner,
                 **texts.describe(shard),
             }
-            made_of = fingerprint([description, lexicon.pronunciations, texts.of(shard)])
-            path = sidecar_path(args.out / name_of(parent(shard.path)), shard)
+            made_of = fingerprint([description, lexicon.pronunciations, texts.for_shard(shard)])
+            path = sidecar_path(args.out / basename(dirname(shard.path)), shard)
             left_out = finished.find(path, made_of)
             if left_out is None:
                 here = Skipped()
-                states = align_shard(shard, texts.of(shard), graphs, scorer, here)
+                states = align_shard(shard, texts.for_shard(shard), graphs, scorer, here)
                 columns = {"id": [e.id for e in shard.entries], "states": pa.array(states, type=pa.list_(pa.int16()))}
                 write_sidecar(path, pa.table(columns), description)
                 left_out = here.reasons
                 finished.add(path, made_of, left_out)
             for item, reason in left_out.items():
                 skipped.add(item, reason)
-            said = sum(bool(text) for text in texts.of(shard))
+            said = sum(bool(text) for text in texts.for_shard(shard))
             aligned += said - len(left_out)
             without_text += len(shard.entries) - said
             progress.update(shard.seconds)

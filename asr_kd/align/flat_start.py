@@ -18,7 +18,7 @@ from asr_kd.align.gaussians import FRAMES_PER_STEP, Gaussians, pooled_mean_varia
 from asr_kd.core.files import fingerprint
 from asr_kd.core.progress import Progress
 from asr_kd.graph.hclg import TextGraphs
-from asr_kd.graph.search import Decoder, SearchConfig
+from asr_kd.graph.search import SearchConfig
 from asr_kd.inventory.lexicon import Lexicon
 from asr_kd.inventory.senones import NO_PHONE, Senones
 from asr_kd.inventory.tree import Stats, TreeConfig, build_trees, phone_questions
@@ -88,15 +88,15 @@ def flat_start(
     with Progress("flat start, all rounds", _passes(state, config) * spoken_s) as progress:
         stage = _Stage(speech, lexicon, log, progress, kept)
         if not state.tied:
-            stage.train(state, config.mono_rounds, config.mono_components)
-            if not config.triphone_rounds:
+            stage.train(state, config.mono_iterations, config.mono_gaussians)
+            if not config.triphone_iterations:
                 return state.inventory, state.gaussians
             mono, alignments = state.inventory, stage.align(state)
             tied = tie_states(speech, alignments, mono, config.tree)
             log(f"{tied.size} classes after tying")
             first = [retie(a, mono, tied) for a in alignments]
             state = FlatStartState(tied, _one_gaussian_a_class(speech, tied), first, tied=True)
-        stage.train(state, config.triphone_rounds, config.triphone_components)
+        stage.train(state, config.triphone_iterations, config.triphone_gaussians)
     return state.inventory, state.gaussians
 
 
@@ -118,7 +118,7 @@ def _begin(speech: list[Speech], lexicon: Lexicon, phones: list[str], config: Fl
 
 
 def _one_gaussian_a_class(speech: list[Speech], inventory: Senones) -> Gaussians:
-    return Gaussians(inventory.size, *pooled_mean_variance([s.features_NF for s in speech]))
+    return Gaussians(inventory.num_classes, *pooled_mean_variance([s.features_NF for s in speech]))
 
 
 def _aligns_anew(r: int) -> bool:
@@ -129,9 +129,11 @@ def _aligns_anew(r: int) -> bool:
 def _passes(state: FlatStartState, config: FlatStartConfig) -> int:
     """How often all speech is still to be aligned."""
     begins = state.rounds if state.tied else 0
-    left = sum(_aligns_anew(r) for r in range(begins, config.triphone_rounds))
+    left = sum(_aligns_anew(r) for r in range(begins, config.triphone_iterations))
     if not state.tied:
-        left += sum(_aligns_anew(r) for r in range(state.rounds, config.mono_rounds)) + bool(config.triphone_rounds)
+        left += sum(_aligns_anew(r) for r in range(state.rounds, config.mono_iterations)) + bool(
+            config.triphone_iterations
+        )
     return left
 
 
@@ -186,7 +188,7 @@ def align_all(
 
 def forced(graph: TextGraph, score_TC: np.ndarray) -> np.ndarray | None:
     """Class of each frame on the best path, None where the text does not fit."""
-    path = Searcher(graph.fst, FORCED).best(score_TC) if len(score_TC) else None
+    path = Decoder(graph.fst, FORCED).best(score_TC) if len(score_TC) else None
     return path.classes if path is not None and path.complete else None
 
 
@@ -229,7 +231,7 @@ class _Stage:
 
     def train(self, state: FlatStartState, rounds: int, components: int) -> None:
         """The rounds that `state` still lacks, in place: the first ten are aligned anew, then every second one."""
-        start = state.inventory.size
+        start = state.inventory.num_classes
         for r in range(state.rounds, rounds):
             if _aligns_anew(r):
                 state.alignments = self.align(state, round=f"{r + 1}/{rounds}")

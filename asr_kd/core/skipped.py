@@ -4,7 +4,7 @@ import argparse
 import json
 from collections import Counter
 
-from asr_kd.core.storage import PathOrUrl, delete, write_bytes
+from asr_kd.core.storage import delete, write_bytes
 from asr_kd.core.terminal import say
 
 MAX_SKIPPED = 0.2
@@ -36,12 +36,12 @@ class Skipped:
         if source is not None:
             self.sources.setdefault(item, source)
 
-    def finish(self, total: int, file: Location) -> None:
+    def finish(self, total: int, file: PathOrUrl) -> None:
         """Write `file` and `check`."""
         self.write(file)
         self.check(total, file)
 
-    def write(self, file: Location) -> None:
+    def write(self, file: PathOrUrl) -> None:
         """Write `file` with {"id", "reason"} a line; without skipped items an older one is removed."""
         if not self.reasons:
             delete(file)
@@ -49,7 +49,7 @@ class Skipped:
         lines = [json.dumps({"id": i, "reason": r}, ensure_ascii=False) + "\n" for i, r in self.reasons.items()]
         write_bytes(file, "".join(lines).encode())
 
-    def check(self, total: int, file: Location | None) -> None:
+    def check(self, total: int, file: PathOrUrl | None) -> None:
         """Say how many of `total` are skipped and why; all of them stand in `file`. Without skipped items, nothing.
 
         ValueError when all are skipped, or more than `max_share`.

@@ -1,7 +1,7 @@
 """Your own audio: a folder of files with transcripts beside them where there are some, or a NeMo-style manifest.
 
 What has text is labelled, the rest unlabelled. A share of the labelled speakers is held out. Where all have text,
---labelled-share hides the text of some (hidden.jsonl has it, for an oracle), to see what distilling would bring.
+--labelled-fraction hides the text of some (hidden.jsonl has it, for an oracle), to see what distilling would bring.
 """
 
 import argparse
@@ -34,9 +34,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=DEV_SHARE,
         help="share of the audio with text held out (default: %(default)g)",
     )
-    parser.add_argument("--test-share", type=float, default=0.0, help="share of it that is test (default: %(default)g)")
     parser.add_argument(
-        "--labelled-share", type=float, help="share of it that stays labelled; the text of the rest is hidden"
+        "--test-fraction", type=float, default=0.0, help="share of it that is test (default: %(default)g)"
+    )
+    parser.add_argument(
+        "--labelled-fraction", type=float, help="share of it that stays labelled; the text of the rest is hidden"
     )
     parser.add_argument("--seed", type=int, default=0, help="which speakers those are (default: %(default)s)")
     parser.add_argument(
@@ -52,11 +54,11 @@ def from_args(root: Path, args: argparse.Namespace) -> Corpus:
     for name in ("dev_share", "test_share"):
         if not 0 <= getattr(args, name) < 1:
             raise ValueError(f"--{name.replace('_', '-')} {getattr(args, name)}: it must lie in [0, 1)")
-    kept = args.labelled_share
-    if kept is not None and not 0 < kept < 1 - args.dev_share - args.test_share:
+    kept = args.labelled_fraction
+    if kept is not None and not 0 < kept < 1 - args.dev_fraction - args.test_fraction:
         raise ValueError(
-            f"--labelled-share {kept}: it must be above 0 and, with --dev-share {args.dev_share} and "
-            f"--test-share {args.test_share}, leave some text to hide"
+            f"--labelled-fraction {kept}: it must be above 0 and, with --dev-fraction {args.dev_fraction} and "
+            f"--test-fraction {args.test_fraction}, leave some text to hide"
         )
     if root.is_dir():
         recordings, unknown = folder_recordings(root, args.speaker_from == "folder")
@@ -64,7 +66,7 @@ def from_args(root: Path, args: argparse.Namespace) -> Corpus:
         aside += unknown
     else:
         utterances, aside = checked_manifest(root)
-    corpus = split(utterances, args.dev_share, args.test_share, args.seed, kept)
+    corpus = split(utterances, args.dev_fraction, args.test_fraction, args.seed, kept)
     corpus.set_aside = aside
     return corpus
 

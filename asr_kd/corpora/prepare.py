@@ -10,7 +10,7 @@ import importlib
 from pathlib import Path
 
 from asr_kd.core.skipped import Skipped, add_skipped_argument
-from asr_kd.corpora import voices
+from asr_kd.corpora import synthetic
 from asr_kd.corpora.corpus import Corpus, check_set_aside, leave_out_held_speakers, print_summary, write_corpus
 from asr_kd.corpora.download import fetch_archive
 

@@ -140,7 +140,7 @@ def _read(path: Path) -> dict[str, Any] | None:
         if _is_odd(path):
             return None
         with open(path, "rb") as f:
-            holder = parse_json(f.read(LONGEST_CLAIM), path)
+            holder = parse_json(f.read(MAX_LEASE_BYTES), path)
     except (OSError, ValueError):
         return None
     return holder if Process.parse(holder) else None

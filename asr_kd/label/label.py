@@ -25,7 +25,8 @@ from pathlib import Path
 from asr_kd.core.files import fingerprint
 from asr_kd.core.progress import SECONDS_PER_HOUR, Progress
 from asr_kd.core.runtime import set_threads
-from asr_kd.core.storage import PathOrUrl, exists, list_files, output_location, parse_path_or_url, stem
+from asr_kd.core.skipped import Skipped, add_skipped_argument
+from asr_kd.core.storage import PathOrUrl, exists, join, list_files, output_location, parse_path_or_url, stem
 from asr_kd.core.terminal import say, show
 from asr_kd.jobs.job import ShardEvent
 from asr_kd.jobs.job_state import JobState, check_same_settings
@@ -35,7 +36,7 @@ from asr_kd.jobs.scheduler import run_shards
 from asr_kd.label.label_job import LabelJob
 from asr_kd.label.lattices import LatticeConfig
 from asr_kd.label.posteriors import LabelConfig
-from asr_kd.label.status import SETTINGS_FILE, describe_status, status, tar_sizes
+from asr_kd.label.status import SETTINGS_FILE, describe_skipped, describe_status, note_skipped, status, tar_sizes
 from asr_kd.shards.reader import find_shards, open_shard
 from asr_kd.targets.codec import ProbabilityQuantiser
 from asr_kd.targets.sidecar import read_description, read_sidecar, sidecar_path
@@ -136,6 +137,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-attempts", type=int, default=3, help="times that a shard is tried (default: %(default)s)"
     )
+    add_skipped_argument(parser)
     parser.add_argument("--dry-run", action="store_true", help="check and say what would be done")
     parser.add_argument("--status", action="store_true", help="say what is done, at work and failed, and the time left")
     parser.add_argument("--json", action="store_true", help="with --status: as one line of JSON")
@@ -189,10 +191,10 @@ def run(args: argparse.Namespace) -> int:
     failed = _label(job, todo, settings, seconds, args)
     say(*describe_status(status(paths, args.out), args.out))
     utterances = note_skipped(paths, args.out, skipped)
-    skipped.write(child(args.out, SKIPPED_FILE))
+    skipped.write(join(args.out, SKIPPED_FILE))
     if failed:
         return 1
-    skipped.check(utterances, child(args.out, SKIPPED_FILE))
+    skipped.check(utterances, join(args.out, SKIPPED_FILE))
     return 0
 
 

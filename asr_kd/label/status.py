@@ -2,16 +2,17 @@
 
 import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from asr_kd.core.progress import SECONDS_PER_HOUR
-from asr_kd.core.storage import PathOrUrl, dirname, file_sizes, parallel_map, stem
+from asr_kd.core.skipped import Skipped
+from asr_kd.core.storage import PathOrUrl, dirname, file_sizes, parallel_map, parse_path_or_url, stem
 from asr_kd.jobs.job_state import JobState
 from asr_kd.jobs.leases import Leases
-from asr_kd.targets.sidecar import read_description, sidecar_path
+from asr_kd.targets.sidecar import count_rows, read_description, read_sidecar, sidecar_path
 from asr_kd.targets.sidecar_kinds import check_kind
 
 SETTINGS_FILE = "label.json"
@@ -54,20 +55,18 @@ class Status:
 
 def status(shards: Sequence[PathOrUrl], out: PathOrUrl) -> Status:
     """Read sidecars, leases, failures and logs. ValueError when a sidecar holds something else."""
-    tars = {stem(path): path for path in shards}
     state = JobState(out, SETTINGS_FILE)
-    sidecar_bytes = {stem(path): n for path, n in file_sizes(out, ".parquet").items()}
-    done = sidecar_bytes.keys() & tars.keys()
-    rows = _sidecar_rows(state, {name: tars[name] for name in done}, sidecar_bytes)
+    by_name = _sidecar_rows(state, shards)
+    done, rows = by_name.keys(), list(by_name.values())
     sums = {key: sum(row.get(key, 0) for row in rows) for key in ("seconds", "frames", "classes_kept", "words")}
     hours, frames = sums["seconds"] / SECONDS_PER_HOUR, sums["frames"]
     hours_left = _hours_left(hours, done, shards)
     rate = _hours_per_second(rows)
-    undone = tars.keys() - done
+    undone = {stem(path) for path in shards} - done
     failures = {name: str(note.get("reason")) for name, note in state.failures().items() if name in undone}
     mass = sum(row["mass_kept"] * row["frames"] for row in rows if "frames" in row)
     return Status(
-        shards=len(tars),
+        shards=len({stem(path) for path in shards}),
         done=len(done),
         running=_running(state.leases_folder, undone),
         failed=len(failures),
@@ -85,10 +84,31 @@ def status(shards: Sequence[PathOrUrl], out: PathOrUrl) -> Status:
     )
 
 
-def _sidecar_rows(
-    state: JobState, tars: Mapping[str, PathOrUrl], sidecar_bytes: Mapping[str, int]
-) -> list[dict[str, Any]]:
-    """The figures of each sidecar, in order of name: from the log, or else from the sidecar itself."""
+def note_skipped(shards: Sequence[PathOrUrl], out: PathOrUrl, skipped: Skipped) -> int:
+    """Add what the finished sidecars of `shards` leave out to `skipped`; returns how many utterances they have.
+
+    Where nothing is left out, no sidecar is opened and the result is a lower bound.
+    """
+    rows = _sidecar_rows(JobState(out, SETTINGS_FILE), shards)
+    paths = {stem(path): sidecar_path(out, path) for path in shards if stem(path) in rows}
+    incomplete = [path for name, path in sorted(paths.items()) if rows[name]["set_aside"]]
+    remote = isinstance(parse_path_or_url(out), str)
+    for reasons in parallel_map(_reasons, incomplete, remote):
+        for name, reason in reasons:
+            skipped.add(name, reason)
+    unknown = [path for name, path in paths.items() if "utterances" not in rows[name]] if incomplete else []
+    return sum(row.get("utterances", 0) for row in rows.values()) + sum(parallel_map(count_rows, unknown, remote))
+
+
+def _reasons(path: PathOrUrl) -> list[tuple[str, str]]:
+    rows = read_sidecar(path)[0].select(["id", "reason"]).to_pylist()
+    return [(row["id"], row["reason"]) for row in rows if row["reason"] is not None]
+
+
+def _sidecar_rows(state: JobState, shards: Sequence[PathOrUrl]) -> dict[str, dict[str, Any]]:
+    """The figures of each finished sidecar by its name, sorted: from the log, or else from the sidecar itself."""
+    sidecar_bytes = {stem(path): n for path, n in file_sizes(state.out, ".parquet").items()}
+    tars = {stem(path): path for path in shards if stem(path) in sidecar_bytes}
     rows = {line["shard"]: line for line in state.log() if line["shard"] in tars}
     unlogged = sorted(tars.keys() - rows.keys())  # in a store, or the run was killed before it wrote the line
     paths = [sidecar_path(state.out, tars[name]) for name in unlogged]
@@ -97,7 +117,7 @@ def _sidecar_rows(
         check_kind(path, description)
         at = path.stat().st_mtime if isinstance(path, Path) else 0.0
         rows[name] = {**description, "bytes": sidecar_bytes[name], "at": at}
-    return [row for _, row in sorted(rows.items())]
+    return dict(sorted(rows.items()))
 
 
 def _running(leases: Path | None, undone: Iterable[str]) -> int:
@@ -106,7 +126,7 @@ def _running(leases: Path | None, undone: Iterable[str]) -> int:
     return len(set(undone) & {name for name, _ in Leases(leases).running()})
 
 
-def _hours_left(hours: float, done: Iterable[str], shards: Sequence[PathOrUrl]) -> float | None:
+def _hours_left(hours: float, done: Collection[str], shards: Sequence[PathOrUrl]) -> float | None:
     """Audio of the shards that are not done, from the bytes of the tars."""
     sizes = {stem(path): n for path, n in tar_sizes(shards).items()}
     done_bytes = sum(sizes.get(name, 0) for name in done)
@@ -141,12 +161,15 @@ def describe_status(now: Status, out: PathOrUrl) -> list[str]:
             minutes = now.seconds_left / 60
             text += f", {now.hours_per_second:.3f} h/s over the last quarter of an hour, {minutes:.0f} min to go"
         lines.append(text)
-    if now.set_aside:
-        lines.append(f"{now.set_aside} utterances set aside; the first: {now.first_reason}")
     lines += [f"failed: {name}: {reason}" for name, reason in list(now.failures.items())[:5]]
     if now.failed:
         lines.append("Run the same command to try the failed shards again.")
     return lines
+
+
+def describe_skipped(now: Status) -> list[str]:
+    """A line for people where something was skipped."""
+    return [f"{now.set_aside} utterances skipped; the first: {now.first_reason}"] if now.set_aside else []
 
 
 def tar_sizes(shards: Iterable[PathOrUrl]) -> dict[PathOrUrl, int]:

@@ -49,7 +49,7 @@ def read_run(name: str, path: Path) -> Run:
             run.dev_loss.append((x, dev_loss))
         if (accuracy := _number(entry, "dev_frame_accuracy")) is not None:
             run.dev_frame_accuracy.append((x, accuracy))
-    run.loss = {stream: thin(points) for stream, points in run.loss.items()}
+    run.loss = {stream: downsample(points) for stream, points in run.loss.items()}
     return run
 
 

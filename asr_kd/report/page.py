@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from asr_kd.evaluation.table import pair_of, percent, skipped_notes, span
+from asr_kd.evaluation.wer import columns
 from asr_kd.report.curves import Run
 from asr_kd.report.summary import display_name
 from asr_kd.report.svg import COLOURS, NARROW_WIDTH, WIDE_WIDTH, Curve, Mark, interval_chart, line_chart
 from asr_kd.report.templates import template
-from asr_kd.score.table import pair_of, percent, skipped_notes, span
-from asr_kd.score.wer import columns
 
 
 @dataclass(frozen=True)

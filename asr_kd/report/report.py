@@ -26,8 +26,6 @@ from asr_kd.report.curves import read_run
 from asr_kd.report.page import Page, render, worst_utterances
 from asr_kd.report.summary import default_student, summarise
 from asr_kd.report.utterances import write_utterances
-from asr_kd.score.provenance import command_line, commit, versions
-from asr_kd.score.score import named_paths
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -68,7 +66,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     clock = parser.add_mutually_exclusive_group()
     clock.add_argument("--seconds", type=float, help="wall seconds that the recipe took")
     clock.add_argument("--started", type=float, metavar="EPOCH", help="when it started (date +%%s); it ends now")
-    add("--worst", type=int, default=Page.worst, help="utterances shown with their errors (default: %(default)s)")
+    add(
+        "--num-examples", type=int, default=Page.worst, help="utterances shown with their errors (default: %(default)s)"
+    )
     add("--out", required=True, type=Path, metavar="DIR", help="folder for results.json, report.html, utterances.html")
 
 

@@ -84,7 +84,7 @@ def merged(old: str, new: str) -> str:
     ValueError when `old` is not of this verb.
     """
     if not old.startswith(MADE_BY):
-        raise ValueError("--keep: the file was not made by `asr-kd results`. Choose another --out.")
+        raise ValueError("--merge: the file was not made by `asr-kd results`. Choose another --out.")
     sections: dict[str, str] = {}
     for text in (old, new):
         for section in text.split("\n## ")[1:]:
@@ -101,7 +101,7 @@ def _recipe(title: str, runs: list[dict[str, Any]]) -> str:
         wer = _rates([s["wer"] for s in systems], [s.get("ci95") for s in systems])
         cer = _rates([s.get("cer") for s in systems], [s.get("cer_ci95") for s in systems])
         params = dict.fromkeys(f"{s['params']:,}" for s in systems if s.get("params") is not None)
-        rows.append([label(name), wer, cer, " / ".join(params) or "–"])
+        rows.append([display_name(name), wer, cer, " / ".join(params) or "–"])
     werr = _rates([r.get("werr") for r in runs], [r.get("werr_ci95") for r in runs])
     recovery = _rates([r.get("recovery") for r in runs], [r.get("recovery_ci95") for r in runs])
     seeds = [str(r["seed"]) for r in runs if r.get("seed") is not None]

@@ -7,7 +7,7 @@ import jinja2
 from markupsafe import Markup
 
 from asr_kd.core.terminal import printable
-from asr_kd.report.summary import label
+from asr_kd.report.summary import display_name
 
 HERE = Path(__file__).parent
 
@@ -22,7 +22,7 @@ def template(name: str, **filters: Any) -> jinja2.Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"label": label, **filters}
+    environment.filters |= {"label": display_name, **filters}
     return environment.get_template(name, globals={"css": asset("page.css")})
 
 

@@ -16,9 +16,9 @@ from markupsafe import Markup
 
 from asr_kd.core.files import atomic_path
 from asr_kd.core.terminal import printable
-from asr_kd.report.summary import label
+from asr_kd.evaluation.wer import columns
+from asr_kd.report.summary import display_name
 from asr_kd.report.templates import asset, template
-from asr_kd.score.wer import columns
 
 
 def write_utterances(path: Path, scores: Mapping[str, Any], student: str, title: str) -> None:
@@ -31,7 +31,7 @@ def write_utterances(path: Path, scores: Mapping[str, Any], student: str, title:
         script_digest=digest,
         systems=list(scores["systems"]),
         student=student,
-        labels=_json([printable(label(name)) for name in scores["systems"]]),
+        labels=_json([printable(display_name(name)) for name in scores["systems"]]),
         rows=map(_json, rows(scores)),
     )
     with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8") as f:

@@ -20,8 +20,8 @@ kind=manifest parts=(labelled dev unlabelled test) oracle_epochs=0
 [[ -z $labelled ]] || parts+=(hidden) oracle_epochs=16
 parts=("${parts[@]/#/$exp/manifests/}")
 
-stage 0 "manifests"               asr-kd prepare $kind "$data" --dev-share 0.1 --test-share 0.2 \
-                                    ${labelled:+--labelled-share "$labelled"} --out $exp/manifests
+stage 0 "manifests"               asr-kd prepare $kind "$data" --dev-fraction 0.1 --test-fraction 0.2 \
+                                    ${labelled:+--labelled-fraction "$labelled"} --out $exp/manifests
 for part in "${parts[@]}"; do
   [[ -z $dry_run && ! -e $part.jsonl ]] || continue
   lacks="too little has text (NAME.txt beside NAME.flac, \`text\` in a manifest) to train, tune and test with"
