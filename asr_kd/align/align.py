@@ -35,6 +35,7 @@ from asr_kd.core.files import fingerprint
 from asr_kd.core.progress import Progress
 from asr_kd.core.runtime import device, set_threads
 from asr_kd.core.skipped import Skipped, add_skipped_argument
+from asr_kd.core.storage import basename, dirname
 from asr_kd.core.terminal import say
 from asr_kd.frontend.fbank import FrontEnd, FrontEndConfig
 from asr_kd.graph.hclg import TextGraphs

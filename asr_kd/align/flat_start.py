@@ -18,7 +18,7 @@ from asr_kd.align.gaussians import FRAMES_PER_STEP, Gaussians, pooled_mean_varia
 from asr_kd.core.files import fingerprint
 from asr_kd.core.progress import Progress
 from asr_kd.graph.hclg import TextGraphs
-from asr_kd.graph.search import SearchConfig
+from asr_kd.graph.search import Decoder, SearchConfig
 from asr_kd.inventory.lexicon import Lexicon
 from asr_kd.inventory.senones import NO_PHONE, Senones
 from asr_kd.inventory.tree import Stats, TreeConfig, build_trees, phone_questions
@@ -93,7 +93,7 @@ def flat_start(
                 return state.inventory, state.gaussians
             mono, alignments = state.inventory, stage.align(state)
             tied = tie_states(speech, alignments, mono, config.tree)
-            log(f"{tied.size} classes after tying")
+            log(f"{tied.num_classes} classes after tying")
             first = [retie(a, mono, tied) for a in alignments]
             state = FlatStartState(tied, _one_gaussian_a_class(speech, tied), first, tied=True)
         stage.train(state, config.triphone_iterations, config.triphone_gaussians)

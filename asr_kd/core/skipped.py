@@ -4,7 +4,7 @@ import argparse
 import json
 from collections import Counter
 
-from asr_kd.core.storage import delete, write_bytes
+from asr_kd.core.storage import PathOrUrl, delete, write_bytes
 from asr_kd.core.terminal import say
 
 MAX_SKIPPED = 0.2

@@ -4,8 +4,8 @@ Frames. Frame t of either side stands for the time from t to t + 1 of its shifts
 teacher's posteriors over its time: with 30 ms wanted and 20 ms given, frame 0 is 2/3 of frame 0 and 1/3 of frame 1,
 frame 1 is 1/3 of frame 1 and 2/3 of frame 2, and so on. Only frames that the teacher answers for wholly are made.
 A CTC teacher emits a unit in one or two frames, with the blank around it. What it emits within 20 ms weighs 2/3, or
-twice 1/3, after that: as exact in time as the student's frames can be. An arg-max (`distill --hard-labels`) loses the units
-that fall between two frames. A student with frames of 20 ms (frontend.frame_stacking: 2) loses nothing.
+twice 1/3, after that: as exact in time as the student's frames can be. An arg-max (`distill --hard-labels`) loses the
+units that fall between two frames. A student with frames of 20 ms (frontend.frame_stacking: 2) loses nothing.
 
 Units are matched by name. What the teacher spends on units that are not wanted goes to the blank: a path of frames then
 stands for the same text without these units, since CTC reads a blank as nothing. Scaling up what is left instead would
