@@ -45,7 +45,7 @@ def grid(trained, tone_shards, tone_utterances, tmp_path):  # noqa: F811
 
 
 def compare(grid, trained, out, *more):  # noqa: F811
-    return run("compare", grid, "--exp", trained, "--out", out, *more)
+    return run("experiment", grid, "--exp", trained, "--out", out, *more)
 
 
 def test_a_grid_becomes_a_table_and_is_not_run_twice(grid, trained, tmp_path, capsys):  # noqa: F811
@@ -106,7 +106,7 @@ def test_seeds_share_what_they_have_in_common(grid, trained, tmp_path, capsys): 
         {"name": "teacher", "model": "{exp}/model", "steps": ["label {shards} --out {shared}/heard --teacher {out}"]}
     ]
     out = tmp_path / "out"
-    assert run("compare", grid(systems=rows, baseline=""), "--exp", trained, trained, "--out", out, "--dry-run") == 0
+    assert run("experiment", grid(systems=rows, baseline=""), "--exp", trained, trained, "--out", out, "--dry-run") == 0
     words = [line.split() for line in capsys.readouterr().out.splitlines() if " label " in line]
     assert [(w[4], w[6]) for w in words] == [(f"{out}/shared/heard", f"{out}/seed{seed}/teacher") for seed in (0, 1)]
 
@@ -117,7 +117,8 @@ def test_a_seed_made_elsewhere_joins_the_table(grid, trained, tmp_path, capsys):
     assert compare(grid(), trained, there, "--first-seed", 2, "--only", "student") == 0
     assert (there / "seed2/student/model.safetensors").exists()
     assert (
-        run("compare", grid(), "--merge-results", here / "measured.jsonl", there / "measured.jsonl", "--out", both) == 0
+        run("experiment", grid(), "--merge-results", here / "measured.jsonl", there / "measured.jsonl", "--out", both)
+        == 0
     )
     assert "not every seed has them: copy" in capsys.readouterr().err
     wers = {row["name"]: row["wers"] for row in json.loads((both / "compare.json").read_text())}
@@ -126,7 +127,7 @@ def test_a_seed_made_elsewhere_joins_the_table(grid, trained, tmp_path, capsys):
         assert seeds == [rows[name] for rows in alone]
     assert wers.keys() == {"teacher", "student"}
     before = (both / "compare.json").read_bytes()
-    assert run("compare", grid(), "--out", both) == 2
+    assert run("experiment", grid(), "--out", both) == 2
     assert "--exp, or measured ones with --merge-results" in capsys.readouterr().err
     assert (both / "compare.json").read_bytes() == before
 

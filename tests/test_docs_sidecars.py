@@ -20,7 +20,7 @@ def block(language):
     return found
 
 
-@pytest.fixture(params=[(40, 16, {}), (3000, 30, {"k": 60, "floor": 1e-4}), (2, 2, {"k": 1})])
+@pytest.fixture(params=[(40, 16, {}), (3000, 30, {"top_k": 60, "min_prob": 1e-4}), (2, 2, {"top_k": 1})])
 def sidecar(request, tmp_path):
     classes, levels, selection = request.param
     generator = torch.Generator().manual_seed(0)

@@ -27,10 +27,10 @@ def lm_cost(words, model):
 
 def by_enumeration(score_TC, tokens, model):
     """The best class path whose units are a spelling of words, its words and its cost."""
-    known = {tokens.spell(word): word for word in WORDS}
+    known = {tokens.tokenise_word(word): word for word in WORDS}
     leads = [number for number, unit in enumerate(tokens.names) if unit.startswith(SPACE)]
     best = (math.inf, None)
-    for path in itertools.product(range(tokens.size), repeat=len(score_TC)):
+    for path in itertools.product(range(tokens.num_classes), repeat=len(score_TC)):
         units, spelt = ctc_collapse(path), []
         for unit in units:
             if unit in leads or not spelt:
@@ -51,7 +51,7 @@ def test_the_search_finds_the_best_of_all_paths(tmp_path, tokens, frames):
     fst, names = token_graph(tokens, WORDS, tmp_path / "lm.arpa")
     searcher = Decoder(fst, WIDE)
     for seed in range(8):
-        score_TC = 3 * np.random.default_rng(seed).normal(size=(frames, tokens.size))
+        score_TC = 3 * np.random.default_rng(seed).normal(size=(frames, tokens.num_classes))
         cost, words = by_enumeration(score_TC, tokens, model)
         path = searcher.best(score_TC)
         assert path.complete and len(path.classes) == frames
@@ -66,7 +66,7 @@ def planted(tokens, text, blanks=1):
     classes = [0]
     for unit in tokens.encode(text):
         classes += [unit, unit, *[0] * blanks]
-    return np.where(np.arange(tokens.size) == np.array(classes)[:, None], 0.0, -30.0)
+    return np.where(np.arange(tokens.num_classes) == np.array(classes)[:, None], 0.0, -30.0)
 
 
 @pytest.fixture

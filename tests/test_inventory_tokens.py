@@ -106,7 +106,7 @@ def test_characters_of_a_manifest(manifest, tmp_path, capsys):
 
 def test_pieces_of_a_manifest_spell_every_word_and_known_ones_shortly(manifest, tmp_path, capsys):
     pytest.importorskip("sentencepiece", reason="the extra `pieces` is not installed")
-    options = ["--type", "pieces", "--size", "12", "--out"]
+    options = ["--type", "unigram", "--size", "12", "--out"]
     assert main(["tokens", str(manifest), *options, str(tmp_path / "a")]) == 0
     tokens = load_inventory(tmp_path / "a")
     assert {SPACE, *"ACEHST"} < set(tokens.units) and len(tokens.units) <= 13
@@ -114,7 +114,7 @@ def test_pieces_of_a_manifest_spell_every_word_and_known_ones_shortly(manifest, 
     assert len(tokens.encode("THE CAT SAT")) < len("THE CAT SAT") + 1
     assert main(["tokens", str(manifest), *options, str(tmp_path / "b")]) == 0
     assert load_inventory(tmp_path / "b") == tokens
-    assert main(["tokens", str(manifest), "--type", "pieces", "--size", "3", "--out", str(tmp_path / "c")]) == 2
+    assert main(["tokens", str(manifest), "--type", "unigram", "--size", "3", "--out", str(tmp_path / "c")]) == 2
     assert "--size 3: the text has 7 characters" in capsys.readouterr().err
 
 
@@ -137,5 +137,5 @@ def test_a_mistake_is_one_line(tmp_path, capsys, text, options, message):
 
 def test_pieces_need_an_extra_and_say_so(manifest, tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "sentencepiece", None)
-    assert main(["tokens", str(manifest), "--type", "pieces", "--out", str(tmp_path / "out")]) == 2
+    assert main(["tokens", str(manifest), "--type", "unigram", "--out", str(tmp_path / "out")]) == 2
     assert "sentencepiece is missing. Run `bash tools/setup.sh voices,dev,pieces`" in capsys.readouterr().err

@@ -51,7 +51,13 @@ def decoded(rows, quantiser, **options):
     return table, EncodedRows(table, ProbabilityQuantiser.of({"quantisation": quantiser.describe()}), **options)
 
 
-SELECTIONS = [{"k": 6, "floor": 0}, {"k": 6, "mass": 0.9}, {"floor": 0.01}, {"k": 1, "floor": 0}, {"k": 40, "floor": 0}]
+SELECTIONS = [
+    {"top_k": 6, "min_prob": 0},
+    {"top_k": 6, "top_p": 0.9},
+    {"min_prob": 0.01},
+    {"top_k": 1, "min_prob": 0},
+    {"top_k": 40, "min_prob": 0},
+]
 
 
 @settings(max_examples=60, deadline=None)

@@ -58,7 +58,7 @@ def test_a_words_confidence_is_the_mean_of_lattice_model_and_clarity(graph):
     entropy = -(0.9 * np.log(0.9) + 0.1 * np.log(0.1 / (INVENTORY.num_classes - 1)))
     for word in heard.words:
         assert word.posterior > 0.999
-        assert word.acoustic == pytest.approx(0.9) and word.clarity == pytest.approx(np.exp(-entropy))
+        assert word.acoustic == pytest.approx(0.9) and word.entropy_confidence == pytest.approx(np.exp(-entropy))
         assert word.confidence == pytest.approx((0.9 * np.exp(-entropy) * word.posterior) ** (1 / 3))
     assert heard.entropy == pytest.approx(entropy)
     assert heard.confidence == pytest.approx(np.prod([w.confidence for w in heard.words]) ** (1 / 3))

@@ -46,7 +46,7 @@ def test_words_of_tokens_are_found_where_they_were_said(graph):
     assert (heard.phones, heard.frames, heard.agreement) == (5, 18, 1)
     entropy = -(0.9 * np.log(0.9) + 0.1 * np.log(0.1 / (TOKENS.num_classes - 1)))
     for word in heard.words:
-        assert word.acoustic == pytest.approx(0.9) and word.clarity == pytest.approx(np.exp(-entropy))
+        assert word.acoustic == pytest.approx(0.9) and word.entropy_confidence == pytest.approx(np.exp(-entropy))
         assert word.posterior > 0.9
     np.testing.assert_allclose(np.exp(mixed_TC).sum(1), 1, atol=1e-5)
 

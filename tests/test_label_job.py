@@ -214,7 +214,7 @@ def test_what_was_heard_stands_beside_the_targets_and_can_be_selected_from(given
     lines = list(read_transcripts(tmp_path / "one"))
     assert [line["id"] for line in lines] == given_ids and any(line.get("text") for line in lines)
     kept = tmp_path / "kept.jsonl"
-    assert main(["select", str(tmp_path / "one"), "--min-seconds", "2", "--out", str(kept)]) == 0
+    assert main(["filter", str(tmp_path / "one"), "--min-seconds", "2", "--out", str(kept)]) == 0
     ids = {json.loads(line)["id"] for line in kept.read_text().splitlines()}
     assert ids == {line["id"] for line in lines if line["duration"] >= 2 and "text" in line}
     assert label(tars, teacher, tmp_path / "other", "--write-transcripts") == 2

@@ -40,7 +40,7 @@ def folder(tmp_path):
 
 
 def select(folder, *options):
-    return main(["select", str(folder), *map(str, options)])
+    return main(["filter", str(folder), *map(str, options)])
 
 
 def kept(folder, *options):

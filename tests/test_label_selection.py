@@ -61,7 +61,9 @@ def test_keeping_all_classes_leaves_nothing_over():
     assert kept.k == 12 and np.isneginf(kept.log_tail_T).all()
 
 
-@pytest.mark.parametrize("wrong", [{"k": 0}, {"k": 256}, {"mass": 0.0}, {"mass": 1.5}, {"floor": -0.1}, {"floor": 1.0}])
+@pytest.mark.parametrize(
+    "wrong", [{"top_k": 0}, {"top_k": 256}, {"top_p": 0.0}, {"top_p": 1.5}, {"min_prob": -0.1}, {"min_prob": 1.0}]
+)
 def test_wrong_settings_are_refused_by_name(wrong):
     with pytest.raises(ValueError, match=rf"selection\.{next(iter(wrong))}"):
         SelectionConfig(**wrong)

@@ -150,7 +150,11 @@ def test_a_sidecar_says_what_it_is_and_opens_in_other_tools(tars, teacher, tmp_p
     label(tars, teacher, tmp_path, "--top-k", "4", "--top-p", "0.9")
     path = sidecar_path(tmp_path, tars[0])
     description = read_description(path)
-    assert description["kind"] == "posteriors" and description["selection"] == {"k": 4, "mass": 0.9, "floor": 0.0006}
+    assert description["kind"] == "posteriors" and description["selection"] == {
+        "top_k": 4,
+        "top_p": 0.9,
+        "min_prob": 0.0006,
+    }
     assert description["teacher"] == model_fingerprint(teacher) and description["inventory"] == INVENTORY.fingerprint
     assert description["shard"] == open_shard(tars[0]).digest and description["frame_shift_s"] == 0.03
     assert description["format"] == FORMAT and description["quantisation"]["levels"] == 16
@@ -214,7 +218,7 @@ def test_targets_of_another_teacher_or_selection_are_refused_and_kept(tars, teac
     assert label(tars, other, tmp_path / "targets") == 2
     assert "is there already with teacher" in capsys.readouterr().err
     assert label(tars, teacher, tmp_path / "targets", "--top-k", "3") == 2
-    assert 'with selection {"floor": 0.0006, "k": 40' in capsys.readouterr().err
+    assert 'with selection {"min_prob": 0.0006, "top_k": 40' in capsys.readouterr().err
     assert digests(tmp_path / "targets") == before
     with pytest.raises(ValueError, match=r"made by teacher .*, this run distils from .*"):
         SoftTargets(tmp_path / "targets", INVENTORY, model_fingerprint(other)).load(open_shard(tars[0]))

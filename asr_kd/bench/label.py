@@ -79,7 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure and report."""
-    check_counts(args, ("rounds", "workers", "threads"), ("minutes",))
+    check_counts(args, ("repeats", "workers", "threads"), ("minutes",))
     return report(args, measure, describe)
 
 
@@ -168,7 +168,7 @@ class _Job:
         if args.max_frames_per_batch is not None:
             self._options += ["--max-frames-per-batch", str(args.max_frames_per_batch)]
         parsed = self._parse(self._shards, self.out)
-        self.k, self.frames_per_batch = parsed.k, parsed.frames_per_batch
+        self.k, self.frames_per_batch = parsed.top_k, parsed.max_frames_per_batch
         self.precision = resolve_precision(device(args.device), args.precision)
         self.start_up_taken_off = True
 

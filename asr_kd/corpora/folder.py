@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def from_args(root: Path, args: argparse.Namespace) -> Corpus:
     """The corpus as the command line asks for it; a file is a manifest, a folder is walked."""
-    for name in ("dev_share", "test_share"):
+    for name in ("dev_fraction", "test_fraction"):
         if not 0 <= getattr(args, name) < 1:
             raise ValueError(f"--{name.replace('_', '-')} {getattr(args, name)}: it must lie in [0, 1)")
     kept = args.labelled_fraction

@@ -64,7 +64,7 @@ class DecodedUtterance:
 
     A mean, so that long utterances are not thrown away for their length; the geometric one, because one word in ten
     that is surely wrong is worse than ten that are fairly sure."""
-    am_agreement: float
+    agreement: float
     """Of the frames that the path or the model alone take for speech, the share where both have the same phone: what
     the model hears without lexicon and language model."""
     entropy: float

@@ -100,7 +100,7 @@ def make_commands(folder: Path, names: Sequence[str] | None = None) -> list[Comm
     use = [shards, "--model", at("train"), "--graph", at("graph"), "--device", "cpu", "--threads", "1"]
     score = ["score", "--ref", manifest, "--hyp", f"a={at('decode')}", f"b={at('decode')}", "--baseline", "a"]
     report = ["report", "--scores", at("score"), "--student", "b", "--title"]
-    select = ["select", at("transcripts"), "--keep-hours"]
+    select = ["filter", at("transcripts"), "--keep-hours"]
     commands = [
         Command("prepare", prepare, [*prepare[:-1], "0.3"]),
         Command("shard", shard, [*shard[:-1], "0.1"]),
@@ -120,7 +120,7 @@ def make_commands(folder: Path, names: Sequence[str] | None = None) -> list[Comm
         Command("score", [*score, "--bootstrap-samples", "200"], [*score, "--bootstrap-samples", "300"]),
         Command("report", [*report, "one"], [*report, "two"]),
         Command("quantise", ["quantise", at("train")], ["quantise", at("distill")]),
-        Command("select", [*select, "0.002"], [*select, "0.001"], is_file=True),
+        Command("filter", [*select, "0.002"], [*select, "0.001"], is_file=True),
     ]
     places = {"prepare": "manifests", "shard": "shards"}
     label = ["label", shards, "--teacher", at("train"), "--threads", "1", "--workers", "1"]

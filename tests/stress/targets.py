@@ -113,7 +113,7 @@ class Chain:
         """Command lines of what `make_commands` has not made yet."""
         text = ["tokens", str(self.text), "--type", "characters", "--out", str(self.at("tokens"))]
         names = [n for n in ("tune", "decode", "score", "distill", "report") if not self.at(n).exists()]
-        select = [*self.words["select"], "--out", str(self.at("list.jsonl"))]
+        select = [*self.words["filter"], "--out", str(self.at("list.jsonl"))]
         return [text, select, *([*self.words[n], "--out", str(self.at(n))] for n in names)]
 
     def add(
@@ -185,7 +185,7 @@ class Chain:
         self.add("train:alignment", alignment, BINARY, words["train"], sealed=True)
         self.add("distill:targets", sidecar, BINARY, words["distill"], sealed=True)
         chosen = self.at("list.jsonl")
-        self.add("distill:only", chosen, LINES, [*words["distill"], "--only", chosen, "--dry-run"])
+        self.add("distill:utterances", chosen, LINES, [*words["distill"], "--only", chosen, "--dry-run"])
         for name in ("decode", "tune", "quantise"):
             self.add(f"{name}:model", model, MODEL, words[name])
         self.add("train:init", model, MODEL, [*words["train"], "--init", model, "--dry-run"])
@@ -197,7 +197,7 @@ class Chain:
     def _results(self) -> None:
         words, transcripts = self.words, self.transcripts
         heard = ["--transcripts", transcripts.parent, "--model", self.at("train")]
-        self.add("select:transcripts", transcripts, LINES, words["select"], out="OUT/list.jsonl")
+        self.add("filter:transcripts", transcripts, LINES, words["filter"], out="OUT/list.jsonl")
         self.add("align:transcripts", transcripts, LINES, [*words["align"], *heard])
         self.add("score:manifest", self.manifest, LINES[:1], words["score"])  # scores.json holds its digest
         self.add("score:hypotheses", self.at("decode", "hyp.jsonl"), LINES, words["score"])
