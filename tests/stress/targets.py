@@ -134,8 +134,8 @@ class Chain:
     def _data(self) -> None:
         for ending in FORMATS:
             audio = self.at("formats", ending, f"a.{ending}")
-            self.add(f"prepare:{ending}", audio, BINARY, ["prepare", "folder", audio.parent])
-            self.add(f"shard:{ending}", audio, BINARY, ["shard", audio.parent / "m.jsonl"])
+            self.add(f"prepare:{ending}", audio, BINARY, ["prepare", "folder", audio.parent, "--max-skipped", "1"])
+            self.add(f"shard:{ending}", audio, BINARY, ["shard", audio.parent / "m.jsonl", "--max-skipped", "1"])
         speech = sorted(self.at("audio").rglob("*.txt"))[0]
         self.add("prepare:text", speech, TEXT, self.words["prepare"])
         self.add("prepare:manifest", self.manifest, LINES, ["prepare", "manifest", self.manifest])
