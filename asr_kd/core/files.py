@@ -127,10 +127,13 @@ def values_of(path: object, made_by: str) -> Iterator[None]:
     """ValueError that names `path` when its values, made by a command of ours, are not what the block reads there."""
     try:
         yield
-    except (ValueError, OSError, MemoryError):
+    except (OSError, MemoryError):
         raise
     except Exception as e:  # whatever a wrong type or a missing key makes of the code that expects another
-        if is_memory_error(e):
+        own_words = isinstance(e, ValueError) and "format code" not in str(
+            e
+        )  # what a text formatted as a number raises
+        if own_words or is_memory_error(e):
             raise
         reason = f"{type(e).__name__}: {printable(e)}"[:200]
         raise ValueError(f"{path}: damaged, or not as `{made_by}` wrote it ({reason}). Make it again.") from e

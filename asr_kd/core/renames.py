@@ -43,7 +43,7 @@ FLAGS: dict[str, dict[str, str]] = {
         **_TRAINING,
         **_TRANSCRIPTS,
     },
-    "graph": {"--classes": "--word-classes", **_TRANSCRIPTS},
+    "graph": {"--classes": "--word-classes"},
     "tune": {"--acoustic": "--acoustic-scales", "--prior": "--prior-scales"},
     "decode": {"--scales": "--decoding-scales"},
     "score": {"--resample": "--bootstrap-unit", "--resamples": "--bootstrap-samples"},

@@ -52,19 +52,24 @@ def read_decode_notes(path: str | Path) -> dict[str, Any]:
     return read_json(notes) if notes.exists() else {}
 
 
-def match(references: Sequence[Utterance], hypotheses: Mapping[str, str | None], path: str | Path) -> list[str | None]:
-    """The hypothesis of each reference, in order, None where it was skipped. ValueError lists ids of one side only."""
+def match(
+    references: Sequence[Utterance], hypotheses: Mapping[str, str | None], path: str | Path, ref: str | Path
+) -> list[str | None]:
+    """The hypothesis of each reference, in order, None where it was skipped. ValueError lists ids of one side only.
+
+    path, ref: the files of hypotheses and references, for messages.
+    """
     ids = {u.id for u in references}
     missing = [u.id for u in references if u.id not in hypotheses]
     if missing:
         raise ValueError(
-            f"{hypotheses_file(path)}: no hypothesis for {preview_ids(missing)}. Decode the whole test set; an "
-            "utterance without an answer is a line with empty text."
+            f"{hypotheses_file(path)}: no hypothesis for {preview_ids(missing)} of {ref}. "
+            "Decode the whole test set; an utterance without an answer is a line with empty text."
         )
     unknown = [i for i, text in hypotheses.items() if i not in ids and text is not None]
     if unknown:
         raise ValueError(
-            f"{hypotheses_file(path)}: no reference for {preview_ids(unknown)}. "
+            f"{hypotheses_file(path)}: no reference for {preview_ids(unknown)} in {ref}. "
             "Give --ref the manifest that was decoded."
         )
     return [hypotheses[u.id] for u in references]

@@ -105,7 +105,7 @@ def score(
 ) -> dict[str, Any]:
     """What `scores.json` holds; see `compare.score_systems` for the figures."""
     references = read_references(ref)
-    found = {name: match(references, read_hypotheses(path), path) for name, path in hyps.items()}
+    found = {name: match(references, read_hypotheses(path), path, ref) for name, path in hyps.items()}
     texts = {name: [text or "" for text in matched] for name, matched in found.items()}
     scored = score_systems(references, texts, baseline, oracle, by, config)
     for name, path in hyps.items():
