@@ -33,7 +33,7 @@ VERBS = {
 
 
 SHARE_THEIR_OUTPUT = ("label",)
-"""Any number of runs may write into one folder: they agree on settings and claim their work."""
+"""Any number of runs may write into one folder: they check their settings and lease their work."""
 FILE_OUTPUTS = ("filter", "results", "bench")
 """--out is a file."""
 

@@ -8,7 +8,7 @@ Alignments are written per shard to OUT/FOLDER/SHARD.parquet, FOLDER being the s
   asr-kd align exp/shards/labelled --model exp/teacher --lexicon exp/align/lexicon.txt --out exp/realign
   asr-kd align exp/shards/unlabelled --model exp/teacher --transcripts exp/transcripts --min-confidence 0.7 --out ...
 
-The last aligns speech without text to what `asr-kd label` heard in it. Words are pronounced as those of texts are;
+The last aligns speech without text to the transcripts of `asr-kd label`. Words are pronounced as those of texts are;
 utterances with a word that the inventory has no phones for are set aside.
 Utterances without text, with text that does not fit their audio, or with damaged audio are skipped: null in the
 sidecar, counted with their reasons at the end. OUT/skipped.jsonl lists those with text.
@@ -127,7 +127,7 @@ def run(args: argparse.Namespace) -> int:
         inventory = require_senones(inference.model.inventory, args.model[0])
         scorer = lambda waves, graphs: inference.scores(waves)
         aligner: dict[str, object] = {"model": models_fingerprint(args.model)}
-        if args.transcripts:  # what a teacher hears is not the user's to mend
+        if args.transcripts:  # the user cannot correct a teacher's transcripts
             lexicon, gone = drop_unpronounceable(lexicon, list(sources), inventory.phones)
             if gone:
                 say(f"{len(gone)} words have no pronunciation in the inventory's phones: {', '.join(gone[:10])}")

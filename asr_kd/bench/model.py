@@ -81,7 +81,7 @@ def measure(args: argparse.Namespace, folder: Path) -> dict:
     given = [_path(name, folder, args.classes) for name in names]
     shards = find_shards(*args.shards) if args.shards else synthetic_shards(folder / "audio", args.seconds / 60)
     opened = [open_shard(tar) for tar in shards]
-    heard: dict[Any, list[Tensor]] = {}
+    features: dict[Any, list[Tensor]] = {}
     contenders: list[Candidate] = []
     for name, path in zip(names, given, strict=True):
         model = load_model(path)
@@ -89,9 +89,9 @@ def measure(args: argparse.Namespace, folder: Path) -> dict:
         precision = resolve_precision(on, "auto" if args.precision == "int8" and not has_codes else args.precision)
         inference = Inference(model, on, precision)
         config = inference.model.frontend
-        if config not in heard:
-            heard[config] = _features(opened, inference, args.seconds)
-        batches = in_batches(heard[config], args.batch, on)
+        if config not in features:
+            features[config] = _features(opened, inference, args.seconds)
+        batches = in_batches(features[config], args.batch, on)
         contenders.append(Candidate(name, precision, inference, model_size(path), batches))
     shift_s = contenders[0].inference.frontend.frame_shift_s
     seconds = sum(int(frames_B.sum()) for _, frames_B in contenders[0].batches) * shift_s

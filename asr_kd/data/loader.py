@@ -60,7 +60,7 @@ class Batch:
     tokens_BU: Tensor | None = None
     """int64 classes of each utterance in order, -1 behind the last; None where the targets are frames'."""
     teacher_features_BTF: Tensor | None = None
-    """The output of a listening teacher's front end, without the masks that the model has to do with."""
+    """The output of an online teacher's front end, without SpecAugment masks."""
 
     def pin_memory(self) -> "Batch":
         """The same with its tensors in page-locked memory. The loader's name for it."""
@@ -87,7 +87,7 @@ def batches(
 ) -> Iterator[Batch]:
     """The batches of a plan from batch `start_batch` of `epoch` on; `endless` goes on with the next epochs.
 
-    workers: processes that prepare batches; 0 prepares them here.  teacher: front end of a teacher that listens.
+    workers: processes that prepare batches; 0 prepares them here.  teacher: front end of an online teacher.
     pin_memory: tensors lie in page-locked memory, which a GPU copies from while it computes.
     ValueError when shards or targets are missing, broken, or do not belong together.
     """

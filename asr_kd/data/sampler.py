@@ -20,7 +20,7 @@ LENGTH_JITTER = 0.1
 
 @dataclass
 class TrainingSet:
-    """Shards with their targets, that are trained (or tested) on as one body of data."""
+    """Shards with their targets, that are trained (or tested) on as one set."""
 
     name: str
     shards: list[PathOrUrl]

@@ -41,14 +41,14 @@ class FrontEndConfig:
     frame_stacking: int = 3
     """Frames stacked into one (and the factor by which the frame rate falls)."""
     cmn: Literal["causal", "utterance"] = "causal"
-    """What is subtracted from each frame: a mean of what was heard so far, for models that stream; or of the whole
-    utterance, which suits teachers: they hear it to its end anyway."""
+    """Mean that is subtracted from each frame: of the audio so far, for streaming models, or of the whole utterance,
+    for teachers."""
     cmn_window_s: float = 3.0
     """`causal`: the mean of so many seconds up to and including the present frame is subtracted from it."""
     cmn_init_s: float = 0.5
     """An utterance counts as preceded by so many seconds of `cmn_init`, so that its first frames are not zeroed."""
     cmn_init: float = 13.5
-    """Log mel energy of typical speech, the mean before anything was heard (AN4: 13.2, speechocean762: 14.3)."""
+    """Log mel energy of typical speech, the initial mean (AN4: 13.2, speechocean762: 14.3)."""
     cepstra: int = 13
     """Cepstral coefficients of `mfcc`, c0 included, before deltas."""
     cepstral_lifter: float = 22.0
@@ -204,10 +204,10 @@ class FrontEnd:
         total_BTF = x_BTF.double().cumsum_(1)  # measured: 3 times as fast as cumsum(dtype=torch.float64)
         sum_BTF = total_BTF.float()
         sum_BTF[:, window:] = total_BTF[:, window:] - total_BTF[:, :-window]
-        heard_T = torch.arange(1, steps + 1, device=x_BTF.device, dtype=torch.float64).clamp_(max=window)
-        prior_T = (window - heard_T).clamp_(max=prior)
-        scale_T1 = (1 / (heard_T + prior_T)).float()[:, None]
-        offset_T1 = (c.cmn_init * prior_T / (heard_T + prior_T)).float()[:, None]
+        seen_T = torch.arange(1, steps + 1, device=x_BTF.device, dtype=torch.float64).clamp_(max=window)
+        prior_T = (window - seen_T).clamp_(max=prior)
+        scale_T1 = (1 / (seen_T + prior_T)).float()[:, None]
+        offset_T1 = (c.cmn_init * prior_T / (seen_T + prior_T)).float()[:, None]
         return torch.addcmul(x_BTF, sum_BTF, scale_T1, value=-1).sub_(offset_T1)
 
     def _on(self, device: torch.device) -> "_Constants":
@@ -238,8 +238,8 @@ class _Constants:
 
 def _subtract_mean(x_BTF: Tensor, frames_B: Tensor) -> Tensor:
     """Each utterance less its mean over its frames."""
-    heard_BTF = x_BTF * _mask(frames_B, x_BTF.shape[1])
-    return x_BTF - heard_BTF.sum(1, keepdim=True) / frames_B.clamp(min=1)[:, None, None]
+    masked_BTF = x_BTF * _mask(frames_B, x_BTF.shape[1])
+    return x_BTF - masked_BTF.sum(1, keepdim=True) / frames_B.clamp(min=1)[:, None, None]
 
 
 def _mask(frames_B: Tensor, steps: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Raw audio as "features", for models that hear the waveform itself: frame t is the samples that their answer t is of.
+"""Raw audio as "features", for models of the waveform: frame t holds the samples that output t belongs to.
 
 It has the face of `FrontEnd`, so labelling, alignment and decoding need not know which of the two a model wants.
 """
@@ -14,7 +14,7 @@ from asr_kd.core.files import fingerprint
 
 @dataclass(frozen=True)
 class WaveformFrontEndConfig:
-    """Windows of samples; the defaults are what the convolutions of wav2vec 2.0 hear."""
+    """Windows of samples; the defaults are the receptive field of wav2vec 2.0's convolutions."""
 
     hop: int = 320
     """Samples from one frame to the next (320: 20 ms)."""

@@ -1,4 +1,4 @@
-"""What a search heard in an utterance, and how far to trust it: read off the lattice that soft targets go through.
+"""Words of an utterance and their confidence, from the lattice that soft targets are computed on.
 
 A word's confidence is the geometric mean of three numbers in (0, 1] that fail in different ways:
 
@@ -7,7 +7,7 @@ A word's confidence is the geometric mean of three numbers in (0, 1] that fail i
 - the model's posterior of the path's classes, their geometric mean over the word's frames: low where lexicon and
   language model overruled the model (Bernardis and Bourlard, "Improving posterior based confidence measures in hybrid
   HMM/ANN speech recognition systems", ICSLP 1998);
-- the inverse perplexity exp(-entropy) of the model's posteriors in these frames: low where the model hears nothing
+- the inverse perplexity exp(-entropy) of the model's posteriors in these frames: low where the model recognises nothing
   clearly (Williams and Renals, "Confidence measures from local posterior probability estimates", Computer Speech and
   Language, 1999).
 
@@ -66,7 +66,7 @@ class DecodedUtterance:
     that is surely wrong is worse than ten that are fairly sure."""
     agreement: float
     """Of the frames that the path or the model alone take for speech, the share where both have the same phone: what
-    the model hears without lexicon and language model."""
+    the model recognises without lexicon and language model."""
     entropy: float
     """Mean entropy of the model's own posteriors, nats per frame."""
     phones: int
@@ -99,12 +99,12 @@ class ConfidenceScorer:
         log_p_T = np.take_along_axis(log_p_TC, path.classes_T[:, None], 1)[:, 0]
         entropy_T = entropies(log_p_TC)
 
-        def heard(name: str, start: int, end: int, posterior: float) -> DecodedWord:
+        def word(name: str, start: int, end: int, posterior: float) -> DecodedWord:
             acoustic, clarity = np.exp(log_p_T[start:end].mean()), np.exp(-entropy_T[start:end].mean())
             return DecodedWord(name, start, end, posterior, float(acoustic), float(clarity))
 
-        words = [heard(name, *span, p) for name, span, p in zip(names, spans, path.posteriors, strict=True)]
-        sure = words or [heard("", 0, len(log_p_T), path.silence_posterior)]
+        words = [word(name, *span, p) for name, span, p in zip(names, spans, path.posteriors, strict=True)]
+        sure = words or [word("", 0, len(log_p_T), path.silence_posterior)]
         return DecodedUtterance(
             words,
             geometric_mean([w.confidence for w in sure]),

@@ -1,4 +1,4 @@
-"""Posteriors over all paths of a lattice: what is heard once lexicon and language model had their say."""
+"""Posteriors over all paths of a lattice, which combine the model with lexicon and language model."""
 
 import math
 from dataclasses import dataclass

@@ -91,19 +91,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="with padding (default: %(default)s)",
     )
     parser.add_argument(
-        "--graph", type=Path, metavar="DIR", help="put the posteriors through the lattices of a search of this graph"
+        "--graph", type=Path, metavar="DIR", help="interpolate the posteriors with lattice posteriors from this graph"
     )
     parser.add_argument("--decoding-scales", type=Path, metavar="DIR", help="with --graph: what `asr-kd tune` wrote")
     parser.add_argument(
         "--lattice-weight",
         type=float,
         default=LatticeConfig.weight,
-        help="with --graph: share of the lattice's posteriors, the rest is the model's own (default: %(default)s)",
+        help="with --graph: weight of the lattice posteriors; the rest is the model's own (default: %(default)s)",
     )
     parser.add_argument(
         "--write-transcripts",
         action="store_true",
-        help="with --graph: also write OUT/SHARD.hyp.jsonl, what the search heard and how sure it is of each word",
+        help="with --graph: also write OUT/SHARD.hyp.jsonl, the decoded words with their confidences",
     )
     parser.add_argument(
         "--inventory",
@@ -112,7 +112,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="map the posteriors to this inventory of tokens: its units, of those that the teacher knows, and frames",
     )
     parser.add_argument(
-        "--language", metavar="CODE", help="of what Whisper hears, such as en (default: what it takes it for)"
+        "--language", metavar="CODE", help="spoken language as a code such as `en`, for Whisper (default: detect)"
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
     parser.add_argument(

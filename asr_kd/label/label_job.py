@@ -18,16 +18,16 @@ class LabelJob(Job):
     """Folder of the sidecars."""
     config: LabelConfig = field(default_factory=LabelConfig)
     graph: str | None = None
-    """Graph whose lattices the posteriors are put through."""
+    """Graph for lattice posteriors."""
     scales: str | None = None
     """What `asr-kd tune` wrote for that graph."""
     graph_weight: float = LatticeConfig.weight
     decode: bool = False
-    """Also write what the search heard."""
+    """Also write transcripts."""
     inventory: str | None = None
     """Folder or file of the inventory that the posteriors are mapped to; None: the teacher's own."""
     language: str | None = None
-    """Of what Whisper transcribes; None: what it takes each utterance for."""
+    """Spoken language for Whisper; None: detect it for each utterance."""
     precision: str = "auto"
     settings: str | None = None
     """Fingerprint of the labeller's settings when the job began; a worker with others must not label."""

@@ -40,7 +40,7 @@ def make_labeller(job: LabelJob) -> ShardProcessor:
 
 
 class PosteriorLabeller:
-    """Of a teacher that scores frames: sidecars of soft targets, and where asked for what a search heard."""
+    """Sidecars of soft targets from a teacher with posteriors, and where asked for transcripts."""
 
     def __init__(self, job: LabelJob) -> None:
         """ValueError when teacher, graph and options do not belong together."""

@@ -37,7 +37,7 @@ class LatticeConfig:
 class LatticePosteriors:
     """Mixes a model's posteriors with those over the lattice of its search through a graph.
 
-    inventory: the model's, where what the search hears is asked for as well.
+    inventory: the model's, where transcripts are wanted as well.
     """
 
     def __init__(
@@ -53,18 +53,18 @@ class LatticePosteriors:
             "weight": config.weight,
         }
         self._searcher = Decoder(graph.fst, SEARCH)
-        self._listener = None if inventory is None else ConfidenceScorer(graph, inventory)
+        self._scorer = None if inventory is None else ConfidenceScorer(graph, inventory)
 
     def search(self, log_p_TC: np.ndarray) -> tuple[np.ndarray, DecodedUtterance | None]:
-        """Mixed log-posteriors (T, C) and what was heard, of one lattice; without a path, the model's own and None."""
+        """Mixed log-posteriors (T, C) and the words of one lattice; without a path, the model's own and None."""
         found, complete = self._searcher.lattice(self.config.scales.apply(log_p_TC, self.log_prior_C))
         if found is None or not complete:
             return log_p_TC, None
         lattice = lattice_arcs(found)
         passed = forward_backward(lattice)
-        heard = self._listener(lattice, passed, log_p_TC) if self._listener else None
+        decoded = self._scorer(lattice, passed, log_p_TC) if self._scorer else None
         if not self.config.weight:
-            return log_p_TC, heard
+            return log_p_TC, decoded
         lattice_TC = class_posteriors(lattice, len(log_p_TC), log_p_TC.shape[1], passed)
         mixed_TC = self.config.weight * lattice_TC + (1 - self.config.weight) * np.exp(log_p_TC)
-        return np.log(np.maximum(mixed_TC, np.finfo(np.float32).tiny)), heard
+        return np.log(np.maximum(mixed_TC, np.finfo(np.float32).tiny)), decoded

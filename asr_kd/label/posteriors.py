@@ -62,7 +62,7 @@ class ShardLabels:
         self.shard, self.teacher, self.config = shard, teacher, config
         self.lattices, self.mapping = lattices, mapping
         self._results: list[FrameTargets | str] = ["not labelled"] * len(shard.entries)
-        self._heard: list[DecodedUtterance | None] = [None] * len(shard.entries)
+        self._decoded: list[DecodedUtterance | None] = [None] * len(shard.entries)
 
     def batches(self) -> list[list[int]]:
         """Rows of each batch, longest first: of like length, at most `frames_per_batch` with padding (or one row)."""
@@ -111,20 +111,20 @@ class ShardLabels:
         """Put a batch through the teacher and keep its targets."""
         if batch.rows:
             for row, (result, heard) in zip(batch.rows, self._targets(batch), strict=True):
-                self._results[row], self._heard[row] = result, heard
+                self._results[row], self._decoded[row] = result, heard
 
     def table(self) -> pa.Table:
         """The sidecar table, one row per utterance in the shard's order, when all batches are labelled."""
         return encode_table([e.id for e in self.shard.entries], self._results, self.config.quantiser)
 
     def transcripts(self) -> list[Transcript | str]:
-        """What the search heard in each row, or why there is nothing."""
+        """The decoded words of each row, or why there are none."""
         shift = self.teacher.frontend.frame_shift_s
-        pairs = zip(self._results, self._heard, strict=True)
+        pairs = zip(self._results, self._decoded, strict=True)
         return [r if isinstance(r, str) else NO_PATH if h is None else h.transcript(shift) for r, h in pairs]
 
     def _targets(self, batch: Features) -> Iterator[tuple[FrameTargets | str, DecodedUtterance | None]]:
-        """Of each utterance of the batch its targets, or why there are none, and what was heard."""
+        """Of each utterance of the batch its targets, or why there are none, and its decoded words."""
         selection = self.config.selection
         log_p_BTC = self.teacher.log_posteriors(batch.x_BTF, batch.frames_B)
         heard: list[DecodedUtterance | None] = [None] * len(batch.rows)

@@ -43,7 +43,7 @@ class Waves:
 
 
 class ShardTranscripts:
-    """The transcripts of one shard in the making, one utterance a batch: Whisper hears 30 s at a time in any case."""
+    """The transcripts of one shard in the making, one utterance a batch: Whisper reads 30 s at a time in any case."""
 
     def __init__(self, shard: Shard, teacher: Whisper) -> None:
         self.shard, self.teacher = shard, teacher

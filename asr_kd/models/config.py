@@ -18,13 +18,13 @@ class ModelConfig:
     encoder: str = "lstm"
     """Family of the encoder, of `encoders.ENCODERS`: lstm or conformer."""
     num_layers: int = 2
-    """LSTM or Conformer layers."""
+    """Number of LSTM or Conformer layers."""
     hidden_size: int = 256
     """Cells of an LSTM layer and direction; values of a frame in a Conformer."""
     bidirectional: bool = False
     """Read each utterance in both directions: better, but only once it has ended."""
     lookahead: int = 0
-    """Frames of 30 ms that a unidirectional model hears before it answers; 5 are 150 ms of delay."""
+    """Look-ahead of a unidirectional model in frames of 30 ms; 5 are 150 ms of delay."""
     proj_size: int | None = None
     """Width of a linear layer behind each LSTM layer; None passes the cells on as they are."""
     num_heads: int = 4
@@ -52,7 +52,7 @@ class ModelConfig:
         if not 0 <= self.lookahead <= MAX_WIDTH:
             raise ValueError(f"model.lookahead is {self.lookahead}; it must be 0 to {MAX_WIDTH}")
         if self.bidirectional and self.lookahead:
-            raise ValueError("model.lookahead: a bidirectional model hears everything. Set it to 0.")
+            raise ValueError("model.lookahead: a bidirectional model reads the whole utterance. Set it to 0.")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"model.dropout is {self.dropout}; it must lie in [0, 1)")
 

@@ -24,7 +24,7 @@ class ConformerEncoder(nn.Module):
         """ValueError when the config asks for what a Conformer is not."""
         super().__init__()
         if not config.bidirectional:
-            raise ValueError("model.bidirectional: a conformer hears all of an utterance. Set it to true.")
+            raise ValueError("model.bidirectional: a conformer attends to the whole utterance. Set it to true.")
         if config.proj_size is not None:
             raise ValueError(f"model.projection is {config.proj_size}: a conformer has none. Set it to null.")
         if config.hidden_size % config.num_heads:

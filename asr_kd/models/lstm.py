@@ -5,9 +5,9 @@ reversed within its own length. That equals packed sequences and is faster: pack
 Measured on 2 cores of an AVX512 Xeon, torch 2.11, 2 bidirectional layers, forward and backward, milliseconds
 (packed / two directions): 128 cells, 32 x 200 frames 2345 / 279; 256 cells, 16 x 200 frames 1515 / 267.
 
-A model that is only asked computes little padding: utterances that have ended leave the batch in a few steps
-(`stretches`). Measured with 5 x 768 cells on a batch of speechocean762's longest utterances, 22 of 3 to 11 s, 49% of it
-padding: 17.7 s of one core's time before, 12.9 s so.
+Inference computes little padding: utterances that have ended leave the batch in a few steps
+(`active_segments`). Measured with 5 x 768 cells on a batch of speechocean762's longest utterances, 22 of 3 to 11 s,
+49% of it padding: 17.7 s of one core's time before, 12.9 s so.
 """
 
 from collections.abc import Sequence
@@ -20,9 +20,9 @@ from torch.autograd.function import once_differentiable
 from asr_kd.models.config import ModelConfig
 
 ACTIVE_SHARE = 0.9
-"""A new stretch begins where so many of the last one's utterances are left, or fewer."""
+"""A new segment begins where so many of the last one's utterances are left, or fewer."""
 MIN_STEPS = 4
-"""Steps of the shortest stretch: each begins with some work of its own (oneDNN orders the weights anew). A guess."""
+"""Steps of the shortest segment: each begins with some work of its own (oneDNN orders the weights anew). A guess."""
 
 Segment = tuple[int, int, int]
 """First time step, the one behind the last, and how many utterances go through them."""
@@ -128,7 +128,7 @@ class LstmLayer(nn.Module):
 
 
 def active_segments(frames: Sequence[int]) -> list[Segment]:
-    """Stretches of time in which about the same utterances are heard. frames: of each utterance, falling."""
+    """Segments of time with about the same active utterances. frames: of each utterance, falling."""
     cut: list[Segment] = []
     start, active = 0, len(frames)
     last = max(1, frames[0])

@@ -1,4 +1,4 @@
-"""`utterances.html`: every utterance of the test with what each system heard, to be searched and sorted.
+"""`utterances.html`: every utterance of the test with the words of each system, to search and sort.
 
 The page holds the utterances as JSON and draws those of one screenful; its one script is named by its digest in the
 page's security policy, so that no other runs. Of a system's words only those that are not the reference's are stored.
@@ -46,11 +46,11 @@ def rows(scores: Mapping[str, Any]) -> Iterator[list[Any]]:
     for u in scores["per_utterance"]:
         about = {"speaker": u["speaker"], **{f: v for f, v in u["meta"].items() if f != "speaker"}}
         shown = {printable(k): printable(v) for k, v in about.items() if isinstance(v, (str, int, float))}
-        heard = [_heard(u["reference"], u["systems"][name]) for name in scores["systems"]]
-        yield [printable(u["id"]), shown, printable(u["reference"]), heard]
+        answers = [_answer(u["reference"], u["systems"][name]) for name in scores["systems"]]
+        yield [printable(u["id"]), shown, printable(u["reference"]), answers]
 
 
-def _heard(reference: str, answer: Mapping[str, Any]) -> Any:
+def _answer(reference: str, answer: Mapping[str, Any]) -> Any:
     if not answer["errors"]:
         return 0
     aligned = columns(reference, answer["text"], answer["path"])

@@ -1,4 +1,4 @@
-"""Unlabelled audio that nobody labelled beforehand: whoever listens teaches."""
+"""No targets: unlabelled audio without soft targets, for an online teacher."""
 
 from collections.abc import Sequence
 

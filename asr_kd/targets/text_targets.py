@@ -1,4 +1,4 @@
-"""Targets from nothing but text, given or heard by a teacher: the tokens that an utterance's words are spelt with."""
+"""Targets from text alone, reference or pseudo-label: the tokens of an utterance's words."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -26,7 +26,7 @@ class TextTargets:
         return TextRows(self.texts.for_shard(shard), self.tokens)
 
     def digest(self, shard: Shard) -> str:
-        """As TargetSource says: of what was heard; the shard's own text is part of the shard, tokens are the run's."""
+        """As TargetSource says, of pseudo-labels. Reference text is part of the shard, tokens are the run's."""
         return fingerprint(self.texts.describe(shard))
 
     def check(self, paths: Sequence[PathOrUrl]) -> None:

@@ -1,4 +1,4 @@
-"""Several models that answer as one: the mean of their posteriors, usually right more often than one of them."""
+"""The mean of several models' posteriors, usually more accurate than one of them."""
 
 import math
 from collections.abc import Sequence

@@ -9,7 +9,7 @@ units that fall between two frames. A student with frames of 20 ms (frontend.fra
 
 Units are matched by name. What the teacher spends on units that are not wanted goes to the blank: a path of frames then
 stands for the same text without these units, since CTC reads a blank as nothing. Scaling up what is left instead would
-put a text that the teacher did not hear in their place.
+insert text that the teacher did not recognise.
 """
 
 import math

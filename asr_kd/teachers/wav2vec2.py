@@ -47,7 +47,7 @@ class Wav2Vec2Config:
 
     @property
     def hops(self) -> WaveformFrontEndConfig:
-        """What one answer hears of the waveform, and the step to the next, from the convolutions."""
+        """Receptive field of one output frame, and the hop to the next, from the convolutions."""
         hop, window = 1, 1
         for _, kernel, stride in self.architecture.get("extractor_conv_layer_config") or CONVOLUTIONS:
             window += (kernel - 1) * hop

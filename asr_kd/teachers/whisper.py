@@ -113,14 +113,16 @@ class Whisper:
             suppress_tokens=[-1, *self._unwritten],
             word_timestamps=True,
         )
-        heard = list(segments)  # the work is done here
-        if not heard:
+        segments_found = list(segments)  # the work is done here
+        if not segments_found:
             return NO_SPEECH
-        compression = max(s.compression_ratio for s in heard)
+        compression = max(s.compression_ratio for s in segments_found)
         if compression > MAX_COMPRESSION:
             return f"Whisper repeats itself (text compresses by {compression:.1f})"
-        confidence = utterance_confidence([s.avg_logprob for s in heard], [len(s.tokens) for s in heard])
-        return Transcript(normalise_words(w for s in heard for w in s.words or ()), confidence)
+        confidence = utterance_confidence(
+            [s.avg_logprob for s in segments_found], [len(s.tokens) for s in segments_found]
+        )
+        return Transcript(normalise_words(w for s in segments_found for w in s.words or ()), confidence)
 
 
 def utterance_confidence(log_p: Sequence[float], tokens: Sequence[int]) -> float:

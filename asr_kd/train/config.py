@@ -26,10 +26,9 @@ class OptimConfig:
     betas: tuple[float, float] = (0.9, 0.98)
     """AdamW's memory of gradients and of their squares."""
     eps: float = 1e-8
-    """AdamW makes steps of one length whatever a weight's gradient, unless its size (root mean square) is well below
-    this. Raised, it shortens the steps of knowledge that pulls too weakly to be trusted alone (docs/knowledge.md)."""
+    """Adam's epsilon. A larger value damps updates from weak gradients (docs/knowledge.md)."""
     max_grad_norm: float = 5.0
-    """Longest gradient (L2 norm over all weights); longer ones are scaled down."""
+    """Gradient-norm clipping threshold (L2 norm over all weights)."""
 
     def __post_init__(self) -> None:
         for name in ("lr", "eps", "max_grad_norm"):

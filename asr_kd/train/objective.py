@@ -1,4 +1,4 @@
-"""What a run minimises: the interface between the training loop and whatever teaches the model."""
+"""The interface of what a run minimises."""
 
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -21,7 +21,7 @@ class Objective(nn.Module, ABC):
     """
 
     teacher_frontend: FrontEndConfig | None = None
-    """Batches also bring the features of this front end, unmasked, for a teacher that listens."""
+    """Batches also bring the features of this front end, unmasked, for an online teacher."""
 
     @abstractmethod
     def losses(self, model: AcousticModel, batch: Batch) -> dict[str, Tensor]:

@@ -1,5 +1,5 @@
-"""Where the truth of labelled shards comes from: alignments of senones, or text, spelt in tokens: the shards' own, or
-what a teacher heard in them."""
+"""Supervision of labelled shards: alignments of senones, or text, spelt in tokens: the shards' own, or
+pseudo-labels."""
 
 import argparse
 from collections.abc import Sequence

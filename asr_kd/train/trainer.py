@@ -318,10 +318,10 @@ class _Trainer:
         if name not in self.opened:
             at = self.state.positions[name]
             frontend, workers = self.model.frontend, self.config.num_workers
-            heard = self.objective.teacher_frontend
+            teacher = self.objective.teacher_frontend
             pinned = self.device.type == "cuda"
             plan = self.plans[name]
-            self.opened[name] = batches(plan, frontend, at.epoch, at.batch, workers, teacher=heard, pin_memory=pinned)
+            self.opened[name] = batches(plan, frontend, at.epoch, at.batch, workers, teacher=teacher, pin_memory=pinned)
         return self.opened[name]
 
     def _identity(self, schedule: list[tuple[TrainingSet, float]]) -> dict[str, Any]:

@@ -198,7 +198,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("max_seconds", "longest utterance"),
         ("min_rate", "slowest speech, phones per second between the first word's start and the last word's end"),
         ("max_rate", "fastest speech, the same"),
-        ("min_agreement", "least share of speech frames where the teacher alone hears the phone of the hypothesis"),
+        (
+            "min_agreement",
+            "least share of speech frames where the teacher alone recognises the phone of the hypothesis",
+        ),
         ("max_entropy", "largest mean entropy of the teacher's posteriors, nats per frame"),
         ("min_word_confidence", "least confidence of the least sure word"),
         ("min_confidence", "least confidence of the utterance"),

@@ -1,4 +1,4 @@
-"""Manifests of pseudo-transcripts: what a teacher heard in unlabelled speech, and how far to trust it.
+"""Manifests of pseudo-labels: a teacher's transcripts of unlabelled speech with their confidences.
 
 One file a shard, `OUT/<tar stem>.hyp.jsonl`, one line an utterance in the shard's order. Each is a manifest line: `id`,
 `audio_filepath` (the member of the tar, as in tarred NeMo manifests), `duration`, `text`, `speaker` where known, and

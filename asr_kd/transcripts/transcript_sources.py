@@ -1,4 +1,4 @@
-"""What is taken to be said in the utterances of shards: their own text, or what a teacher heard in them."""
+"""Transcripts of the utterances of shards: their reference text, or pseudo-labels of a teacher."""
 
 import argparse
 from collections.abc import Iterable, Sequence
@@ -40,7 +40,7 @@ class ReferenceText:
 
 
 class PseudoLabels:
-    """What a teacher heard: lines of `asr-kd label` or `select`. The own text of those shards is not looked at."""
+    """Pseudo-labels: lines of `asr-kd label` or `asr-kd filter`. The reference text of those shards is not read."""
 
     def __init__(self, places: Sequence[PathOrUrl], least_confidence: float = 0.0, others: Texts | None = None) -> None:
         """others: the texts of shards that no line is of (default: they have none).
@@ -86,7 +86,7 @@ class PseudoLabels:
 
 
 def add_transcript_arguments(parser: argparse.ArgumentParser, meaning: str) -> None:
-    """Options of every verb that takes what a teacher heard as text.
+    """Options of every verb that takes pseudo-labels as text.
 
     meaning: what --transcripts does there, for the help.
     """
@@ -107,7 +107,7 @@ def add_transcript_arguments(parser: argparse.ArgumentParser, meaning: str) -> N
 
 
 def given_texts(args: argparse.Namespace, others: Texts | None = None) -> Texts:
-    """By the options of `add_transcript_arguments`: the shards' own text, or what was heard. others: of PseudoTexts."""
+    """The reference text or pseudo-labels, by the options of `add_transcript_arguments`. others: of `PseudoLabels`."""
     if args.transcripts:
         return PseudoLabels(args.transcripts, args.min_confidence, others)
     if args.min_confidence:
