@@ -66,7 +66,7 @@ def test_a_grid_becomes_a_table_and_is_not_run_twice(grid, trained, tmp_path, ca
     assert "copy" in said.err and text in said.out
     assert compare(grid(), trained, out) == 0
     assert model.stat().st_mtime_ns == before
-    changed = grid(let={"shards": str(yaml.safe_load(grid().read_text())["let"]["shards"]) + "/"})
+    changed = grid(vars={"shards": str(yaml.safe_load(grid().read_text())["vars"]["shards"]) + "/"})
     assert compare(changed, trained, out, "--only", "student") == 0
     assert model.stat().st_mtime_ns > before  # its command changed: it was made anew
     assert read_description(model)["notes"]["priors"]
@@ -76,13 +76,13 @@ def test_a_row_that_fails_takes_down_only_those_that_need_it(grid, trained, tmp_
     rows = [
         {"name": "teacher", "model": "{exp}/model"},
         {"name": "lost", "steps": ["quantise {exp}/nothing --out {out}"]},
-        {"name": "heir", "steps": ["quantise {row:lost} --out {out}"]},
+        {"name": "needs_lost", "steps": ["quantise {row:lost} --out {out}"]},
     ]
     out = tmp_path / "out"
     assert compare(grid(systems=rows, baseline=""), trained, out) == 1
     said = capsys.readouterr().err
     assert "seed0/lost: asr-kd quantise ended with 2, see " in said and "no model there" in said
-    assert "seed0/heir: needs seed0/lost, which failed" in said
+    assert "seed0/needs_lost: needs seed0/lost, which failed" in said
     assert [row["name"] for row in json.loads((out / "compare.json").read_text())] == ["teacher"]
 
 

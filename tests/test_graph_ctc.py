@@ -28,7 +28,7 @@ def lm_cost(words, model):
 def by_enumeration(score_TC, tokens, model):
     """The best class path whose units are a spelling of words, its words and its cost."""
     known = {tokens.tokenise_word(word): word for word in WORDS}
-    leads = [number for number, unit in enumerate(tokens.names) if unit.startswith(SPACE)]
+    leads = [number for number, unit in enumerate(tokens.symbols) if unit.startswith(SPACE)]
     best = (math.inf, None)
     for path in itertools.product(range(tokens.num_classes), repeat=len(score_TC)):
         units, spelt = ctc_collapse(path), []

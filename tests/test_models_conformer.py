@@ -87,7 +87,7 @@ def test_presets_have_the_size_they_promise():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"bidirectional": False}, "model.bidirectional: a conformer hears all.*Set it to true"),
+        ({"bidirectional": False}, "model.bidirectional: a conformer attends to the whole.*Set it to true"),
         ({"proj_size": 3}, "model.proj_size is 3: a conformer has none"),
         ({"num_heads": 3}, "model.hidden_size is 8; model.num_heads, 3, must divide it"),
         ({"conv_kernel_size": 4}, "model.conv_kernel_size is 4; it must be odd"),

@@ -118,7 +118,7 @@ def test_a_loaded_model_that_is_trained_on_is_rounded_anew(tmp_path):
 
 
 def test_eight_bits_take_a_quarter_of_the_bytes_and_answer_nearly_the_same(tmp_path, capsys):
-    model = model_of(BOTH_WAYS, hidden=128)
+    model = model_of(BOTH_WAYS, hidden_size=128)
     save_model(tmp_path / "whole", model, {"step": 7})
     assert main(["quantise", str(tmp_path / "whole"), "--out", str(tmp_path / "small")]) == 0
     assert "0.73M parameters, 2.91 -> 0.76 MB" in capsys.readouterr().err
@@ -183,9 +183,9 @@ def test_damaged_codes_and_scales_are_refused_by_file(name, damage, tmp_path):
         load_model(tmp_path)
 
 
-def test_who_reads_version_1_is_told_that_a_model_in_codes_is_another(tmp_path):
-    for weights, version in (("float32", 1), ("int8", 2)):
-        save_model(tmp_path, model_of(ONE_WAY, weights=weights))
+def test_who_reads_version_3_is_told_that_a_model_in_codes_is_another(tmp_path):
+    for weights, version in (("float32", 3), ("int8", 4)):
+        save_model(tmp_path, model_of(ONE_WAY, weight_dtype=weights))
         raw = (tmp_path / "model.safetensors").read_bytes()
         header = json.loads(raw[8 : 8 + struct.unpack("<Q", raw[:8])[0]])
         assert json.loads(header["__metadata__"]["asr_kd"])["version"] == version

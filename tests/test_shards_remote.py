@@ -247,7 +247,7 @@ def test_training_batches_are_those_of_local_shards_and_targets(audio, tars, tea
         targets = SoftTargets(folder, INVENTORY)
         stream = TrainingSet("unlabelled", find_shards(*shards), targets)
         assert len(targets.check(stream.shards)) == 64
-        plan = BatchSampler(stream, max_frames_per_batch=60, seed=0, shuffle=False)
+        plan = BatchSampler(stream, frames_per_batch=60, seed=0, shuffle=False)
         made[name] = list(batches(plan, FrontEndConfig(), workers=2 if name == "there" else 0, endless=False))
     assert len(made["here"]) > 2
     for a, b in zip(made["here"], made["there"], strict=True):

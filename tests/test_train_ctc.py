@@ -79,7 +79,7 @@ def all_batches(stream):
     return list(batches(BatchSampler(stream, 150, seed=0), FRONTEND, endless=False))
 
 
-@pytest.mark.parametrize("speed_perturb", [(1.0,), (0.9, 1.1)])
+@pytest.mark.parametrize("speeds", [(1.0,), (0.9, 1.1)])
 def test_batches_carry_the_spelt_text_at_whatever_speed(tone_shards, tone_utterances, speeds):
     texts = {u.id: u.text for u in tone_utterances}
     got = all_batches(stream_of(tone_shards, augment=AugmentConfig(speed_perturb=speeds)))

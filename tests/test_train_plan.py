@@ -106,7 +106,7 @@ def test_the_shards_used_last_stay_in_memory(tmp_path):
 
 def test_a_list_of_utterances_is_all_that_a_stream_has(tmp_path):
     shards = write_indexes(tmp_path, [1.0, 2.0, 3.0], [4.0], [5.0, 6.0])
-    plan = plan_of(shards, only=frozenset({"0-1", "2-0", "2-1", "9-9"}))
+    plan = plan_of(shards, utterance_ids=frozenset({"0-1", "2-0", "2-1", "9-9"}))
     assert (plan.utterances, plan.seconds, plan.missing) == (3, 13.0, {"9-9"})
     for epoch in range(3):
         specs = list(plan.epoch(epoch))
@@ -118,4 +118,4 @@ def test_a_list_of_everything_changes_nothing(tmp_path):
     shards = write_indexes(tmp_path, *[[1 + 0.1 * j for j in range(20)]] * 3)
     everything = frozenset(f"{i}-{j}" for i in range(3) for j in range(20))
     rows = lambda plan: [spec.rows for spec in plan.epoch(1)]
-    assert rows(plan_of(shards, only=everything)) == rows(plan_of(shards))
+    assert rows(plan_of(shards, utterance_ids=everything)) == rows(plan_of(shards))

@@ -107,7 +107,7 @@ def test_text_alone_trains_a_model_of_tokens(tone_shards, tmp_path, capsys, chan
     assert model.log_prior_C.exp().sum().item() == pytest.approx(1)
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     assert lines[1]["dev_loss"] < lines[0]["dev_loss"]
-    assert "tokens right" in capsys.readouterr().err
+    assert "token accuracy" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure and report."""
-    check_counts(args, ("batch", "rounds", "threads"), ("seconds",))
+    check_counts(args, ("batch", "repeats", "threads"), ("seconds",))
     return report(args, measure, describe)
 
 

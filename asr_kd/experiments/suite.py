@@ -109,7 +109,7 @@ class Template:
             if name in self._texts and argument is None:
                 return self._texts[name]
             known = ", ".join(["{out}", "{row:NAME}", *(f"{{{n}}}" for n in self._texts)])
-            raise ValueError(f"{row or 'let'}: {place.group()} stands for nothing; known: {known}")
+            raise ValueError(f"{row or 'vars'}: {place.group()} stands for nothing; known: {known}")
 
         return _PLACE.sub(fill, text)
 

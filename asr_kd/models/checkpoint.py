@@ -151,9 +151,9 @@ def init_from_checkpoint(model: AcousticModel, path: str | Path, layers: Sequenc
     ValueError names what differs when the two are not made alike, and layers that do not exist or do not fit.
     """
     other = load_model(path)
-    free = {"dropout", "weights"}  # matters of training and of storage
+    free = {"dropout", "weight_dtype"}  # matters of training and of storage
     if layers is not None:
-        free |= {"layers", "lookahead"}
+        free |= {"num_layers", "lookahead"}
     ours, theirs = ({k: v for k, v in to_dict(m.config).items() if k not in free} for m in (model, other))
     for what, same in (
         ("architecture", ours == theirs),

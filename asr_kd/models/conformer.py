@@ -26,9 +26,11 @@ class ConformerEncoder(nn.Module):
         if not config.bidirectional:
             raise ValueError("model.bidirectional: a conformer attends to the whole utterance. Set it to true.")
         if config.proj_size is not None:
-            raise ValueError(f"model.projection is {config.proj_size}: a conformer has none. Set it to null.")
+            raise ValueError(f"model.proj_size is {config.proj_size}: a conformer has none. Set it to null.")
         if config.hidden_size % config.num_heads:
-            raise ValueError(f"model.hidden is {config.hidden_size}; model.heads, {config.num_heads}, must divide it")
+            raise ValueError(
+                f"model.hidden_size is {config.hidden_size}; model.num_heads, {config.num_heads}, must divide it"
+            )
         self.output_dim = config.hidden_size
         """Values in an output frame."""
         self.input = nn.Linear(input_dim, config.hidden_size)

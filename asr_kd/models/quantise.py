@@ -5,7 +5,7 @@ What rounding costs in accuracy, training gets back: give the original as --init
 What that writes has weights of eight bits already.
 
   asr-kd quantise exp/student --out exp/student_int8
-  asr-kd distill ... --init exp/student --set model.preset=student-tiny model.weights=int8
+  asr-kd distill ... --init exp/student --set model.preset=student-tiny model.weight_dtype=int8
 """
 
 import argparse

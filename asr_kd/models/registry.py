@@ -16,5 +16,5 @@ ENCODERS: dict[str, type[Encoder]] = {
 def build_encoder(config: ModelConfig, input_dim: int) -> Encoder:
     """A new encoder with random weights. ValueError when there is none of that kind, or not with those fields."""
     if config.encoder not in ENCODERS:
-        raise ValueError(f"model.kind is {config.encoder}; known: {', '.join(ENCODERS)}")
+        raise ValueError(f"model.encoder is {config.encoder}; known: {', '.join(ENCODERS)}")
     return ENCODERS[config.encoder](config, input_dim)

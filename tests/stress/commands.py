@@ -86,7 +86,7 @@ def make_commands(folder: Path, names: Sequence[str] | None = None) -> list[Comm
         "cpu",
         "--threads",
         "1",
-        "--workers",
+        "--num-workers",
         "1",
         "--set",
         "model={preset: student-small, hidden_size: 8}",

@@ -44,7 +44,7 @@ frontend:
   mel_bins: 20
 train:
   max_frames_per_batch: 200
-  workers: 0
+  num_workers: 0
 epochs: 1
 """
 
@@ -185,7 +185,7 @@ class Chain:
         self.add("train:alignment", alignment, BINARY, words["train"], sealed=True)
         self.add("distill:targets", sidecar, BINARY, words["distill"], sealed=True)
         chosen = self.at("list.jsonl")
-        self.add("distill:utterances", chosen, LINES, [*words["distill"], "--only", chosen, "--dry-run"])
+        self.add("distill:utterances", chosen, LINES, [*words["distill"], "--utterances", chosen, "--dry-run"])
         for name in ("decode", "tune", "quantise"):
             self.add(f"{name}:model", model, MODEL, words[name])
         self.add("train:init", model, MODEL, [*words["train"], "--init", model, "--dry-run"])
@@ -212,4 +212,7 @@ class Chain:
 def _without_workers(words: Sequence[str]) -> list[str]:
     """The same command without processes of its own, which would have to start anew for every input."""
     before = ["", *words[:-1]]
-    return ["0" if word == "1" and option == "--workers" else word for option, word in zip(before, words, strict=True)]
+    return [
+        "0" if word == "1" and option in ("--workers", "--num-workers") else word
+        for option, word in zip(before, words, strict=True)
+    ]
