@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import re
 from pathlib import Path
 
 import pytest
@@ -82,3 +83,32 @@ def test_every_module_in_the_list_of_changes_exists():
     assert len(named) > 50
     for name in named:
         assert importlib.util.find_spec(f"asr_kd.{name}"), name
+
+
+PREFIXES = {
+    "ModelConfig": "model",
+    "FrontEndConfig": "frontend",
+    "AugmentConfig": "augment",
+    "OptimConfig": "optim",
+    "TrainConfig": "train",
+    "FlatStartConfig": "flat_start",
+}
+ROOT = Path(__file__).parent.parent
+TEXTS = [
+    p
+    for folder in ("asr_kd", "docs", "recipes", "tools")
+    for p in sorted((ROOT / folder).rglob("*"))
+    if p.suffix in (".py", ".md", ".sh", ".yaml") and p.name != "renames.py"
+]
+
+
+def test_no_message_or_page_advises_an_old_key_or_command():
+    old = [rf"{prefix}\.{key}" for name, prefix in PREFIXES.items() for key in renames.KEYS[name]]
+    old += [f"asr-kd {command}" for command in renames.COMMANDS] + ["prepare voices"]
+    pattern = re.compile(rf"(?<![\w./])(?:train\.)?(?:{'|'.join(old)})(?=[\s,;:=`'\"]|\.\s)")
+    found = [
+        f"{p.relative_to(ROOT)}: {m.group()}"
+        for p in [*TEXTS, ROOT / "README.md"]
+        for m in pattern.finditer(p.read_text())
+    ]
+    assert not found

@@ -86,7 +86,7 @@ class DistillConfig:
     def __post_init__(self) -> None:
         model_config(self.model)
         if self.label_weight < 0:
-            raise ValueError(f"truth is {self.label_weight}; it must not be negative")
+            raise ValueError(f"label_weight is {self.label_weight}; it must not be negative")
         check_mode(self.mode)
         if not self.losses:
             source = "auto" if self.mode == "offline" else "online"

@@ -78,7 +78,7 @@ class FrontEndConfig:
         if self.cmn_window_s < self.cmn_init_s or self.cmn_init_s < 0:
             raise ValueError(
                 f"frontend.cmn_init_s is {self.cmn_init_s}; it must lie between 0 and "
-                f"mean_window_s = {self.cmn_window_s}"
+                f"cmn_window_s = {self.cmn_window_s}"
             )
 
     @property
@@ -129,7 +129,7 @@ class FrontEnd:
 
     @torch.no_grad()
     def __call__(self, wave_BN: Tensor, samples_B: Tensor) -> tuple[Tensor, Tensor]:
-        """Log mel energies less their mean, stacked: (B, T // stack, mel_bins * stack), and frames (B,), int64.
+        """Log mel energies less their mean, stacked: (B, T, dim), and frames (B,), int64.
 
         With a causal mean, a frame depends on nothing behind its own last sample: features of a prefix are the prefix
         of the features. Left-over frames that do not fill a stack are dropped; frames behind the end are 0.
@@ -192,9 +192,9 @@ class FrontEnd:
         return energy_BTF.clamp_(min=LOG_FLOOR).log_(), frames_B
 
     def _subtract_causal_mean(self, x_BTF: Tensor) -> Tensor:
-        """Each frame less the mean of the last `mean_window_s`, itself included.
+        """Each frame less the mean of the last `cmn_window_s`, itself included.
 
-        The utterance counts as preceded by `mean_prior_s` of the constant `mean_prior`; those frames leave the window
+        The utterance counts as preceded by `cmn_init_s` of the constant `cmn_init`; those frames leave the window
         as it slides on. Running sums are in float64: they grow without end while their differences must stay exact.
         """
         c = self.config

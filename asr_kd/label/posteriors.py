@@ -65,7 +65,7 @@ class ShardLabels:
         self._decoded: list[DecodedUtterance | None] = [None] * len(shard.entries)
 
     def batches(self) -> list[list[int]]:
-        """Rows of each batch, longest first: of like length, at most `frames_per_batch` with padding (or one row)."""
+        """Rows of each batch, longest first, at most `max_frames_per_batch` with padding (or one row)."""
         seconds = [e.seconds for e in self.shard.entries]
         most = self.config.max_frames_per_batch * self.teacher.frontend.frame_shift_s
         batches: list[list[int]] = []

@@ -88,14 +88,14 @@ def build_model(config: ModelConfig, inventory: Inventory, frontend: FrontEndCon
     """A new model with random weights. ValueError when the front end's frames are not the inventory's, or wait."""
     if frontend.cmn == "utterance" and not config.bidirectional:
         raise ValueError(
-            "frontend.mean is utterance, which a streaming model cannot know. Set it to causal, "
+            "frontend.cmn is utterance, which a streaming model cannot know. Set it to causal, "
             "or model.bidirectional to true."
         )
     shift = FrontEnd(frontend).frame_shift_s
     if abs(shift - inventory.frame_shift_s) > 1e-6:
         raise ValueError(
             f"frontend: one frame every {shift * 1000:g} ms, the inventory has {inventory.frame_shift_s * 1000:g} ms. "
-            "Align again with this front end, or set frontend.frame_shift_s and frontend.stack to the inventory's."
+            "Align again with this front end, or set frontend.frame_shift_s and frame_stacking to the inventory's."
         )
     with torch.device("meta"):  # only counts
         needed = 4 * AcousticModel(config, inventory, frontend).parameter_count

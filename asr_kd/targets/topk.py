@@ -49,7 +49,7 @@ def select_top_k(log_p_TC: Tensor, config: SelectionConfig) -> FrameTargets:
 
 
 def select_top_k_batch(log_p_BTC: Tensor, frames_B: Tensor, config: SelectionConfig) -> list[FrameTargets | None]:
-    """`select` for each utterance of a padded batch, without a copy of the batch; None where one is not finite.
+    """`select_top_k` for each utterance of a padded batch, without a copy of the batch; None where one is not finite.
 
     log_p_BTC: log-posteriors; what lies behind an utterance's frames is not read.  frames_B: frames of each.
     """

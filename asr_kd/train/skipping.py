@@ -32,6 +32,6 @@ def check_data(state: RunState, plan: BatchSampler) -> None:
     longest = max(entry.seconds for path in plan.stream.shards for entry in plan.entries(path))
     raise ValueError(
         f"{where}: no data is left for it, a batch before it held more than a sub-epoch (the longest utterance has "
-        f"{longest:.0f} s). Cut long utterances, lower train.frames_per_batch, or make sub-epochs longer (distill: "
+        f"{longest:.0f} s). Cut long utterances, lower train.max_frames_per_batch, or make sub-epochs longer (distill: "
         "fewer schedule.unlabelled_sub_epochs)."
     )
