@@ -154,5 +154,5 @@ def test_a_front_end_with_other_frames_than_the_inventory_is_refused():
 def test_a_streaming_model_is_refused_a_front_end_that_waits_for_the_end():
     waits = FrontEndConfig(cmn="utterance")
     build_model(BOTH_WAYS, INVENTORY, waits)
-    with pytest.raises(ValueError, match=r"frontend\.mean is utterance.*Set it to causal"):
+    with pytest.raises(ValueError, match=r"frontend\.cmn is utterance.*Set it to causal"):
         build_model(PRESETS["student-tiny"], INVENTORY, waits)
