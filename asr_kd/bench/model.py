@@ -9,12 +9,11 @@ ask. A model may be a preset, with random weights: those are as fast as trained 
   asr-kd bench model student-paper --teacher teacher-paper --seconds 20 --batch 16 --json
 """
 
-import argparse
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -24,6 +23,8 @@ from asr_kd.bench import forward
 from asr_kd.bench.peak import device_name
 from asr_kd.bench.runner import check_counts, report
 from asr_kd.bench.synthetic import PAPER_CLASSES, random_teacher, synthetic_shards
+from asr_kd.core.commands import command
+from asr_kd.core.options import argument, option
 from asr_kd.core.runtime import device, resolve_precision
 from asr_kd.core.terminal import say
 from asr_kd.models.checkpoint import load_model, save_model
@@ -46,75 +47,76 @@ class Candidate:
     batches: list[tuple[Tensor, Tensor]]
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of `asr-kd bench model`."""
-    add = parser.add_argument
-    add("models", nargs="+", metavar="MODEL", help="a model's folder or .safetensors file, or a preset")
-    add("--teacher", metavar="MODEL", help="measured too; the others are compared with it (default: with the first)")
-    add("--classes", type=int, default=PAPER_CLASSES, help="of presets: their senones (default: %(default)s)")
-    add("--shards", nargs="+", type=Path, help="shards or folders of shards; without any, audio is made up")
-    add("--seconds", type=float, default=60.0, help="audio: made up, or at most of the shards (default: %(default)g)")
-    add("--batch", type=int, default=1, help="utterances that are asked at a time (default: %(default)s)")
-    add("--repeats", type=int, default=5, help="times that all are measured (default: %(default)s)")
-    add("--threads", type=int, default=1, help="CPU threads (default: %(default)s)")
-    add("--device", default="cpu", help="auto, cpu, cuda, cuda:1, ... (default: %(default)s)")
-    add(
-        "--precision",
-        default="auto",
-        choices=("auto", "bf16", "float32", "int8"),
-        help="auto is bf16 where that is fast; int8 is for quantised models, others are measured as by auto",
+@dataclass(frozen=True, kw_only=True)
+class BenchModelRun:
+    """What `asr-kd bench model` is given."""
+
+    models: tuple[str, ...] = argument("a model's folder or .safetensors file, or a preset", metavar="MODEL")
+    teacher: str | None = option(
+        "measured too; the others are compared with it (default: with the first)", None, metavar="MODEL"
     )
-    add("--out", type=Path, metavar="FILE", help="write the JSON there too")
-    add("--json", action="store_true", help="only the line of JSON on stdout")
+    classes: int = option("of presets: their senones", PAPER_CLASSES)
+    shards: tuple[Path, ...] = option("shards or folders of shards; without any, audio is made up", ())
+    seconds: float = option("audio: made up, or at most of the shards", 60.0)
+    batch: int = option("utterances that are asked at a time", 1)
+    repeats: int = option("times that all are measured", 5)
+    threads: int = option("CPU threads", 1)
+    device: str = option("auto, cpu, cuda, cuda:1, ...", "cpu")
+    precision: Literal["auto", "bf16", "float32", "int8"] = option(
+        "auto is bf16 where that is fast; int8 is for quantised models, others are measured as by auto", "auto"
+    )
+    out: Path | None = option("write the JSON there too", None, metavar="FILE")
+    json: bool = option("only the line of JSON on stdout", False)
 
 
-def run(args: argparse.Namespace) -> int:
+@command(is_file=True, keeps_config=False)
+def bench_model(config: BenchModelRun) -> None:
     """Measure and report."""
-    check_counts(args, ("batch", "repeats", "threads"), ("seconds",))
-    return report(args, measure, describe)
+    check_counts(config, ("batch", "repeats", "threads"), ("seconds",))
+    report(config, measure, describe)
 
 
-def measure(args: argparse.Namespace, folder: Path) -> dict:
+def measure(config: BenchModelRun, folder: Path) -> dict:
     """Everything that is reported. folder: an empty one for made-up audio and weights."""
-    on = device(args.device)
-    names = args.models if args.teacher is None else [args.teacher, *args.models]
-    given = [_path(name, folder, args.classes) for name in names]
-    shards = find_shards(*args.shards) if args.shards else synthetic_shards(folder / "audio", args.seconds / 60)
+    on = device(config.device)
+    names = [*([] if config.teacher is None else [config.teacher]), *config.models]
+    given = [_path(name, folder, config.classes) for name in names]
+    shards = find_shards(*config.shards) if config.shards else synthetic_shards(folder / "audio", config.seconds / 60)
     opened = [open_shard(tar) for tar in shards]
     features: dict[Any, list[Tensor]] = {}
     contenders: list[Candidate] = []
     for name, path in zip(names, given, strict=True):
         model = load_model(path)
         has_codes = model.config.weight_dtype == "int8"
-        precision = resolve_precision(on, "auto" if args.precision == "int8" and not has_codes else args.precision)
+        precision = resolve_precision(on, "auto" if config.precision == "int8" and not has_codes else config.precision)
         inference = Inference(model, on, precision)
-        config = inference.model.frontend
-        if config not in features:
-            features[config] = _features(opened, inference, args.seconds)
-        batches = in_batches(features[config], args.batch, on)
+        frontend = inference.model.frontend
+        if frontend not in features:
+            features[frontend] = _features(opened, inference, config.seconds)
+        batches = in_batches(features[frontend], config.batch, on)
         contenders.append(Candidate(name, precision, inference, model_size(path), batches))
     shift_s = contenders[0].inference.frontend.frame_shift_s
     seconds = sum(int(frames_B.sum()) for _, frames_B in contenders[0].batches) * shift_s
-    seconds_of = lambda c, batches: forward.forward_seconds(c.inference, batches, c.precision, args.threads)
+    seconds_of = lambda c, batches: forward.forward_seconds(c.inference, batches, c.precision, config.threads)
     for contender in contenders:
         seconds_of(contender, contender.batches[:1])  # what is only done once is done now
     rounds: list[list[float]] = []
-    for number in range(args.repeats):
+    for number in range(config.repeats):
         rounds.append([seconds_of(contender, contender.batches) for contender in contenders])
-        say(f"round {number + 1} of {args.repeats}: {' '.join(f'{t / seconds:.5f}' for t in rounds[-1])} x real time")
+        say(f"round {number + 1} of {config.repeats}: {' '.join(f'{t / seconds:.5f}' for t in rounds[-1])} x real time")
     return {
         "models": [
             {"model": c.name, "precision": c.precision, **asdict(c.size), **speed}
             for c, speed in zip(contenders, summarise(rounds, seconds), strict=True)
         ],
-        "batch": args.batch,
-        "threads": args.threads,
+        "batch": config.batch,
+        "threads": config.threads,
         "device": on.type,
         "device_name": device_name(on),
-        "audio": "given" if args.shards else "made up",
+        "audio": "given" if config.shards else "made up",
         "audio_seconds": seconds,
         "utterances": sum(len(frames_B) for _, frames_B in contenders[0].batches),
-        "rounds": args.repeats,
+        "rounds": config.repeats,
         "measured_s": rounds,
         "library": f"asr_kd {__version__}",
     }

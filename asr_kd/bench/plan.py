@@ -7,7 +7,6 @@ one device, which is a GPU where machines have some (--gpus-per-machine), else t
   asr-kd plan --hours 1000000 --rate 0.8 --gpus-per-machine 8 --deadline 7
 """
 
-import argparse
 import json
 import math
 from dataclasses import asdict, dataclass
@@ -16,7 +15,9 @@ from pathlib import Path
 from asr_kd.bench.peak import flops_per_frame
 from asr_kd.bench.published import PUBLISHED
 from asr_kd.bench.synthetic import PAPER_CLASSES, random_teacher
+from asr_kd.core.commands import command
 from asr_kd.core.files import read_json
+from asr_kd.core.options import option
 from asr_kd.core.progress import SECONDS_PER_HOUR
 from asr_kd.core.terminal import show
 from asr_kd.frontend.fbank import FrontEnd
@@ -45,77 +46,85 @@ class Input:
     source: str
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of `asr-kd plan`."""
-    add = parser.add_argument
-    add("--hours", type=float, required=True, help="hours of audio to label")
-    add("--teacher", metavar="PRESET|MODEL", help="counts its arithmetic, and must be what --bench measured")
-    add("--machines", type=int, help="machines that work at the same time (default: 1)")
-    add("--deadline", type=float, metavar="DAYS", help="instead of --machines: how many are needed to be done by then")
-    add("--gpus-per-machine", type=int, default=0, help="GPUs of each; 0: the machine is the device (default: 0)")
-    rate = parser.add_mutually_exclusive_group(required=True)
-    rate.add_argument("--rate", type=float, metavar="H_PER_SECOND", help="hours of audio per second of one device")
-    rate.add_argument("--bench", type=Path, metavar="FILE", help="take rate and sidecar size from that measurement")
-    add("--utilisation", type=float, default=UTILISATION, help="share of the time at work (default: %(default)s)")
-    add("--price-per-hour", type=float, metavar="PRICE", help="of one machine, in any currency")
-    add("--sidecar-mb-per-hour", type=float, metavar="MB", help="of audio (default: the measurement's, else the bar's)")
-    add("--audio-kbps", type=float, help="bit rate of the audio as it is stored, beside FLAC's and Opus'")
-    add("--json", action="store_true", help="one line of JSON instead of the text")
+@dataclass(frozen=True, kw_only=True)
+class PlanRun:
+    """What `asr-kd plan` is given."""
+
+    hours: float = option("hours of audio to label")
+    teacher: str | None = option(
+        "counts its arithmetic, and must be what --bench measured", None, metavar="PRESET|MODEL"
+    )
+    machines: int | None = option("machines that work at the same time (default: 1)", None)
+    deadline: float | None = option(
+        "instead of --machines: how many are needed to be done by then", None, metavar="DAYS"
+    )
+    gpus_per_machine: int = option("GPUs of each; 0: the machine is the device", 0)
+    rate: float | None = option("hours of audio per second of one device", None, metavar="H_PER_SECOND")
+    bench: Path | None = option("take rate and sidecar size from that measurement", None, metavar="FILE")
+    utilisation: float = option("share of the time at work", UTILISATION)
+    price_per_hour: float | None = option("of one machine, in any currency", None, metavar="PRICE")
+    sidecar_mb_per_hour: float | None = option(
+        "of audio (default: the measurement's, else the bar's)", None, metavar="MB"
+    )
+    audio_kbps: float | None = option("bit rate of the audio as it is stored, beside FLAC's and Opus'", None)
+    json: bool = option("one line of JSON instead of the text", False)
 
 
-def run(args: argparse.Namespace) -> int:
+@command()
+def plan(config: PlanRun) -> None:
     """Print the plan."""
-    plan = make_plan(args)
-    show(*([json.dumps(plan)] if args.json else describe(plan)))
-    return 0
+    found = make_plan(config)
+    show(*([json.dumps(found)] if config.json else describe(found)))
 
 
-def make_plan(args: argparse.Namespace) -> dict:
+def make_plan(config: PlanRun) -> dict:
     """All numbers of the plan. ValueError names an option that cannot be."""
     for name in ("hours", "rate", "deadline", "price_per_hour", "sidecar_mb_per_hour", "audio_kbps"):
-        value = getattr(args, name)
+        value = getattr(config, name)
         if value is not None and not 0 < value < math.inf:
             raise ValueError(f"--{name.replace('_', '-')} {value:g}: it must be above 0")
-    if not 0 < args.utilisation <= 1:
-        raise ValueError(f"--utilisation {args.utilisation:g}: it must lie in (0, 1]")
-    if args.gpus_per_machine < 0:
-        raise ValueError(f"--gpus-per-machine {args.gpus_per_machine}: 0 or more is needed")
-    if args.machines is not None and args.deadline is not None:
+    if (config.rate is None) == (config.bench is None):
+        raise ValueError("--rate and --bench: give one of them")
+    if not 0 < config.utilisation <= 1:
+        raise ValueError(f"--utilisation {config.utilisation:g}: it must lie in (0, 1]")
+    if config.gpus_per_machine < 0:
+        raise ValueError(f"--gpus-per-machine {config.gpus_per_machine}: 0 or more is needed")
+    if config.machines is not None and config.deadline is not None:
         raise ValueError("--machines and --deadline: give one, the plan says the other")
-    if args.machines is not None and args.machines < 1:
-        raise ValueError(f"--machines {args.machines}: at least one machine is needed")
-    bench = None if args.bench is None else _read_bench(args.bench, args.teacher)
-    if bench is not None and bench["device"] == "cuda" and not args.gpus_per_machine:
-        raise ValueError(f"{args.bench}: measured on a GPU. Say how many a machine has: --gpus-per-machine.")
-    inputs = _inputs(args, bench)
+    if config.machines is not None and config.machines < 1:
+        raise ValueError(f"--machines {config.machines}: at least one machine is needed")
+    bench = None if config.bench is None else _read_bench(config.bench, config.teacher)
+    if bench is not None and bench["device"] == "cuda" and not config.gpus_per_machine:
+        raise ValueError(f"{config.bench}: measured on a GPU. Say how many a machine has: --gpus-per-machine.")
+    inputs = _inputs(config, bench)
     value = {i.name: i.value for i in inputs}
 
-    devices_per_machine = max(1, args.gpus_per_machine)
+    devices_per_machine = max(1, config.gpus_per_machine)
     machine_rate = value["rate"] * devices_per_machine * value["utilisation"]
-    machine_seconds = args.hours / machine_rate
-    if args.deadline is None:
-        machines = args.machines or 1
+    machine_seconds = config.hours / machine_rate
+    if config.deadline is None:
+        machines = config.machines or 1
     else:
-        machines = math.ceil(round(machine_seconds / (args.deadline * SECONDS_PER_DAY), 9))
+        machines = math.ceil(round(machine_seconds / (config.deadline * SECONDS_PER_DAY), 9))
     days = machine_seconds / machines / SECONDS_PER_DAY
     machine_hours = machine_seconds / SECONDS_PER_HOUR
     audio = {name: value[f"{name}_kbps"] for name in ("flac", "opus", "audio") if f"{name}_kbps" in value}
     devices = machines * devices_per_machine
     return {
-        "hours": args.hours,
+        "hours": config.hours,
         "machines": machines,
         "devices": devices,
         "days": days,
         "machine_hours": machine_hours,
         "hours_per_second": machine_rate * machines,
-        "cost": None if args.price_per_hour is None else machine_hours * args.price_per_hour,
-        "audio_tb": {name: args.hours * kbps * KBIT_PER_HOUR_IN_MB / 1e6 for name, kbps in audio.items()},
-        "sidecar_tb": args.hours * value["sidecar_mb_per_hour"] / 1e6,
-        "arithmetic": _arithmetic(args),
+        "cost": None if config.price_per_hour is None else machine_hours * config.price_per_hour,
+        "audio_tb": {name: config.hours * kbps * KBIT_PER_HOUR_IN_MB / 1e6 for name, kbps in audio.items()},
+        "sidecar_tb": config.hours * value["sidecar_mb_per_hour"] / 1e6,
+        "arithmetic": _arithmetic(config),
         "inputs": [asdict(i) for i in inputs],
         "published": [
             asdict(p)
-            | {"days": None if p.hours_per_second is None else _days(args.hours, p.hours_per_second * devices)}
+            | {"days": None if p.hours_per_second is None else _days(config.hours, p.hours_per_second * devices)}
             for p in PUBLISHED
         ],
     }
@@ -166,34 +175,37 @@ def _read_bench(path: Path, teacher: str | None) -> dict:
     return bench
 
 
-def _inputs(args: argparse.Namespace, bench: dict | None) -> list[Input]:
+def _inputs(config: PlanRun, bench: dict | None) -> list[Input]:
     if bench is None:
-        rate = Input("rate", args.rate, "h/s per device", "given: --rate")
+        assert config.rate is not None
+        rate = Input("rate", config.rate, "h/s per device", "given: --rate")
     else:
         rate = Input(
             "rate",
             bench["hours_per_second"],
             "h/s per device",
-            f"measured: {args.bench}, {bench['teacher']} on {bench['device_name']}, {bench.get('precision')}",
+            f"measured: {config.bench}, {bench['teacher']} on {bench['device_name']}, {bench.get('precision')}",
         )
-    if args.sidecar_mb_per_hour is not None:
-        sidecar = (args.sidecar_mb_per_hour, "given: --sidecar-mb-per-hour")
+    if config.sidecar_mb_per_hour is not None:
+        sidecar = (config.sidecar_mb_per_hour, "given: --sidecar-mb-per-hour")
     elif bench is not None and bench.get("weights") == "given":
-        sidecar = (bench["mb_per_hour"], f"measured: {args.bench}")
+        sidecar = (bench["mb_per_hour"], f"measured: {config.bench}")
     else:
         why = "" if bench is None else "; that of random weights says nothing"
         sidecar = (BAR_MB_PER_HOUR, f"default: the bar that asr_kd sets itself, not measured{why}")
     inputs = [
         rate,
-        Input("utilisation", args.utilisation, "", _given(args.utilisation, UTILISATION, "stragglers and restarts")),
+        Input(
+            "utilisation", config.utilisation, "", _given(config.utilisation, UTILISATION, "stragglers and restarts")
+        ),
         Input("sidecar_mb_per_hour", sidecar[0], "MB/h", sidecar[1]),
         Input("flac_kbps", FLAC_KBPS, "kbit/s", f"default: speechocean762's shards (16 kHz, PCM is {PCM_KBPS})"),
         Input("opus_kbps", OPUS_KBPS, "kbit/s", "default: assumed, usual for wideband mono speech"),
     ]
-    if args.audio_kbps is not None:
-        inputs.append(Input("audio_kbps", args.audio_kbps, "kbit/s", "given: --audio-kbps"))
-    if args.price_per_hour is not None:
-        inputs.append(Input("price_per_hour", args.price_per_hour, "per machine hour", "given: --price-per-hour"))
+    if config.audio_kbps is not None:
+        inputs.append(Input("audio_kbps", config.audio_kbps, "kbit/s", "given: --audio-kbps"))
+    if config.price_per_hour is not None:
+        inputs.append(Input("price_per_hour", config.price_per_hour, "per machine hour", "given: --price-per-hour"))
     return inputs
 
 
@@ -201,14 +213,14 @@ def _given(value: float, default: float, why: str) -> str:
     return f"default: assumed, for {why}" if value == default else "given"
 
 
-def _arithmetic(args: argparse.Namespace) -> dict | None:
+def _arithmetic(config: PlanRun) -> dict | None:
     """Of the teacher's forward pass over all hours; None when no teacher is named."""
-    if args.teacher is None:
+    if config.teacher is None:
         return None
-    model = _teacher(args.teacher)
-    frames = args.hours * SECONDS_PER_HOUR / FrontEnd(model.frontend).frame_shift_s
+    model = _teacher(config.teacher)
+    frames = config.hours * SECONDS_PER_HOUR / FrontEnd(model.frontend).frame_shift_s
     return {
-        "teacher": args.teacher,
+        "teacher": config.teacher,
         "parameters": model.parameter_count,
         "classes": model.inventory.num_classes,
         "flops_per_frame": flops_per_frame(model),

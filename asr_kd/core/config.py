@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from asr_kd.core.options import option_of
 from asr_kd.core.renames import KEYS, renamed_value
 from asr_kd.core.text_files import read_text
 from asr_kd.core.yaml_text import parse_yaml
@@ -19,12 +20,21 @@ SHOWN = 100
 """Characters of a wrong value in a message."""
 
 
-def load_config(cls: type[C], source: str | Path | Mapping[str, Any] | None = None, overrides: Sequence[str] = ()) -> C:
+def load_config(
+    cls: type[C],
+    source: str | Path | Mapping[str, Any] | None = None,
+    overrides: Sequence[str] = (),
+    values: Mapping[str, Any] | None = None,
+    name: str | None = None,
+) -> C:
     """Build the dataclass `cls` from a YAML/JSON file or a mapping, then apply overrides such as `optim.lr=0.001`.
 
+    values: of single fields by their paths (`optim.lr`), which go before all others.
+    name: of what is not a file, for messages.
+    `expand_config(data)` of a dataclass, where it has one, makes its fields of a short form.
     ValueError names the file, the key and, for an unknown key, the nearest known one.
     """
-    name = str(source) if isinstance(source, (str, Path)) else cls.__name__
+    name = str(source) if isinstance(source, (str, Path)) else name or cls.__name__
     if isinstance(source, (str, Path)):
         data = _read_yaml(Path(source))
     else:
@@ -34,6 +44,8 @@ def load_config(cls: type[C], source: str | Path | Mapping[str, Any] | None = No
         if not separator:
             raise ValueError(f"{override}: not an override. Write it as key=value, for instance optim.lr=0.001.")
         _assign(data, key.split("."), parse_yaml(value, override), override)
+    for key, value in (values or {}).items():
+        _assign(data, key.split("."), value, key)
     return _build(cls, data, name, "")
 
 
@@ -76,8 +88,10 @@ def _build(cls: type[C], data: Any, source: str, prefix: str) -> C:
         raise ValueError(
             f"{source}: {prefix.rstrip('.') or cls.__name__} is {_short(data)}; a mapping of fields is needed"
         )
+    if (expand := getattr(cls, "expand_config", None)) is not None:  # short forms, such as the name of a preset
+        data = expand(data)
     hints = typing.get_type_hints(cls)
-    fields = {f.name for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for key in data:
         if key not in fields:
             renamed = KEYS.get(cls.__name__, {}).get(key)
@@ -85,13 +99,34 @@ def _build(cls: type[C], data: Any, source: str, prefix: str) -> C:
             hint = f" Did you mean {prefix}{near[0]}?" if near else f" Known: {', '.join(sorted(fields))}."
             hint = f" Since version 0.3 it is called {prefix}{renamed}." if renamed else hint
             raise ValueError(f"{source}: unknown key {prefix}{key}.{hint}")
-    values = {key: _convert(hints[key], value, source, prefix + key) for key, value in data.items()}
+    values = {}
+    for key, value in data.items():
+        parsed = _parsed(fields[key], value, f"{source}: {prefix}{key}")
+        values[key] = _convert(hints[key], parsed, source, prefix + key)
+    missing = [name for name, field in fields.items() if name not in values and _is_required(field)]
+    if missing:
+        raise ValueError(f"{source}: {' and '.join(prefix + name for name in missing)} must be given")
     try:
         return cls(**values)
-    except TypeError as e:  # a required field is missing
-        raise ValueError(f"{source}: {e}") from None
     except ValueError as e:
         raise ValueError(f"{source}: {e}") from None
+
+
+def _is_required(field: "dataclasses.Field[Any]") -> bool:
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+
+
+def _parsed(field: "dataclasses.Field[Any]", value: Any, place: str) -> Any:
+    """The value, or each of a list, through the `parse` of the field's option. place: of it, for messages."""
+    option = option_of(field)
+    if option is None or value is None:
+        return value
+    if isinstance(value, (list, tuple)):
+        return tuple(_parsed(field, v, place) for v in value)
+    if option.choices and value not in option.choices:
+        known = f"{place} is {_short(value)}; one of {', '.join(option.choices)} is needed"
+        raise ValueError(f"{known}{renamed_value(field.name, value)}")
+    return value if option.parse is None else option.parse(value)
 
 
 def _convert(hint: Any, value: Any, source: str, key: str) -> Any:

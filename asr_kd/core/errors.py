@@ -10,6 +10,11 @@ from pathlib import Path
 
 from asr_kd.core.retries import MissingError, StorageError
 
+
+class PartFailed(RuntimeError):
+    """A command did the rest of its work: exit code 1. What failed has been said."""
+
+
 _DATA = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL, None}
 """What an OSError says when a name in the data is wrong; any other is the machine's or the store's fault. Without a
 number are the errors of Python's and Arrow's readers, which speak of the content."""

@@ -1,6 +1,5 @@
 """Where a file lies: a path on this machine, or the URL of an object in a store. Nothing here is read or run."""
 
-import argparse
 import os
 import re
 from pathlib import Path
@@ -14,12 +13,12 @@ LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 _KNOWN = "s3://BUCKET/..., gs://BUCKET/... or https://HOST/..."
 
 
-class BadLocation(ValueError, argparse.ArgumentTypeError):
-    """What was given is no place that asr_kd reads from or writes to. Both bases: argparse shows its message whole."""
+class BadLocation(ValueError):
+    """What was given is no place that asr_kd reads from or writes to."""
 
 
 def parse_path_or_url(text: str | os.PathLike[str]) -> PathOrUrl:
-    """A local path as Path; a URL as it is, without a slash at its end. The `type=` of options that take either.
+    """A local path as Path; a URL as it is, without a slash at its end. The `parse=` of options that take either.
 
     Refused with one line (BadLocation, a ValueError): commands (`pipe:...`, `... |`), other schemes, fsspec's chains
     (`a::b`), `..`, wildcards, and queries or credentials in a URL, which would end up in logs and sidecars. Plain http

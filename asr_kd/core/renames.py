@@ -96,7 +96,7 @@ KEYS: dict[str, dict[str, str]] = {
         "triphone_rounds": "triphone_iterations",
         "triphone_components": "triphone_gaussians",
     },
-    "DistillConfig": {"knowledge": "losses", "truth": "label_weight", "companion": "online_teacher"},
+    "DistillRun": {"knowledge": "losses", "truth": "label_weight", "companion": "online_teacher_options"},
     "KDConfig": {
         "match": "frame_matching",
         "blank_most": "max_blank_prob",

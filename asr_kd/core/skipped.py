@@ -1,15 +1,27 @@
 """What a command leaves out: how many, why, which of them, and when that is too much to go on."""
 
-import argparse
 import json
 from collections import Counter
+from dataclasses import dataclass
 
+from asr_kd.core.options import option
 from asr_kd.core.storage import PathOrUrl, delete, write_bytes
 from asr_kd.core.terminal import say
 
 MAX_SKIPPED = 0.2
 """More is a fault of the whole set, not of single items; sets of five may still lose one."""
 REASONS_SHOWN = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class SkippedOptions:
+    """Of every command that skips."""
+
+    max_skipped: float = option(
+        "fail when more than this share of the utterances is skipped as damaged or unusable",
+        MAX_SKIPPED,
+        metavar="SHARE",
+    )
 
 
 class Skipped:
@@ -80,17 +92,6 @@ class Skipped:
             counts[short] += 1
         shown = [f"{n} x {reason}, first {first[reason]}" for reason, n in counts.most_common(REASONS_SHOWN)]
         return "; ".join(shown) + ("; ..." if len(counts) > REASONS_SHOWN else "")
-
-
-def add_skipped_argument(parser: argparse.ArgumentParser, what: str = "utterances") -> None:
-    """`--max-skipped` of every command that skips."""
-    parser.add_argument(
-        "--max-skipped",
-        type=float,
-        default=MAX_SKIPPED,
-        metavar="SHARE",
-        help=f"fail when more than this share of the {what} is skipped as damaged or unusable (default: %(default)g)",
-    )
 
 
 def _rounded_up(share: float) -> float:

@@ -1,12 +1,15 @@
 """CMU AN4 (census): spelling, numbers and commands; 948 training and 130 test utterances of disjoint speakers."""
 
-import argparse
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
+from asr_kd.core.commands import command
+from asr_kd.core.options import argument, option
 from asr_kd.core.text_files import read_lines, read_text
 from asr_kd.corpora.audio import find_audio
 from asr_kd.corpora.corpus import Corpus, Recording, measure
+from asr_kd.corpora.prepare import DOWNLOADS, PrepareOptions, prepare
 from asr_kd.corpora.speakers import draw_by_share, read_speaker_list, require_known
 from asr_kd.corpora.text import normalise
 
@@ -18,19 +21,25 @@ _TRANSCRIPT = re.compile(r"^(?:<s>\s)?(?P<text>.*?)(?:\s</s>)?\s*\((?P<id>[^()\s
 _ALTERNATIVE = re.compile(r"\(\d+\)$")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of `asr-kd prepare an4`."""
-    parser.add_argument(
-        "--labelled",
-        metavar="FILE|all",
-        help="list of labelled speakers, `SPEAKER [dev]` a line; `all`: every training speaker but the dev speakers. "
+@dataclass(frozen=True, kw_only=True)
+class An4Run(PrepareOptions):
+    """What `asr-kd prepare an4` is given."""
+
+    root: Path = argument("folder of the corpus", DOWNLOADS / "an4", metavar="ROOT")
+    download: bool = option("fetch the corpus to ROOT if ROOT is not there", False)
+    url: str = option("archive that --download fetches", URL)
+    labelled: str | None = option(
+        "list of labelled speakers, `SPEAKER [dev]` a line; `all`: every training speaker but the dev speakers. "
         "Default: the drawn list of manifests/an4_labelled.txt",
+        None,
+        metavar="FILE|all",
     )
 
 
-def from_args(root: Path, args: argparse.Namespace) -> Corpus:
-    """The corpus as the command line asks for it."""
-    return read_an4(root, args.labelled)
+@command()
+def prepare_an4(config: An4Run) -> None:
+    """Write the manifests of AN4."""
+    prepare(config, config.root, lambda: read_an4(config.root, config.labelled), config.download, config.url)
 
 
 def read_an4(root: Path, labelled: str | Path | None = None) -> Corpus:

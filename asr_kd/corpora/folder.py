@@ -4,17 +4,21 @@ What has text is labelled, the rest unlabelled. A share of the labelled speakers
 --labelled-fraction hides the text of some (hidden.jsonl has it, for an oracle), to see what distilling would bring.
 """
 
-import argparse
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
+from asr_kd.core.commands import command
+from asr_kd.core.options import argument, option
 from asr_kd.core.terminal import say
 from asr_kd.core.text_files import read_text
 from asr_kd.corpora.audio import SUFFIXES, audio_seconds
 from asr_kd.corpora.audio_file import SLACK_S
 from asr_kd.corpora.corpus import Corpus, Recording, SetAside, measure
 from asr_kd.corpora.manifest import Utterance, read_manifest
+from asr_kd.corpora.prepare import PrepareOptions, prepare
 from asr_kd.corpora.speakers import draw_order
 from asr_kd.corpora.text import normalise
 
@@ -26,47 +30,44 @@ UNREADABLE_SUFFIXES = UNREADABLE_AUDIO | {".wv", ".3gp", ".asf", ".mkv", ".mov",
 """Audio, and video with sound, that no reader here decodes: named, never passed over."""
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of `asr-kd prepare folder` and `asr-kd prepare manifest`."""
-    parser.add_argument(
-        "--dev-fraction",
-        type=float,
-        default=DEV_SHARE,
-        help="share of the audio with text held out (default: %(default)g)",
-    )
-    parser.add_argument(
-        "--test-fraction", type=float, default=0.0, help="share of it that is test (default: %(default)g)"
-    )
-    parser.add_argument(
-        "--labelled-fraction", type=float, help="share of it that stays labelled; the text of the rest is hidden"
-    )
-    parser.add_argument("--seed", type=int, default=0, help="which speakers those are (default: %(default)s)")
-    parser.add_argument(
-        "--speaker-from",
-        choices=("folder", "none"),
-        default="folder",
-        help="folder: files of one folder are of one speaker; none: unknown (manifests say it themselves)",
+@dataclass(frozen=True, kw_only=True)
+class FolderRun(PrepareOptions):
+    """What `asr-kd prepare folder` and `asr-kd prepare manifest` are given."""
+
+    root: Path = argument("the folder, or the manifest", metavar="ROOT")
+    dev_fraction: float = option("share of the audio with text held out", DEV_SHARE)
+    test_fraction: float = option("share of it that is test", 0.0)
+    labelled_fraction: float | None = option("share of it that stays labelled; the text of the rest is hidden", None)
+    seed: int = option("which speakers those are", 0)
+    speaker_from: Literal["folder", "none"] = option(
+        "folder: files of one folder are of one speaker; none: unknown (manifests say it themselves)", "folder"
     )
 
 
-def from_args(root: Path, args: argparse.Namespace) -> Corpus:
-    """The corpus as the command line asks for it; a file is a manifest, a folder is walked."""
+@command()
+def prepare_folder(config: FolderRun) -> None:
+    """Write the manifests of a folder of audio, or of a manifest."""
+    prepare(config, config.root, lambda: _read(config))
+
+
+def _read(config: FolderRun) -> Corpus:
+    """The corpus as the config asks for it; a file is a manifest, a folder is walked."""
     for name in ("dev_fraction", "test_fraction"):
-        if not 0 <= getattr(args, name) < 1:
-            raise ValueError(f"--{name.replace('_', '-')} {getattr(args, name)}: it must lie in [0, 1)")
-    kept = args.labelled_fraction
-    if kept is not None and not 0 < kept < 1 - args.dev_fraction - args.test_fraction:
+        if not 0 <= getattr(config, name) < 1:
+            raise ValueError(f"--{name.replace('_', '-')} {getattr(config, name)}: it must lie in [0, 1)")
+    kept = config.labelled_fraction
+    if kept is not None and not 0 < kept < 1 - config.dev_fraction - config.test_fraction:
         raise ValueError(
-            f"--labelled-fraction {kept}: it must be above 0 and, with --dev-fraction {args.dev_fraction} and "
-            f"--test-fraction {args.test_fraction}, leave some text to hide"
+            f"--labelled-fraction {kept}: it must be above 0 and, with --dev-fraction {config.dev_fraction} and "
+            f"--test-fraction {config.test_fraction}, leave some text to hide"
         )
-    if root.is_dir():
-        recordings, unknown = folder_recordings(root, args.speaker_from == "folder")
+    if config.root.is_dir():
+        recordings, unknown = folder_recordings(config.root, config.speaker_from == "folder")
         utterances, aside = measure(recordings)
         aside += unknown
     else:
-        utterances, aside = checked_manifest(root)
-    corpus = split(utterances, args.dev_fraction, args.test_fraction, args.seed, kept)
+        utterances, aside = checked_manifest(config.root)
+    corpus = split(utterances, config.dev_fraction, config.test_fraction, config.seed, kept)
     corpus.set_aside = aside
     return corpus
 

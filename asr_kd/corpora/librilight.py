@@ -3,15 +3,18 @@
 The recordings are chapters of many minutes; they are cut at the pauses that the corpus's own JSON files list.
 """
 
-import argparse
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
+from asr_kd.core.commands import command
 from asr_kd.core.files import read_json
+from asr_kd.core.options import argument, option
 from asr_kd.core.terminal import say
 from asr_kd.corpora.corpus import Corpus, Recording, measure
 from asr_kd.corpora.librispeech import SUBSETS, read_librispeech, transcribed_recordings
 from asr_kd.corpora.manifest import Utterance
+from asr_kd.corpora.prepare import DOWNLOADS, PrepareOptions, prepare
 
 UNLABELLED = ("small", "medium", "large", "duplicate")
 LIMITED_FOLDER = "librispeech_finetuning"
@@ -19,29 +22,32 @@ LIMITED = {"10min": ("1h/0",), "1h": ("1h/*",), "10h": ("1h/*", "9h")}
 MAX_SECONDS = 20.0
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of `asr-kd prepare librilight`."""
-    parser.add_argument("--download", action="store_true", help="fetch the limited labelled set if it is not there")
-    parser.add_argument(
-        "--unlabelled-subsets",
-        nargs="*",
-        metavar="SUBSET",
-        help=f"folders of ROOT to take: {' '.join(UNLABELLED)} (default: those that are there)",
+@dataclass(frozen=True, kw_only=True)
+class LibriLightRun(PrepareOptions):
+    """What `asr-kd prepare librilight` is given."""
+
+    root: Path = argument("folder of the corpus", DOWNLOADS / "librilight", metavar="ROOT")
+    download: bool = option("fetch the limited labelled set if it is not there", False)
+    unlabelled_subsets: tuple[str, ...] | None = option(
+        f"folders of ROOT to take: {' '.join(UNLABELLED)} (default: those that are there)", None, metavar="SUBSET"
     )
-    parser.add_argument("--limited", choices=list(LIMITED), default="10h", help="labelled set (default: %(default)s)")
-    parser.add_argument(
-        "--max-seconds",
-        type=float,
-        default=MAX_SECONDS,
-        help="longest piece a chapter is cut into (default: %(default)g)",
-    )
-    parser.add_argument("--librispeech", type=Path, metavar="DIR", help="LibriSpeech, for its dev and test subsets")
+    limited: str = option("labelled set", "10h", choices=list(LIMITED))
+    max_seconds: float = option("longest piece a chapter is cut into", MAX_SECONDS)
+    librispeech: Path | None = option("LibriSpeech, for its dev and test subsets", None, metavar="DIR")
 
 
-def from_args(root: Path, args: argparse.Namespace) -> Corpus:
-    """The corpus as the command line asks for it."""
-    subsets = None if args.unlabelled_subsets is None else tuple(args.unlabelled_subsets)
-    return read_librilight(root, subsets, args.limited, args.max_seconds, args.librispeech, args.download)
+@command()
+def prepare_librilight(config: LibriLightRun) -> None:
+    """Write the manifests of Libri-Light."""
+    read = lambda: read_librilight(
+        config.root,
+        config.unlabelled_subsets or None,
+        config.limited,
+        config.max_seconds,
+        config.librispeech,
+        config.download,
+    )
+    prepare(config, config.root, read, config.download)
 
 
 def read_librilight(

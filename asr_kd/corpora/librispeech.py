@@ -1,13 +1,16 @@
 """LibriSpeech: 960 h of read English in seven subsets. Each part of the experiment is made of whole subsets."""
 
-import argparse
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from asr_kd.core.commands import command
+from asr_kd.core.options import argument, option
 from asr_kd.core.terminal import say
 from asr_kd.core.text_files import read_lines
 from asr_kd.corpora.corpus import Corpus, Recording, measure
 from asr_kd.corpora.manifest import Utterance
+from asr_kd.corpora.prepare import DOWNLOADS, PrepareOptions, prepare
 from asr_kd.corpora.speakers import read_speaker_list, require_known
 from asr_kd.corpora.text import normalise
 
@@ -23,30 +26,32 @@ LEXICON = "librispeech-lexicon.txt"
 """From openslr.org/11; read when it lies in ROOT."""
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of `asr-kd prepare librispeech`."""
-    parser.add_argument("--download", action="store_true", help="fetch subsets that are not there (openslr.org/12)")
-    for part, subsets in SUBSETS.items():
-        parser.add_argument(
-            f"--{part}-subsets",
-            nargs="*",
-            default=subsets,
-            metavar="SUBSET",
-            help=f"subsets of the {part} part (default: {' '.join(subsets)})",
-        )
-    parser.add_argument(
-        "--labelled",
-        metavar="FILE|all",
-        default="all",
-        help="list of labelled speakers, `SPEAKER [dev]` a line; the others of the labelled subsets become unlabelled "
+@dataclass(frozen=True, kw_only=True)
+class LibriSpeechRun(PrepareOptions):
+    """What `asr-kd prepare librispeech` is given."""
+
+    root: Path = argument("folder of the corpus", DOWNLOADS / "librispeech", metavar="ROOT")
+    download: bool = option("fetch subsets that are not there (openslr.org/12)", False)
+    labelled_subsets: tuple[str, ...] = option("subsets of the labelled part", SUBSETS["labelled"], metavar="SUBSET")
+    dev_subsets: tuple[str, ...] = option("subsets of the dev part", SUBSETS["dev"], metavar="SUBSET")
+    unlabelled_subsets: tuple[str, ...] = option(
+        "subsets of the unlabelled part", SUBSETS["unlabelled"], metavar="SUBSET"
+    )
+    test_subsets: tuple[str, ...] = option("subsets of the test part", SUBSETS["test"], metavar="SUBSET")
+    labelled: str = option(
+        "list of labelled speakers, `SPEAKER [dev]` a line; the others of the labelled subsets become unlabelled "
         "(default: all)",
+        "all",
+        metavar="FILE|all",
     )
 
 
-def from_args(root: Path, args: argparse.Namespace) -> Corpus:
-    """The corpus as the command line asks for it."""
-    subsets = {part: tuple(getattr(args, f"{part}_subsets")) for part in SUBSETS}
-    return read_librispeech(root, subsets, args.labelled, args.download)
+@command()
+def prepare_librispeech(config: LibriSpeechRun) -> None:
+    """Write the manifests of LibriSpeech."""
+    subsets = {part: getattr(config, f"{part}_subsets") for part in SUBSETS}
+    read = lambda: read_librispeech(config.root, subsets, config.labelled, config.download)
+    prepare(config, config.root, read, config.download)
 
 
 def read_librispeech(

@@ -3,15 +3,18 @@
 Where only the training half is at hand, part of its speakers becomes the test part.
 """
 
-import argparse
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
+from asr_kd.core.commands import command
 from asr_kd.core.files import resolve_inside
+from asr_kd.core.options import argument, option
 from asr_kd.core.text_files import read_lines
 from asr_kd.corpora.audio import find_audio
 from asr_kd.corpora.corpus import Corpus, Recording, measure
 from asr_kd.corpora.manifest import Utterance
+from asr_kd.corpora.prepare import DOWNLOADS, PrepareOptions, prepare
 from asr_kd.corpora.speakers import draw_by_seconds, read_speaker_list, require_known
 from asr_kd.corpora.text import normalise
 
@@ -24,19 +27,26 @@ FIRST_ADULT_AGE = 16
 SEED = 762
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of `asr-kd prepare speechocean762`."""
-    parser.add_argument(
-        "--labelled",
-        metavar="FILE|all",
-        help="list of speakers, `SPEAKER [dev|test]` a line; `all`: every training speaker but dev and test speakers. "
+@dataclass(frozen=True, kw_only=True)
+class Speechocean762Run(PrepareOptions):
+    """What `asr-kd prepare speechocean762` is given."""
+
+    root: Path = argument("folder of the corpus", DOWNLOADS / "speechocean762", metavar="ROOT")
+    download: bool = option("fetch the corpus to ROOT if ROOT is not there", False)
+    url: str = option("archive that --download fetches", URL)
+    labelled: str | None = option(
+        "list of speakers, `SPEAKER [dev|test]` a line; `all`: every training speaker but dev and test speakers. "
         "Default: the drawn list of manifests/speechocean762_labelled.txt",
+        None,
+        metavar="FILE|all",
     )
 
 
-def from_args(root: Path, args: argparse.Namespace) -> Corpus:
-    """The corpus as the command line asks for it."""
-    return read_speechocean762(root, args.labelled)
+@command()
+def prepare_speechocean762(config: Speechocean762Run) -> None:
+    """Write the manifests of speechocean762."""
+    read = lambda: read_speechocean762(config.root, config.labelled)
+    prepare(config, config.root, read, config.download, config.url)
 
 
 def read_speechocean762(root: Path, labelled: str | Path | None = None) -> Corpus:

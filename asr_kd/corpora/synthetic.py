@@ -1,9 +1,10 @@
-"""The built-in `voices` corpus: smart-home requests by synthetic voices in simulated rooms and noise, from a seed."""
+"""The built-in `voices` corpus: smart-home requests by synthetic voices in simulated rooms and noise, from a seed.
 
-import argparse
+Needs the extra `voices`: asr-kd says how to install it when it is missing."""
+
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -11,8 +12,9 @@ import numpy as np
 import soundfile
 from scipy.signal import butter, firwin, resample_poly, sosfilt
 
-from asr_kd.core.extras import how_to_install
+from asr_kd.core.commands import command
 from asr_kd.core.files import atomic_path, fingerprint
+from asr_kd.core.options import option
 from asr_kd.core.progress import Progress
 from asr_kd.corpora.corpus import Corpus, print_summary, write_corpus
 from asr_kd.corpora.manifest import Utterance
@@ -44,24 +46,19 @@ SENTENCES_OF = {"labelled": "train", "dev": "dev", "unlabelled": "train", "test"
 class VoicesConfig:
     """How much is spoken, and by how many."""
 
-    seed: int = 0
-    """Everything follows from it: the same configuration and espeak version give the same bytes."""
-    labelled_minutes: float = 10.0
-    """Minutes with text, mostly near the microphone and clean."""
-    dev_minutes: float = 4.0
-    """Minutes with text held out for tuning, in rooms and noise: what is tuned on clean speech fails in use."""
-    unlabelled_minutes: float = 75.0
-    """Minutes without text, in rooms and noise as a product hears them."""
-    test_utterances: int = 250
-    """Utterances of unseen voices and sentences, by turns clean and at 20, 10 and 5 dB."""
-    voices: int = 100
-    """Speakers of all parts together; no speaker and no family of voices is in two parts."""
-    labelled_voices: int = 10
-    """Speakers of the labelled part."""
-    dev_voices: int = 5
-    """Speakers of the dev part."""
-    test_voices: int = 15
-    """Speakers of the test part."""
+    seed: int = option("everything follows from it: the same configuration and espeak version give the same bytes", 0)
+    labelled_minutes: float = option("minutes with text, mostly near the microphone and clean", 10.0)
+    dev_minutes: float = option(
+        "minutes with text held out for tuning, in rooms and noise: what is tuned on clean speech fails in use", 4.0
+    )
+    unlabelled_minutes: float = option("minutes without text, in rooms and noise as a product hears them", 75.0)
+    test_utterances: int = option(
+        "utterances of unseen voices and sentences, by turns clean and at 20, 10 and 5 dB", 250
+    )
+    voices: int = option("speakers of all parts together; no speaker and no family of voices is in two parts", 100)
+    labelled_voices: int = option("speakers of the labelled part", 10)
+    dev_voices: int = option("speakers of the dev part", 5)
+    test_voices: int = option("speakers of the test part", 15)
 
     def __post_init__(self) -> None:
         for name in ("labelled_minutes", "dev_minutes", "unlabelled_minutes"):
@@ -82,35 +79,26 @@ class VoicesConfig:
         return self.voices - self.labelled_voices - self.dev_voices - self.test_voices
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """One option for each field of VoicesConfig."""
-    group = parser.add_argument_group("voices", f"Needs the extra `voices`. {how_to_install('voices')}")
-    add, default = group.add_argument, VoicesConfig()
-    add("--seed", type=int, default=default.seed, help="same seed, same bytes (%(default)s)")
-    add("--labelled-minutes", type=float, default=default.labelled_minutes, help="minutes with text (%(default)s)")
-    add("--dev-minutes", type=float, default=default.dev_minutes, help="minutes held out for tuning (%(default)s)")
-    add("--unlabelled-minutes", type=float, default=default.unlabelled_minutes, help="minutes without (%(default)s)")
-    add(
-        "--test-utterances",
-        type=int,
-        default=default.test_utterances,
-        help="clean, 20, 10, 5 dB by turns (%(default)s)",
-    )
-    add("--voices", type=int, default=default.voices, help="speakers of all parts together (%(default)s)")
-    add("--labelled-voices", type=int, default=default.labelled_voices, help="speakers with text (%(default)s)")
-    add("--dev-voices", type=int, default=default.dev_voices, help="speakers held out for tuning (%(default)s)")
-    add("--test-voices", type=int, default=default.test_voices, help="speakers of the test (%(default)s)")
+@dataclass(frozen=True, kw_only=True)
+class SyntheticRun(VoicesConfig):
+    """What `asr-kd prepare synthetic` is given."""
+
+    out: Path = option("gets the manifests and the audio", metavar="DIR")
 
 
-def prepare_voices(out: Path, config: VoicesConfig | argparse.Namespace) -> None:
+@command()
+def prepare_synthetic(config: SyntheticRun) -> None:
+    """Make the corpus of synthetic voices."""
+    prepare_voices(config.out, config)
+
+
+def prepare_voices(out: Path, config: VoicesConfig) -> None:
     """Write the corpus into `out`: `audio/ID.flac` (16 kHz, 16 bit), the manifests and `lexicon.txt`.
 
     Audio already there that this configuration would make again is kept (each file carries the fingerprint of what it
     was made from), so an interrupted run goes on, and asking for more minutes makes only what is missing.
     ValueError when espeakng-loader is missing or the configuration cannot be met.
     """
-    if not isinstance(config, VoicesConfig):
-        config = VoicesConfig(**{f.name: getattr(config, f.name) for f in fields(VoicesConfig)})
     sizes = {part: getattr(config, f"{part}_voices") for part in MIXES}
     studio = Synthesiser(out, config.seed, cast_voices(sizes, config.seed))
     minutes = {part: getattr(config, f"{part}_minutes") for part in ("labelled", "dev", "unlabelled")}

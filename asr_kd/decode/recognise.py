@@ -1,6 +1,5 @@
 """Recognition of shards: the model's scores through a graph, or greedily. `decode` and `tune` share it."""
 
-import argparse
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -8,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from asr_kd.core.options import option
 from asr_kd.core.progress import Progress
 from asr_kd.core.runtime import device
-from asr_kd.core.skipped import Skipped, add_skipped_argument
+from asr_kd.core.skipped import Skipped, SkippedOptions
 from asr_kd.decode.word_decoder import GraphDecoder, GreedyDecoder, WordDecoder
 from asr_kd.graph.graph import load_graph
 from asr_kd.graph.scales import DecodingScales
@@ -34,21 +34,18 @@ class Scored:
     log_p_TC: np.ndarray
 
 
-def add_recogniser_arguments(parser: argparse.ArgumentParser, greedy: bool) -> None:
-    """Options of all verbs that recognise. greedy: whether they can without a graph."""
-    without = "; without it, a model of tokens spells what is likeliest in each frame" if greedy else ""
-    parser.add_argument(
-        "--model",
-        nargs="+",
-        required=True,
-        type=Path,
-        help="model.safetensors or its folder; the posteriors of several are averaged",
+@dataclass(frozen=True, kw_only=True)
+class RecogniserOptions(SkippedOptions):
+    """Of all commands that recognise."""
+
+    model: tuple[Path, ...] = option("model.safetensors or its folder; the posteriors of several are averaged")
+    graph: Path | None = option(
+        "folder written by asr-kd graph; without it, a model of tokens spells what is likeliest in each frame",
+        None,
     )
-    parser.add_argument("--graph", required=not greedy, type=Path, help=f"folder written by asr-kd graph{without}")
-    parser.add_argument("--out", required=True, type=Path, help="folder for the result")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ... (default auto)")
-    parser.add_argument("--threads", type=int, help="CPU threads of one operation")
-    add_skipped_argument(parser)
+    out: Path = option("folder for the result")
+    device: str = option("auto, cpu, cuda, cuda:1, ...", "auto")
+    threads: int | None = option("CPU threads of one operation", None)
 
 
 class Recogniser:
@@ -125,7 +122,7 @@ class Recogniser:
         return (self.forward_seconds + self.search_seconds) / max(self.audio_seconds, 1e-9)
 
 
-def all_shards(paths: list[Path]) -> tuple[list[Path], float]:
+def all_shards(paths: Sequence[Path]) -> tuple[list[Path], float]:
     """The shards of files and folders, and their seconds of audio."""
     shards = find_shards(*paths)
     return shards, sum(open_shard(s).seconds for s in shards)

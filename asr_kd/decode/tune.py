@@ -4,20 +4,21 @@ OUT/tune.json. Never give it a test part:
   asr-kd tune exp/shards/dev --model exp/student --graph exp/graph --out exp/student/tune
 """
 
-import argparse
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import jiwer
 
+from asr_kd.core.commands import command
 from asr_kd.core.files import write_json
+from asr_kd.core.options import argument, option
 from asr_kd.core.progress import Progress
 from asr_kd.core.runtime import set_threads
 from asr_kd.core.skipped import Skipped
 from asr_kd.core.terminal import say
 from asr_kd.corpora.text import normalise
-from asr_kd.decode.recognise import Recogniser, add_recogniser_arguments, all_shards
+from asr_kd.decode.recognise import Recogniser, RecogniserOptions, all_shards
 from asr_kd.graph.scales import DecodingScales
 from asr_kd.graph.search import SearchConfig
 from asr_kd.teachers.ensemble import models_fingerprint
@@ -31,38 +32,38 @@ FAST_SEARCH = SearchConfig(beam=9.0, max_active=1000)
 """Enough to rank settings, and much faster than the full search."""
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of `asr-kd tune`."""
-    parser.add_argument("shards", nargs="+", type=Path, help="labelled held-out shards or folders")
-    add_recogniser_arguments(parser, greedy=False)
-    parser.add_argument("--acoustic-scales", type=float, nargs="+", default=ACOUSTIC_SCALES, help="scales to try")
-    parser.add_argument(
-        "--prior-scales",
-        type=float,
-        nargs="+",
-        help=f"shares of the log-priors to try (default {' '.join(map(str, PRIOR_SCALES))}; with tokens also 0)",
+@dataclass(frozen=True, kw_only=True)
+class TuneRun(RecogniserOptions):
+    """What `asr-kd tune` is given."""
+
+    shards: tuple[Path, ...] = argument("labelled held-out shards or folders")
+    graph: Path = option("folder written by asr-kd graph")
+    acoustic_scales: tuple[float, ...] = option("scales to try", ACOUSTIC_SCALES)
+    prior_scales: tuple[float, ...] = option(
+        f"shares of the log-priors to try (default {' '.join(map(str, PRIOR_SCALES))}; with tokens also 0)", ()
     )
-    parser.add_argument("--max-minutes", type=float, default=20.0, help="use so much at most (%(default)g)")
+    max_minutes: float = option("use so much at most", 20.0)
 
 
-def run(args: argparse.Namespace) -> int:
-    """The verb."""
-    set_threads(args.threads)
-    recogniser = Recogniser(args.model, args.graph, args.device)
-    shards, seconds = all_shards(args.shards)
-    every = max(1, math.ceil(seconds / 60 / args.max_minutes))
-    skipped = Skipped(max_share=args.max_skipped)
+@command()
+def tune_scales(config: TuneRun) -> None:
+    """Choose the scales of a model and a graph."""
+    set_threads(config.threads)
+    recogniser = Recogniser(config.model, config.graph, config.device)
+    shards, seconds = all_shards(config.shards)
+    every = max(1, math.ceil(seconds / 60 / config.max_minutes))
+    skipped = Skipped(max_share=config.max_skipped)
     found = list(recogniser.score(shards, skipped, every=every))
-    skipped.finish(len(found) + len(skipped), args.out / "skipped.jsonl")
+    skipped.finish(len(found) + len(skipped), config.out / "skipped.jsonl")
     scored = [item for item in found if normalise(item.text or "")]
     if not scored:
-        raise ValueError(f"{args.shards[0]}: no utterance has text. Scales are tuned on labelled held-out data.")
+        raise ValueError(f"{config.shards[0]}: no utterance has text. Scales are tuned on labelled held-out data.")
     assert recogniser.graph is not None
     searcher = recogniser.searcher(FAST_SEARCH)
     usual = replace(DEFAULT_SCALES, prior=recogniser.inventory.default_prior_scale)
     references = [normalise(s.text or "") for s in scored]
     trials = []
-    grid = [(p, a) for p in args.prior_scales or sorted({*PRIOR_SCALES, usual.prior}) for a in args.acoustic_scales]
+    grid = [(p, a) for p in config.prior_scales or sorted({*PRIOR_SCALES, usual.prior}) for a in config.acoustic_scales]
     with Progress("tune, all scales", len(grid) * sum(s.seconds for s in scored)) as progress:
         for prior, acoustic in grid:
             hypotheses = []
@@ -72,13 +73,12 @@ def run(args: argparse.Namespace) -> int:
                 progress.update(s.seconds)
             trials.append({"acoustic": acoustic, "prior": prior, "wer": jiwer.wer(references, hypotheses)})
     best = choose(trials, sum(len(r.split()) for r in references), usual)
-    made = {"model": models_fingerprint(args.model), "graph": recogniser.graph.fingerprint, "utterances": len(scored)}
-    write_json(args.out / "tune.json", {**best, **made, "trials": trials})
+    made = {"model": models_fingerprint(config.model), "graph": recogniser.graph.fingerprint, "utterances": len(scored)}
+    write_json(config.out / "tune.json", {**best, **made, "trials": trials})
     say(
         f"acoustic scale {best['acoustic']}, prior share {best['prior']}: WER {best['wer']:.1%} on "
         f"{len(scored)} held-out utterances",
     )
-    return 0
 
 
 def choose(trials: list[dict[str, float]], words: int, usual: DecodingScales = DEFAULT_SCALES) -> dict[str, float]:

@@ -14,16 +14,17 @@ stopped.
       --set 'losses=[{kind: kd}, {kind: hidden_states, weight: 0.3, layers: {layer1: layer2}}]'
 """
 
-import argparse
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from asr_kd.core.config import load_config, to_dict
+from asr_kd.core.commands import command
+from asr_kd.core.config import to_dict
 from asr_kd.core.files import read_json, write_json
+from asr_kd.core.options import option
 from asr_kd.core.progress import SECONDS_PER_HOUR
 from asr_kd.core.runtime import device, seed_everything, set_threads
-from asr_kd.core.storage import parse_path_or_url
+from asr_kd.core.storage import PathOrUrl, parse_path_or_url
 from asr_kd.core.terminal import say
 from asr_kd.data.loader import TrainingSet
 from asr_kd.data.sampler import BatchSampler
@@ -35,21 +36,22 @@ from asr_kd.distill.objective import (
     needs_online_teacher,
     parse_loss_spec,
 )
+from asr_kd.distill.online_teachers.online_teacher import OnlineTeacher
 from asr_kd.distill.online_teachers.registry import ONLINE_TEACHERS
 from asr_kd.distill.schedule import ScheduleConfig, sub_epochs
 from asr_kd.frontend.augment import AugmentConfig
 from asr_kd.frontend.fbank import FrontEndConfig
-from asr_kd.models.acoustic import build_model
+from asr_kd.inventory.inventory import Inventory
+from asr_kd.models.acoustic import AcousticModel, build_model
 from asr_kd.models.checkpoint import model_fingerprint
-from asr_kd.models.config import model_config
+from asr_kd.models.config import PRESETS, ModelConfig
 from asr_kd.shards.reader import find_shards
 from asr_kd.targets.empty import NoTargets
 from asr_kd.targets.soft_targets import SoftTargets
 from asr_kd.teachers.ensemble import models_fingerprint
-from asr_kd.train.config import TrainConfig
 from asr_kd.train.state import STATE_FILE
-from asr_kd.train.supervision import add_supervision_arguments, supervision_from_args
-from asr_kd.train.train import add_priors, add_run_arguments, initialise_weights, summary
+from asr_kd.train.supervision import supervision
+from asr_kd.train.train import TrainingOptions, add_priors, initialise_weights, summary
 from asr_kd.train.trainer import fit
 
 RECORD_FILE = "distill.json"
@@ -60,11 +62,40 @@ def _three_speeds() -> AugmentConfig:
     return AugmentConfig(speed_perturb=(0.9, 1.0, 1.1))
 
 
-@dataclass(frozen=True)
-class DistillConfig:
-    """The config file of `asr-kd distill`."""
+@dataclass(frozen=True, kw_only=True)
+class DistillRun(TrainingOptions):
+    """What `asr-kd distill` is given."""
 
-    model: dict[str, Any] = field(default_factory=lambda: {"preset": "student-small"})
+    unlabelled: tuple[PathOrUrl, ...] = option(
+        "shards that the teacher labelled", metavar="SHARDS", parse=parse_path_or_url
+    )
+    targets: PathOrUrl | None = option(
+        "their soft targets, by `asr-kd label` (default: only the online teacher teaches)",
+        None,
+        parse=parse_path_or_url,
+        metavar="DIR",
+    )
+    utterances: Path | None = option("learn from these unlabelled utterances, by `asr-kd filter`", None, metavar="LIST")
+    labelled: tuple[PathOrUrl, ...] = option("labelled shards", metavar="SHARDS", parse=parse_path_or_url)
+    dev: tuple[PathOrUrl, ...] = option("held-out labelled shards", metavar="SHARDS", parse=parse_path_or_url)
+    teacher: tuple[Path, ...] = option(
+        "model that made the soft targets, or several that were averaged; targets of other teachers are refused",
+        (),
+        metavar="MODEL",
+    )
+    online_teacher: tuple[Path, ...] = option(
+        "teacher that is run on each batch (default: --teacher); with --mode mutual, initial weights of the peer",
+        (),
+        metavar="MODEL",
+    )
+    hard_labels: bool = option("learn the teacher's arg-max instead of its posteriors", False)
+    top_k: int | None = option("use only the k most likely stored classes; the rest counts as residual", None)
+    temperature: float | None = option("of the losses `kd`", None)
+    residual: Literal["keep", "renormalise"] | None = option("use of the probability that was not stored", None)
+    mode: str = option("the online teacher", "offline", choices=tuple(ONLINE_TEACHERS))
+    online_teacher_options: dict[str, Any] = field(default_factory=dict)
+    """Options of the mode's online teacher."""
+    model: ModelConfig = PRESETS["student-small"]
     """The student: `preset: NAME`, and fields of ModelConfig that differ from it."""
     frontend: FrontEndConfig = field(default_factory=FrontEndConfig)
     """The student's; its frames must have the inventory's shift."""
@@ -77,156 +108,99 @@ class DistillConfig:
     is `kd` from the stored targets, or in another mode from the online teacher."""
     label_weight: float = 1.0
     """Weight of the loss of the labelled data's ground truth."""
-    mode: str = "offline"
-    """The online teacher: offline, mutual, mean_teacher or snapshot (distill/online_teachers)."""
-    online_teacher: dict[str, Any] = field(default_factory=dict)
-    """Options of the mode's online teacher."""
-    train: TrainConfig = field(default_factory=TrainConfig)
 
     def __post_init__(self) -> None:
-        model_config(self.model)
         if self.label_weight < 0:
             raise ValueError(f"label_weight is {self.label_weight}; it must not be negative")
         check_mode(self.mode)
-        if not self.losses:
-            source = "auto" if self.mode == "offline" else "online"
-            object.__setattr__(self, "losses", ({"kind": "kd", "source": source},))
-        for entry in self.losses:
+        for entry in self.resolved_losses():
             parse_loss_spec(entry)
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of `asr-kd distill`."""
-    shards: dict[str, Any] = {"nargs": "+", "type": parse_path_or_url, "required": True, "metavar": "SHARDS"}
-    parser.add_argument("--unlabelled", **shards, help="shards that the teacher labelled")
-    parser.add_argument(
-        "--targets",
-        type=parse_path_or_url,
-        metavar="DIR",
-        help="their soft targets, by `asr-kd label` (default: only the online teacher teaches)",
-    )
-    parser.add_argument(
-        "--utterances", type=Path, metavar="LIST", help="learn from these unlabelled utterances, by `asr-kd filter`"
-    )
-    parser.add_argument("--labelled", **shards, help="labelled shards")
-    add_supervision_arguments(parser)
-    parser.add_argument("--dev", **shards, help="held-out labelled shards")
-    parser.add_argument(
-        "--config", type=Path, help="YAML of DistillConfig, for instance {model: {preset: student-tiny}}"
-    )
-    parser.add_argument(
-        "--set", nargs="+", default=[], metavar="KEY=VALUE", help="changes to the config, such as schedule.epochs=5"
-    )
-    parser.add_argument("--out", type=Path, required=True, help="folder for the model, the state and the metrics")
-    parser.add_argument(
-        "--teacher",
-        nargs="+",
-        type=Path,
-        metavar="MODEL",
-        help="model that made the soft targets, or several that were averaged; targets of other teachers are refused",
-    )
-    parser.add_argument(
-        "--online-teacher",
-        nargs="+",
-        type=Path,
-        metavar="MODEL",
-        help="teacher that is run on each batch (default: --teacher); with --mode mutual, initial weights of the peer",
-    )
-    parser.add_argument(
-        "--hard-labels", action="store_true", help="learn the teacher's arg-max instead of its posteriors"
-    )
-    parser.add_argument(
-        "--top-k", type=int, help="use only the k most likely stored classes; the rest counts as residual"
-    )
-    parser.add_argument("--temperature", type=float, help="of the losses `kd`")
-    parser.add_argument("--mode", choices=tuple(ONLINE_TEACHERS), help="the online teacher (default: offline)")
-    parser.add_argument(
-        "--residual", choices=("keep", "renormalise"), help="use of the probability that was not stored"
-    )
-    add_run_arguments(parser)
+    def resolved_losses(self) -> tuple[dict[str, Any], ...]:
+        """The losses, `kd` where none is named, with --temperature and --residual. ValueError when no loss is `kd`."""
+        source = "auto" if self.mode == "offline" else "online"
+        losses = self.losses or ({"kind": "kd", "source": source},)
+        changes = {key: v for key in ("temperature", "residual") if (v := getattr(self, key)) is not None}
+        if changes and not any(entry.get("kind") == "kd" for entry in losses):
+            raise ValueError(f"--{next(iter(changes))}: the config has no loss `kd`")
+        return tuple(entry | changes if entry.get("kind") == "kd" else entry for entry in losses)
 
 
-def run(args: argparse.Namespace) -> int:
-    """The verb."""
-    set_threads(args.threads)
-    config = _config(args)
-    truth, held_out = supervision_from_args(args)
-    inventory = truth.inventory
-    labelled = truth.stream("labelled", args.labelled, config.labelled_augment)
-    dev = held_out.stream("dev", args.dev, AugmentConfig())
-    wanted = None if args.teacher is None else models_fingerprint(args.teacher)
-    targets: SoftTargets | NoTargets = NoTargets(config.frontend)
-    if args.targets is not None:
-        targets = SoftTargets(args.targets, inventory, wanted, hard=args.hard_labels, k=args.top_k)
-    elif args.hard_labels or args.top_k is not None:
-        raise ValueError("--hard-labels and --top-k: only used with --targets")
-    only = None if args.utterances is None else UtteranceList.read(args.utterances)
-    unlabelled = TrainingSet(
-        "unlabelled",
-        find_shards(*args.unlabelled),
-        targets,
-        config.augment,
-        is_supervised=False,
-        utterance_ids=only.ids if only else None,
-    )
-    teacher = targets.check(unlabelled.shards) if isinstance(targets, SoftTargets) else wanted
+@command()
+def distill_student(config: DistillRun) -> None:
+    """Distil a student, or go on with it."""
+    set_threads(config.threads)
+    truth, held_out = supervision(config)
+    labelled = truth.stream("labelled", config.labelled, config.labelled_augment)
+    dev = held_out.stream("dev", config.dev, AugmentConfig())
+    unlabelled, teacher, only = _unlabelled(config, truth.inventory)
     schedule = list(sub_epochs(config.schedule, unlabelled, labelled))
     plan = BatchSampler(unlabelled, config.train.max_frames_per_batch, config.train.seed)
     if only:
         only.check(plan.missing)
     seed_everything(config.train.seed)
-    model = build_model(model_config(config.model), inventory, config.frontend)
-    stored = args.targets is not None
-    online_teacher = None
-    if config.mode != "offline" or needs_online_teacher(config.losses, stored):
-        paths = args.online_teacher or (config.mode == "offline" and args.teacher) or ()
-        online_teacher = build_online_teacher(config.mode, config.online_teacher, model, paths)
-    elif args.online_teacher is not None:
-        raise ValueError("--online-teacher: no configured loss uses an online teacher")
-    objective = DistillObjective(model, config.losses, config.label_weight, online_teacher, stored)
+    model = build_model(config.model, truth.inventory, config.frontend)
+    stored = config.targets is not None
+    online_teacher = _online_teacher(config, model)
+    objective = DistillObjective(model, config.resolved_losses(), config.label_weight, online_teacher, stored)
     say(
-        f"{model.parameter_count / 1e6:.2f}M parameters, {inventory.num_classes} classes; "
+        f"{model.parameter_count / 1e6:.2f}M parameters, {truth.inventory.num_classes} classes; "
         f"{_hours(plan)} unlabelled, "
         f"{_hours(BatchSampler(labelled, config.train.max_frames_per_batch, config.train.seed))} labelled, "
         f"{len(schedule)} sub-epochs on {device(config.train.device).type}"
     )
-    if args.dry_run:
-        if args.init is not None or args.init_from_layers is not None:
-            initialise_weights(model, labelled, config.train, args.init, args.init_from_layers)  # whether they fit
-        return 0
-    goes_on = not args.restart and (args.out / STATE_FILE).exists()
-    init = None if args.init is None else model_fingerprint(args.init)
+    if config.dry_run:
+        if config.init is not None or config.init_from_layers:
+            initialise_weights(model, labelled, config)  # whether they fit
+        return
     record = {
         "teacher": teacher,
-        "hard": args.hard_labels,
-        "k": args.top_k,
-        "init": init,
+        "hard": config.hard_labels,
+        "k": config.top_k,
+        "init": None if config.init is None else model_fingerprint(config.init),
         "schedule": to_dict(config.schedule),
+        "only": only and only.digest,
+        "init_layers": list(config.init_from_layers) or None,
     }
-    record |= {"only": only and only.digest, "init_layers": args.init_from_layers}
-    if goes_on:
-        _check_record(args.out, record)
+    if not config.restart and (config.out / STATE_FILE).exists():
+        _check_record(config.out, record)
     else:
-        initialise_weights(model, labelled, config.train, args.init, args.init_from_layers)
+        initialise_weights(model, labelled, config)
         if online_teacher is not None:
             online_teacher.on_train_start(model, labelled, config.train)
-        write_json(args.out / RECORD_FILE, record)
-    result = fit(model, schedule, dev, config.train, args.out, not args.restart, objective)
-    add_priors(args.out, labelled, config.train)
-    say(summary(result, args.out))
-    return 0
+        write_json(config.out / RECORD_FILE, record)
+    result = fit(model, schedule, dev, config.train, config.out, not config.restart, objective)
+    add_priors(config.out, labelled, config.train)
+    say(summary(result, config.out))
 
 
-def _config(args: argparse.Namespace) -> DistillConfig:
-    """The config file with what the command line changes."""
-    kd = {k: v for k in ("temperature", "residual") if (v := getattr(args, k)) is not None}
-    train = {k: v for k in ("seed", "num_workers", "device", "max_skipped") if (v := getattr(args, k)) is not None}
-    mode = [] if args.mode is None else [f"mode={args.mode}"]
-    config = load_config(DistillConfig, args.config, [*args.set, *mode])
-    if kd and not any(entry["kind"] == "kd" for entry in config.losses):
-        raise ValueError(f"--{next(iter(kd))}: the config has no loss `kd`")
-    losses = tuple(entry | kd if entry["kind"] == "kd" else entry for entry in config.losses)
-    return replace(config, losses=losses, train=replace(config.train, **train))
+def _unlabelled(config: DistillRun, inventory: Inventory) -> tuple[TrainingSet, str | None, UtteranceList | None]:
+    """The unlabelled shards with their targets, the fingerprint of the teacher, and the utterances that are used."""
+    wanted = models_fingerprint(config.teacher) if config.teacher else None
+    targets: SoftTargets | NoTargets = NoTargets(config.frontend)
+    if config.targets is not None:
+        targets = SoftTargets(config.targets, inventory, wanted, hard=config.hard_labels, k=config.top_k)
+    elif config.hard_labels or config.top_k is not None:
+        raise ValueError("--hard-labels and --top-k: only used with --targets")
+    only = None if config.utterances is None else UtteranceList.read(config.utterances)
+    unlabelled = TrainingSet(
+        "unlabelled",
+        find_shards(*config.unlabelled),
+        targets,
+        config.augment,
+        is_supervised=False,
+        utterance_ids=only.ids if only else None,
+    )
+    return unlabelled, targets.check(unlabelled.shards) if isinstance(targets, SoftTargets) else wanted, only
+
+
+def _online_teacher(config: DistillRun, student: AcousticModel) -> OnlineTeacher | None:
+    if config.mode != "offline" or needs_online_teacher(config.resolved_losses(), config.targets is not None):
+        paths = config.online_teacher or (config.teacher if config.mode == "offline" else ())
+        return build_online_teacher(config.mode, config.online_teacher_options, student, paths)
+    if config.online_teacher:
+        raise ValueError("--online-teacher: no configured loss uses an online teacher")
+    return None
 
 
 def _hours(plan: BatchSampler) -> str:

@@ -1,19 +1,12 @@
-"""Where a result came from: the command, the commit, the versions of what computed it."""
+"""Where a result came from: the commit, the versions of what computed it."""
 
 import importlib.metadata
 import platform
-import shlex
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from asr_kd import __version__
-
-
-def command_line() -> str:
-    """The command that is running, as one would type it."""
-    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
 def commit() -> str | None:

@@ -10,76 +10,64 @@ all systems share the resamples, so differences are paired. Where decoding skipp
 instead of text), all its words are deletions and the table says so; an utterance without a line is refused.
 """
 
-import argparse
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from asr_kd.core.commands import command, command_line
 from asr_kd.core.files import atomic_path, sha256_file, write_json
+from asr_kd.core.options import option
 from asr_kd.core.terminal import show
 from asr_kd.corpora.text import NORMALISER_VERSION
 from asr_kd.evaluation.bootstrap import BootstrapConfig
 from asr_kd.evaluation.hypotheses import hypotheses_file, match, read_decode_notes, read_hypotheses, read_references
-from asr_kd.evaluation.provenance import command_line, commit, versions
+from asr_kd.evaluation.provenance import commit, versions
 from asr_kd.evaluation.scores import score_systems
 from asr_kd.evaluation.table import table
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of `asr-kd score`."""
-    add = parser.add_argument
-    add("--ref", required=True, type=Path, metavar="MANIFEST", help="references: a manifest with text")
-    add(
-        "--hyp",
-        required=True,
-        nargs="+",
+@dataclass(frozen=True, kw_only=True)
+class ScoreRun:
+    """What `asr-kd score` is given."""
+
+    ref: Path = option("references: a manifest with text", metavar="MANIFEST")
+    hyp: tuple[str, ...] = option(
+        "hypotheses of a system: hyp.jsonl or the folder that holds it; as often as there are systems",
         metavar="NAME=PATH",
-        help="hypotheses of a system: hyp.jsonl or the folder that holds it; as often as there are systems",
     )
-    add("--baseline", metavar="NAME", help="system that relative WER reduction (WERR) is measured from")
-    add("--oracle", metavar="NAME", help="system that would recover everything, for the WER recovery rate")
-    add(
-        "--by",
-        nargs="+",
-        default=[],
-        metavar="FIELD",
-        help="break the WER down by this field of the references' meta (or speaker); may be repeated",
+    baseline: str | None = option("system that relative WER reduction (WERR) is measured from", None, metavar="NAME")
+    oracle: str | None = option("system that would recover everything, for the WER recovery rate", None, metavar="NAME")
+    by: tuple[str, ...] = option(
+        "break the WER down by this field of the references' meta (or speaker); may be repeated", (), metavar="FIELD"
     )
-    add(
-        "--bootstrap-unit",
-        default="auto",
-        choices=("auto", "utterance", "speaker"),
-        help="unit of the bootstrap; auto: speakers where there are at least 20, else utterances",
+    bootstrap_unit: Literal["auto", "utterance", "speaker"] = option(
+        "unit of the bootstrap; auto: speakers where there are at least 20, else utterances", "auto"
     )
-    add(
-        "--bootstrap-samples",
-        type=int,
-        default=BootstrapConfig.resamples,
-        help="bootstrap resamples (default: %(default)s)",
-    )
-    add("--seed", type=int, default=BootstrapConfig.seed, help="seed of the bootstrap (default: %(default)s)")
-    add("--out", required=True, type=Path, metavar="DIR", help="folder for scores.json")
-    add(
-        "--variants-of",
+    bootstrap_samples: int = option("bootstrap resamples", BootstrapConfig.resamples)
+    seed: int = option("seed of the bootstrap", BootstrapConfig.seed)
+    out: Path = option("folder for scores.json", metavar="DIR")
+    variants_of: str | None = option(
+        "the systems are variants that COMMAND made: also write OUT/ablation.json, for `asr-kd results`",
+        None,
         metavar="COMMAND",
-        help="the systems are variants that COMMAND made: also write OUT/ablation.json, for `asr-kd results`",
     )
-    add("--run-seed", type=int, help="seed that the variants were trained with")
+    run_seed: int | None = option("seed that the variants were trained with", None)
 
 
-def run(args: argparse.Namespace) -> int:
-    """Run `asr-kd score`."""
-    config = BootstrapConfig(unit=args.bootstrap_unit, resamples=args.bootstrap_samples, seed=args.seed)
-    hyps = named_paths("--hyp", args.hyp)
-    scores = score(args.ref, hyps, args.baseline, args.oracle, list(dict.fromkeys(args.by)), config)
-    write_scores(args.out / "scores.json", scores)
-    if args.variants_of:
-        origin = {"seed": args.run_seed, "command": args.variants_of, "commit": scores["commit"]}
+@command()
+def score_hypotheses(config: ScoreRun) -> None:
+    """Score the hypotheses of systems against references, and print the table."""
+    bootstrap = BootstrapConfig(unit=config.bootstrap_unit, resamples=config.bootstrap_samples, seed=config.seed)
+    hyps = named_paths("--hyp", config.hyp)
+    scores = score(config.ref, hyps, config.baseline, config.oracle, list(dict.fromkeys(config.by)), bootstrap)
+    write_scores(config.out / "scores.json", scores)
+    if config.variants_of:
+        origin = {"seed": config.run_seed, "command": config.variants_of, "commit": scores["commit"]}
         rows = [{"name": n, "wer": s["wer"], "ci95": s["ci95"]} | origin for n, s in scores["systems"].items()]
-        write_json(args.out / "ablation.json", rows)
+        write_json(config.out / "ablation.json", rows)
     show(*table(scores))
-    return 0
 
 
 def named_paths(option: str, pairs: Sequence[str]) -> dict[str, Path]:

@@ -15,7 +15,6 @@ rtf (of the forward pass on one core), wer, ci95, werr, recovery and teacher_sha
 that they were computed from.
 """
 
-import argparse
 import os
 import shlex
 import shutil
@@ -29,11 +28,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from asr_kd.core.commands import command, command_line
 from asr_kd.core.config import load_config
+from asr_kd.core.errors import PartFailed
 from asr_kd.core.files import atomic_path, fingerprint, read_json, write_json
+from asr_kd.core.options import argument, option
 from asr_kd.core.processes import DIES_WITH
 from asr_kd.core.terminal import say, show
-from asr_kd.evaluation.provenance import command_line, commit
+from asr_kd.evaluation.provenance import commit
 from asr_kd.evaluation.score import score, write_scores
 from asr_kd.experiments.figures import figures, markdown
 from asr_kd.experiments.results import SIZES, SeedResults, merge, read_measured
@@ -43,69 +45,60 @@ DONE_FILE = "done.json"
 """In a row's folder: fingerprints of the steps that have ended well."""
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of `asr-kd experiment`."""
-    parser.add_argument("grid", type=Path, help="YAML of the grid")
-    parser.add_argument(
-        "--exp",
-        type=Path,
-        nargs="+",
-        default=[],
-        help="results of a recipe, what {exp} stands for; one folder for each seed 0, 1, ...",
+@dataclass(frozen=True, kw_only=True)
+class ExperimentRun:
+    """What `asr-kd experiment` is given."""
+
+    grid: Path = argument("YAML of the grid")
+    exp: tuple[Path, ...] = option("results of a recipe, what {exp} stands for; one folder for each seed 0, 1, ...", ())
+    first_seed: int = option("of --exp; others elsewhere", 0, metavar="N")
+    merge_results: tuple[Path, ...] = option(
+        "measured.jsonl of other seeds or rows, made elsewhere; what they have is not run again", (), metavar="FILE"
     )
-    parser.add_argument(
-        "--first-seed", type=int, default=0, metavar="N", help="of --exp (default: 0); others elsewhere"
-    )
-    parser.add_argument(
-        "--merge-results",
-        type=Path,
-        nargs="+",
-        default=[],
-        metavar="FILE",
-        help="measured.jsonl of other seeds or rows, made elsewhere; what they have is not run again",
-    )
-    parser.add_argument("--out", type=Path, required=True, help="folder for the rows' results and the table")
-    parser.add_argument("--var", nargs="+", default=[], metavar="NAME=TEXT", help="texts instead of the grid's own")
-    parser.add_argument("--only", nargs="+", metavar="ROW", help="these rows, and those that they need")
-    parser.add_argument("--jobs", type=int, help="rows at a time (default: one a core)")
-    parser.add_argument("--title", default="Comparison", help="of the table")
-    parser.add_argument("--dry-run", action="store_true", help="check and print the commands")
+    out: Path = option("folder for the rows' results and the table")
+    var: tuple[str, ...] = option("texts instead of the grid's own", (), metavar="NAME=TEXT")
+    only: tuple[str, ...] = option("these rows, and those that they need", (), metavar="ROW")
+    jobs: int | None = option("rows at a time (default: one a core)", None)
+    title: str = option("of the table", "Comparison")
+    dry_run: bool = option("check and print the commands", False)
 
 
-def run(args: argparse.Namespace) -> int:
-    """The verb."""
-    if args.jobs is not None and args.jobs < 1:
-        raise ValueError(f"--jobs {args.jobs}: at least 1 is needed")
-    grid = load_config(Suite, args.grid)
-    grid = replace(grid, vars=grid.vars | _texts(args.var, grid))
-    rows = _chosen(grid, args.only)
-    if not args.exp and not args.merge_results:
+@command()
+def run_experiment(config: ExperimentRun) -> None:
+    """Make the systems of a grid and the table that compares them."""
+    if config.jobs is not None and config.jobs < 1:
+        raise ValueError(f"--jobs {config.jobs}: at least 1 is needed")
+    grid = load_config(Suite, config.grid)
+    grid = replace(grid, vars=grid.vars | _texts(config.var, grid))
+    rows = _chosen(grid, config.only)
+    if not config.exp and not config.merge_results:
         raise ValueError(
             "nothing to compare: give the recipe's results with --exp, or measured ones with --merge-results"
         )
-    joined = read_measured(args.merge_results) if args.merge_results else None
+    joined = read_measured(config.merge_results) if config.merge_results else None
     there = joined.errors if joined else {}
     tasks = [
-        _Task(grid, row, args.out, exp, seed)
-        for seed, exp in enumerate(args.exp, args.first_seed)
+        _Task(grid, row, config.out, exp, seed)
+        for seed, exp in enumerate(config.exp, config.first_seed)
         for row in _with_needs(grid, [row.name for row in rows if row.name not in there.get(seed, {})])
     ]
-    if args.dry_run:
+    if config.dry_run:
         for task in tasks:
             for words in task.commands:
                 show(shlex.join(["asr-kd", *words]))
-        return 0
-    failed = _run_all(tasks, args.jobs or os.cpu_count() or 1, joined)
-    measured = _measure(grid, [task for task in tasks if task.key not in failed], args)
+        return
+    failed = _run_all(tasks, config.jobs or os.cpu_count() or 1, joined)
+    measured = _measure(grid, [task for task in tasks if task.key not in failed], config)
     if measured and joined:
         measured.join(joined, "--merge-results")
     try:
         if found := measured or joined:
-            _write_table(grid, rows, found, args)
+            _write_table(grid, rows, found, config)
     finally:  # what failed is the last that one reads
         for name, reason in failed.items():
             say(f"{name}: {reason}")
-    return 1 if failed else 0
+    if failed:
+        raise PartFailed(f"{len(failed)} of {len(tasks)} rows failed")
 
 
 class _Task:
@@ -253,14 +246,14 @@ def _with_needs(grid: Suite, names: Sequence[str]) -> list[System]:
     return [row for row in rows.values() if row.name in wanted]
 
 
-def _measure(grid: Suite, tasks: Sequence[_Task], args: argparse.Namespace) -> SeedResults | None:
+def _measure(grid: Suite, tasks: Sequence[_Task], config: ExperimentRun) -> SeedResults | None:
     """Score and size up what was run; OUT/measured.jsonl. None when nothing was."""
     if not tasks:
         return None
     models: dict[str, list[Path]] = {}
     for task in tasks:
         models.setdefault(task.row.name, task.models)  # all seeds are of one size
-    speed = _speed(list(models.values()), tasks[0].places.text(grid.dev), args.out)
+    speed = _speed(list(models.values()), tasks[0].places.text(grid.dev), config.out)
     about: dict[str, dict[str, Any]] = {}
     for name, paths in models.items():
         parts = [speed[str(path)] for path in paths]
@@ -271,14 +264,14 @@ def _measure(grid: Suite, tasks: Sequence[_Task], args: argparse.Namespace) -> S
     for seed in sorted({task.seed for task in tasks}):
         ours = [task for task in tasks if task.seed == seed]
         found = score(ours[0].reference, {task.row.name: task.folder / "decode" for task in ours})
-        write_scores(args.out / f"seed{seed}" / "scores.json", found)
+        write_scores(config.out / f"seed{seed}" / "scores.json", found)
         seeds.append((f"seed {seed}", SeedResults.of(seed, found, about)))
     measured = merge(seeds)
-    measured.write(args.out / "measured.jsonl")
+    measured.write(config.out / "measured.jsonl")
     return measured
 
 
-def _write_table(grid: Suite, rows: Sequence[System], measured: SeedResults, args: argparse.Namespace) -> None:
+def _write_table(grid: Suite, rows: Sequence[System], measured: SeedResults, config: ExperimentRun) -> None:
     """Of those rows that every seed has. ValueError when there is none."""
     shared = set(measured.rows()) & {row.name for row in rows}
     if not shared:
@@ -296,9 +289,9 @@ def _write_table(grid: Suite, rows: Sequence[System], measured: SeedResults, arg
             size = {key: measured.system_info[row.name][key] for key in SIZES}
             table.append(about | size | found[row.name] | {"seeds": len(measured.errors)})
     made_by = f"{command_line()}  # commit {commit()}"
-    write_json(args.out / "compare.json", table)
-    text = markdown(table, args.title, made_by)
-    with atomic_path(args.out / "compare.md") as temporary:
+    write_json(config.out / "compare.json", table)
+    text = markdown(table, config.title, made_by)
+    with atomic_path(config.out / "compare.md") as temporary:
         temporary.write_text(text, encoding="utf-8")
     show(*text.split("\n"))
 

@@ -10,14 +10,15 @@ helps: a line for each kind of word (`LETTER A B C ...`, `MONTH MAY JUNE ...`), 
 sentences. --arpa takes a language model of your own.
 """
 
-import argparse
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import kaldifst
 
+from asr_kd.core.commands import command
 from asr_kd.core.files import atomic_path, fingerprint, read_json, sha256_file, write_json
+from asr_kd.core.options import argument, option
 from asr_kd.core.terminal import say
 from asr_kd.core.text_files import read_lines
 from asr_kd.corpora.sentences import read_sentences
@@ -81,50 +82,46 @@ def load_graph(folder: str | Path) -> Graph:
     return Graph(fst, words, description["inventory"], fingerprint(description), lexicon)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of `asr-kd graph`."""
-    parser.add_argument(
-        "text",
-        nargs="*",
-        type=Path,
-        help="labelled manifests or hypotheses (.jsonl), or plain text, one sentence a line",
+@dataclass(frozen=True, kw_only=True)
+class GraphRun:
+    """What `asr-kd graph` is given."""
+
+    text: tuple[Path, ...] = argument(
+        "labelled manifests or hypotheses (.jsonl), or plain text, one sentence a line", ()
     )
-    parser.add_argument("--lexicon", type=Path, help="words to be recognised and, for senones, their pronunciations")
-    parser.add_argument("--inventory", required=True, type=Path, help="inventory.json or the folder that holds it")
-    parser.add_argument(
-        "--out", required=True, type=Path, help="folder for HCLG.fst, graph.json, lm.arpa and, for senones, lexicon.txt"
-    )
-    parser.add_argument("--order", type=int, default=3, help="n of the n-gram model (default 3)")
-    parser.add_argument("--word-classes", type=Path, help="word classes, `NAME word word ...` a line")
-    parser.add_argument(
-        "--class-weight", type=float, default=0.5, help="share of the class model in the language model (default 0.5)"
-    )
-    parser.add_argument("--arpa", type=Path, help="use this language model instead of training one")
+    lexicon: Path | None = option("words to be recognised and, for senones, their pronunciations", None)
+    inventory: Path = option("inventory.json or the folder that holds it")
+    out: Path = option("folder for HCLG.fst, graph.json, lm.arpa and, for senones, lexicon.txt")
+    order: int = option("n of the n-gram model", 3)
+    word_classes: Path | None = option("word classes, `NAME word word ...` a line", None)
+    class_weight: float = option("share of the class model in the language model", 0.5)
+    arpa: Path | None = option("use this language model instead of training one", None)
 
 
-def run(args: argparse.Namespace) -> int:
-    """The verb."""
-    if bool(args.text) == bool(args.arpa):
+@command()
+def build_graph(config: GraphRun) -> None:
+    """Train or read a language model and compile the graph."""
+    if bool(config.text) == bool(config.arpa):
         raise ValueError("give either labelled text to train a language model on, or --arpa FILE")
-    if args.arpa and args.word_classes:
+    if config.arpa and config.word_classes:
         raise ValueError("--word-classes goes with text to train on: an --arpa model is taken as it is")
-    inventory = load_inventory(args.inventory)
-    sentences = [s for path in args.text for s in read_sentences(path)]
-    if args.text and not sentences:
-        raise ValueError(f"{args.text[0]}: holds no text to train a language model on")
+    inventory = load_inventory(config.inventory)
+    sentences = [s for path in config.text for s in read_sentences(path)]
+    if config.text and not sentences:
+        raise ValueError(f"{config.text[0]}: holds no text to train a language model on")
     if isinstance(inventory, Tokens):
-        lexicon, words = None, _spellable(_words(args, sentences), inventory)
+        lexicon, words = None, _spellable(_words(config, sentences), inventory)
     else:
-        inventory = require_senones(inventory, args.inventory)
-        lexicon = _pronunciations(args.lexicon, sentences)
+        inventory = require_senones(inventory, config.inventory)
+        lexicon = _pronunciations(config.lexicon, sentences)
         words = lexicon.words
-    arpa = args.out / "lm.arpa"
-    if not args.arpa:
-        model = train_ngram(sentences, words, args.order)
-        if args.word_classes:
-            model = with_classes(model, sentences, read_classes(args.word_classes, words), args.class_weight)
+    arpa = config.out / "lm.arpa"
+    if not config.arpa:
+        model = train_ngram(sentences, words, config.order)
+        if config.word_classes:
+            model = with_classes(model, sentences, read_classes(config.word_classes, words), config.class_weight)
     else:
-        model = _checked_arpa(args.arpa, words)
+        model = _checked_arpa(config.arpa, words)
     model.write_arpa(arpa)  # what was checked is compiled, not the file that was given
     if isinstance(inventory, Tokens):
         fst, names = token_graph(inventory, words, arpa)
@@ -132,26 +129,27 @@ def run(args: argparse.Namespace) -> int:
         assert lexicon is not None
         fst, names = decoding_graph(inventory, lexicon, arpa)
     if not fst.num_states:
-        raise ValueError(f"{args.arpa or args.text[0]}: the graph has no states: no word of the lexicon can be said.")
-    with atomic_path(args.out / "HCLG.fst") as temporary:
+        raise ValueError(
+            f"{config.arpa or config.text[0]}: the graph has no states: no word of the lexicon can be said."
+        )
+    with atomic_path(config.out / "HCLG.fst") as temporary:
         if not fst.write(str(temporary)):  # it does not raise
-            raise OSError(f"{args.out / 'HCLG.fst'}: could not be written whole. Is the disk full?")
+            raise OSError(f"{config.out / 'HCLG.fst'}: could not be written whole. Is the disk full?")
     description = {
         "kind": "graph",
         "version": 1,
         "inventory": inventory.fingerprint,
-        "sha256": sha256_file(args.out / "HCLG.fst"),
+        "sha256": sha256_file(config.out / "HCLG.fst"),
         "arpa": sha256_file(arpa),
-        "order": args.order,
+        "order": config.order,
         "states": fst.num_states,
         "words": names,
     }
     if lexicon is not None:
-        lexicon.write(args.out / LEXICON_FILE)
-        description["lexicon"] = sha256_file(args.out / LEXICON_FILE)
-    write_json(args.out / "graph.json", description)
-    say(f"{args.out}: {len(words)} words, {fst.num_states} states")
-    return 0
+        lexicon.write(config.out / LEXICON_FILE)
+        description["lexicon"] = sha256_file(config.out / LEXICON_FILE)
+    write_json(config.out / "graph.json", description)
+    say(f"{config.out}: {len(words)} words, {fst.num_states} states")
 
 
 def _pronunciations(path: Path | None, sentences: Sequence[Sequence[str]]) -> Lexicon:
@@ -167,13 +165,13 @@ def _pronunciations(path: Path | None, sentences: Sequence[Sequence[str]]) -> Le
     return lexicon
 
 
-def _words(args: argparse.Namespace, sentences: Sequence[Sequence[str]]) -> set[str]:
+def _words(config: GraphRun, sentences: Sequence[Sequence[str]]) -> set[str]:
     """The words to be recognised with tokens: of the lexicon, if there is one, and the text, or else of --arpa."""
     words = {w for s in sentences for w in s}
-    if args.lexicon is not None:
-        words |= {fields[0] for line in read_lines(args.lexicon) if (fields := line.split())}
-    elif not sentences:
-        words = {word for (word,) in read_arpa(args.arpa).grams[0]} - {BOS, EOS}
+    if config.lexicon is not None:
+        words |= {fields[0] for line in read_lines(config.lexicon) if (fields := line.split())}
+    elif config.arpa is not None:
+        words = {word for (word,) in read_arpa(config.arpa).grams[0]} - {BOS, EOS}
     return words
 
 

@@ -6,6 +6,8 @@ import kaldi_decoder
 import kaldifst
 import numpy as np
 
+from asr_kd.core.options import option
+
 MIN_ACTIVE = 20
 """Paths kept alive at a frame however bad they are (Kaldi's default)."""
 
@@ -14,8 +16,7 @@ MIN_ACTIVE = 20
 class SearchConfig:
     """How wide the search is."""
 
-    beam: float = 11.0
-    """Paths worse than the best one by more than this, in scaled nats, are dropped."""
+    beam: float = option("width of the search: paths worse than the best by more scaled nats are dropped", 11.0)
     max_active: int = 2000
     """Most paths kept alive at a frame."""
     lattice_beam: float = 6.0

@@ -14,18 +14,21 @@ cannot be labelled is tried again, then reported, and the others go on.
   asr-kd label exp/shards/unlabelled --teacher whisper:small.en --out exp/transcripts
 """
 
-import argparse
 import random
 import uuid
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
+from asr_kd.core.commands import command
+from asr_kd.core.errors import PartFailed
 from asr_kd.core.files import fingerprint
+from asr_kd.core.options import argument, option
 from asr_kd.core.progress import SECONDS_PER_HOUR, Progress
 from asr_kd.core.runtime import set_threads
-from asr_kd.core.skipped import Skipped, add_skipped_argument
+from asr_kd.core.skipped import Skipped, SkippedOptions
 from asr_kd.core.storage import PathOrUrl, exists, join, list_files, output_location, parse_path_or_url, stem
 from asr_kd.core.terminal import say, show
 from asr_kd.jobs.job import ShardEvent
@@ -48,160 +51,117 @@ SAMPLED_SHARDS = 100
 """Shards whose indexes are read to tell the hours of all by the bytes of their tars."""
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of `asr-kd label`."""
-    selection, quantiser, config = SelectionConfig(), ProbabilityQuantiser(), LabelConfig()
-    parser.add_argument(
-        "shards",
-        nargs="+",
-        type=parse_path_or_url,
-        help="shards or folders of shards; their text, if any, is not looked at",
+@dataclass(frozen=True, kw_only=True)
+class LabelRun(SkippedOptions):
+    """What `asr-kd label` is given."""
+
+    shards: tuple[PathOrUrl, ...] = argument(
+        "shards or folders of shards; their text, if any, is not looked at", parse=parse_path_or_url
     )
-    parser.add_argument(
-        "--teacher",
-        nargs="+",
-        required=True,
-        metavar="MODEL",
-        help="the model: its folder or its .safetensors file; bundle:NAME_OR_FILE, one of torchaudio's ASR bundles; "
+    teacher: tuple[str, ...] = option(
+        "the model: its folder or its .safetensors file; bundle:NAME_OR_FILE, one of torchaudio's ASR bundles; "
         "whisper:NAME_OR_FOLDER (extra `whisper`), which gives transcripts; the posteriors of several are averaged",
+        metavar="MODEL",
     )
-    parser.add_argument("--out", required=True, type=output_location, help="folder for the sidecars")
-    parser.add_argument(
-        "--top-k", type=int, default=selection.top_k, help="most classes kept per frame (default: %(default)s)"
+    out: PathOrUrl = option("folder for the sidecars", parse=output_location)
+    top_k: int = option("most classes kept per frame", SelectionConfig.top_k)
+    min_prob: float = option("drop classes less likely than this", SelectionConfig.min_prob)
+    top_p: float | None = option("instead of a floor: keep the fewest classes that hold this much probability", None)
+    quant_levels: int = option("steps of a stored probability", ProbabilityQuantiser.levels)
+    max_frames_per_batch: int = option("with padding", LabelConfig.max_frames_per_batch)
+    graph: Path | None = option(
+        "interpolate the posteriors with lattice posteriors from this graph", None, metavar="DIR"
     )
-    parser.add_argument(
-        "--min-prob",
-        type=float,
-        default=selection.min_prob,
-        help="drop classes less likely than this (default: %(default)s)",
+    decoding_scales: Path | None = option("with --graph: what `asr-kd tune` wrote", None, metavar="DIR")
+    lattice_weight: float = option(
+        "with --graph: weight of the lattice posteriors; the rest is the model's own", LatticeConfig.weight
     )
-    parser.add_argument(
-        "--top-p", type=float, help="instead of a floor: keep the fewest classes that hold this much probability"
+    write_transcripts: bool = option(
+        "with --graph: also write OUT/SHARD.hyp.jsonl, the decoded words with their confidences", False
     )
-    parser.add_argument(
-        "--quant-levels",
-        type=int,
-        default=quantiser.levels,
-        help="steps of a stored probability (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--max-frames-per-batch",
-        type=int,
-        default=config.max_frames_per_batch,
-        help="with padding (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--graph", type=Path, metavar="DIR", help="interpolate the posteriors with lattice posteriors from this graph"
-    )
-    parser.add_argument("--decoding-scales", type=Path, metavar="DIR", help="with --graph: what `asr-kd tune` wrote")
-    parser.add_argument(
-        "--lattice-weight",
-        type=float,
-        default=LatticeConfig.weight,
-        help="with --graph: weight of the lattice posteriors; the rest is the model's own (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--write-transcripts",
-        action="store_true",
-        help="with --graph: also write OUT/SHARD.hyp.jsonl, the decoded words with their confidences",
-    )
-    parser.add_argument(
-        "--inventory",
-        type=Path,
+    inventory: Path | None = option(
+        "map the posteriors to this inventory of tokens: its units, of those that the teacher knows, and frames",
+        None,
         metavar="DIR",
-        help="map the posteriors to this inventory of tokens: its units, of those that the teacher knows, and frames",
     )
-    parser.add_argument(
-        "--language", metavar="CODE", help="spoken language as a code such as `en`, for Whisper (default: detect)"
+    language: str | None = option(
+        "spoken language as a code such as `en`, for Whisper (default: detect)", None, metavar="CODE"
     )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
-    parser.add_argument(
-        "--precision",
-        default="auto",
-        choices=("auto", "bf16", "float32"),
-        help="of the forward pass; auto: bf16 where it is fast",
+    device: str = option("auto, cpu, cuda, cuda:1, ...", "auto")
+    precision: Literal["auto", "bf16", "float32"] = option("of the forward pass; auto: bf16 where it is fast", "auto")
+    backend: Literal["local", "ray"] = option(
+        "local: processes on this machine; ray: actors on a Ray cluster (extra `ray`)", "local"
     )
-    parser.add_argument(
-        "--backend",
-        default="local",
-        choices=("local", "ray"),
-        help="local: processes on this machine; ray: actors on a Ray cluster (extra `ray`)",
+    ray_address: str | None = option("with --backend ray: of the cluster (default: one of this machine alone)", None)
+    workers: int | None = option(
+        "worker processes or actors (default: one a GPU or core here; with --threads one)", None
     )
-    parser.add_argument("--ray-address", help="with --backend ray: of the cluster (default: one of this machine alone)")
-    parser.add_argument(
-        "--workers", type=int, help="worker processes or actors (default: one a GPU or core here; with --threads one)"
-    )
-    parser.add_argument(
-        "--threads", type=int, help="CPU threads of one operation in a worker (default: its share of the cores)"
-    )
-    parser.add_argument(
-        "--max-attempts", type=int, default=3, help="times that a shard is tried (default: %(default)s)"
-    )
-    add_skipped_argument(parser)
-    parser.add_argument("--dry-run", action="store_true", help="check and say what would be done")
-    parser.add_argument("--status", action="store_true", help="say what is done, at work and failed, and the time left")
-    parser.add_argument("--json", action="store_true", help="with --status: as one line of JSON")
-    parser.add_argument("--verify", action="store_true", help="read every sidecar that is there and check it")
+    threads: int | None = option("CPU threads of one operation in a worker (default: its share of the cores)", None)
+    max_attempts: int = option("times that a shard is tried", 3)
+    dry_run: bool = option("check and say what would be done", False)
+    status: bool = option("say what is done, at work and failed, and the time left", False)
+    json: bool = option("with --status: as one line of JSON", False)
+    verify: bool = option("read every sidecar that is there and check it", False)
 
 
-def run(args: argparse.Namespace) -> int:
-    """The verb."""
-    paths = find_shards(*args.shards)
+@command(is_shared=True)
+def label_shards(config: LabelRun) -> None:
+    """Label shards, on as many machines as call it. PartFailed when a shard could not be labelled."""
+    paths = find_shards(*config.shards)
     _check_names(paths)
-    skipped = Skipped(max_share=args.max_skipped)
-    if args.status:
-        now = status(paths, args.out)
-        show(*([now.to_json()] if args.json else [*describe_status(now, args.out), *describe_skipped(now)]))
-        return 0
-    if args.ray_address and args.backend != "ray":
+    skipped = Skipped(max_share=config.max_skipped)
+    if config.status:
+        now = status(paths, config.out)
+        show(*([now.to_json()] if config.json else [*describe_status(now, config.out), *describe_skipped(now)]))
+        return
+    if config.ray_address and config.backend != "ray":
         raise ValueError("--ray-address: only used with --backend ray")
-    if args.max_attempts < 1 or (args.workers is not None and args.workers < 1):
+    if config.max_attempts < 1 or (config.workers is not None and config.workers < 1):
         raise ValueError("--max-attempts and --workers: at least 1 is needed")
     job = LabelJob(
-        teacher=tuple(args.teacher),
-        out=str(args.out),
+        teacher=config.teacher,
+        out=str(config.out),
         config=LabelConfig(
-            SelectionConfig(args.top_k, args.top_p, args.min_prob),
-            ProbabilityQuantiser(args.quant_levels),
-            args.max_frames_per_batch,
+            SelectionConfig(config.top_k, config.top_p, config.min_prob),
+            ProbabilityQuantiser(config.quant_levels),
+            config.max_frames_per_batch,
         ),
-        graph=None if args.graph is None else str(args.graph),
-        scales=None if args.decoding_scales is None else str(args.decoding_scales),
-        graph_weight=args.lattice_weight,
-        decode=args.write_transcripts,
-        inventory=None if args.inventory is None else str(args.inventory),
-        language=args.language,
-        device=args.device,
-        precision=args.precision,
-        threads=args.threads,
+        graph=None if config.graph is None else str(config.graph),
+        scales=None if config.decoding_scales is None else str(config.decoding_scales),
+        graph_weight=config.lattice_weight,
+        decode=config.write_transcripts,
+        inventory=None if config.inventory is None else str(config.inventory),
+        language=config.language,
+        device=config.device,
+        precision=config.precision,
+        threads=config.threads,
     )
     labeller = job.processor()  # every mistake in the options shows here, before a worker starts
     settings, on = labeller.settings, labeller.device
     del labeller
-    todo = _undone(paths, args.out, settings, args.verify)
+    todo = _undone(paths, config.out, settings, config.verify)
     seconds = _seconds(todo)
     about = "about " if len(todo) > SAMPLED_SHARDS else ""
     say(
         f"{len(todo)} of {len(paths)} shards to label, {about}{seconds / SECONDS_PER_HOUR:.2f} h of audio, "
         f"on {on} in {settings['precision']}"
     )
-    if args.dry_run:
-        return 0
+    if config.dry_run:
+        return
     job = replace(job, settings=fingerprint(settings))
-    failed = _label(job, todo, settings, seconds, args)
-    say(*describe_status(status(paths, args.out), args.out))
-    utterances = note_skipped(paths, args.out, skipped)
-    skipped.write(join(args.out, SKIPPED_FILE))
+    failed = _label(job, todo, settings, seconds, config)
+    say(*describe_status(status(paths, config.out), config.out))
+    utterances = note_skipped(paths, config.out, skipped)
+    skipped.write(join(config.out, SKIPPED_FILE))
     if failed:
-        return 1
-    skipped.check(utterances, join(args.out, SKIPPED_FILE))
-    return 0
+        raise PartFailed(f"{len(failed)} of {len(todo)} shards could not be labelled. Run the same command again.")
+    skipped.check(utterances, join(config.out, SKIPPED_FILE))
 
 
 def _label(
-    job: LabelJob, todo: Sequence[PathOrUrl], settings: dict, seconds: float, args: argparse.Namespace
+    job: LabelJob, todo: Sequence[PathOrUrl], settings: dict, seconds: float, config: LabelRun
 ) -> dict[str, str]:
-    state = JobState(args.out, SETTINGS_FILE)
+    state = JobState(config.out, SETTINGS_FILE)
     state.check_settings(settings)
     state.remove_stale()
     if not todo:
@@ -209,10 +169,10 @@ def _label(
         return {}
     if state.leases_folder is None:  # machines that cannot tell each other what they work on begin at other places
         todo = random.Random(uuid.uuid4().int).sample(todo, len(todo))
-    workers = min(args.workers or workers_here(args.device, args.threads), len(todo))
-    if workers > 1 and job.threads is None and args.backend == "local":
+    workers = min(config.workers or workers_here(config.device, config.threads), len(todo))
+    if workers > 1 and job.threads is None and config.backend == "local":
         job = replace(job, threads=max(1, set_threads(None) // workers))
-    pool = _pool(job, workers, args)
+    pool = _pool(job, workers, config)
     try:
         with Progress("label", seconds) as progress, Leases(state.leases_folder) as leases:
 
@@ -222,17 +182,17 @@ def _label(
                 elif event.kind == "failed":
                     say(f"{event.shard}: {event.reason}")
 
-            is_done = lambda shard: exists(sidecar_path(args.out, shard))
-            return run_shards(todo, is_done, pool, leases, state, args.max_attempts, show)
+            is_done = lambda shard: exists(sidecar_path(config.out, shard))
+            return run_shards(todo, is_done, pool, leases, state, config.max_attempts, show)
     finally:
         pool.close()
 
 
-def _pool(job: LabelJob, workers: int, args: argparse.Namespace) -> Pool:
-    if args.backend == "ray":
+def _pool(job: LabelJob, workers: int, config: LabelRun) -> Pool:
+    if config.backend == "ray":
         from asr_kd.jobs.ray_pool import RayPool  # an extra
 
-        return RayPool(job, workers, args.ray_address)
+        return RayPool(job, workers, config.ray_address)
     return ProcessPool(job, workers)
 
 

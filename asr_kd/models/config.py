@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from asr_kd.core.config import load_config, to_dict
+from asr_kd.core.config import to_dict
 
 MAX_LAYERS = 1000
 MAX_WIDTH = 65536
@@ -35,6 +35,20 @@ class ModelConfig:
     """Share of each layer's outputs that is dropped in training."""
     weight_dtype: Literal["float32", "int8"] = "float32"
     """What the matrices of LSTM and linear layers are rounded to, in training and on disk."""
+
+    @staticmethod
+    def expand_config(data: Mapping[str, Any]) -> dict[str, Any]:
+        """Fields of a config file: those of `preset: NAME`, if it is there, and what differs from them.
+
+        ValueError names an unknown preset.
+        """
+        fields = dict(data)
+        preset = fields.pop("preset", None)
+        if preset is None:
+            return fields
+        if preset not in PRESETS:
+            raise ValueError(f"model.preset is {preset}; known: {', '.join(PRESETS)}")
+        return to_dict(PRESETS[preset]) | fields
 
     def __post_init__(self) -> None:
         for name, most in (
@@ -80,17 +94,3 @@ PRESETS: dict[str, ModelConfig] = {
     ),  # 24M with 3,183 classes (the paper's)
 }
 """Models by name. A config says `model: {preset: teacher-an4}`, with other fields of `ModelConfig` as changes to it."""
-
-
-def model_config(model: Mapping[str, Any]) -> ModelConfig:
-    """The `model:` part of a config: fields of ModelConfig, optionally on top of `preset: NAME`.
-
-    ValueError names an unknown preset or field.
-    """
-    fields = dict(model)
-    preset = fields.pop("preset", None)
-    if preset is not None:
-        if preset not in PRESETS:
-            raise ValueError(f"model.preset is {preset}; known: {', '.join(PRESETS)}")
-        fields = to_dict(PRESETS[preset]) | fields
-    return load_config(ModelConfig, fields)

@@ -8,10 +8,11 @@ What that writes has weights of eight bits already.
   asr-kd distill ... --init exp/student --set model.preset=student-tiny model.weight_dtype=int8
 """
 
-import argparse
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from asr_kd.core.commands import command
+from asr_kd.core.options import argument, option
 from asr_kd.core.terminal import say
 from asr_kd.models.acoustic import AcousticModel, build_model
 from asr_kd.models.checkpoint import load_model, model_file, model_fingerprint, read_description, save_model
@@ -20,28 +21,30 @@ from asr_kd.models.size import model_size
 MEGABYTE = 1e6
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of `asr-kd quantise`."""
-    parser.add_argument("model", type=Path, help="the model: its folder or its .safetensors file")
-    parser.add_argument("--out", type=Path, required=True, help="folder, or .safetensors file, for the rounded one")
+@dataclass(frozen=True, kw_only=True)
+class QuantiseRun:
+    """What `asr-kd quantise` is given."""
+
+    model: Path = argument("the model: its folder or its .safetensors file")
+    out: Path = option("folder, or .safetensors file, for the rounded one")
 
 
-def run(args: argparse.Namespace) -> int:
-    """The verb."""
-    if model_file(args.model).resolve() == model_file(args.out).resolve():
-        raise ValueError(f"--out {args.out}: is the model itself, whose weights would be lost. Give another folder.")
-    notes = read_description(args.model)["notes"] | {"quantised_from": model_fingerprint(args.model)}
-    model = load_model(args.model)
+@command(is_file=lambda config: config.out.suffix == ".safetensors")
+def quantise(config: QuantiseRun) -> None:
+    """Write the model with weights of eight bits."""
+    if model_file(config.model).resolve() == model_file(config.out).resolve():
+        raise ValueError(f"--out {config.out}: is the model itself, whose weights would be lost. Give another folder.")
+    notes = read_description(config.model)["notes"] | {"quantised_from": model_fingerprint(config.model)}
+    model = load_model(config.model)
     try:
-        save_model(args.out, quantised(model), notes)
+        save_model(config.out, quantised(model), notes)
     except ValueError as e:
-        raise ValueError(f"{args.model}: {e}") from None
-    before, after = model_size(args.model), model_size(args.out)
+        raise ValueError(f"{config.model}: {e}") from None
+    before, after = model_size(config.model), model_size(config.out)
     say(
-        f"{args.out}: {after.parameters / 1e6:.2f}M parameters, {before.bytes / MEGABYTE:.2f} -> "
+        f"{config.out}: {after.parameters / 1e6:.2f}M parameters, {before.bytes / MEGABYTE:.2f} -> "
         f"{after.bytes / MEGABYTE:.2f} MB",
     )
-    return 0
 
 
 def quantised(model: AcousticModel) -> AcousticModel:

@@ -1,15 +1,17 @@
 """Say what a file is and what it holds: manifest (.jsonl), shard (.tar), sidecar (.parquet), checkpoint (.safetensors),
 or a folder of shards or sidecars; shards and sidecars also in an object store (s3://, gs://, https://)."""
 
-import argparse
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from asr_kd.core.commands import command
+from asr_kd.core.options import argument, option
 from asr_kd.core.progress import SECONDS_PER_HOUR
 from asr_kd.core.storage import PathOrUrl, file_sizes, list_files, parallel_map, parse_path_or_url, size
 from asr_kd.core.terminal import show
@@ -28,22 +30,24 @@ MAX_VALUE = 100
 """Longest value shown of a row in plain text."""
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of `asr-kd inspect`."""
-    parser.add_argument(
-        "paths", nargs="+", type=parse_path_or_url, metavar="PATH", help="files or folders, told apart by their endings"
+@dataclass(frozen=True, kw_only=True)
+class InspectRun:
+    """What `asr-kd inspect` is given."""
+
+    paths: tuple[PathOrUrl, ...] = argument(
+        "files or folders, told apart by their endings", parse=parse_path_or_url, metavar="PATH"
     )
-    parser.add_argument("--rows", type=int, default=3, metavar="N", help="first rows shown (default: %(default)s)")
-    parser.add_argument("--verify", action="store_true", help="shards: read every tar and compare its digest")
-    parser.add_argument("--json", action="store_true", help="one JSON object a path")
+    rows: int = option("first rows shown", 3, metavar="N")
+    verify: bool = option("shards: read every tar and compare its digest", False)
+    json: bool = option("one JSON object a path", False)
 
 
-def run(args: argparse.Namespace) -> int:
+@command()
+def inspect_paths(config: InspectRun) -> None:
     """Print what each path holds."""
-    for path in args.paths:
-        found = {"path": str(path), **inspect(path, args.rows, args.verify)}
-        show(*([json.dumps(found, ensure_ascii=False)] if args.json else _plain(found)))
-    return 0
+    for path in config.paths:
+        found = {"path": str(path), **inspect(path, config.rows, config.verify)}
+        show(*([json.dumps(found, ensure_ascii=False)] if config.json else _plain(found)))
 
 
 def inspect(path: PathOrUrl, rows: int = 3, verify: bool = False) -> dict[str, Any]:

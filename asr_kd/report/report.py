@@ -10,16 +10,18 @@ Each page has its charts, sound, styles and script in itself and asks the networ
 utterances with the most errors and links to utterances.html, which lists all of them.
 """
 
-import argparse
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from asr_kd.core.commands import command, command_line
 from asr_kd.core.files import atomic_path, read_json, values_of, write_json
+from asr_kd.core.options import option
 from asr_kd.core.skipped import Skipped
 from asr_kd.core.terminal import say, show
-from asr_kd.evaluation.provenance import command_line, commit, versions
+from asr_kd.evaluation.provenance import commit, versions
 from asr_kd.evaluation.score import named_paths
 from asr_kd.report.clips import clips_from_manifest, clips_from_shards
 from asr_kd.report.curves import read_run
@@ -28,85 +30,66 @@ from asr_kd.report.summary import default_student, summarise
 from asr_kd.report.utterances import write_utterances
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of `asr-kd report`."""
-    add = parser.add_argument
-    add("--scores", required=True, type=Path, metavar="DIR", help="folder with the scores.json of `asr-kd score`")
-    add("--manifest", type=Path, metavar="FILE", help="test manifest, to find audio that --audio does not hold")
-    add(
-        "--audio",
-        type=Path,
-        nargs="+",
-        default=[],
-        metavar="SHARDS",
-        help="test shards (folders or tars), for playback",
-    )
-    add(
-        "--metrics",
-        nargs="+",
-        default=[],
-        metavar="NAME=FILE",
-        help="metrics.jsonl of training runs, for learning curves",
-    )
-    add(
-        "--config",
-        nargs="+",
-        default=[],
-        metavar="NAME=FILE",
-        help="config files of the run, shown on the page",
-    )
-    add(
-        "--student",
+@dataclass(frozen=True, kw_only=True)
+class ReportRun:
+    """What `asr-kd report` is given."""
+
+    scores: Path = option("folder with the scores.json of `asr-kd score`", metavar="DIR")
+    manifest: Path | None = option("test manifest, to find audio that --audio does not hold", None, metavar="FILE")
+    audio: tuple[Path, ...] = option("test shards (folders or tars), for playback", (), metavar="SHARDS")
+    metrics: tuple[str, ...] = option("metrics.jsonl of training runs, for learning curves", (), metavar="NAME=FILE")
+    run_configs: tuple[str, ...] = option("config files of the run, shown on the page", (), metavar="NAME=FILE")
+    student: str | None = option(
+        "system the run is about (default: student_distilled, else the last scored that is no baseline or oracle)",
+        None,
         metavar="NAME",
-        help="system the run is about (default: student_distilled, else the last scored that is no baseline or oracle)",
     )
-    add("--title", required=True, help="what was run; runs of several seeds share it")
-    add("--seed", type=int, help="seed of the run")
-    add("--command", help="command that makes this result, for the reader who wants to run it again")
-    clock = parser.add_mutually_exclusive_group()
-    clock.add_argument("--seconds", type=float, help="wall seconds that the recipe took")
-    clock.add_argument("--started", type=float, metavar="EPOCH", help="when it started (date +%%s); it ends now")
-    add(
-        "--num-examples", type=int, default=Page.worst, help="utterances shown with their errors (default: %(default)s)"
-    )
-    add("--out", required=True, type=Path, metavar="DIR", help="folder for results.json, report.html, utterances.html")
+    title: str = option("what was run; runs of several seeds share it")
+    seed: int | None = option("seed of the run", None)
+    command: str | None = option("command that makes this result, for the reader who wants to run it again", None)
+    seconds: float | None = option("wall seconds that the recipe took", None)
+    started: float | None = option("when it started (date +%s); it ends now", None, metavar="EPOCH")
+    num_examples: int = option("utterances shown with their errors", Page.worst)
+    out: Path = option("folder for results.json, report.html, utterances.html", metavar="DIR")
 
 
-def run(args: argparse.Namespace) -> int:
-    """Run `asr-kd report`."""
-    scores = read_scores(args.scores)
-    seconds = args.seconds if args.started is None else time.time() - args.started
-    with values_of(args.scores, "asr-kd score"):
-        student = args.student or default_student(scores)
+@command()
+def report(config: ReportRun) -> None:
+    """Write the pages and figures of a run."""
+    if config.seconds is not None and config.started is not None:
+        raise ValueError("--seconds and --started: give one of them")
+    scores = read_scores(config.scores)
+    seconds = config.seconds if config.started is None else time.time() - config.started
+    with values_of(config.scores, "asr-kd score"):
+        student = config.student or default_student(scores)
         summary = summarise(
             scores,
             student=student,
-            title=args.title,
+            title=config.title,
             seconds=seconds,
-            seed=args.seed,
-            command=args.command or command_line(),
+            seed=config.seed,
+            command=config.command or command_line(),
             commit=commit(),
         )
-    runs = [read_run(name, path) for name, path in named_paths("--metrics", args.metrics).items()]
+    runs = [read_run(name, path) for name, path in named_paths("--metrics", config.metrics).items()]
     for missing in (r for r in runs if not r.found):
         say(f"asr-kd report: {missing.path}: no such file; {missing.name} has no learning curve")
-    with values_of(args.scores, "asr-kd score"):
+    with values_of(config.scores, "asr-kd score"):
         page = Page(
             summary,
             scores,
             runs,
-            clips=find_clips(scores, student, args.num_examples, args.audio, args.manifest),
-            configs={name: _read_text(path) for name, path in named_paths("--config", args.config).items()},
+            clips=find_clips(scores, student, config.num_examples, config.audio, config.manifest),
+            configs={name: _read_text(path) for name, path in named_paths("--run-configs", config.run_configs).items()},
             versions=versions(),
-            worst=args.num_examples,
+            worst=config.num_examples,
         )
         html = render(page)
-        write_utterances(args.out / "utterances.html", scores, student, args.title)
-    write_json(args.out / "results.json", summary)
-    with atomic_path(args.out / "report.html") as temporary:
+        write_utterances(config.out / "utterances.html", scores, student, config.title)
+    write_json(config.out / "results.json", summary)
+    with atomic_path(config.out / "report.html") as temporary:
         temporary.write_text(html, encoding="utf-8")
-    show(f"{args.out / 'report.html'}: {len(html) / 1e6:.1f} MB, {len(page.clips)} utterances to listen to")
-    return 0
+    show(f"{config.out / 'report.html'}: {len(html) / 1e6:.1f} MB, {len(page.clips)} utterances to listen to")
 
 
 def read_scores(folder: Path) -> dict[str, Any]:

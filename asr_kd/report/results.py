@@ -11,13 +11,15 @@ The same inputs give the same bytes. With --merge the file's sections of other t
 whose folders are elsewhere.
 """
 
-import argparse
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from asr_kd.core.commands import command
 from asr_kd.core.files import atomic_path, read_json, values_of
+from asr_kd.core.options import argument, option
 from asr_kd.core.terminal import markdown_text, printable, show
 from asr_kd.evaluation.table import percent, span
 from asr_kd.report.page import duration
@@ -31,27 +33,25 @@ the difference (the quick start's distilled student, seed 0, on three machines: 
 """
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of `asr-kd results`."""
-    parser.add_argument(
-        "exp", nargs="+", type=Path, metavar="EXP", help="folder with results.json, ablation.json or compare.md"
-    )
-    parser.add_argument("--out", required=True, type=Path, metavar="FILE", help="Markdown file to write")
-    parser.add_argument(
-        "--merge", action="store_true", help="keep what FILE has of other titles; the same are replaced"
-    )
+@dataclass(frozen=True, kw_only=True)
+class ResultsRun:
+    """What `asr-kd results` is given."""
+
+    exp: tuple[Path, ...] = argument("folder with results.json, ablation.json or compare.md", metavar="EXP")
+    out: Path = option("Markdown file to write", metavar="FILE")
+    merge: bool = option("keep what FILE has of other titles; the same are replaced", False)
 
 
-def run(args: argparse.Namespace) -> int:
-    """Run `asr-kd results`."""
-    with values_of(" or ".join(str(folder) for folder in args.exp), "asr-kd report"):
-        text = results_markdown(args.exp)
-    if args.merge and args.out.exists():
-        text = merged(args.out.read_text(encoding="utf-8"), text)
-    with atomic_path(args.out) as temporary:
+@command(is_file=True, keeps_config=False)
+def write_results(config: ResultsRun) -> None:
+    """Write RESULTS.md."""
+    with values_of(" or ".join(str(folder) for folder in config.exp), "asr-kd report"):
+        text = results_markdown(config.exp)
+    if config.merge and config.out.exists():
+        text = merged(config.out.read_text(encoding="utf-8"), text)
+    with atomic_path(config.out) as temporary:
         temporary.write_text(text, encoding="utf-8")
-    show(f"{args.out}: from {len(args.exp)} folder{'s' if len(args.exp) > 1 else ''}")
-    return 0
+    show(f"{config.out}: from {len(config.exp)} folder{'s' if len(config.exp) > 1 else ''}")
 
 
 def results_markdown(folders: Sequence[Path]) -> str:

@@ -6,13 +6,15 @@ listed in DIR/<manifest stem>/set_aside.jsonl; they are tried again when their f
 A failing disk, mount or memory stops the run: run it again when it is back.
 """
 
-import argparse
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
+from asr_kd.core.commands import command
 from asr_kd.core.files import atomic_path
+from asr_kd.core.options import argument, option
 from asr_kd.core.progress import SECONDS_PER_HOUR
-from asr_kd.core.skipped import MAX_SKIPPED, Skipped, add_skipped_argument
+from asr_kd.core.skipped import MAX_SKIPPED, Skipped, SkippedOptions
 from asr_kd.core.terminal import show
 from asr_kd.corpora.corpus import SET_ASIDE, warn_of_long
 from asr_kd.corpora.manifest import read_manifest
@@ -22,28 +24,23 @@ from asr_kd.shards.writer import SHARD_SECONDS, write_shards
 SECONDS_PER_MINUTE = 60
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of `asr-kd shard`."""
-    parser.add_argument(
-        "manifests", nargs="+", type=Path, metavar="MANIFEST", help=".jsonl files, as prepare writes them"
-    )
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="gets one folder of shards per manifest")
-    parser.add_argument(
-        "--minutes",
-        type=float,
-        default=SHARD_SECONDS / SECONDS_PER_MINUTE,
-        help="audio per shard, at most (default: %(default)g)",
-    )
-    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="shards written at the same time (default: 1)")
-    parser.add_argument("--strip-text", action="store_true", help="leave the transcripts out of the shards")
-    add_skipped_argument(parser)
+@dataclass(frozen=True, kw_only=True)
+class ShardRun(SkippedOptions):
+    """What `asr-kd shard` is given."""
+
+    manifests: tuple[Path, ...] = argument(".jsonl files, as prepare writes them", metavar="MANIFEST")
+    out: Path = option("gets one folder of shards per manifest", metavar="DIR")
+    minutes: float = option("audio per shard, at most", SHARD_SECONDS / SECONDS_PER_MINUTE)
+    jobs: int = option("shards written at the same time", 1, metavar="N")
+    strip_text: bool = option("leave the transcripts out of the shards", False)
 
 
-def run(args: argparse.Namespace) -> int:
-    """Write the shards of every manifest; 0 when every manifest gave some."""
-    if args.jobs < 1:
-        raise ValueError(f"--jobs {args.jobs}: at least one job is needed")
-    manifests = [path for path in args.manifests if path.name != SET_ASIDE]  # it lies beside them and shells glob it
+@command()
+def make_shards(config: ShardRun) -> None:
+    """Write the shards of every manifest."""
+    if config.jobs < 1:
+        raise ValueError(f"--jobs {config.jobs}: at least one job is needed")
+    manifests = [path for path in config.manifests if path.name != SET_ASIDE]  # it lies beside them and shells glob it
     stems = [path.stem for path in manifests]
     twice = {stem for stem in stems if stems.count(stem) > 1}
     if twice:
@@ -51,9 +48,8 @@ def run(args: argparse.Namespace) -> int:
     if not manifests:
         raise ValueError(f"{SET_ASIDE} lists what was left out; give manifests")
     for manifest in manifests:
-        out, seconds = args.out / manifest.stem, args.minutes * SECONDS_PER_MINUTE
-        shard_manifest(manifest, out, seconds, args.strip_text, args.jobs, args.max_skipped)
-    return 0
+        out, seconds = config.out / manifest.stem, config.minutes * SECONDS_PER_MINUTE
+        shard_manifest(manifest, out, seconds, config.strip_text, config.jobs, config.max_skipped)
 
 
 def shard_manifest(

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from asr_kd.core.options import option
 from asr_kd.core.skipped import MAX_SKIPPED
 
 
@@ -45,8 +46,7 @@ class TrainConfig:
 
     max_frames_per_batch: int = 1000
     """Most frames of 30 ms in a batch, padding included (1000 are half a minute)."""
-    seed: int = 0
-    """Of batches, augmentation and dropout."""
+    seed: int = option("of weights, batches, augmentation and dropout", 0)
     optim: OptimConfig = field(default_factory=OptimConfig)
     ema_decay: float = 0.99
     """Weights are averaged over about 1 / (1 - ema_decay) steps for held-out tests and the final model; 0 is off."""
@@ -59,12 +59,13 @@ class TrainConfig:
     """The state is saved at each sub-epoch's end and at this interval within it."""
     precision: Literal["auto", "bf16", "float32"] = "auto"
     """`auto` is bf16 on GPUs that have it and float32 on CPUs, whose fast LSTM kernels train in float32 only."""
-    device: str = "auto"
-    """auto, cpu, cuda, cuda:1, ..."""
-    num_workers: int = 1
-    """Processes that prepare batches; results do not depend on it."""
-    max_skipped: float = MAX_SKIPPED
-    """The run fails when more than this share of a stream's utterances is skipped as damaged or unusable."""
+    device: str = option("auto, cpu, cuda, cuda:1, ...", "auto")
+    num_workers: int = option("processes that prepare batches; results do not depend on it", 1)
+    max_skipped: float = option(
+        "fail when more than this share of a stream's utterances is skipped as damaged or unusable",
+        MAX_SKIPPED,
+        metavar="SHARE",
+    )
 
     def __post_init__(self) -> None:
         if self.max_frames_per_batch < 1:

@@ -12,15 +12,16 @@ Confidences of different teachers have different scales (Whisper's are seldom ab
 threshold does not suit two teachers. --keep-share and --keep-hours choose by rank and suit all.
 """
 
-import argparse
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from asr_kd.core.commands import command
 from asr_kd.core.files import atomic_path
+from asr_kd.core.options import argument, option
 from asr_kd.core.progress import SECONDS_PER_HOUR
 from asr_kd.core.terminal import say, show
 from asr_kd.transcripts.pseudo_labels import read_transcripts
@@ -39,33 +40,31 @@ Line = dict[str, Any]
 class Criteria:
     """What an utterance must satisfy to be kept; None asks for nothing."""
 
-    min_seconds: float | None = None
-    """Shortest utterance, seconds."""
-    max_seconds: float | None = None
-    """Longest utterance, seconds."""
-    min_rate: float | None = None
-    """Slowest speech, phones per second from the first word's start to the last word's end."""
-    max_rate: float | None = None
-    """Fastest speech, phones per second."""
-    min_agreement: float | None = None
-    """Least agreement with the teacher alone, in [0, 1]."""
-    max_entropy: float | None = None
-    """Largest mean entropy of the teacher's posteriors, nats per frame."""
-    min_word_confidence: float | None = None
-    """Least confidence of the utterance's least sure word, in [0, 1]."""
-    min_confidence: float | None = None
-    """Least confidence of the utterance, in [0, 1]."""
-    keep_share: float | None = None
-    """Of what is left, the most confident share of its hours, in [0, 1]."""
-    keep_hours: float | None = None
-    """Of what is left, the most confident hours."""
+    min_seconds: float | None = option("shortest utterance, seconds", None, metavar="X")
+    max_seconds: float | None = option("longest utterance, seconds", None, metavar="X")
+    min_rate: float | None = option(
+        "slowest speech, phones per second from the first word's start to the last word's end", None, metavar="X"
+    )
+    max_rate: float | None = option("fastest speech, phones per second", None, metavar="X")
+    min_agreement: float | None = option("least agreement with the teacher alone, in [0, 1]", None, metavar="X")
+    max_entropy: float | None = option(
+        "largest mean entropy of the teacher's posteriors, nats per frame", None, metavar="X"
+    )
+    min_word_confidence: float | None = option(
+        "least confidence of the utterance's least sure word, in [0, 1]", None, metavar="X"
+    )
+    min_confidence: float | None = option("least confidence of the utterance, in [0, 1]", None, metavar="X")
+    keep_share: float | None = option(
+        "of what is left, the most confident share of its hours, in [0, 1]", None, metavar="X"
+    )
+    keep_hours: float | None = option("of what is left, the most confident hours", None, metavar="X")
 
     def __post_init__(self) -> None:
         for name, value in self.asked().items():
             most = 1.0 if name.endswith(("confidence", "agreement", "share")) else math.inf
             if not 0 <= value <= most or not math.isfinite(value):
                 within = "in [0, 1]" if most == 1 else "0 or more"
-                raise ValueError(f"{option(name)} {value}: it must be {within}")
+                raise ValueError(f"{flag(name)} {value}: it must be {within}")
 
     def asked(self) -> dict[str, float]:
         """The criteria that are set, in the order in which they are looked at."""
@@ -127,7 +126,7 @@ def _check_known(lines: Sequence[Line], name: str, field: str | None) -> None:
     lacking = next((line["id"] for line in lines if field is not None and field not in line), None)
     if lacking is not None:
         raise ValueError(
-            f"{option(name)}: {lacking} has no {field}: its teacher does not know it (Whisper). "
+            f"{flag(name)}: {lacking} has no {field}: its teacher does not know it (Whisper). "
             "Ask for confidence and seconds only."
         )
 
@@ -178,53 +177,37 @@ def hours(lines: Sequence[Line]) -> float:
     return sum(line["duration"] for line in lines) / SECONDS_PER_HOUR
 
 
-def option(name: str) -> str:
+def flag(name: str) -> str:
     """`min_rate` -> `--min-rate`."""
     return "--" + name.replace("_", "-")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of `asr-kd filter`."""
-    parser.add_argument(
-        "hypotheses",
-        nargs="+",
-        type=Path,
-        metavar="HYP",
-        help="what `asr-kd label --write-transcripts` wrote: *.hyp.jsonl, or the folder that holds them",
+@dataclass(frozen=True, kw_only=True)
+class FilterRun:
+    """What `asr-kd filter` is given."""
+
+    hypotheses: tuple[Path, ...] = argument(
+        "what `asr-kd label --write-transcripts` wrote: *.hyp.jsonl, or the folder that holds them", metavar="HYP"
     )
-    parser.add_argument("--out", type=Path, metavar="LIST", help="the kept lines (.jsonl), for `distill --utterances`")
-    for name, explanation in (
-        ("min_seconds", "shortest utterance"),
-        ("max_seconds", "longest utterance"),
-        ("min_rate", "slowest speech, phones per second between the first word's start and the last word's end"),
-        ("max_rate", "fastest speech, the same"),
-        (
-            "min_agreement",
-            "least share of speech frames where the teacher alone recognises the phone of the hypothesis",
-        ),
-        ("max_entropy", "largest mean entropy of the teacher's posteriors, nats per frame"),
-        ("min_word_confidence", "least confidence of the least sure word"),
-        ("min_confidence", "least confidence of the utterance"),
-        ("keep_share", "of what is left, the most confident share of its hours, for instance 0.7"),
-        ("keep_hours", "of what is left, the most confident hours"),
-    ):
-        parser.add_argument(option(name), type=float, metavar="X", help=explanation)
-    parser.add_argument("--dry-run", action="store_true", help="print the table and write nothing")
+    out: Path | None = option("the kept lines (.jsonl), for `distill --utterances`", None, metavar="LIST")
+    criteria: Criteria = field(default_factory=Criteria)
+    dry_run: bool = option("print the table and write nothing", False)
 
 
-def run(args: argparse.Namespace) -> int:
-    """The verb."""
-    if args.out is None and not args.dry_run:
+@command(is_file=True)
+def filter_transcripts(config: FilterRun) -> None:
+    """Keep what the criteria leave, and print what each threshold would."""
+    if config.out is None and not config.dry_run:
         raise ValueError("give --out LIST.jsonl, or --dry-run to see the table only")
-    criteria = Criteria(**{f.name: getattr(args, f.name) for f in fields(Criteria)})
-    lines = list(read_transcripts(*args.hypotheses))
+    criteria = config.criteria
+    lines = list(read_transcripts(*config.hypotheses))
     if not lines:
         raise ValueError(
-            f"{args.hypotheses[0]}: holds no utterances. Give what `asr-kd label --write-transcripts` wrote."
+            f"{config.hypotheses[0]}: holds no utterances. Give what `asr-kd label --write-transcripts` wrote."
         )
     chosen = apply(lines, criteria)
     show(*thresholds(chosen.before_confidence), "", *ranks(chosen.before_confidence))
-    asked = {"reason": "set aside by labelling"} | {n: f"{option(n)} {v:g}" for n, v in criteria.asked().items()}
+    asked = {"reason": "set aside by labelling"} | {n: f"{flag(n)} {v:g}" for n, v in criteria.asked().items()}
     for name, what in asked.items():
         if chosen.dropped[name] or name != "reason":
             show(f"{what}: dropped {len(chosen.dropped[name])} utterances, {hours(chosen.dropped[name]):.3f} h")
@@ -235,12 +218,11 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(
             f"nothing is kept of {len(lines)} utterances; most went by: {asked[most]}. {_way_out(most, chosen)}"
         )
-    if args.dry_run:
-        return 0
-    with atomic_path(args.out) as temporary, open(temporary, "w", encoding="utf-8") as f:
+    if config.out is None or config.dry_run:
+        return
+    with atomic_path(config.out) as temporary, open(temporary, "w", encoding="utf-8") as f:
         f.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in chosen.kept)
-    say(args.out)
-    return 0
+    say(config.out)
 
 
 def _way_out(criterion: str, chosen: FilterResult) -> str:

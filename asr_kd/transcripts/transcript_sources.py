@@ -1,10 +1,11 @@
 """Transcripts of the utterances of shards: their reference text, or pseudo-labels of a teacher."""
 
-import argparse
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from asr_kd.core.files import fingerprint
+from asr_kd.core.options import option
 from asr_kd.core.storage import PathOrUrl, parse_path_or_url
 from asr_kd.corpora.text import normalise
 from asr_kd.shards.reader import Shard
@@ -85,31 +86,26 @@ class PseudoLabels:
         )
 
 
-def add_transcript_arguments(parser: argparse.ArgumentParser, meaning: str) -> None:
-    """Options of every verb that takes pseudo-labels as text.
+@dataclass(frozen=True, kw_only=True)
+class TranscriptOptions:
+    """Of every command that takes pseudo-labels as text."""
 
-    meaning: what --transcripts does there, for the help.
-    """
-    parser.add_argument(
-        "--transcripts",
-        nargs="+",
-        type=parse_path_or_url,
+    transcripts: tuple[PathOrUrl, ...] = option(
+        "*.hyp.jsonl of `asr-kd label`, their folder, or a list of `asr-kd filter`: the text of the shards that they "
+        "are of (align: with --model; train, distill: with --tokens)",
+        (),
         metavar="HYP",
-        help=f"{meaning}: *.hyp.jsonl of `asr-kd label`, their folder, or a list of `asr-kd filter`",
+        parse=parse_path_or_url,
     )
-    parser.add_argument(
-        "--min-confidence",
-        type=float,
-        default=0.0,
-        metavar="X",
-        help="with --transcripts: leave utterances aside that the teacher is less sure of (default: %(default)g)",
+    min_confidence: float = option(
+        "with --transcripts: leave utterances aside that the teacher is less sure of", 0.0, metavar="X"
     )
 
 
-def given_texts(args: argparse.Namespace, others: Texts | None = None) -> Texts:
-    """The reference text or pseudo-labels, by the options of `add_transcript_arguments`. others: of `PseudoLabels`."""
-    if args.transcripts:
-        return PseudoLabels(args.transcripts, args.min_confidence, others)
-    if args.min_confidence:
+def given_texts(options: TranscriptOptions, others: Texts | None = None) -> Texts:
+    """The reference text or pseudo-labels, as the options ask. others: of `PseudoLabels`."""
+    if options.transcripts:
+        return PseudoLabels(options.transcripts, options.min_confidence, others)
+    if options.min_confidence:
         raise ValueError("--min-confidence: only used with --transcripts")
     return ReferenceText()

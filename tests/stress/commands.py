@@ -4,7 +4,6 @@ Commands run in forks of this process, which has imported everything: they start
 """
 
 import hashlib
-import importlib
 import os
 import shutil
 import signal
@@ -20,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from asr_kd.cli import VERBS, main
+from asr_kd.cli import all_commands, main
 
 WORDS = {"AH": 300.0, "EE": 900.0, "OH": 2200.0}
 RATE = 16000
@@ -144,8 +143,8 @@ class Run:
     """A command in a process group of its own; its temporary files go into the folder `scratch`."""
 
     def __init__(self, argv: Sequence[str], scratch: Path | None) -> None:
-        for module, _ in VERBS.values():
-            importlib.import_module(module)
+        for entry in all_commands().values():
+            entry.load()
         self._reading, writing = os.pipe()
         self.code: int | None = None
         self.told = ""

@@ -7,11 +7,11 @@ without registries; docs/gpu.md says how.
   asr-kd bench gpu --tiny --device cpu        tries the program itself, with small models and seconds of audio
 """
 
-import argparse
 import json
 import os
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -22,7 +22,10 @@ from asr_kd.bench.gpu.agreement import agreement
 from asr_kd.bench.gpu.machine import machine
 from asr_kd.bench.gpu.sections import Report, Setup, run_section
 from asr_kd.bench.synthetic import synthetic_shards
+from asr_kd.core.commands import command
+from asr_kd.core.errors import PartFailed
 from asr_kd.core.files import write_json
+from asr_kd.core.options import argument, option
 from asr_kd.core.runtime import device
 from asr_kd.core.terminal import show
 from asr_kd.shards.reader import find_shards, open_shard
@@ -42,60 +45,65 @@ SYNTHETIC_MINUTES, SYNTHETIC_SHARD_SECONDS = 60.0, 120.0
 TINY_MINUTES, TINY_SHARD_SECONDS = 1.0, 15.0
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of `asr-kd bench gpu`."""
-    add = parser.add_argument
-    add("shards", nargs="*", type=Path, help="shards or folders of shards (default: synthetic audio)")
-    add("--device", default="cuda", help="cuda, cuda:1, ..., or cpu with --tiny (default: %(default)s)")
-    add("--teacher", type=Path, metavar="MODEL", help="a trained senone model, for labelling through lattices")
-    add("--graph", type=Path, metavar="DIR", help="the decoding graph of that model")
-    add("--sections", nargs="+", choices=tuple(SECTIONS), help="measure these alone (default: all)")
-    add("--minutes", type=float, default=8.0, help="begin no section after so many (default: %(default)g)")
-    add("--tiny", action="store_true", help="small models and seconds of audio: tries the program itself")
-    add("--out", type=Path, metavar="FILE", help="write the figures there as JSON")
+@dataclass(frozen=True, kw_only=True)
+class BenchGpuRun:
+    """What `asr-kd bench gpu` is given."""
+
+    shards: tuple[Path, ...] = argument("shards or folders of shards (default: synthetic audio)", ())
+    device: str = option("cuda, cuda:1, ..., or cpu with --tiny", "cuda")
+    teacher: Path | None = option("a trained senone model, for labelling through lattices", None, metavar="MODEL")
+    graph: Path | None = option("the decoding graph of that model", None, metavar="DIR")
+    sections: tuple[str, ...] = option("measure these alone (default: all)", (), choices=tuple(SECTIONS))
+    minutes: float = option("begin no section after so many", 8.0)
+    tiny: bool = option("small models and seconds of audio: tries the program itself", False)
+    out: Path | None = option("write the figures there as JSON", None, metavar="FILE")
 
 
-def run(args: argparse.Namespace) -> int:
+@command(is_file=True, keeps_config=False)
+def bench_gpu(config: BenchGpuRun) -> None:
     """Measure all sections; the last line of stdout is JSON. Exit code 1 where something is not as it must be."""
     started = time.monotonic()
-    on = device(args.device)
-    if on.type == "cpu" and not args.tiny:
-        raise ValueError(f"--device {args.device}: the full run needs a GPU. --tiny runs on a CPU.")
-    if (args.teacher is None) != (args.graph is None):
+    on = device(config.device)
+    if on.type == "cpu" and not config.tiny:
+        raise ValueError(f"--device {config.device}: the full run needs a GPU. --tiny runs on a CPU.")
+    if (config.teacher is None) != (config.graph is None):
         raise ValueError("--teacher and --graph: give both, or neither")
     report = Report()
     with tempfile.TemporaryDirectory(prefix="asr-kd-gpu-") as name:
         folder = Path(name)
         minutes, seconds = (
             (TINY_MINUTES, TINY_SHARD_SECONDS)
-            if args.tiny
+            if config.tiny
             else (
                 SYNTHETIC_MINUTES,
                 SYNTHETIC_SHARD_SECONDS,
             )
         )
-        paths = find_shards(*args.shards) if args.shards else synthetic_shards(folder / "audio", minutes, seconds)
+        paths = find_shards(*config.shards) if config.shards else synthetic_shards(folder / "audio", minutes, seconds)
         shards = [open_shard(path) for path in paths]
         if len(shards) < 2:
-            raise ValueError(f"{args.shards[0]}: one shard; at least two are needed, training keeps one to test on")
+            raise ValueError(f"{config.shards[0]}: one shard; at least two are needed, training keeps one to test on")
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        setup = Setup(on, folder, shards, args.tiny, cores, args.teacher, args.graph, started + 60 * args.minutes)
-        for section in args.sections or SECTIONS:
+        setup = Setup(
+            on, folder, shards, config.tiny, cores, config.teacher, config.graph, started + 60 * config.minutes
+        )
+        for section in config.sections or SECTIONS:
             torch.manual_seed(time.time_ns() % 2**32)  # fresh inputs for every check
             run_section(section, setup, report, SECTIONS[section])
     figures = report.figures | {
         "audio_hours": setup.audio_hours,
-        "audio": "given" if args.shards else "synthetic",
-        "tiny": args.tiny,
+        "audio": "given" if config.shards else "synthetic",
+        "tiny": config.tiny,
         "wrong": report.wrong,
         "seconds": round(time.monotonic() - started, 1),
         "library": f"asr_kd {__version__}",
     }
-    if args.out is not None:
-        write_json(args.out, figures)
+    if config.out is not None:
+        write_json(config.out, figures)
     show(*report.lines)
     show(json.dumps(_summary(figures)))
-    return 1 if report.wrong else 0
+    if report.wrong:
+        raise PartFailed()
 
 
 def _summary(figures: dict) -> dict:

@@ -1,6 +1,5 @@
 """Labelling on one GPU: the job against the bare forward pass; where the time goes; the same bytes twice."""
 
-import argparse
 import contextlib
 import io
 import os
@@ -15,7 +14,8 @@ from asr_kd.bench import forward
 from asr_kd.bench.gpu.sections import Report, Setup, seconds_of, synchronise
 from asr_kd.bench.peak import flops_per_frame
 from asr_kd.bench.synthetic import random_teacher
-from asr_kd.label import label
+from asr_kd.core.errors import PartFailed
+from asr_kd.label.label import LabelRun, label_shards
 from asr_kd.label.posteriors import LabelConfig
 from asr_kd.models.checkpoint import load_model, save_model
 from asr_kd.shards.index import index_path
@@ -103,14 +103,13 @@ def _job_rate(setup: Setup, path: Path, precision: str, workers: int, ceiling: d
     count = min(MAX_COPIES, max(2, round(wanted_hours / setup.audio_hours)))
     longest = sorted(setup.shards, key=lambda shard: -shard.seconds)
     few = (longest * workers)[:workers]
-    options = ["--teacher", str(path), "--precision", precision, "--workers", str(workers)]
-    options += ["--threads", str(max(1, setup.cores // workers))]
+    options = {"precision": precision, "workers": workers, "threads": max(1, setup.cores // workers)}
     taken, hours = [], []
     for name, chosen in (("few", few), ("many", [*few, *setup.shards * count])):
         folder = setup.folder / f"job-{path.name}-{precision}-{workers}-{name}"
         tars = copies(chosen, folder / "shards")
         started = time.perf_counter()
-        _label(setup, options, tars, folder / "targets")
+        _label(setup, path, tars, folder / "targets", **options)
         taken.append(time.perf_counter() - started)
         hours.append(sum(shard.seconds for shard in chosen) / 3600)
         shutil.rmtree(folder)
@@ -196,7 +195,7 @@ def same_bytes(setup: Setup, report: Report) -> dict[str, Any]:
     save_model(folder / "teacher", random_teacher("teacher-tiny", 41), {"weights": "random"})
     shards = setup.shards[:2]
     for run in ("first", "second"):
-        _label(setup, ["--teacher", str(folder / "teacher")], [shard.path for shard in shards], folder / run)
+        _label(setup, folder / "teacher", [shard.path for shard in shards], folder / run)
     differing = [
         shard.path.name  # type: ignore[union-attr]
         for shard in shards
@@ -217,24 +216,25 @@ def lattices(setup: Setup, report: Report) -> dict[str, Any]:
     shards = [shard.path for shard in setup.shards[: 2 if setup.tiny else 16]]
     hours = sum(shard.seconds for shard in setup.shards[: len(shards)]) / 3600
     found = {}
-    for name, options in (("plain", []), ("lattices", ["--graph", str(setup.graph)])):
+    for name, graph in (("plain", None), ("lattices", setup.graph)):
         started = time.perf_counter()
-        chosen = ["--teacher", str(setup.teacher), *options, "--workers", str(1 if setup.tiny else setup.cores)]
-        _label(setup, chosen, shards, setup.folder / f"through-{name}")
+        workers = 1 if setup.tiny else setup.cores
+        _label(setup, setup.teacher, shards, setup.folder / f"through-{name}", graph=graph, workers=workers)
         found[name] = hours / (time.perf_counter() - started)
         report.add(f"label, trained teacher, {name:9} {found[name]:.4f} h/s, start-up included")
     return {"hours_per_second": found, "hours": hours}
 
 
-def _label(setup: Setup, options: list[str], shards: list[Any], out: Path) -> None:
-    parser = argparse.ArgumentParser()
-    label.add_arguments(parser)
-    args = parser.parse_args([*map(str, shards), "--out", str(out), "--device", str(setup.device), *options])
+def _label(setup: Setup, teacher: Path, shards: list[Any], out: Path, **options: Any) -> None:
+    """options: fields of LabelRun."""
     said = io.StringIO()
-    with contextlib.redirect_stderr(said):
-        code = label.run(args)
-    if code:
-        raise ValueError(f"asr-kd label ended with {code}: {said.getvalue().strip()[-300:]}")
+    try:
+        with contextlib.redirect_stderr(said):
+            label_shards(
+                LabelRun(teacher=(str(teacher),), shards=tuple(shards), out=out, device=str(setup.device), **options)
+            )
+    except PartFailed as e:
+        raise ValueError(f"asr-kd label: {e} {said.getvalue().strip()[-300:]}") from None
 
 
 def lstm_kernels(setup: Setup, report: Report) -> dict[str, Any]:

@@ -5,7 +5,7 @@ Source: Zhang et al., "Deep mutual learning" (arXiv 1706.00384).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from asr_kd.distill.online_teachers.online_teacher import OnlineTeacher
 from asr_kd.frontend.fbank import FrontEndConfig
 from asr_kd.models.acoustic import AcousticModel, ModelOutput, build_model
 from asr_kd.models.checkpoint import init_from_checkpoint, save_model
-from asr_kd.models.config import model_config
+from asr_kd.models.config import ModelConfig
 from asr_kd.train.config import TrainConfig
 from asr_kd.train.objective import batch_loss
 from asr_kd.train.statistics import feature_statistics
@@ -33,8 +33,8 @@ FOLDER = "peer"
 class PeerTeacherConfig:
     """The model that is trained beside the student."""
 
-    model: dict[str, Any] = field(default_factory=dict)
-    """`preset: NAME` and changes to it; without any, one like the student with other random weights."""
+    model: ModelConfig | None = None
+    """`preset: NAME` and changes to it; null is one like the student with other random weights."""
     frontend: FrontEndConfig | None = None
     """The peer's; null is the student's."""
     peer_kd_weight: float = 1.0
@@ -45,8 +45,6 @@ class PeerTeacherConfig:
     def __post_init__(self) -> None:
         if self.peer_kd_weight < 0:
             raise ValueError(f"online_teacher.peer_kd_weight is {self.peer_kd_weight}; it must not be negative")
-        if self.model:
-            model_config(self.model)
 
 
 class PeerTeacher(OnlineTeacher):
@@ -58,7 +56,7 @@ class PeerTeacher(OnlineTeacher):
         """paths: at most one checkpoint to initialise it from. ValueError when the architecture differs."""
         super().__init__()
         self.config = config
-        made = model_config(config.model) if config.model else student.config
+        made = config.model or student.config
         frontend = config.frontend or student.frontend
         self.model = build_model(made, student.inventory, frontend)
         self.frontend, self.hidden_dims = frontend, self.model.hidden_dims

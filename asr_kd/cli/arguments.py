@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, NoReturn
 
 from asr_kd.core.renames import FLAGS, renamed_value
@@ -30,6 +31,8 @@ class ArgumentParser(argparse.ArgumentParser):
     def _refuse_old_names(self, args: Sequence[str]) -> None:
         command = self.prog.partition(" ")[2]
         renamed = FLAGS.get(command.split(" ")[0], {})
+        if command == "report" and any("=" in value for option, value in pairwise(args) if option == "--config"):
+            self.error("--config NAME=FILE: since version 0.3 it is called --run-configs")
         for option in args:
             name = str(option).partition("=")[0]
             if name in renamed:
@@ -39,7 +42,7 @@ class ArgumentParser(argparse.ArgumentParser):
         try:
             super()._check_value(action, value)
         except argparse.ArgumentError as e:
-            raise argparse.ArgumentError(action, f"{e.message}{renamed_value(action.dest, value)}") from None
+            raise argparse.ArgumentError(action, f"{e.message}{renamed_value(action.dest.lower(), value)}") from None
 
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)

@@ -1,0 +1,67 @@
+"""What every command does around its work: own its output while it writes, and note its config beside the result."""
+
+import functools
+import shlex
+import sys
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from asr_kd.core.config import to_dict
+from asr_kd.core.locations import PathOrUrl
+from asr_kd.core.output_lock import OutputLock
+from asr_kd.core.storage import join, write_bytes
+
+C = TypeVar("C")
+R = TypeVar("R")
+CONFIG_FILE = "config.yaml"
+"""In the output folder; beside an output file `x.json` it is `x.config.yaml`. `--config` takes it."""
+
+
+def command_words() -> list[str]:
+    """Words of the command that is running."""
+    return [Path(sys.argv[0]).name, *sys.argv[1:]]
+
+
+def command_line() -> str:
+    """The command that is running, as one would type it."""
+    return shlex.join(command_words())
+
+
+def command(
+    *, is_file: bool | Callable[[Any], bool] = False, is_shared: bool = False, keeps_config: bool = True
+) -> Callable[[Callable[[C], R]], Callable[[C], R]]:
+    """A decorator for the function of a command, whose config has `out` where it writes something.
+
+    While it runs it owns `out` (ValueError when another command does); when it is done, `config.yaml` beside the output
+    has the resolved config. With `dry_run` or `status` neither.
+
+    is_file: `out` is a file, not a folder.  is_shared: any number of runs may write into `out`.
+    keeps_config: False where the output holds its config itself.
+    """
+
+    def decorate(function: Callable[[C], R]) -> Callable[[C], R]:
+        @functools.wraps(function)
+        def run(config: C) -> R:
+            out: PathOrUrl | None = getattr(config, "out", None)
+            if out is None or getattr(config, "dry_run", False) or getattr(config, "status", False):
+                return function(config)
+            one_file = is_file(config) if callable(is_file) else is_file
+            lock = nullcontext() if is_shared else OutputLock(Path(out), command_words(), one_file)
+            with lock:
+                result = function(config)
+                if keeps_config:
+                    text = yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True)
+                    write_bytes(_config_file(out, one_file), text.encode())
+            return result
+
+        return run
+
+    return decorate
+
+
+def _config_file(out: PathOrUrl, is_file: bool) -> PathOrUrl:
+    return Path(out).with_suffix(f".{CONFIG_FILE}") if is_file else join(out, CONFIG_FILE)
