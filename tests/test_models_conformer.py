@@ -1,11 +1,12 @@
 import pytest
 import torch
 
+from asr_kd.core.config import load_config
 from asr_kd.frontend.fbank import FrontEndConfig
 from asr_kd.inventory.tokens import Tokens
 from asr_kd.models.acoustic import build_model
 from asr_kd.models.checkpoint import load_model, save_model
-from asr_kd.models.config import PRESETS, model_config
+from asr_kd.models.config import PRESETS, ModelConfig
 from asr_kd.models.registry import ENCODERS
 
 TOKENS = Tokens.characters(["AB"])
@@ -22,7 +23,7 @@ SMALL = {
 
 def model_of(**changes):
     torch.manual_seed(0)
-    return build_model(model_config(SMALL | changes), TOKENS, FrontEndConfig())
+    return build_model(load_config(ModelConfig, SMALL | changes), TOKENS, FrontEndConfig())
 
 
 def test_neighbours_count_for_nothing_in_training_either():

@@ -4,10 +4,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from asr_kd.core.config import load_config
 from asr_kd.frontend.fbank import FrontEndConfig
 from asr_kd.inventory.senones import Senones
 from asr_kd.models.acoustic import build_model
-from asr_kd.models.config import PRESETS, ModelConfig, model_config
+from asr_kd.models.config import PRESETS, ModelConfig
 from asr_kd.models.lstm import MIN_STEPS, LstmEncoder, active_segments
 
 INVENTORY = Senones.monophone(["SIL", "A", "B"])
@@ -128,7 +129,7 @@ def test_the_papers_student_has_24_million_parameters():
 
 
 def test_a_preset_takes_changes():
-    changed = model_config({"preset": "student-tiny", "hidden_size": 32})
+    changed = load_config(ModelConfig, {"preset": "student-tiny", "hidden_size": 32})
     assert changed.hidden_size == 32 and changed.lookahead == PRESETS["student-tiny"].lookahead
 
 
@@ -143,7 +144,7 @@ def test_a_preset_takes_changes():
 )
 def test_a_wrong_model_config_says_what_to_change(model, message):
     with pytest.raises(ValueError, match=message):
-        model_config(model)
+        load_config(ModelConfig, model)
 
 
 def test_a_front_end_with_other_frames_than_the_inventory_is_refused():

@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import kaldifst
 import numpy as np
@@ -268,7 +269,7 @@ def tie_states(
     config: TreeConfig,
 ) -> Senones:
     """Decision trees over phones in context, from alignments in the context-independent `inventory`."""
-    counts: list[dict] = [{} for _ in range(inventory.states)]
+    counts: list[dict[Any, Any]] = [{} for _ in range(inventory.states)]
     for s, a in zip(speech, alignments, strict=True):
         if a is None:
             continue

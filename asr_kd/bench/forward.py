@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 import numpy as np
 import torch
@@ -94,13 +95,13 @@ def find_best(
     frames: Sequence[int],
     precisions: Sequence[str],
     layouts: Sequence[tuple[int, int]],
-) -> tuple[Setting, list[dict]]:
+) -> tuple[Setting, list[dict[str, Any]]]:
     """The fastest setting, and for each that was tried its frames of speech per second (None: does not fit).
 
     layouts: workers, and threads of each.
     """
     shift = teacher.frontend.frame_shift_s
-    tried: list[dict] = []
+    tried: list[dict[str, Any]] = []
     every = max(1, round(sum(len(x) for x in features) * shift / TRIAL_SECONDS))
     for precision, (workers, threads), size in product(precisions, layouts, frames):
         setting = {"frames_per_batch": size, "precision": precision, "workers": workers, "threads": threads}

@@ -22,7 +22,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -89,7 +89,7 @@ def bench_label(config: BenchLabelRun) -> None:
     report(config, measure, describe)
 
 
-def measure(config: BenchLabelRun, folder: Path) -> dict:
+def measure(config: BenchLabelRun, folder: Path) -> dict[str, Any]:
     """Everything that is reported. folder: an empty one for teacher, audio and sidecars."""
     on = device(config.device)
     workers = config.workers or workers_here(config.device, config.threads)
@@ -212,7 +212,7 @@ class _Job:
         return time.perf_counter() - start
 
 
-def summarise(rounds: list[Round]) -> dict:
+def summarise(rounds: list[Round]) -> dict[str, Any]:
     """Medians over the rounds. Ratios are taken within each round: what slows the machine slows both sides of them."""
     ratio = [r.job / r.ceiling for r in rounds]
     ratio_plain = [r.job / r.plain for r in rounds]
@@ -232,7 +232,7 @@ def summarise(rounds: list[Round]) -> dict:
     }
 
 
-def describe(result: dict) -> list[str]:
+def describe(result: dict[str, Any]) -> list[str]:
     """The result for a reader."""
     lines = [
         f"{result['teacher']} ({result['weights']} weights, {result['parameters'] / 1e6:.1f}M, {result['classes']} "
@@ -279,7 +279,7 @@ def _some(paths: Sequence[Path], minutes: float) -> list[Path]:
     return tars
 
 
-def _sidecars(out: Path, shards: list[Shard], teacher: Inference) -> dict:
+def _sidecars(out: Path, shards: list[Shard], teacher: Inference) -> dict[str, Any]:
     """Megabytes per hour of audio, and the mean probability of what is kept of a frame."""
     targets = SoftTargets(out, teacher.model.inventory)
     kept = [1 - np.exp(row.log_tail_T) for shard in shards for row in targets.load(shard) if row is not None]
@@ -290,7 +290,7 @@ def _sidecars(out: Path, shards: list[Shard], teacher: Inference) -> dict:
 
 def _arithmetic(
     teacher: Inference, on: torch.device, best: forward.Setting, frames_per_second: float, rounds: list[Round]
-) -> dict:
+) -> dict[str, Any]:
     """Shares of the GPU's peak; None for processors and for GPUs whose peak is not known."""
     flops = flops_per_frame(teacher.model)
     peak = peak_flops(device_name(on), best.precision) if on.type == "cuda" else None

@@ -10,7 +10,7 @@ ask. A model may be a preset, with random weights: those are as fast as trained 
 """
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -34,6 +34,9 @@ from asr_kd.shards.reader import Shard, find_shards, open_shard
 from asr_kd.teachers.inference import Inference
 
 MEGABYTE = 1e6
+
+
+Batches = list[tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ def bench_model(config: BenchModelRun) -> None:
     report(config, measure, describe)
 
 
-def measure(config: BenchModelRun, folder: Path) -> dict:
+def measure(config: BenchModelRun, folder: Path) -> dict[str, Any]:
     """Everything that is reported. folder: an empty one for made-up audio and weights."""
     on = device(config.device)
     names = [*([] if config.teacher is None else [config.teacher]), *config.models]
@@ -97,7 +100,9 @@ def measure(config: BenchModelRun, folder: Path) -> dict:
         contenders.append(Candidate(name, precision, inference, model_size(path), batches))
     shift_s = contenders[0].inference.frontend.frame_shift_s
     seconds = sum(int(frames_B.sum()) for _, frames_B in contenders[0].batches) * shift_s
-    seconds_of = lambda c, batches: forward.forward_seconds(c.inference, batches, c.precision, config.threads)
+    seconds_of: Callable[[Candidate, Batches], float] = lambda c, batches: forward.forward_seconds(
+        c.inference, batches, c.precision, config.threads
+    )
     for contender in contenders:
         seconds_of(contender, contender.batches[:1])  # what is only done once is done now
     rounds: list[list[float]] = []
@@ -134,7 +139,7 @@ def in_batches(features: Sequence[Tensor], batch: int, on: torch.device) -> list
     ]
 
 
-def summarise(rounds: Sequence[Sequence[float]], seconds: float) -> list[dict]:
+def summarise(rounds: Sequence[Sequence[float]], seconds: float) -> list[dict[str, Any]]:
     """Of each model its real-time factor, the median over the rounds, and how many times as fast as the first it is.
 
     rounds: seconds that each model took.  seconds: of audio.  Ratios are taken within each round: what slows the
@@ -153,7 +158,7 @@ def summarise(rounds: Sequence[Sequence[float]], seconds: float) -> list[dict]:
     return found
 
 
-def describe(result: dict) -> list[str]:
+def describe(result: dict[str, Any]) -> list[str]:
     """The result for a reader."""
     lines = [
         f"{result['audio_seconds']:.1f} s of audio ({result['audio']}), {result['utterances']} utterances, "

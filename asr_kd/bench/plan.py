@@ -11,6 +11,7 @@ import json
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from asr_kd.bench.peak import flops_per_frame
 from asr_kd.bench.published import PUBLISHED
@@ -77,7 +78,7 @@ def plan(config: PlanRun) -> None:
     show(*([json.dumps(found)] if config.json else describe(found)))
 
 
-def make_plan(config: PlanRun) -> dict:
+def make_plan(config: PlanRun) -> dict[str, Any]:
     """All numbers of the plan. ValueError names an option that cannot be."""
     for name in ("hours", "rate", "deadline", "price_per_hour", "sidecar_mb_per_hour", "audio_kbps"):
         value = getattr(config, name)
@@ -130,7 +131,7 @@ def make_plan(config: PlanRun) -> dict:
     }
 
 
-def describe(plan: dict) -> list[str]:
+def describe(plan: dict[str, Any]) -> list[str]:
     """The plan for a reader."""
     lines = [
         f"{plan['hours']:,.0f} hours of audio on {plan['machines']:,} machines, {plan['devices']:,} devices in all:",
@@ -160,7 +161,7 @@ def describe(plan: dict) -> list[str]:
 _NAMES = {"flac": "as FLAC", "opus": "as Opus", "audio": "at the bit rate given"}
 
 
-def _read_bench(path: Path, teacher: str | None) -> dict:
+def _read_bench(path: Path, teacher: str | None) -> dict[str, Any]:
     bench = read_json(path)
     needed = {"hours_per_second": float, "mb_per_hour": float, "device": str, "device_name": str, "teacher": str}
     if not isinstance(bench, dict) or not all(isinstance(bench.get(key), kind) for key, kind in needed.items()):
@@ -175,7 +176,7 @@ def _read_bench(path: Path, teacher: str | None) -> dict:
     return bench
 
 
-def _inputs(config: PlanRun, bench: dict | None) -> list[Input]:
+def _inputs(config: PlanRun, bench: dict[str, Any] | None) -> list[Input]:
     if bench is None:
         assert config.rate is not None
         rate = Input("rate", config.rate, "h/s per device", "given: --rate")
@@ -213,7 +214,7 @@ def _given(value: float, default: float, why: str) -> str:
     return f"default: assumed, for {why}" if value == default else "given"
 
 
-def _arithmetic(config: PlanRun) -> dict | None:
+def _arithmetic(config: PlanRun) -> dict[str, Any] | None:
     """Of the teacher's forward pass over all hours; None when no teacher is named."""
     if config.teacher is None:
         return None

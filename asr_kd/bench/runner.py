@@ -22,8 +22,8 @@ def check_counts(config: Any, whole: Sequence[str], above_0: Sequence[str]) -> N
 
 def report(
     config: Any,
-    measure: Callable[[Any, Path], dict],
-    describe: Callable[[dict], list[str]],
+    measure: Callable[[Any, Path], dict[str, Any]],
+    describe: Callable[[dict[str, Any]], list[str]],
 ) -> None:
     """Measure in a folder that goes away; print lines for people (not with --json) and one of JSON; write --out."""
     with tempfile.TemporaryDirectory(prefix="asr-kd-bench-") as folder:

@@ -86,7 +86,9 @@ def _add(parser: argparse.ArgumentParser, field: ConfigField, option: Option, re
         )
         return
     values: dict[str, Any] = {"default": argparse.SUPPRESS, "help": _help(option, field.default)}
-    choices = option.choices or (typing.get_args(kind) if typing.get_origin(kind) is typing.Literal else None)
+    choices = tuple(option.choices or ()) or (
+        typing.get_args(kind) if typing.get_origin(kind) is typing.Literal else None
+    )
     if choices:
         values["choices"] = choices
     else:

@@ -6,7 +6,7 @@ line, the others in the file of `--config` or by `--set`. Fields of nested confi
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
 from typing import Any
 
 METADATA_KEY = "option"
@@ -21,8 +21,8 @@ class Option:
     is_positional: bool = False
     parse: Callable[[str], Any] | None = None
     """Of one value, where the field's type does not say it. Values of config files pass through it too."""
-    choices: tuple[str, ...] | None = None
-    """Where the field's type is no Literal."""
+    choices: Collection[str] | None = None
+    """Where the field's type is no Literal; looked at when they are needed, so that a registry may grow."""
 
 
 def option(
@@ -31,12 +31,11 @@ def option(
     *,
     metavar: str | None = None,
     parse: Callable[[str], Any] | None = None,
-    choices: Sequence[str] | None = None,
+    choices: Collection[str] | None = None,
 ) -> Any:
     """A dataclass field that is an option `--its-name`. Without a default it must be given."""
-    known = None if choices is None else tuple(choices)
     return dataclasses.field(
-        default=default, metadata={METADATA_KEY: Option(help, metavar, parse=parse, choices=known)}
+        default=default, metadata={METADATA_KEY: Option(help, metavar, parse=parse, choices=choices)}
     )
 
 

@@ -6,6 +6,7 @@ import random
 import re
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -57,7 +58,7 @@ def resolve_precision(on: torch.device, precision: str = "auto") -> str:
     return precision
 
 
-def autocast(on: torch.device, precision: str = "auto") -> AbstractContextManager:
+def autocast(on: torch.device, precision: str = "auto") -> AbstractContextManager[Any]:
     """Context for forward passes: `bf16`, `auto` = bf16 where it is fast, or another, which needs none."""
     if resolve_precision(on, precision) == "bf16":
         return torch.autocast(on.type, dtype=torch.bfloat16)

@@ -184,7 +184,7 @@ class _Stream:
         raise io.UnsupportedOperation("read only")
 
 
-class _Sequential(soundfile.SoundFile):
+class _Sequential(soundfile.SoundFile):  # type: ignore[misc]  # it has no types
     """Without the seek after each read that `soundfile` adds: it fails at the end of a file of unknown length."""
 
     def seekable(self) -> bool:

@@ -31,7 +31,7 @@ class LibriLightRun(PrepareOptions):
     unlabelled_subsets: tuple[str, ...] | None = option(
         f"folders of ROOT to take: {' '.join(UNLABELLED)} (default: those that are there)", None, metavar="SUBSET"
     )
-    limited: str = option("labelled set", "10h", choices=list(LIMITED))
+    limited: str = option("labelled set", "10h", choices=LIMITED)
     max_seconds: float = option("longest piece a chapter is cut into", MAX_SECONDS)
     librispeech: Path | None = option("LibriSpeech, for its dev and test subsets", None, metavar="DIR")
 

@@ -104,7 +104,7 @@ def cast_voices(sizes: dict[str, int], seed: int) -> dict[str, list[Voice]]:
     rng = seeded_rng("cast", seed)
     families = {"low": list(LOW_FAMILIES), "high": list(HIGH_FAMILIES)}
     for members in families.values():
-        rng.shuffle(members)  # type: ignore[arg-type]  # any mutable sequence will do
+        rng.shuffle(members)
     parts: dict[str, list[Voice]] = {}
     for part in ("labelled", "dev", "test"):
         high = round(sizes[part] * HIGH_SHARE)

@@ -6,6 +6,7 @@ import os
 import sys
 from importlib import metadata
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -56,7 +57,7 @@ def _speak(
 ) -> tuple[np.ndarray, int]:
     chunks: list[bytes] = []
 
-    def collect(samples: ctypes._Pointer, count: int, events: int | None) -> int:
+    def collect(samples: Any, count: int, events: int | None) -> int:
         if samples and count > 0:
             chunks.append(ctypes.string_at(samples, count * ctypes.sizeof(ctypes.c_short)))
         return 0

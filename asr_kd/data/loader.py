@@ -159,7 +159,7 @@ def _start_worker(parent: int, number: int) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
-class _BatchDataset(Dataset):
+class _BatchDataset(Dataset[Any]):
     """Makes the batch of a spec. A user's mistake comes back as a value: a worker's traceback would bury its line."""
 
     def __init__(self, stream: TrainingSet, frontend: FrontEndConfig, teacher: FrontEndConfig | None = None) -> None:

@@ -26,8 +26,7 @@ from asr_kd.core.progress import SECONDS_PER_HOUR
 from asr_kd.core.runtime import device, seed_everything, set_threads
 from asr_kd.core.storage import PathOrUrl, parse_path_or_url
 from asr_kd.core.terminal import say
-from asr_kd.data.loader import TrainingSet
-from asr_kd.data.sampler import BatchSampler
+from asr_kd.data.sampler import BatchSampler, TrainingSet
 from asr_kd.data.utterance_list import UtteranceList
 from asr_kd.distill.objective import (
     DistillObjective,
@@ -92,7 +91,7 @@ class DistillRun(TrainingOptions):
     top_k: int | None = option("use only the k most likely stored classes; the rest counts as residual", None)
     temperature: float | None = option("of the losses `kd`", None)
     residual: Literal["keep", "renormalise"] | None = option("use of the probability that was not stored", None)
-    mode: str = option("the online teacher", "offline", choices=tuple(ONLINE_TEACHERS))
+    mode: str = option("the online teacher", "offline", choices=ONLINE_TEACHERS)
     online_teacher_options: dict[str, Any] = field(default_factory=dict)
     """Options of the mode's online teacher."""
     model: ModelConfig = PRESETS["student-small"]

@@ -116,7 +116,7 @@ def build_online_teacher(
     """The online teacher of a mode. paths: models of --online-teacher. ValueError names an unknown mode or option."""
     check_mode(mode)
     kind = ONLINE_TEACHERS[mode]
-    return kind(load_config(kind.Config, dict(options)), student, paths)  # type: ignore[call-arg]
+    return kind(load_config(kind.Config, dict(options)), student, paths)
 
 
 def check_mode(mode: str) -> None:

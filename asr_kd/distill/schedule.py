@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from asr_kd.data.loader import TrainingSet
+from asr_kd.data.sampler import TrainingSet
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ class BootstrapConfig:
     seed: int = 0
     """Seed of the draws: same seed and data, same intervals."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.unit not in ("auto", "utterance", "speaker"):
             raise ValueError(f"bootstrap.unit is {self.unit}; it must be auto, utterance or speaker")
         if self.resamples < 100:

@@ -31,15 +31,15 @@ ALL = ("", "")
 class _Sums:
     """Resampled sums of named columns, drawn once so that everything computed from them is paired."""
 
-    def __init__(self, columns: Mapping[tuple, np.ndarray], units: Sequence[str], config: BootstrapConfig):
+    def __init__(self, columns: Mapping[tuple[Any, ...], np.ndarray], units: Sequence[str], config: BootstrapConfig):
         values_NK = np.stack(list(columns.values()), axis=1).astype(np.float64)
         sums_RK = resampled_sums(sum_by_unit(values_NK, units), config.resamples, config.seed)
         self._sums = dict(zip(columns, sums_RK.T, strict=True))
 
-    def __getitem__(self, key: tuple) -> np.ndarray:
+    def __getitem__(self, key: tuple[Any, ...]) -> np.ndarray:
         return self._sums[key]
 
-    def count(self, key: tuple) -> int:
+    def count(self, key: tuple[Any, ...]) -> int:
         return int(self._sums[key][0])
 
     def with_interval(self, name: str, value_R: np.ndarray) -> dict[str, Any]:
@@ -131,9 +131,9 @@ def _natural(value: str) -> tuple[bool, float, str]:
 
 def _columns(
     systems: Mapping[str, Sequence[UtteranceErrors]], slices: Mapping[tuple[str, str], np.ndarray]
-) -> dict[tuple, np.ndarray]:
+) -> dict[tuple[Any, ...], np.ndarray]:
     first = next(iter(systems.values()))
-    columns: dict[tuple, np.ndarray] = {(ALL, "chars"): np.array([e.chars for e in first])}
+    columns: dict[tuple[Any, ...], np.ndarray] = {(ALL, "chars"): np.array([e.chars for e in first])}
     for name, errors in systems.items():
         columns[ALL, "char_errors", name] = np.array([e.char_errors for e in errors])
     for key, mask_N in slices.items():

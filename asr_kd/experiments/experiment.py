@@ -191,7 +191,7 @@ def _run_all(tasks: Sequence[_Task], jobs: int, joined: SeedResults | None) -> d
     """
     threads = max(1, (os.cpu_count() or 1) // jobs)
     waiting, done, failed = list(tasks), set[str](), dict[str, str]()
-    running: dict[Future, _Task] = {}
+    running: dict[Future[None], _Task] = {}
     runner = _Runner(len(tasks), joined)
     with ThreadPoolExecutor(jobs) as pool:
         while waiting or running:

@@ -100,7 +100,7 @@ class Template:
     def text(self, text: str, row: str | None = None) -> str:
         """`text` with its places filled. row: whose {out} it is."""
 
-        def fill(place: re.Match) -> str:
+        def fill(place: re.Match[str]) -> str:
             name, argument = place.groups()
             if name == "row" and argument in self._rows:
                 return str(self.folder(argument))

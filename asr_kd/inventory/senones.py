@@ -27,7 +27,7 @@ class Senones(Inventory):
     default_prior_scale: ClassVar[float] = 1.0  # a search wants likelihoods
     phones: tuple[str, ...]
     """Phone names; the first is silence."""
-    trees: tuple[tuple, ...]
+    trees: tuple[tuple[Any, ...], ...]
     """One decision tree per state of the ordinary phones (`Tree.to_list()`); leaves are numbered from 0."""
     states: int = 2
     silence_states: int = 1

@@ -7,6 +7,7 @@ questions found by clustering the phones, as Kaldi does. `kaldi-hmm-gmm` binds t
 import heapq
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.cluster.hierarchy import linkage
@@ -88,11 +89,11 @@ class Tree:
     def leaves(self) -> int:
         return sum(n.leaf >= 0 for n in self.nodes)
 
-    def to_list(self) -> list[list]:
+    def to_list(self) -> list[list[Any]]:
         return [[n.context, list(n.phones), n.yes, n.no, n.leaf] for n in self.nodes]
 
     @classmethod
-    def from_list(cls, rows: Sequence[Sequence]) -> "Tree":
+    def from_list(cls, rows: Sequence[Sequence[Any]]) -> "Tree":
         """ValueError or TypeError when the rows are no tree."""
         nodes = [Node(int(c), tuple(map(int, p)), int(y), int(n), int(leaf)) for c, p, y, n, leaf in rows]
         for here, node in enumerate(nodes):
@@ -175,7 +176,7 @@ class _Grower:
         assert stats, "a state without a single frame"
         self.config = config
         self.windows_N3 = np.array(sorted(stats), dtype=np.int64)
-        rows = [stats[tuple(w)] for w in self.windows_N3.tolist()]  # type: ignore[index]
+        rows = [stats[tuple(w)] for w in self.windows_N3.tolist()]
         self.count_N = np.array([r.count for r in rows])
         self.sum_NF = np.stack([r.sum_F for r in rows])
         self.square_NF = np.stack([r.square_F for r in rows])

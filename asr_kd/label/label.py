@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from asr_kd.core.commands import command
 from asr_kd.core.errors import PartFailed
@@ -159,7 +159,7 @@ def label_shards(config: LabelRun) -> None:
 
 
 def _label(
-    job: LabelJob, todo: Sequence[PathOrUrl], settings: dict, seconds: float, config: LabelRun
+    job: LabelJob, todo: Sequence[PathOrUrl], settings: dict[str, Any], seconds: float, config: LabelRun
 ) -> dict[str, str]:
     state = JobState(config.out, SETTINGS_FILE)
     state.check_settings(settings)
@@ -196,7 +196,7 @@ def _pool(job: LabelJob, workers: int, config: LabelRun) -> Pool:
     return ProcessPool(job, workers)
 
 
-def _undone(paths: Sequence[PathOrUrl], out: PathOrUrl, settings: dict, verify: bool) -> list[PathOrUrl]:
+def _undone(paths: Sequence[PathOrUrl], out: PathOrUrl, settings: dict[str, Any], verify: bool) -> list[PathOrUrl]:
     """Shards without a sidecar. ValueError when there are sidecars made in another way or of other tars.
 
     That a sidecar is whole is known from its name. Opened are the first, those whose tar is newer, with `verify` all.
@@ -212,7 +212,7 @@ def _undone(paths: Sequence[PathOrUrl], out: PathOrUrl, settings: dict, verify: 
     return [path for path in paths if stem(path) not in there]
 
 
-def _check(sidecar: PathOrUrl, found: dict, wanted: dict) -> None:
+def _check(sidecar: PathOrUrl, found: dict[str, Any], wanted: dict[str, Any]) -> None:
     if found.get("kind") == wanted["kind"]:
         check_kind(sidecar, found)
     check_same_settings(sidecar, found, wanted)

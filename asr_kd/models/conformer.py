@@ -58,7 +58,7 @@ class ConformerEncoder(nn.Module):
         return (self.output_dim,) * len(self.layers)
 
 
-class _Layer(ConformerLayer):
+class _Layer(ConformerLayer):  # type: ignore[misc]  # it has no types
     """torchaudio's layer around our convolution."""
 
     def __init__(self, config: ModelConfig) -> None:

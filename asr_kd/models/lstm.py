@@ -122,8 +122,8 @@ class LstmLayer(nn.Module):
         """
         h_TBH = _run(self.forwards, x_TBF, trimmed)
         if self.backwards is not None:
-            back_TBH = _run(self.backwards, _Reverse.apply(x_TBF, reversal_TB), trimmed)
-            h_TBH = torch.cat([h_TBH, _Reverse.apply(back_TBH, reversal_TB)], dim=-1)
+            back_TBH = _run(self.backwards, _Reverse.apply(x_TBF, reversal_TB), trimmed)  # type: ignore[no-untyped-call]
+            h_TBH = torch.cat([h_TBH, _Reverse.apply(back_TBH, reversal_TB)], dim=-1)  # type: ignore[no-untyped-call]
         return h_TBH if self.projection is None else self.projection(h_TBH)
 
 

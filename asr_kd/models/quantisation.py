@@ -10,6 +10,8 @@ A model that is loaded has its matrices in float32: it takes a quarter of the di
 `models.int8_kernels` computes with the codes themselves.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -42,7 +44,7 @@ class Int8Rows(nn.Module):
 class Int8Lstm(Int8Rows, nn.LSTM):
     """An `nn.LSTM` of one layer and direction over (T, B, F) with rounded matrices."""
 
-    def forward(self, x_TBF: Tensor, state: tuple[Tensor, Tensor] | None = None) -> tuple:  # type: ignore[override]
+    def forward(self, x_TBF: Tensor, state: tuple[Tensor, Tensor] | None = None) -> tuple[Any, ...]:
         """As `nn.LSTM`: (T, B, H), and hidden and cell state (1, B, H)."""
         if state is None:
             zeros_1BH = x_TBF.new_zeros(1, x_TBF.shape[1], self.hidden_size)

@@ -4,7 +4,7 @@ Colours come from the page's CSS (`.c0` ... `.c5`), so charts follow light and d
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -17,6 +17,9 @@ NARROW_WIDTH, WIDE_WIDTH = 460, 960
 ROW, DENSE_ROW = 22, 15
 CHARACTER = 6.6
 """Mean width of a character of the chart font, px; labels are given room by it."""
+
+Scale = Callable[[float], float]
+"""From a value to a place on the page."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ def interval_chart(title: str, bands: Sequence[tuple[str, Sequence[Mark]]], x_la
     ends = [max(m.interval) if m.interval else m.value for m in marks]
     scale = ticks(0.0, max([e for e in ends if e is not None], default=1.0) or 1.0)
     left = 24 + CHARACTER * max(len(label) for label, _ in bands)
-    x = lambda v: left + (v - scale[0]) / (scale[-1] - scale[0]) * (WIDTH - left - 24)
+    x: Scale = lambda v: left + (v - scale[0]) / (scale[-1] - scale[0]) * (WIDTH - left - 24)
     rows = sum(len(band) for _, band in bands)
     row, gap = (DENSE_ROW, 12) if len(bands) < rows else (ROW, 0)
     bottom = 8 + row * rows + gap * len(bands)
@@ -76,8 +79,8 @@ def line_chart(title: str, curves: Sequence[Curve], x_label: str, width: int = W
     xs, ys = [p[0] for p in points], [p[1] for p in points]
     x_scale, y_scale = ticks(min(xs), max(xs)), ticks(min(ys), max(ys))
     left, top, bottom = 20 + CHARACTER * max(len(f"{t:g}") for t in y_scale), 10, 250
-    x = lambda v: left + (v - x_scale[0]) / (x_scale[-1] - x_scale[0]) * (width - left - 24)
-    y = lambda v: bottom - (v - y_scale[0]) / (y_scale[-1] - y_scale[0]) * (bottom - top)
+    x: Scale = lambda v: left + (v - x_scale[0]) / (x_scale[-1] - x_scale[0]) * (width - left - 24)
+    y: Scale = lambda v: bottom - (v - y_scale[0]) / (y_scale[-1] - y_scale[0]) * (bottom - top)
     parts = _vertical_grid(x_scale, x, top, bottom, x_label)
     for t in y_scale:
         parts.append(Markup('<path class="grid" d="M{} {}H{}"/>').format(round(left), round(y(t), 1), width - 24))
@@ -91,7 +94,7 @@ def line_chart(title: str, curves: Sequence[Curve], x_label: str, width: int = W
     return _svg(title, width, bottom + 44, parts)
 
 
-def _mark(mark: Mark, x, y: float) -> Markup:
+def _mark(mark: Mark, x: Scale, y: float) -> Markup:
     if mark.value is None:
         return _text(x(0) + 6, y + 4, "undefined", "start", "tick")
     low, high = mark.interval or (mark.value, mark.value)
@@ -101,7 +104,7 @@ def _mark(mark: Mark, x, y: float) -> Markup:
     return Markup(shape).format(mark.colour % COLOURS, told, *at)
 
 
-def _vertical_grid(scale: Sequence[float], x, top: float, bottom: float, label: str) -> list[Markup]:
+def _vertical_grid(scale: Sequence[float], x: Scale, top: float, bottom: float, label: str) -> list[Markup]:
     lines = [Markup('<path class="grid" d="M{} {}V{}"/>').format(round(x(t), 1), top, round(bottom)) for t in scale]
     numbers = [_text(x(t), bottom + 18, f"{t:g}", "middle", "tick") for t in scale]
     return [*lines, *numbers, _text((x(scale[0]) + x(scale[-1])) / 2, bottom + 38, label, "middle", "tick")]

@@ -102,7 +102,7 @@ def encode_table(ids: Sequence[str], rows: Sequence[FrameTargets | str], quantis
     assert largest < MAX_CLASSES
     id_bits = max(1, largest.bit_length())
     packer = RangeEncoder(id_bits)
-    columns: dict[str, list] = {name: [] for name in SCHEMA.names}
+    columns: dict[str, list[Any]] = {name: [] for name in SCHEMA.names}
     for utterance, row in zip(ids, rows, strict=True):
         if isinstance(row, str):
             values: dict[str, Any] = {"reason": row}

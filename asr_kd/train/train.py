@@ -20,8 +20,7 @@ from asr_kd.core.options import argument, option
 from asr_kd.core.progress import SECONDS_PER_HOUR
 from asr_kd.core.runtime import device, seed_everything, set_threads
 from asr_kd.core.terminal import say
-from asr_kd.data.loader import TrainingSet
-from asr_kd.data.sampler import BatchSampler
+from asr_kd.data.sampler import BatchSampler, TrainingSet
 from asr_kd.frontend.augment import AugmentConfig
 from asr_kd.frontend.fbank import FrontEndConfig
 from asr_kd.models.acoustic import AcousticModel, build_model

@@ -13,6 +13,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -53,7 +54,7 @@ class BenchGpuRun:
     device: str = option("cuda, cuda:1, ..., or cpu with --tiny", "cuda")
     teacher: Path | None = option("a trained senone model, for labelling through lattices", None, metavar="MODEL")
     graph: Path | None = option("the decoding graph of that model", None, metavar="DIR")
-    sections: tuple[str, ...] = option("measure these alone (default: all)", (), choices=tuple(SECTIONS))
+    sections: tuple[str, ...] = option("measure these alone (default: all)", (), choices=SECTIONS)
     minutes: float = option("begin no section after so many", 8.0)
     tiny: bool = option("small models and seconds of audio: tries the program itself", False)
     out: Path | None = option("write the figures there as JSON", None, metavar="FILE")
@@ -106,7 +107,7 @@ def bench_gpu(config: BenchGpuRun) -> None:
         raise PartFailed()
 
 
-def _summary(figures: dict) -> dict:
+def _summary(figures: dict[str, Any]) -> dict[str, Any]:
     """The figures that are compared with bars, for one line."""
     label, train = figures.get("labelling", {}), figures.get("training", {})
     loops = [max(f["ratio_by_workers"].values()) for f in train.values() if isinstance(f, dict)]

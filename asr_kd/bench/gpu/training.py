@@ -13,8 +13,8 @@ from torch import Tensor
 from asr_kd.bench.gpu.sections import Report, Setup, synchronise
 from asr_kd.bench.synthetic import random_teacher
 from asr_kd.core.runtime import autocast
-from asr_kd.data.loader import Batch, TrainingSet, batches
-from asr_kd.data.sampler import BatchSampler
+from asr_kd.data.loader import Batch, batches
+from asr_kd.data.sampler import BatchSampler, TrainingSet
 from asr_kd.inventory.tokens import Tokens
 from asr_kd.models.acoustic import AcousticModel, build_model
 from asr_kd.models.checkpoint import save_model

@@ -6,7 +6,8 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from asr_kd.data.loader import Batch, TrainingSet
+from asr_kd.data.loader import Batch
+from asr_kd.data.sampler import TrainingSet
 from asr_kd.distill.losses.distillation_loss import HiddenDims
 from asr_kd.distill.losses.inputs import KDInputs
 from asr_kd.frontend.fbank import FrontEndConfig

@@ -5,7 +5,8 @@ from abc import abstractmethod
 import torch
 from torch import Tensor
 
-from asr_kd.data.loader import Batch, TrainingSet
+from asr_kd.data.loader import Batch
+from asr_kd.data.sampler import TrainingSet
 from asr_kd.distill.online_teachers.online_teacher import OnlineTeacher
 from asr_kd.models.acoustic import AcousticModel, ModelOutput
 from asr_kd.train.config import TrainConfig
