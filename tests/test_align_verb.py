@@ -49,7 +49,7 @@ def states_of(folder, shard):
 
 
 def digests(folder):
-    files = sorted(p for p in folder.rglob("*") if p.is_file())
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != "config.yaml")  # it names the folder
     return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
 
 
