@@ -20,16 +20,15 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 WANTED_SHARE = 0.85
 COPIED = ("asr_kd", "tests", "tools", "docs", "recipes", "manifests", "pyproject.toml", "README.md", "CHANGELOG.md")
-KILLED = {1: "killed", 3: "killed", 24: "timeout", 36: "timeout", -24: "timeout", 255: "timeout"}
-"""mutmut's exit codes of a mutant's tests: a failure, or no answer in time."""
+KILLED = (1, 3, 24, -24, 36, 152, 255, -9, -11)
+"""mutmut's exit codes of a mutant that was noticed: a test failed, gave no answer in time, or crashed."""
 
 
-def mutmut(folder: Path, *words: str, quiet: bool = True) -> str:
+def mutmut(folder: Path, *words: str) -> str:
     """Run mutmut in the copy; what it printed. ValueError when it failed."""
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-m", "mutmut", *words],
         cwd=folder,
-        env=os.environ | {"PYTHONPATH": os.environ.get("PYTHONPATH", ""), "COLUMNS": "200"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -53,7 +52,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=300, help="mutants drawn (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the draw")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="mutants at a time (default: %(default)s)")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="at a time (default: %(default)s)")
     parser.add_argument("--folder", type=Path, default=Path("/tmp/asr_kd-mutation"), help="of the copy (%(default)s)")
     args = parser.parse_args()
     folder: Path = args.folder
@@ -73,7 +72,7 @@ def main() -> int:
     drawn = random.Random(args.seed).sample(names, min(args.count, len(names)))
     mutmut(folder, "run", "--max-children", str(args.jobs), *drawn)
     codes = exit_codes(folder)
-    alive = [name for name in drawn if KILLED.get(codes[name] or 0) is None]
+    alive = [name for name in drawn if codes[name] not in KILLED]
     for name in alive:
         print(f"alive ({'no test' if codes[name] == 33 else codes[name]}): {name}")
         print(mutmut(folder, "show", name))
