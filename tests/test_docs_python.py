@@ -62,7 +62,7 @@ def test_commands_run_from_python(trained, tone_shards, tmp_path):  # noqa: F811
         "exp/student": tmp_path / "student",
     }
     execute(LABEL, places)
-    small = DISTILL.replace('"num_workers": 0', '"num_workers": 0, "max_frames_per_batch": 100')
+    small = DISTILL.replace('"epochs": 1', '"epochs": 1, "unlabelled_sub_epochs": 1, "labelled_every": 1')
     config = execute(small, places)["run"]
     noted = yaml.safe_load((tmp_path / "student/config.yaml").read_text())
     assert asr_kd.load_config(asr_kd.DistillRun, noted) == config
