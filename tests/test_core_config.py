@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asr_kd.core.config import load_config, to_dict
+from asr_kd.core.locations import PathOrUrl
 
 
 @dataclass(frozen=True)
@@ -186,3 +187,14 @@ def test_numbers_that_are_not_finite_are_refused_wherever_they_stand(value):
     for key in keys:
         with pytest.raises(ValueError, match="is needed"):
             load_config(Config, overrides=[f"{key}={value}"])
+
+
+@dataclass(frozen=True)
+class Places:
+    where: tuple[PathOrUrl, ...]
+
+
+def test_urls_stay_urls_and_paths_become_paths():
+    assert load_config(Places, {"where": ["s3://bucket/a/", "b"]}).where == ("s3://bucket/a", Path("b"))
+    with pytest.raises(ValueError, match="commands are not run"):
+        load_config(Places, {"where": ["pipe:cat x"]})

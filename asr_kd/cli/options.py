@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from asr_kd.core.config import load_config
+from asr_kd.core.locations import PathOrUrl, parse_path_or_url
 from asr_kd.core.options import Option, option_of
 
 
@@ -113,7 +114,7 @@ def _value_type(hint: Any) -> tuple[Any, bool]:
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         kinds = [kind for kind in typing.get_args(hint) if kind is not type(None)]
         if len(kinds) > 1:
-            return hint, False  # PathOrUrl
+            return PathOrUrl, False
         hint = kinds[0]
     if typing.get_origin(hint) is tuple:
         return typing.get_args(hint)[0], True
@@ -121,7 +122,13 @@ def _value_type(hint: Any) -> tuple[Any, bool]:
 
 
 def _parser_of(kind: Any, option: Option) -> Callable[[str], Any]:
-    parsers: dict[Any, Callable[[str], Any]] = {int: int, float: _finite, str: str, Path: Path}
+    parsers: dict[Any, Callable[[str], Any]] = {
+        int: int,
+        float: _finite,
+        str: str,
+        Path: Path,
+        PathOrUrl: parse_path_or_url,
+    }
     parse = option.parse or parsers.get(kind)
     assert parse is not None, f"an option of type {kind} needs parse="
     if parse is kind:

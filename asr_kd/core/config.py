@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from asr_kd.core.locations import PathOrUrl, parse_path_or_url
 from asr_kd.core.options import option_of
 from asr_kd.core.renames import KEYS, renamed_value
 from asr_kd.core.text_files import read_text
@@ -135,6 +136,8 @@ def _convert(hint: Any, value: Any, source: str, key: str) -> Any:
     wrong = ValueError(f"{source}: {key} is {_short(value)}; {_type_name(hint)} is needed")
     if hint is Any:
         return value
+    if hint in (PathOrUrl, PathOrUrl | None) and isinstance(value, (str, Path)):
+        return parse_path_or_url(value)
     if origin in (typing.Union, types.UnionType):
         for option in sorted(typing.get_args(hint), key=lambda o: o is str):
             if option is type(None):

@@ -24,7 +24,7 @@ from asr_kd.core.files import read_json, write_json
 from asr_kd.core.options import option
 from asr_kd.core.progress import SECONDS_PER_HOUR
 from asr_kd.core.runtime import device, seed_everything, set_threads
-from asr_kd.core.storage import PathOrUrl, parse_path_or_url
+from asr_kd.core.storage import PathOrUrl
 from asr_kd.core.terminal import say
 from asr_kd.data.sampler import BatchSampler, TrainingSet
 from asr_kd.data.utterance_list import UtteranceList
@@ -65,18 +65,15 @@ def _three_speeds() -> AugmentConfig:
 class DistillRun(TrainingOptions):
     """What `asr-kd distill` is given."""
 
-    unlabelled: tuple[PathOrUrl, ...] = option(
-        "shards that the teacher labelled", metavar="SHARDS", parse=parse_path_or_url
-    )
+    unlabelled: tuple[PathOrUrl, ...] = option("shards that the teacher labelled", metavar="SHARDS")
     targets: PathOrUrl | None = option(
         "their soft targets, by `asr-kd label` (default: only the online teacher teaches)",
         None,
-        parse=parse_path_or_url,
         metavar="DIR",
     )
     utterances: Path | None = option("learn from these unlabelled utterances, by `asr-kd filter`", None, metavar="LIST")
-    labelled: tuple[PathOrUrl, ...] = option("labelled shards", metavar="SHARDS", parse=parse_path_or_url)
-    dev: tuple[PathOrUrl, ...] = option("held-out labelled shards", metavar="SHARDS", parse=parse_path_or_url)
+    labelled: tuple[PathOrUrl, ...] = option("labelled shards", metavar="SHARDS")
+    dev: tuple[PathOrUrl, ...] = option("held-out labelled shards", metavar="SHARDS")
     teacher: tuple[Path, ...] = option(
         "model that made the soft targets, or several that were averaged; targets of other teachers are refused",
         (),

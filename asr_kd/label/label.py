@@ -29,7 +29,7 @@ from asr_kd.core.options import argument, option
 from asr_kd.core.progress import SECONDS_PER_HOUR, Progress
 from asr_kd.core.runtime import set_threads
 from asr_kd.core.skipped import Skipped, SkippedOptions
-from asr_kd.core.storage import PathOrUrl, exists, join, list_files, output_location, parse_path_or_url, stem
+from asr_kd.core.storage import PathOrUrl, exists, join, list_files, output_location, stem
 from asr_kd.core.terminal import say, show
 from asr_kd.jobs.job import ShardEvent
 from asr_kd.jobs.job_state import JobState, check_same_settings
@@ -55,9 +55,7 @@ SAMPLED_SHARDS = 100
 class LabelRun(SkippedOptions):
     """What `asr-kd label` is given."""
 
-    shards: tuple[PathOrUrl, ...] = argument(
-        "shards or folders of shards; their text, if any, is not looked at", parse=parse_path_or_url
-    )
+    shards: tuple[PathOrUrl, ...] = argument("shards or folders of shards; their text, if any, is not looked at")
     teacher: tuple[str, ...] = option(
         "the model: its folder or its .safetensors file; bundle:NAME_OR_FILE, one of torchaudio's ASR bundles; "
         "whisper:NAME_OR_FOLDER (extra `whisper`), which gives transcripts; the posteriors of several are averaged",

@@ -34,9 +34,7 @@ MAX_VALUE = 100
 class InspectRun:
     """What `asr-kd inspect` is given."""
 
-    paths: tuple[PathOrUrl, ...] = argument(
-        "files or folders, told apart by their endings", parse=parse_path_or_url, metavar="PATH"
-    )
+    paths: tuple[PathOrUrl, ...] = argument("files or folders, told apart by their endings", metavar="PATH")
     rows: int = option("first rows shown", 3, metavar="N")
     verify: bool = option("shards: read every tar and compare its digest", False)
     json: bool = option("one JSON object a path", False)

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from asr_kd.core.files import fingerprint
 from asr_kd.core.options import option
-from asr_kd.core.storage import PathOrUrl, parse_path_or_url
+from asr_kd.core.storage import PathOrUrl
 from asr_kd.corpora.text import normalise
 from asr_kd.shards.reader import Shard
 from asr_kd.transcripts.pseudo_labels import read_transcripts
@@ -95,7 +95,6 @@ class TranscriptOptions:
         "are of (align: with --model; train, distill: with --tokens)",
         (),
         metavar="HYP",
-        parse=parse_path_or_url,
     )
     min_confidence: float = option(
         "with --transcripts: leave utterances aside that the teacher is less sure of", 0.0, metavar="X"
