@@ -13,7 +13,7 @@ import yaml
 from asr_kd.core.config import to_dict
 from asr_kd.core.locations import PathOrUrl
 from asr_kd.core.output_lock import OutputLock
-from asr_kd.core.storage import join, write_bytes
+from asr_kd.core.storage import exists, join, read_bytes, write_bytes
 
 C = TypeVar("C")
 R = TypeVar("R")
@@ -54,13 +54,18 @@ def command(
             with lock:
                 result = function(config)
                 if keeps_config:
-                    text = yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True)
-                    write_bytes(_config_file(out, one_file), text.encode())
+                    _note(config, _config_file(out, one_file))
             return result
 
         return run
 
     return decorate
+
+
+def _note(config: Any, file: PathOrUrl) -> None:
+    text = yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True).encode()
+    if not exists(file) or read_bytes(file) != text:  # what changes nothing writes nothing
+        write_bytes(file, text)
 
 
 def _config_file(out: PathOrUrl, is_file: bool) -> PathOrUrl:
