@@ -20,8 +20,8 @@ from asr_kd.models.checkpoint import load_model, save_model
 from asr_kd.models.config import ModelConfig
 from asr_kd.targets.alignments import AlignmentFolders
 from asr_kd.targets.empty import NoTargets
+from asr_kd.train.cmvn import feature_statistics
 from asr_kd.train.config import OptimConfig, TrainConfig
-from asr_kd.train.statistics import feature_statistics
 from asr_kd.train.trainer import fit
 
 CONFIG = TrainConfig(max_frames_per_batch=150, num_workers=0, device="cpu", ema_decay=0.5, optim=OptimConfig(lr=0.01))

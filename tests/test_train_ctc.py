@@ -19,8 +19,8 @@ from asr_kd.shards.writer import write_shards
 from asr_kd.targets.frame_targets import TokenTargets
 from asr_kd.targets.text_targets import TextTargets
 from asr_kd.train.ctc import ctc_losses, mean_ctc_loss
+from asr_kd.train.evaluate import evaluate
 from asr_kd.train.objective import FrameObjective, batch_loss
-from asr_kd.train.statistics import evaluate
 from asr_kd.transcripts.pseudo_labels import Transcript, Word, write_transcripts
 from asr_kd.transcripts.transcript_sources import PseudoLabels, ReferenceText
 

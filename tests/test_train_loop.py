@@ -16,9 +16,11 @@ from asr_kd.models.acoustic import build_model
 from asr_kd.models.checkpoint import load_model
 from asr_kd.models.config import ModelConfig
 from asr_kd.targets.alignments import AlignmentFolders
+from asr_kd.train.cmvn import feature_statistics
 from asr_kd.train.config import OptimConfig, TrainConfig
+from asr_kd.train.evaluate import evaluate
 from asr_kd.train.optim import adamw, learning_rate
-from asr_kd.train.statistics import evaluate, feature_statistics, log_priors
+from asr_kd.train.priors import log_priors
 from asr_kd.train.trainer import fit
 
 CONFIG = TrainConfig(max_frames_per_batch=150, num_workers=2, device="cpu", optim=OptimConfig(lr=0.01))

@@ -18,7 +18,7 @@ from asr_kd.models.quantisation import fake_quantise
 from asr_kd.targets.alignments import AlignmentFolders
 from asr_kd.train import trainer
 from asr_kd.train.config import OptimConfig, TrainConfig
-from asr_kd.train.statistics import evaluate
+from asr_kd.train.evaluate import evaluate
 from asr_kd.train.trainer import fit
 
 DEEP = ModelConfig(num_layers=5, hidden_size=8, lookahead=7)

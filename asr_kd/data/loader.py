@@ -62,6 +62,11 @@ class Batch:
     teacher_features_BTF: Tensor | None = None
     """The output of an online teacher's front end, without SpecAugment masks."""
 
+    @property
+    def mask_BT(self) -> Tensor:
+        """True within each utterance."""
+        return torch.arange(self.x_BTF.shape[1], device=self.frames_B.device) < self.frames_B[:, None]
+
     def pin_memory(self) -> "Batch":
         """The same with its tensors in page-locked memory. The loader's name for it."""
         return self._with_tensors(lambda tensor: tensor.pin_memory())

@@ -3,7 +3,7 @@
 import hashlib
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 
 import numpy as np
@@ -30,6 +30,10 @@ class TrainingSet:
     """Whether its targets are ground truth, not a teacher's."""
     utterance_ids: frozenset[str] | None = None
     """Ids of the utterances that belong to it; None takes all of the shards."""
+
+    def without_augmentation(self) -> "TrainingSet":
+        """The same data as they are."""
+        return replace(self, augment=AugmentConfig())
 
 
 @dataclass(frozen=True)

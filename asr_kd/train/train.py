@@ -26,9 +26,10 @@ from asr_kd.frontend.fbank import FrontEndConfig
 from asr_kd.models.acoustic import AcousticModel, build_model
 from asr_kd.models.checkpoint import init_from_checkpoint, load_model, read_description, save_model
 from asr_kd.models.config import PRESETS, ModelConfig
+from asr_kd.train.cmvn import feature_statistics
 from asr_kd.train.config import TrainConfig
+from asr_kd.train.priors import log_priors
 from asr_kd.train.state import STATE_FILE
-from asr_kd.train.statistics import feature_statistics, log_priors
 from asr_kd.train.supervision import SupervisionOptions, supervision
 from asr_kd.train.trainer import FitResult, fit, precision_on
 

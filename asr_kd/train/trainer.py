@@ -20,13 +20,13 @@ from asr_kd.data.sampler import BatchSampler
 from asr_kd.models.acoustic import AcousticModel
 from asr_kd.models.checkpoint import save_model
 from asr_kd.train.config import TrainConfig
+from asr_kd.train.evaluate import DevResult, evaluate
 from asr_kd.train.metrics import METRICS_FILE, Metrics
 from asr_kd.train.objective import FrameObjective, Objective
 from asr_kd.train.optim import adamw, ema_model, learning_rate
 from asr_kd.train.signals import StopRequest
 from asr_kd.train.skipping import check_data, check_skipped
 from asr_kd.train.state import STATE_FILE, Position, RunState, load_state, save_state
-from asr_kd.train.statistics import DevResult, evaluate
 from asr_kd.train.unread_losses import NonFiniteLoss, UnreadLosses
 
 KEPT_DEV_SECONDS = 3600

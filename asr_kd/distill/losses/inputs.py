@@ -8,7 +8,6 @@ from torch import Tensor
 
 from asr_kd.data.loader import Batch
 from asr_kd.models.acoustic import ModelOutput
-from asr_kd.train.statistics import length_mask
 
 
 @dataclass(frozen=True)
@@ -23,7 +22,7 @@ class KDInputs:
     @cached_property
     def mask_BT(self) -> Tensor:
         """True within each utterance."""
-        return length_mask(self.batch)
+        return self.batch.mask_BT
 
     def student_frames(self, layer: str) -> Tensor:
         """A student's layer in all frames of the batch, (N, width), float32."""

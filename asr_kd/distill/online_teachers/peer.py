@@ -21,9 +21,9 @@ from asr_kd.frontend.fbank import FrontEndConfig
 from asr_kd.models.acoustic import AcousticModel, ModelOutput, build_model
 from asr_kd.models.checkpoint import init_from_checkpoint, save_model
 from asr_kd.models.config import ModelConfig
+from asr_kd.train.cmvn import feature_statistics
 from asr_kd.train.config import TrainConfig
 from asr_kd.train.objective import batch_loss
-from asr_kd.train.statistics import feature_statistics
 
 FOLDER = "peer"
 """In the run's folder: the peer as it was when the student was best."""
