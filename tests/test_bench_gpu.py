@@ -10,7 +10,8 @@ from asr_kd.bench.gpu.sections import Setup, relative_error
 from asr_kd.bench.synthetic import random_teacher
 from asr_kd.cli import main
 from asr_kd.targets.topk import SelectionConfig, select_top_k_batch
-from asr_kd.train.losses import LossConfig, mean_loss
+from asr_kd.train.loss_sum import LossSum
+from asr_kd.train.losses import LossConfig, frame_losses
 
 on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device is visible")
 
@@ -45,7 +46,8 @@ def test_frame_loss_waits_for_no_gpu():
     frames_B = torch.tensor([30, 20], device="cuda")
     torch.cuda.set_sync_debug_mode("error")
     try:
-        mean_loss(logits_BTC, frames_B, ids_BTK, p_BTK.log(), log_tail_BT, LossConfig()).backward()
+        losses_BT = frame_losses(logits_BTC, ids_BTK, p_BTK.log(), log_tail_BT, LossConfig(temperature=2.0))
+        LossSum.over(losses_BT, torch.arange(30, device="cuda") < frames_B[:, None]).mean.backward()
     finally:
         torch.cuda.set_sync_debug_mode("default")
 

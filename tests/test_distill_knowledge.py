@@ -15,6 +15,7 @@ from asr_kd.distill.losses.rkd import cosines, distances
 from asr_kd.distill.losses.spkd import gram
 from asr_kd.distill.objective import needs_online_teacher, parse_loss_spec
 from asr_kd.models.acoustic import ModelOutput
+from asr_kd.targets.batch_targets import BatchTargets, PaddedFrames
 
 STUDENT, TEACHER = {"layer0": 3, "layer1": 2}, {"layer0": 2, "layer1": 4, "layer2": 2}
 SIDES = ModelDims(STUDENT, TEACHER, classes=3, stored=True)
@@ -30,14 +31,14 @@ def batch(frames, targets=None, truth=False):
     frames_B = torch.tensor(frames)
     shape = (len(frames), max(frames))
     if targets is None:
-        ids, log_p = torch.full((*shape, 1), -1), torch.full((*shape, 1), -torch.inf)
+        known = BatchTargets()
     else:
         log_p = torch.tensor(targets).log()
         ids = torch.arange(log_p.shape[-1]).expand_as(log_p)
         outside = torch.arange(shape[1]) >= frames_B[:, None]
         ids, log_p = ids.masked_fill(outside[..., None], -1), log_p.masked_fill(outside[..., None], -torch.inf)
-    tail = torch.full(shape, -torch.inf)
-    return Batch(torch.zeros(*shape, 1), frames_B, ids, log_p, tail, "s", 1.0, ["u"], [], None, truth)
+        known = BatchTargets(PaddedFrames(ids, log_p, None))
+    return Batch(torch.zeros(*shape, 1), frames_B, known, "s", 1.0, ["u"], [], None, truth)
 
 
 def trace(logits, **layers):
@@ -61,7 +62,7 @@ def test_the_response_is_the_kl_from_the_stored_posteriors():
     first = 0.7 * math.log(0.7 / 0.2) + 0.2 * math.log(0.2 / 0.3) + 0.1 * math.log(0.1 / 0.5)
     second = 0.5 * math.log(1.5) + 0.5 * math.log(0.75)
     sides = ModelDims(STUDENT, None, 3)
-    assert kind("kd", sides)(lesson).item() == pytest.approx((first + second) / 2, rel=1e-5)
+    assert kind("kd", sides)(lesson).mean.item() == pytest.approx((first + second) / 2, rel=1e-5)
     assert kind("kd", sides)(KDInputs(batch([2], None, truth=True), trace(logits), None)) is None
 
 
@@ -70,7 +71,7 @@ def test_the_response_of_a_companion_is_the_kl_from_its_answers_on_all_audio():
     by_hand = 0.7 * math.log(0.7 / 0.2) + 0.2 * math.log(0.2 / 0.3) + 0.1 * math.log(0.1 / 0.5)
     for truth in (False, True):
         lesson = KDInputs(batch([1], None, truth), trace(student), trace(teacher))
-        assert kind("kd", source="online")(lesson).item() == pytest.approx(by_hand, rel=1e-5)
+        assert kind("kd", source="online")(lesson).mean.item() == pytest.approx(by_hand, rel=1e-5)
 
 
 def test_selected_frames_are_those_where_someone_speaks():
@@ -81,7 +82,7 @@ def test_selected_frames_are_those_where_someone_speaks():
     wrong = 0.1 * math.log(0.1 / 0.98) + 0.8 * math.log(80) + 0.1 * math.log(10)
     missed = 0.98 * math.log(9.8) + 0.01 * math.log(0.01 / 0.8) + 0.01 * math.log(0.1)
     lesson = KDInputs(batch([3], [[blank, speaks, blank]]), trace(student), None)  # the first frame says nothing twice
-    assert selected(lesson).item() == pytest.approx((wrong + missed) / 2, rel=1e-4)
+    assert selected(lesson).mean.item() == pytest.approx((wrong + missed) / 2, rel=1e-4)
 
 
 def test_spikes_that_come_a_little_later_cost_nothing_when_delays_are_allowed():
@@ -98,7 +99,7 @@ def test_spikes_that_come_a_little_later_cost_nothing_when_delays_are_allowed():
         same = KDInputs(batch([5, 5], teacher), trace(torch.tensor(teacher).log()), None)
         assert kind("kd", sides, frame_matching=match)(same).item() == pytest.approx(0, abs=1e-6)
         silent = KDInputs(batch([5, 5], teacher), trace(torch.tensor([[blank] * 5] * 2).log()), None)
-        assert kind("kd", sides, frame_matching=match, max_shift_frames=1)(silent).item() == pytest.approx(
+        assert kind("kd", sides, frame_matching=match, max_shift_frames=1)(silent).mean.item() == pytest.approx(
             4 * missed / 10
         )
 
@@ -108,9 +109,9 @@ def test_hidden_layers_are_compared_by_angle_or_by_distance():
     teacher = trace(torch.zeros(1, 2, 3), layer0=torch.tensor([[[3.0, 3.0], [0.0, 1.0]]]))
     lesson = KDInputs(batch([2]), student, teacher)
     options = {"layers": {"layer1": "layer0"}, "project": False}
-    assert kind("hidden_states", **options)(lesson).item() == pytest.approx((1 - math.sqrt(0.5)) / 2, rel=1e-5)
+    assert kind("hidden_states", **options)(lesson).mean.item() == pytest.approx((1 - math.sqrt(0.5)) / 2, rel=1e-5)
     # squared distances 4 + 9 = 13 and 1; squared lengths 18 and 1
-    assert kind("hidden_states", distance="l2", **options)(lesson).item() == pytest.approx(
+    assert kind("hidden_states", distance="l2", **options)(lesson).mean.item() == pytest.approx(
         (13 + 1) / (18 + 1), rel=1e-5
     )
 
@@ -122,7 +123,7 @@ def test_similarity_compares_who_is_like_whom_whatever_the_widths():
     lesson = KDInputs(batch([2]), student, teacher)
     by_hand = (1 - same) ** 2 + same**2
     found = kind("spkd", layers={"layer1": "layer1"})(lesson)
-    assert found.item() == pytest.approx(by_hand, rel=1e-5)
+    assert found.mean.item() == pytest.approx(by_hand, rel=1e-5)
     torch.testing.assert_close(gram(torch.tensor([[3.0, 0.0], [0.0, 4.0]])), torch.eye(2))
 
 
@@ -142,7 +143,7 @@ def test_relations_are_distances_over_their_mean_and_cosines_of_angles():
     huber = lambda a, b: torch.nn.functional.smooth_l1_loss(torch.tensor(a), torch.tensor(b)).item()
     ours, theirs = [0, 0.75, 1, 0.75, 0, 1.25, 1, 1.25, 0], [0, 0.75, 1.5, 0.75, 0, 0.75, 1.5, 0.75, 0]
     found = kind("rkd", angle_weight=0.0)(lesson)
-    assert found.item() == pytest.approx(huber(ours, theirs), rel=1e-4)
+    assert found.mean.item() == pytest.approx(huber(ours, theirs), rel=1e-4)
 
 
 def test_flow_is_the_mean_product_of_two_layers():
@@ -157,7 +158,7 @@ def test_flow_is_the_mean_product_of_two_layers():
     for row, n in enumerate((5, 3)):
         own, wanted = (x[0][row, :n].T @ x[1][row, :n] / n for x in (ours, theirs))
         by_hand += ((own - wanted).square().sum() / wanted.square().sum()).item() / 2
-    assert found.item() == pytest.approx(by_hand, rel=1e-5)
+    assert found.mean.item() == pytest.approx(by_hand, rel=1e-5)
 
 
 def test_deeper_layers_teach_earlier_ones_and_are_not_pulled_at():
@@ -170,8 +171,8 @@ def test_deeper_layers_teach_earlier_ones_and_are_not_pulled_at():
         x[lesson.mask_BT].log_softmax(-1)
         for x in (lesson.student.logits_BTC, deeper.heads[0](lesson.student.hidden_states["layer0"]))
     )
-    assert loss.item() == pytest.approx((log_p.exp() * (log_p - log_q)).sum(-1).mean().item(), rel=1e-4)
-    kind("self_distillation")(lesson).backward()
+    assert loss.mean.item() == pytest.approx((log_p.exp() * (log_p - log_q)).sum(-1).mean().item(), rel=1e-4)
+    kind("self_distillation")(lesson).mean.backward()
     assert lesson.student.hidden_states["layer0"].grad.abs().sum() > 0
     assert lesson.student.hidden_states["layer1"].grad is None and lesson.student.logits_BTC.grad is None
 
@@ -199,7 +200,7 @@ def test_gradients_are_those_of_small_steps(name, options):
 
     def loss(logits, layer0, layer1):
         student = ModelOutput(logits, {"layer0": layer0, "layer1": layer1})
-        return term(KDInputs(lesson.batch, student, lesson.teacher))
+        return term(KDInputs(lesson.batch, student, lesson.teacher)).mean
 
     student = lesson.student
     inputs = [x.double().requires_grad_() for x in (student.logits_BTC, *student.hidden_states.values())]
@@ -225,7 +226,7 @@ def test_what_lies_behind_the_end_of_an_utterance_does_not_matter(name, options)
         )
 
     torch.testing.assert_close(
-        term(KDInputs(lesson.batch, spoilt(lesson.student), spoilt(lesson.teacher))), term(lesson)
+        term(KDInputs(lesson.batch, spoilt(lesson.student), spoilt(lesson.teacher))).mean, term(lesson).mean
     )
 
 

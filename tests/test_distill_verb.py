@@ -167,7 +167,7 @@ def test_a_run_does_not_go_on_with_other_targets(given, tone_shards, tmp_path, c
     distill(given, tone_shards, tmp_path)
     weights = (tmp_path / "model.safetensors").read_bytes()
     assert distill(given, tone_shards, tmp_path, "--hard-labels") == 2
-    assert "hard = False, here it is True" in capsys.readouterr().err
+    assert "hard_labels = False, here it is True" in capsys.readouterr().err
     assert distill(given, tone_shards, tmp_path) == 0  # finished: nothing left to do
     assert (tmp_path / "model.safetensors").read_bytes() == weights
 
@@ -208,7 +208,7 @@ def test_a_run_with_a_list_resumes_exactly_and_refuses_another_list(given, tone_
     ids = [e.id for tar in tone_shards[:2] for e in open_shard(tar).entries]
     only = write_list(tmp_path / "list.jsonl", ids[::2])
     assert distill(given, tone_shards, tmp_path / "whole", *only) == 0
-    save, stopped = trainer._Trainer._save, []
+    save, stopped = trainer.Trainer._save, []
 
     def save_and_stop(run):
         save(run)
@@ -217,13 +217,13 @@ def test_a_run_with_a_list_resumes_exactly_and_refuses_another_list(given, tone_
             raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(trainer._Trainer, "_save", save_and_stop)
+        patched.setattr(trainer.Trainer, "_save", save_and_stop)
         assert distill(given, tone_shards, tmp_path / "cut", *only) == 130
     assert stopped
     other = write_list(tmp_path / "other.jsonl", ids[1::2])
     capsys.readouterr()
     assert distill(given, tone_shards, tmp_path / "cut", *other) == 2
-    assert "this run was begun with only = " in capsys.readouterr().err
+    assert "this run was begun with utterances = " in capsys.readouterr().err
     assert distill(given, tone_shards, tmp_path / "cut") == 2
     shuffled = write_list(tmp_path / "shuffled.jsonl", reversed(ids[::2]))  # the same utterances
     assert distill(given, tone_shards, tmp_path / "cut", *shuffled) == 0
@@ -258,7 +258,7 @@ def test_the_layers_that_a_student_began_as_are_recorded_and_must_stay(given, to
             globals(), "SETTINGS", ["model={num_layers: 1, hidden_size: 8, bidirectional: true}", *SETTINGS[1:]]
         )
         assert distill(given, tone_shards, tmp_path, *init) == 0
-        record = json.loads((tmp_path / "distill.json").read_text())
+        record = json.loads(torch.load(tmp_path / "state.pt", weights_only=True)["run"])
         assert (record["init"], record["init_layers"]) == (model_fingerprint(given / "teacher"), [0])
         assert distill(given, tone_shards, tmp_path, *init[:2]) == 2
     assert "this run was begun with init_layers = [0], here it is None" in capsys.readouterr().err

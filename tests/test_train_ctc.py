@@ -18,7 +18,7 @@ from asr_kd.shards.reader import open_shard
 from asr_kd.shards.writer import write_shards
 from asr_kd.targets.frame_targets import TokenTargets
 from asr_kd.targets.text_targets import TextTargets
-from asr_kd.train.ctc import ctc_losses, mean_ctc_loss
+from asr_kd.train.ctc import ctc_loss, ctc_losses
 from asr_kd.train.evaluate import evaluate
 from asr_kd.train.objective import FrameObjective, batch_loss
 from asr_kd.transcripts.pseudo_labels import Transcript, Word, write_transcripts
@@ -35,7 +35,7 @@ def test_hand_computed_case():
     both = 0.5 * 0.1
     losses_B = ctc_losses(logits_BTC, frames_B, tokens_BU)
     assert losses_B.tolist() == pytest.approx([-math.log(one), -math.log(both)])
-    assert mean_ctc_loss(logits_BTC, frames_B, tokens_BU).item() == pytest.approx(-math.log(one * both) / 4)
+    assert ctc_loss(logits_BTC, frames_B, tokens_BU).mean.item() == pytest.approx(-math.log(one * both) / 4)
 
 
 @settings(max_examples=30)
@@ -58,7 +58,7 @@ def test_the_loss_is_that_of_all_paths_that_say_the_tokens(tokens, frames, seed)
 def test_its_gradient_is_its_slope_and_stops_at_an_utterances_end():
     logits_BTC = torch.randn(2, 5, 4, dtype=torch.float64, requires_grad=True)
     frames_B, tokens_BU = torch.tensor([5, 3]), torch.tensor([[1, 1, 3], [2, -1, -1]])
-    assert torch.autograd.gradcheck(lambda x: mean_ctc_loss(x, frames_B, tokens_BU), logits_BTC)
+    assert torch.autograd.gradcheck(lambda x: ctc_loss(x, frames_B, tokens_BU).mean, logits_BTC)
     (slope_BTC,) = torch.autograd.grad(ctc_losses(logits_BTC, frames_B, tokens_BU).sum(), logits_BTC)
     assert (slope_BTC[1, 3:] == 0).all() and (slope_BTC[1, :3] != 0).all()
 
@@ -85,8 +85,8 @@ def test_batches_carry_the_spelt_text_at_whatever_speed(tone_shards, tone_uttera
     got = all_batches(stream_of(tone_shards, augment=AugmentConfig(speed_perturb=speeds)))
     assert sorted(u for b in got for u in b.utterances) == sorted(texts)
     for batch in got:
-        assert batch.ids_BTK.shape[:2] == batch.x_BTF.shape[:2] and (batch.ids_BTK == -1).all()
-        for id_, tokens_U in zip(batch.utterances, batch.tokens_BU.tolist(), strict=True):
+        assert batch.targets.frames is None
+        for id_, tokens_U in zip(batch.utterances, batch.targets.tokens_BU.tolist(), strict=True):
             assert TOKENS.decode(t for t in tokens_U if t >= 0) == texts[id_]
             assert tokens_U == sorted(tokens_U, key=lambda t: t < 0)
 
@@ -142,7 +142,9 @@ def test_held_out_data_is_judged_by_loss_per_frame_and_token_errors(tone_shards)
     got = all_batches(stream_of(tone_shards))
     deaf = evaluate(model, got, "float32")
     frames = sum(int(b.frames_B.sum()) for b in got)
-    total = sum(float(ctc_losses(model(b.x_BTF, b.frames_B), b.frames_B, b.tokens_BU).sum().detach()) for b in got)
+    total = sum(
+        float(ctc_losses(model(b.x_BTF, b.frames_B), b.frames_B, b.targets.tokens_BU).sum().detach()) for b in got
+    )
     assert deaf.loss == pytest.approx(total / frames, rel=1e-5)
     model.output.weight.data.zero_()
     model.output.bias.data = torch.eye(TOKENS.num_classes)[0]
@@ -157,7 +159,7 @@ def test_tokens_are_hard_targets_and_frames_are_not_touched(tone_shards):
     model = build_model(ModelConfig(num_layers=1, hidden_size=8), TOKENS, FRONTEND)
     batch = all_batches(stream_of(tone_shards))[0]
     logits_BTC = model(batch.x_BTF, batch.frames_B)
-    expected = mean_ctc_loss(logits_BTC, batch.frames_B, batch.tokens_BU)
-    torch.testing.assert_close(batch_loss(logits_BTC, batch), expected)
+    expected = ctc_loss(logits_BTC, batch.frames_B, batch.targets.tokens_BU).mean
+    torch.testing.assert_close(batch_loss(logits_BTC, batch).mean, expected)
     (name, term), *others = FrameObjective().losses(model, batch).items()
-    assert name == "labelled" and not others and term.requires_grad
+    assert name == "labelled" and not others and term.mean.requires_grad

@@ -6,12 +6,13 @@ import torch
 from tones import FRONTEND, INVENTORY, align_tones
 
 from asr_kd.data import loader
-from asr_kd.data.loader import batches, pad_targets
+from asr_kd.data.loader import batches
 from asr_kd.data.sampler import BatchSampler, TrainingSet
 from asr_kd.frontend.augment import AugmentConfig
 from asr_kd.frontend.fbank import FrontEndConfig
 from asr_kd.shards.reader import Shard, open_shard
 from asr_kd.targets.alignments import AlignmentFolders, find_inventory
+from asr_kd.targets.batch_targets import pad_frames
 from asr_kd.targets.frame_targets import FrameTargets
 
 LOUD = AugmentConfig(speed_perturb=(0.9, 1.0, 1.1), noise_prob=0.8, num_time_masks=1, num_freq_masks=1)
@@ -35,8 +36,8 @@ def take(count, *arguments, **options):
 def assert_same(left, right):
     for a, b in zip(left, right, strict=True):
         assert a.utterances == b.utterances and a.spec == b.spec
-        for name in ("x_BTF", "frames_B", "ids_BTK", "log_p_BTK", "log_tail_BT"):
-            assert torch.equal(getattr(a, name), getattr(b, name)), name
+        pairs = zip((a.x_BTF, a.frames_B, *a.targets.frames), (b.x_BTF, b.frames_B, *b.targets.frames), strict=True)
+        assert all(one is other is None or torch.equal(one, other) for one, other in pairs)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -47,8 +48,7 @@ def test_any_number_of_workers_gives_the_same_bits(tone_shards, alignments, work
 
 def test_batches_from_the_nth_on_are_those_of_the_whole_run(tone_shards, alignments):
     whole = take(12, plan_of(tone_shards, alignments, LOUD), FRONTEND)
-    at = whole[7].spec
-    later = take(5, plan_of(tone_shards, alignments, LOUD), FRONTEND, epoch=at.epoch, start_batch=at.index)
+    later = take(5, plan_of(tone_shards, alignments, LOUD), FRONTEND, start=whole[6].spec.end)
     assert_same(later, whole[7:])
 
 
@@ -77,23 +77,23 @@ def test_audio_that_fits_is_decoded_once_and_what_does_not_fit_gives_the_same_ba
 def test_behind_an_utterances_end_nothing_is_asked(tone_shards, alignments):
     for batch in batches(plan_of(tone_shards, alignments), FRONTEND, endless=False):
         inside_BT = torch.arange(batch.x_BTF.shape[1]) < batch.frames_B[:, None]
-        assert ((batch.ids_BTK[..., 0] >= 0) == inside_BT).all()
+        assert ((batch.targets.frames.ids_BTK[..., 0] >= 0) == inside_BT).all()
         assert (batch.x_BTF[~inside_BT] == 0).all()
 
 
 def test_targets_follow_the_speed():
     target = FrameTargets.hard(np.arange(20) % INVENTORY.num_classes)
-    ids_BTK, log_p_BTK, log_tail_BT = pad_targets([target], [18], steps=20, speed=1.1)
+    ids_BTK, log_p_BTK, log_tail_BT = pad_frames([target], [18], steps=20, speed=1.1)
     expected = [round(t * 1.1) % INVENTORY.num_classes for t in range(18)]
     assert ids_BTK[0, :18, 0].tolist() == expected
-    assert (ids_BTK[0, 18:] == -1).all() and torch.isneginf(log_tail_BT).all() and (log_p_BTK[0, :18] == 0).all()
+    assert (ids_BTK[0, 18:] == -1).all() and log_tail_BT is None and (log_p_BTK[0, :18] == 0).all()
 
 
 def test_hard_and_soft_targets_share_a_batch():
     soft = FrameTargets(
         np.array([[2, 1]], np.int32), np.log(np.array([[0.6, 0.3]], np.float32)), np.log(np.array([0.1], np.float32))
     )
-    ids_BTK, log_p_BTK, log_tail_BT = pad_targets([FrameTargets.hard(np.array([4, 4])), soft], [2, 1], steps=2)
+    ids_BTK, log_p_BTK, log_tail_BT = pad_frames([FrameTargets.hard(np.array([4, 4])), soft], [2, 1], steps=2)
     assert ids_BTK.tolist() == [[[4, -1], [4, -1]], [[2, 1], [-1, -1]]]
     assert log_tail_BT[1, 0].exp().item() == pytest.approx(0.1)
     assert log_p_BTK[1, 0].exp().tolist() == pytest.approx([0.6, 0.3])

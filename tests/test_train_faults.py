@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tones import FRONTEND, INVENTORY, align_tones
+from tones import FRONTEND, INVENTORY, align_tones, fit
 
 from asr_kd.data.loader import TrainingSet, batches
 from asr_kd.data.sampler import BatchSampler
@@ -24,7 +24,6 @@ from asr_kd.shards.reader import open_shard
 from asr_kd.targets.alignments import AlignmentFolders
 from asr_kd.train.config import OptimConfig, TrainConfig
 from asr_kd.train.metrics import METRICS_FILE, Metrics
-from asr_kd.train.trainer import fit
 
 CONFIG = TrainConfig(max_frames_per_batch=150, num_workers=0, device="cpu", optim=OptimConfig(lr=0.01))
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tones import FRONTEND, INVENTORY, align_tones
+from tones import FRONTEND, INVENTORY, align_tones, fit
 
 from asr_kd.data.loader import TrainingSet, batches
 from asr_kd.data.sampler import BatchSampler
@@ -21,7 +21,6 @@ from asr_kd.train.config import OptimConfig, TrainConfig
 from asr_kd.train.evaluate import evaluate
 from asr_kd.train.optim import adamw, learning_rate
 from asr_kd.train.priors import log_priors
-from asr_kd.train.trainer import fit
 
 CONFIG = TrainConfig(max_frames_per_batch=150, num_workers=2, device="cpu", optim=OptimConfig(lr=0.01))
 
@@ -159,7 +158,7 @@ def test_a_run_goes_on_only_over_the_same_shards_and_targets(tone_shards, target
         ((labelled, unlabelled, replace(dev, targets=others)), "dev"),
         ((replace(labelled, shards=labelled.shards[::-1]), unlabelled, dev), "labelled"),
     ):
-        with pytest.raises(ValueError, match=rf"belongs to a run with streams\.{stream}\.shards and targets = "):
+        with pytest.raises(ValueError, match=rf"this run was begun with sets\.{stream}\.shards and targets = "):
             train(changed, tmp_path / "run")
     before = record(tmp_path / "run")
     train(tuple(replace(stream, targets=same) for stream in streams), tmp_path / "run")
@@ -173,11 +172,11 @@ def damaged(content):
     yield "weight", lambda: weight.view(torch.int32)[0, 0].bitwise_xor_(1)
     yield "moment", lambda: moment.view(torch.int32).view(-1)[-1].bitwise_xor_(1 << 30)
     yield "counter", lambda: content["state"].__setitem__("step", content["state"]["step"] + 1)
-    yield "place", lambda: content["state"]["positions"]["labelled"].__setitem__("batch", 1)
+    yield "position", lambda: content["state"]["positions"]["labelled"].__setitem__("batch", 1)
     yield "no digest", lambda: content.pop("digest")
 
 
-@pytest.mark.parametrize("what", ["weight", "moment", "counter", "place", "no digest"])
+@pytest.mark.parametrize("what", ["weight", "moment", "counter", "position", "no digest"])
 def test_a_state_with_flipped_bits_is_refused(streams, tmp_path, what):
     train(streams, tmp_path)
     content = torch.load(tmp_path / "state.pt", weights_only=True)
@@ -192,7 +191,7 @@ def test_a_state_with_flipped_bits_is_refused(streams, tmp_path, what):
 )
 def test_an_odd_or_older_state_is_one_clear_line(streams, tmp_path, content):
     torch.save(content, tmp_path / "state.pt")
-    with pytest.raises(ValueError, match=r"state\.pt: (damaged|state version .*this asr_kd reads 3)") as e:
+    with pytest.raises(ValueError, match=r"state\.pt: (damaged|state version .*this asr_kd reads 4)") as e:
         train(streams, tmp_path)
     assert "\n" not in str(e.value) and len(str(e.value)) < 300
 

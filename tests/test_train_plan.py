@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asr_kd.data.sampler import BatchSampler, ShardCache, TrainingSet
+from asr_kd.data.sampler import BatchSampler, Position, ShardCache, TrainingSet
 from asr_kd.frontend.augment import AugmentConfig
 from asr_kd.shards.index import Entry, Index, write_index
 from asr_kd.targets.frame_targets import SHARDS_KEPT_OPEN
@@ -79,7 +79,7 @@ def test_epochs_go_on_from_any_batch(tmp_path):
     plan = plan_of(write_indexes(tmp_path, *[[2.0] * 10] * 3))
     per_epoch = len(list(plan.epoch(0)))
     whole = list(islice(plan.epochs(), 3 * per_epoch))
-    assert list(islice(plan.epochs(1, 2), 2 * per_epoch - 2)) == whole[per_epoch + 2 :]
+    assert list(islice(plan.epochs(Position(1, 2)), 2 * per_epoch - 2)) == whole[per_epoch + 2 :]
 
 
 def test_held_out_data_keeps_its_shards_in_order(tmp_path):

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from tones import FRONTEND, INVENTORY, align_tones
+from tones import FRONTEND, INVENTORY, align_tones, fit
 
 from asr_kd.cli import main
 from asr_kd.data.loader import TrainingSet, batches
@@ -19,7 +19,6 @@ from asr_kd.targets.alignments import AlignmentFolders
 from asr_kd.train import trainer
 from asr_kd.train.config import OptimConfig, TrainConfig
 from asr_kd.train.evaluate import evaluate
-from asr_kd.train.trainer import fit
 
 DEEP = ModelConfig(num_layers=5, hidden_size=8, lookahead=7)
 SET = (
@@ -136,7 +135,7 @@ def test_a_student_in_eight_bits_learns_and_resumes_bit_for_bit(ema, tone_shards
     assert train(tone_shards, alignments, tmp_path / "whole", changes=changes) == 0
     lines = [json.loads(line) for line in (tmp_path / "whole/metrics.jsonl").read_text().splitlines()]
     assert lines[-1]["loss"] < 0.8 * lines[0]["loss"] and lines[-1]["dev_loss"] < 0.8 * lines[0]["dev_loss"]
-    save = trainer._Trainer._save
+    save = trainer.Trainer._save
 
     def save_and_stop(run):
         save(run)
@@ -144,7 +143,7 @@ def test_a_student_in_eight_bits_learns_and_resumes_bit_for_bit(ema, tone_shards
             raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(trainer._Trainer, "_save", save_and_stop)
+        patched.setattr(trainer.Trainer, "_save", save_and_stop)
         assert train(tone_shards, alignments, tmp_path / "cut", changes=changes) == 130
     assert train(tone_shards, alignments, tmp_path / "cut", changes=changes) == 0
     bytes_of = lambda name: (tmp_path / name / "model.safetensors").read_bytes()

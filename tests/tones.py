@@ -8,6 +8,7 @@ from asr_kd.inventory.senones import Senones
 from asr_kd.shards.reader import open_shard
 from asr_kd.targets.sidecar import sidecar_path, write_sidecar
 from asr_kd.teachers.inference import pad_waves
+from asr_kd.train.trainer import Trainer
 
 INVENTORY = Senones.monophone(["SIL", "AH", "EE", "OH"])
 FRONTEND = FrontEndConfig(mel_bins=20)
@@ -38,3 +39,8 @@ def damage(tar, *ids):
             if entry.id in ids:
                 f.seek(entry.audio_offset)
                 f.write(bytes(entry.audio_size))
+
+
+def fit(*arguments, **options):
+    """Train to the end of the schedule."""
+    return Trainer(*arguments, **options).run()

@@ -8,7 +8,8 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from copy import copy
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -20,11 +21,12 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 from asr_kd.core.processes import end_with
 from asr_kd.core.storage import PathOrUrl
 from asr_kd.core.terminal import is_memory_error
-from asr_kd.data.sampler import BatchSampler, BatchSpec, ShardCache, TrainingSet
+from asr_kd.data.sampler import START, BatchSampler, BatchSpec, Position, ShardCache, TrainingSet
 from asr_kd.frontend.augment import Augment
 from asr_kd.frontend.fbank import FrontEnd, FrontEndConfig
 from asr_kd.shards.reader import Shard
-from asr_kd.targets.frame_targets import FrameTargets, TokenTargets
+from asr_kd.targets.batch_targets import BatchTargets, pad_frames, pad_tokens
+from asr_kd.targets.frame_targets import Targets
 from asr_kd.teachers.inference import pad_waves
 
 MAX_LENGTH_MISMATCH = 2
@@ -43,10 +45,7 @@ class Batch:
     """The front end's output."""
     frames_B: Tensor
     """int64"""
-    ids_BTK: Tensor
-    """int64 classes, -1 in an empty slot; all are empty where the targets are tokens."""
-    log_p_BTK: Tensor
-    log_tail_BT: Tensor
+    targets: BatchTargets
     stream: str
     seconds: float
     """Audio of the planned batch, before speed perturbation; what was set aside counts."""
@@ -57,10 +56,13 @@ class Batch:
     spec: BatchSpec
     is_supervised: bool = True
     """Whether the targets are ground truth, not a teacher's."""
-    tokens_BU: Tensor | None = None
-    """int64 classes of each utterance in order, -1 behind the last; None where the targets are frames'."""
     teacher_features_BTF: Tensor | None = None
     """The output of an online teacher's front end, without SpecAugment masks."""
+    frame_rows_N: Tensor = field(init=False)
+    """Where the frames of all utterances lie in B x T. Counted here: a GPU would have to be waited for."""
+
+    def __post_init__(self) -> None:
+        self.frame_rows_N = self.mask_BT.flatten().nonzero()[:, 0]
 
     @property
     def mask_BT(self) -> Tensor:
@@ -69,28 +71,32 @@ class Batch:
 
     def pin_memory(self) -> "Batch":
         """The same with its tensors in page-locked memory. The loader's name for it."""
-        return self._with_tensors(lambda tensor: tensor.pin_memory())
+        return self.map(lambda tensor: tensor.pin_memory())
 
     def to(self, device: torch.device) -> "Batch":
         """The same with its tensors on `device`."""
-        return self._with_tensors(lambda tensor: tensor.to(device, non_blocking=True))
+        return self.map(lambda tensor: tensor.to(device, non_blocking=True))
 
-    def _with_tensors(self, change: Callable[[Tensor], Tensor]) -> "Batch":
-        tensors: dict[str, Any] = {k: change(v) for k, v in vars(self).items() if isinstance(v, Tensor)}
-        return replace(self, **tensors)
+    def map(self, change: Callable[[Any], Any]) -> "Batch":
+        """The same with each tensor (or array) changed."""
+        new = copy(self)
+        for name, value in vars(self).items():
+            if isinstance(value, (Tensor, np.ndarray)):
+                setattr(new, name, change(value))
+        new.targets = self.targets.map(change)
+        return new
 
 
 def batches(
     plan: BatchSampler,
     frontend: FrontEndConfig,
-    epoch: int = 0,
-    start_batch: int = 0,
+    start: Position = START,
     workers: int = 0,
     endless: bool = True,
     teacher: FrontEndConfig | None = None,
     pin_memory: bool = False,
 ) -> Iterator[Batch]:
-    """The batches of a plan from batch `start_batch` of `epoch` on; `endless` goes on with the next epochs.
+    """The batches of a plan from `start` on; `endless` goes on with the next epochs, else they are those of the first.
 
     workers: processes that prepare batches; 0 prepares them here.  teacher: front end of an online teacher.
     pin_memory: tensors lie in page-locked memory, which a GPU copies from while it computes.
@@ -101,7 +107,7 @@ def batches(
             replace(plan.stream, utterance_ids=None), frontend, teacher
         ),  # rows are planned: no worker needs a list of ids
         batch_size=None,
-        sampler=plan.epochs(epoch, start_batch) if endless else plan.epoch(epoch),  # type: ignore[arg-type]
+        sampler=plan.epochs(start) if endless else plan.epoch(0),  # type: ignore[arg-type]
         num_workers=workers,
         pin_memory=pin_memory,
         prefetch_factor=BATCHES_AHEAD if workers else None,
@@ -136,20 +142,13 @@ class _Packed:
     """What a worker made, on its way through a pipe. Shared memory would need an open file a tensor in every process;
     where there are too few, the loader loses the batch and waits for it without end."""
 
-    values: dict[str, Any]
-    """Of a batch, its tensors as arrays."""
+    batch: Batch
+    """Its tensors as arrays."""
 
-    @classmethod
-    def of(cls, batch: "Batch") -> "_Packed":
-        return cls({k: v.numpy() if isinstance(v, Tensor) else v for k, v in vars(batch).items()})
+    def unpacked(self) -> Batch:
+        return self.batch.map(torch.from_numpy)
 
-    def unpacked(self) -> "Batch":
-        values: dict[str, Any] = {
-            k: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for k, v in self.values.items()
-        }
-        return Batch(**values)
-
-    def pin_memory(self) -> "Batch":
+    def pin_memory(self) -> Batch:
         """Unpacked, in page-locked memory. The loader's name for it."""
         return self.unpacked().pin_memory()
 
@@ -183,18 +182,18 @@ class _BatchDataset(Dataset[Any]):
             if isinstance(e, RuntimeError) and not is_memory_error(e):
                 raise
             return e
-        return batch if get_worker_info() is None else _Packed.of(batch)
+        return batch if get_worker_info() is None else _Packed(batch.map(Tensor.numpy))
 
     def _make(self, spec: BatchSpec) -> Batch:
         rng = np.random.default_rng(spec.seed)
         ids: list[str] = []
         waves: list[np.ndarray] = []
         set_aside: dict[str, str] = {}
-        targets: list[FrameTargets] = []
-        tokens: list[TokenTargets] = []
+        known: list[Targets] = []
         for path, row in spec.rows:
             shard = self.shards(path)
-            target = self.stream.targets.load(shard)[row]
+            found = self.stream.targets.load(shard)[row]
+            target = None if found is None else Targets.of(found)
             name = shard.entries[row].id
             if target is None or _is_empty(target):
                 set_aside[name] = "it has no targets"
@@ -208,8 +207,7 @@ class _BatchDataset(Dataset[Any]):
                 continue
             ids.append(name)
             waves.append(wave)
-            tokens.append(target) if isinstance(target, TokenTargets) else targets.append(target)
-        assert not targets or not tokens, f"{self.stream.name}: a source gives targets of one form"
+            known.append(target)
         heard_BTF = None
         if waves:
             waves, speed = self.augment.waves(waves, rng)
@@ -222,35 +220,41 @@ class _BatchDataset(Dataset[Any]):
             x_BTF = self.augment.features(x_BTF, frames_B, rng)
         else:
             x_BTF, frames_B, speed = torch.zeros(0, 0, self.frontend.dim), torch.zeros(0, dtype=torch.int64), 1.0
-        frames = [] if tokens else frames_B.tolist()
-        padded = pad_targets(targets, frames, x_BTF.shape[1], speed, utterances=len(ids))
         return Batch(
             x_BTF,
             frames_B,
-            *padded,
+            self._padded(known, frames_B.tolist(), x_BTF.shape[1], speed),
             stream=self.stream.name,
             seconds=spec.seconds,
             utterances=ids,
             set_aside=set_aside,
             spec=spec,
             is_supervised=self.stream.is_supervised,
-            tokens_BU=pad_tokens(tokens) if tokens else None,
             teacher_features_BTF=heard_BTF,
         )
 
-    def _fits(self, shard: Shard, row: int, wave: np.ndarray, target: FrameTargets | TokenTargets) -> bool:
+    def _padded(self, known: list[Targets], frames: list[int], steps: int, speed: float) -> BatchTargets:
+        """Targets of a batch of utterances of so many `frames`, padded to `steps`."""
+        of_frames = [t.frames for t in known if t.frames is not None]
+        tokens = [t.tokens for t in known if t.tokens is not None]
+        assert {len(of_frames), len(tokens)} <= {0, len(known)}, f"{self.stream.name}: not the same of each utterance"
+        return BatchTargets(
+            pad_frames(of_frames, frames, steps, speed) if of_frames else None,
+            pad_tokens(tokens) if tokens else None,
+        )
+
+    def _fits(self, shard: Shard, row: int, wave: np.ndarray, target: Targets) -> bool:
         """Whether frames and targets go together; ValueError when those of frames do not: a mistake in all of them."""
-        if isinstance(target, TokenTargets):  # always in or always out, whatever speed is drawn
-            fastest = max(self.stream.augment.speed_perturb)
-            return target.least_frames <= self.frontend.num_frames(int(len(wave) / fastest))
         frames = self.frontend.num_frames(len(wave))
-        if abs(target.frames - frames) > MAX_LENGTH_MISMATCH:
+        if target.frames is not None and abs(target.frames.frames - frames) > MAX_LENGTH_MISMATCH:
             shift_ms = self.frontend.frame_shift_s * 1000
             raise ValueError(
                 f"{shard.path}: {shard.entries[row].id} has {frames} frames of {shift_ms:g} ms, "
-                f"its targets have {target.frames}. Make the targets again with this front end."
+                f"its targets have {target.frames.frames}. Make the targets again with this front end."
             )
-        return True
+        # Tokens fit always or never, whatever speed is drawn.
+        fastest = max(self.stream.augment.speed_perturb)
+        return target.tokens is None or target.tokens.least_frames <= self.frontend.num_frames(int(len(wave) / fastest))
 
     def _audio(self, shard: Shard, row: int) -> np.ndarray | str:
         """The samples, or why they cannot be used."""
@@ -271,34 +275,6 @@ class _BatchDataset(Dataset[Any]):
         return wave
 
 
-def _is_empty(target: FrameTargets | TokenTargets) -> bool:
-    return not (len(target.tokens_U) if isinstance(target, TokenTargets) else target.frames)
-
-
-def pad_tokens(targets: list[TokenTargets]) -> Tensor:
-    """Tokens of utterances as (B, U) int64, -1 behind the last."""
-    tokens_BU = torch.full((len(targets), max(len(t.tokens_U) for t in targets)), -1, dtype=torch.int64)
-    for tokens_U, target in zip(tokens_BU, targets, strict=True):
-        tokens_U[: len(target.tokens_U)] = torch.from_numpy(target.tokens_U.astype(np.int64))
-    return tokens_BU
-
-
-def pad_targets(
-    targets: list[FrameTargets], frames: list[int], steps: int, speed: float = 1.0, utterances: int | None = None
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Targets of utterances played at `speed` as (B, steps, K) ids and log-probabilities and (B, steps) log-tails.
-
-    frames: features of each utterance, after the change of speed; frame t answers what round(t * speed) did before.
-    utterances: B, where not every one of them has targets of frames; what has none is empty.
-    """
-    rows = len(targets) if utterances is None else utterances
-    most = max((t.k for t in targets), default=1)
-    ids_BTK = torch.full((rows, steps, most), -1, dtype=torch.int64)
-    log_p_BTK = torch.full((rows, steps, most), -torch.inf)
-    log_tail_BT = torch.full((rows, steps), -torch.inf)
-    for b, (target, n) in enumerate(zip(targets, frames, strict=True)):
-        source_T = np.minimum(np.rint(np.arange(n) * speed).astype(np.int64), target.frames - 1)
-        ids_BTK[b, :n, : target.k] = torch.from_numpy(target.ids_TK[source_T].astype(np.int64))
-        log_p_BTK[b, :n, : target.k] = torch.from_numpy(target.log_p_TK[source_T])
-        log_tail_BT[b, :n] = torch.from_numpy(target.log_tail_T[source_T])
-    return ids_BTK, log_p_BTK, log_tail_BT
+def _is_empty(target: Targets) -> bool:
+    no_frames = target.frames is not None and not target.frames.frames
+    return no_frames or (target.tokens is not None and not len(target.tokens.tokens_U))

@@ -5,9 +5,11 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import count
+from typing import Any
 
 import numpy as np
 
+from asr_kd.core.config import to_dict
 from asr_kd.core.files import fingerprint
 from asr_kd.core.storage import PathOrUrl
 from asr_kd.frontend.augment import AugmentConfig
@@ -37,6 +39,25 @@ class TrainingSet:
 
 
 @dataclass(frozen=True)
+class Position:
+    """Where a training set goes on: all of it that a run has to remember."""
+
+    epoch: int = 0
+    batch: int = 0
+    """The next batch of the epoch."""
+    done: float = 0.0
+    """How much of the epoch's audio lies before it, in [0, 1)."""
+
+    @property
+    def epochs_done(self) -> float:
+        """Passes that are done, 2.25 for two and a quarter."""
+        return self.epoch + self.done
+
+
+START = Position()
+
+
+@dataclass(frozen=True)
 class BatchSpec:
     """A batch before it is read: cheap to send to a worker."""
 
@@ -51,6 +72,11 @@ class BatchSpec:
     """How much of its epoch is done after it, in (0, 1]; exactly 1 for the last batch."""
     seed: tuple[int, ...]
     """All randomness of the batch is drawn from these numbers."""
+
+    @property
+    def end(self) -> Position:
+        """Where its training set goes on after it."""
+        return Position(self.epoch + 1) if self.done == 1 else Position(self.epoch, self.index + 1, self.done)
 
 
 class BatchSampler:
@@ -87,11 +113,16 @@ class BatchSampler:
         if not self.utterances and not self.missing:
             raise ValueError(f"{stream.name}: its {len(stream.shards)} shards hold no utterance")
 
-    def digest(self) -> str:
-        """Of what the stream holds: its shards, which of their utterances, and their targets."""
+    def identity(self) -> dict[str, Any]:
+        """What decides the batches and their targets: a run goes on with the same alone. JSON values."""
         held = ([shard.digest, self.stream.targets.digest(shard)] for shard in map(self._shards, self.stream.shards))
         only = None if self.stream.utterance_ids is None else sorted(self.stream.utterance_ids)
-        return fingerprint([list(held), only])
+        return {
+            "utterances": self.utterances,
+            "seconds": self.seconds,
+            "augment": to_dict(self.stream.augment),
+            "shards and targets": fingerprint([list(held), only]),
+        }
 
     def epoch(self, epoch: int) -> Iterator[BatchSpec]:
         """The batches of an epoch, in order. Memory is bounded by the window of shards."""
@@ -105,11 +136,11 @@ class BatchSampler:
         assert waiting is not None
         yield self._spec(epoch, index, *waiting, 1.0)
 
-    def epochs(self, epoch: int = 0, start_batch: int = 0) -> Iterator[BatchSpec]:
-        """Epoch after epoch without end, from batch `start_batch` of `epoch`."""
-        for number in count(epoch):
+    def epochs(self, start: Position = START) -> Iterator[BatchSpec]:
+        """Epoch after epoch without end, from `start` on."""
+        for number in count(start.epoch):
             for spec in self.epoch(number):
-                if number > epoch or spec.index >= start_batch:
+                if number > start.epoch or spec.index >= start.batch:
                     yield spec
 
     def _spec(

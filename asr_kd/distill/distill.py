@@ -20,7 +20,6 @@ from typing import Any, Literal
 
 from asr_kd.core.commands import command
 from asr_kd.core.config import to_dict
-from asr_kd.core.files import read_json, write_json
 from asr_kd.core.options import option
 from asr_kd.core.progress import SECONDS_PER_HOUR
 from asr_kd.core.runtime import device, seed_everything, set_threads
@@ -42,7 +41,6 @@ from asr_kd.frontend.augment import AugmentConfig
 from asr_kd.frontend.fbank import FrontEndConfig
 from asr_kd.inventory.inventory import Inventory
 from asr_kd.models.acoustic import AcousticModel, build_model
-from asr_kd.models.checkpoint import model_fingerprint
 from asr_kd.models.config import PRESETS, ModelConfig
 from asr_kd.shards.reader import find_shards
 from asr_kd.targets.empty import NoTargets
@@ -50,11 +48,8 @@ from asr_kd.targets.soft_targets import SoftTargets
 from asr_kd.teachers.ensemble import models_fingerprint
 from asr_kd.train.state import STATE_FILE
 from asr_kd.train.supervision import supervision
-from asr_kd.train.train import TrainingOptions, add_priors, initialise_weights, summary
-from asr_kd.train.trainer import fit
-
-RECORD_FILE = "distill.json"
-"""Beside the model: what it was distilled from."""
+from asr_kd.train.train import TrainingOptions, add_priors, initial_weights, initialise_weights, summary
+from asr_kd.train.trainer import Trainer
 
 
 def _three_speeds() -> AugmentConfig:
@@ -149,23 +144,19 @@ def distill_student(config: DistillRun) -> None:
         if config.init is not None or config.init_from_layers:
             initialise_weights(model, labelled, config)  # whether they fit
         return
-    record = {
-        "teacher": teacher,
-        "hard": config.hard_labels,
-        "k": config.top_k,
-        "init": None if config.init is None else model_fingerprint(config.init),
-        "schedule": to_dict(config.schedule),
-        "only": only and only.digest,
-        "init_layers": list(config.init_from_layers) or None,
-    }
-    if not config.restart and (config.out / STATE_FILE).exists():
-        _check_record(config.out, record)
-    else:
+    if config.restart or not (config.out / STATE_FILE).exists():
         initialise_weights(model, labelled, config)
         if online_teacher is not None:
             online_teacher.on_train_start(model, labelled, config.train)
-        write_json(config.out / RECORD_FILE, record)
-    result = fit(model, schedule, dev, config.train, config.out, not config.restart, objective)
+    begun_with = {
+        "teacher": teacher,
+        "hard_labels": config.hard_labels,
+        "top_k": config.top_k,
+        "schedule": to_dict(config.schedule),
+        "utterances": only and only.digest,
+        **initial_weights(config),
+    }
+    result = Trainer(model, schedule, dev, config.train, config.out, not config.restart, objective, begun_with).run()
     add_priors(config.out, labelled, config.train)
     say(summary(result, config.out))
 
@@ -173,7 +164,7 @@ def distill_student(config: DistillRun) -> None:
 def _unlabelled(config: DistillRun, inventory: Inventory) -> tuple[TrainingSet, str | None, UtteranceList | None]:
     """The unlabelled shards with their targets, the fingerprint of the teacher, and the utterances that are used."""
     wanted = models_fingerprint(config.teacher) if config.teacher else None
-    targets: SoftTargets | NoTargets = NoTargets(config.frontend)
+    targets: SoftTargets | NoTargets = NoTargets()
     if config.targets is not None:
         targets = SoftTargets(config.targets, inventory, wanted, hard=config.hard_labels, k=config.top_k)
     elif config.hard_labels or config.top_k is not None:
@@ -201,15 +192,3 @@ def _online_teacher(config: DistillRun, student: AcousticModel) -> OnlineTeacher
 
 def _hours(plan: BatchSampler) -> str:
     return f"{plan.seconds / SECONDS_PER_HOUR:.2f} h in {plan.utterances} utterances"
-
-
-def _check_record(out: Path, record: dict[str, Any]) -> None:
-    """ValueError when the run in `out` learned from other targets than the one that would go on."""
-    path = out / RECORD_FILE
-    found = read_json(path)
-    for key, now in record.items():
-        if found.get(key) != now:
-            raise ValueError(
-                f"{path}: this run was begun with {key} = {found.get(key)}, here it is {now}. "
-                "Give the same to go on, another --out for another run, or --restart to begin this one anew."
-            )

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from asr_kd.core.config import load_config, to_dict
 from asr_kd.core.renames import renamed_value
@@ -16,6 +16,7 @@ from asr_kd.distill.losses.registry import KD_LOSSES
 from asr_kd.distill.online_teachers.online_teacher import OnlineTeacher
 from asr_kd.distill.online_teachers.registry import ONLINE_TEACHERS
 from asr_kd.models.acoustic import AcousticModel
+from asr_kd.train.loss_sum import LossSum
 from asr_kd.train.objective import Objective, batch_loss
 
 
@@ -50,23 +51,24 @@ class DistillObjective(Objective):
             self.weights[name] = weight
             self._signature[name] = to_dict(options) | {"weight": weight}
 
-    def losses(self, model: AcousticModel, batch: Batch) -> dict[str, Tensor]:
+    def losses(self, model: AcousticModel, batch: Batch) -> dict[str, LossSum]:
         """By the names in the config, `label` for the ground truth; a batch without any target has `label` 0."""
         student = model(batch.x_BTF, batch.frames_B, return_hidden=True)
         teacher = None if self.online_teacher is None else self.online_teacher.outputs(batch)
-        inputs, losses = KDInputs(batch, student, teacher), {}
+        inputs = KDInputs(batch, student, teacher)
+        losses: dict[str, LossSum] = {}
         # Sums over many frames are made in float32, also where the models are not.
         with torch.autocast(batch.x_BTF.device.type, enabled=False):
             if batch.is_supervised and self.label_weight:
-                losses["label"] = self.label_weight * batch_loss(student.logits_BTC, batch)
+                losses["label"] = batch_loss(student.logits_BTC, batch).times(self.label_weight)
             for name, kd_loss in self.kd_losses.items():
                 assert isinstance(kd_loss, DistillationLoss)
                 value = kd_loss(inputs)
                 if value is not None:
-                    losses[name] = self.weights[name] * value
+                    losses[name] = value.times(self.weights[name])
             if self.online_teacher is not None:
                 losses |= self.online_teacher.losses(inputs)
-        return losses or {"label": 0.0 * student.logits_BTC.float().sum()}
+        return losses or {"label": batch_loss(student.logits_BTC, batch).times(0.0)}
 
     def after_step(self, model: AcousticModel) -> None:
         """As `OnlineTeacher` says."""

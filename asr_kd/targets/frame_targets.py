@@ -62,13 +62,25 @@ class TokenTargets:
         return len(self.tokens_U) + int((self.tokens_U[1:] == self.tokens_U[:-1]).sum())
 
 
-Targets = FrameTargets | TokenTargets
+@dataclass(frozen=True)
+class Targets:
+    """All that is known of one utterance: its frames, its text, both or neither."""
+
+    frames: FrameTargets | None = None
+    tokens: TokenTargets | None = None
+
+    @classmethod
+    def of(cls, known: "FrameTargets | TokenTargets | Targets") -> "Targets":
+        """A source that knows one of them gives it bare."""
+        if isinstance(known, Targets):
+            return known
+        return cls(frames=known) if isinstance(known, FrameTargets) else cls(tokens=known)
 
 
 class TargetSource(Protocol):
-    """Whoever can say the targets of a shard's utterances, all of one form."""
+    """Whoever can say the targets of a shard's utterances, the same of each."""
 
-    def load(self, shard: Shard) -> Sequence[Targets | None]:
+    def load(self, shard: Shard) -> Sequence[FrameTargets | TokenTargets | Targets | None]:
         """One entry per row of the shard, in its order; None = this utterance is set aside."""
         ...
 

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from asr_kd.train.loss_sum import LossSum
+
 
 def ctc_losses(logits_BTC: Tensor, frames_B: Tensor, tokens_BU: Tensor) -> Tensor:
     """-ln of the summed probability of all paths that say an utterance's tokens, (B,), nats.
@@ -15,7 +17,8 @@ def ctc_losses(logits_BTC: Tensor, frames_B: Tensor, tokens_BU: Tensor) -> Tenso
     behind them does not count.  tokens_BU: classes, -1 behind an utterance's last; the blank is class 0.
     Infinite where the frames are too few for the tokens: leave such utterances out, as `least_frames` of TokenTargets
     tells. Infinities are not turned into zeros, which would hide logits that are not finite.
-    On CUDA, PyTorch adds up its gradient in no fixed order: there, a run that goes on is not bit for bit the same.
+    On CUDA, PyTorch adds up its gradient in no fixed order: there, a run that goes on is not bit for bit the same. It
+    also copies the lengths to the host, the one thing in a training step that waits for a GPU.
     """
     precision = torch.promote_types(logits_BTC.dtype, torch.float32)
     log_p_TBC = logits_BTC.to(precision).log_softmax(-1).transpose(0, 1)
@@ -23,6 +26,6 @@ def ctc_losses(logits_BTC: Tensor, frames_B: Tensor, tokens_BU: Tensor) -> Tenso
     return F.ctc_loss(log_p_TBC, tokens_BU.clamp(min=0), frames_B, lengths_B, reduction="none")
 
 
-def mean_ctc_loss(logits_BTC: Tensor, frames_B: Tensor, tokens_BU: Tensor) -> Tensor:
-    """The sum of `ctc_losses` over the batch's frames, a scalar in nats per frame, comparable to `mean_loss`."""
-    return ctc_losses(logits_BTC, frames_B, tokens_BU).sum() / frames_B.sum().clamp(min=1)
+def ctc_loss(logits_BTC: Tensor, frames_B: Tensor, tokens_BU: Tensor) -> LossSum:
+    """`ctc_losses` over the batch's frames: nats per frame, comparable to the loss of frame targets."""
+    return LossSum(ctc_losses(logits_BTC, frames_B, tokens_BU).sum(), frames_B.sum())

@@ -1,6 +1,6 @@
 """Loss and accuracy of a model on held-out data."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -33,30 +33,31 @@ def evaluate(model: AcousticModel, held_out: Iterable[Batch], precision: str) ->
     """
     model.eval()
     device = model.feature_mean_F.device
-    total, loss_sum, correct, asked = 0, 0.0, 0, 0
+    sums_4 = torch.zeros(4, dtype=torch.float64, device=device)
     for batch in held_out:
         if not batch.utterances:
             continue
         batch = batch.to(device)
         with autocast(device, precision):
             logits_BTC = model(batch.x_BTF, batch.frames_B)
-        frames = int(batch.frames_B.sum())
-        loss_sum += float(batch_loss(logits_BTC, batch)) * frames
-        total += frames
-        for right, of in _right(logits_BTC, batch):
-            correct, asked = correct + right, asked + of
-    if not total:
+        loss = batch_loss(logits_BTC, batch)
+        sums_4 += torch.stack([x.double() for x in (loss.sum, loss.count, *_count_correct(logits_BTC, batch))])
+    loss_sum, frames, correct, asked = sums_4.tolist()
+    if not frames:
         raise ValueError("dev: not one held-out utterance has both audio and targets")
-    return DevResult(loss_sum / total, correct / asked)
+    return DevResult(loss_sum / frames, correct / asked)
 
 
-def _right(logits_BTC: Tensor, batch: Batch) -> Iterator[tuple[int, int]]:
-    """Of frames, or of the tokens of each utterance, how many are right (errors taken off) and how many there are."""
+def _count_correct(logits_BTC: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Of frames, or of tokens, how many are right (errors taken off) and how many there are, on the device."""
     best_BT = logits_BTC.argmax(-1)
-    if batch.tokens_BU is None:
-        inside_BT = batch.mask_BT
-        yield int((best_BT == batch.ids_BTK[..., 0])[inside_BT].sum()), int(inside_BT.sum())
-        return
-    for best_T, n, tokens_U in zip(best_BT.tolist(), batch.frames_B.tolist(), batch.tokens_BU.tolist(), strict=True):
+    targets = batch.targets
+    if targets.frames is not None:
+        return ((best_BT == targets.frames.ids_BTK[..., 0]) & batch.mask_BT).sum(), batch.frames_B.sum()
+    assert targets.tokens_BU is not None
+    correct, asked = 0, 0
+    for best_T, n, tokens_U in zip(best_BT.tolist(), batch.frames_B.tolist(), targets.tokens_BU.tolist(), strict=True):
         wanted = [token for token in tokens_U if token >= 0]
-        yield len(wanted) - Levenshtein.distance(wanted, ctc_collapse(best_T[:n])), len(wanted)
+        correct += len(wanted) - Levenshtein.distance(wanted, ctc_collapse(best_T[:n]))
+        asked += len(wanted)
+    return best_BT.new_tensor(correct), best_BT.new_tensor(asked)

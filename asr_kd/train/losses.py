@@ -24,11 +24,12 @@ class LossConfig:
             raise ValueError(f"loss.temperature is {self.temperature}; it must be above 0")
 
 
-def sparse_kl(log_q_BTC: Tensor, ids_BTK: Tensor, log_p_BTK: Tensor, log_tail_BT: Tensor) -> Tensor:
+def sparse_kl(log_q_BTC: Tensor, ids_BTK: Tensor, log_p_BTK: Tensor, log_tail_BT: Tensor | None) -> Tensor:
     """KL from stored top-k teacher posteriors to the student, the residual kept as one class.
 
     log_q_BTC: student log-posteriors, natural log.  ids_BTK: class ids, -1 where fewer than K were kept (filled slots
-    come first).  log_p_BTK, log_tail_BT: log-probabilities of the kept classes and of all others together.
+    come first).  log_p_BTK, log_tail_BT: log-probabilities of the kept classes and of all others together; no tail is
+    faster than one of -inf.
     Returns the KL of each frame in nats, shape (B, T); a frame whose slots are all empty is padding and gives 0.
     A tail that no class is left to hold (all C are kept) is ignored.
     Source: DESIGN.md section 4.  `renormalise()` on the inputs gives the form of arXiv 1904.01624.
@@ -45,7 +46,7 @@ class _SparseKL(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, log_q_BTC: Tensor, ids_BTK: Tensor, log_p_BTK: Tensor, log_tail_BT: Tensor) -> Tensor:
+    def forward(ctx: Any, log_q_BTC: Tensor, ids_BTK: Tensor, log_p_BTK: Tensor, log_tail_BT: Tensor | None) -> Tensor:
         empty_BTK = ids_BTK < 0
         # An empty slot points where the first one does and repeats its value: every write below is then well defined.
         ids_BTK = torch.where(empty_BTK, ids_BTK[..., :1], ids_BTK).clamp_(min=0)
@@ -54,9 +55,7 @@ class _SparseKL(torch.autograd.Function):
         terms_BTK = p_BTK * (log_p_BTK - log_q_BTC.gather(-1, ids_BTK))
         kl_BT = torch.where(p_BTK > 0, terms_BTK, 0).sum(-1)
         log_scale_BT = None
-        # Without a tail this part is a pass over (B, T, C) for nothing. A GPU is not asked: the answer would have to be
-        # waited for.
-        if log_tail_BT.is_cuda or not torch.isneginf(log_tail_BT).all():
+        if log_tail_BT is not None:  # a pass over (B, T, C)
             log_tail_BT = log_tail_BT.to(log_q_BTC.dtype)
             log_rest_BT = log_q_BTC.scatter(-1, ids_BTK, -torch.inf).logsumexp(-1)
             log_scale_BT = torch.where(torch.isneginf(log_rest_BT), -torch.inf, log_tail_BT - log_rest_BT)
@@ -78,64 +77,49 @@ class _SparseKL(torch.autograd.Function):
         return grad_BTC.scatter_(-1, ids_BTK, p_BTK * -grad_BT1), None, None, None
 
 
-def renormalise(log_p_BTK: Tensor, log_tail_BT: Tensor) -> tuple[Tensor, Tensor]:
-    """The kept classes scaled to sum to 1, and an empty tail. Shapes and empty slots stay."""
+def renormalise(log_p_BTK: Tensor) -> Tensor:
+    """The kept classes scaled to sum to 1: there is no tail. Shape and empty slots stay."""
     log_sum_BT1 = log_p_BTK.logsumexp(-1, keepdim=True)
     padding_BT1 = torch.isneginf(log_sum_BT1)
-    return log_p_BTK - log_sum_BT1.masked_fill(padding_BT1, 0), torch.full_like(log_tail_BT, -torch.inf)
+    return log_p_BTK - log_sum_BT1.masked_fill(padding_BT1, 0)
 
 
 def apply_temperature(
-    ids_BTK: Tensor, log_p_BTK: Tensor, log_tail_BT: Tensor, temperature: float, classes: int
-) -> tuple[Tensor, Tensor]:
+    ids_BTK: Tensor, log_p_BTK: Tensor, log_tail_BT: Tensor | None, temperature: float, classes: int
+) -> tuple[Tensor, Tensor | None]:
     """The target at a temperature: every p to the power 1/T, normalised again.
 
     Nothing is known of the tail but its mass, so it is taken as spread evenly over the `classes` that were not kept.
     Exact when all classes are kept. Returns (log_p_BTK, log_tail_BT).
     """
-    rest_BT = classes - (ids_BTK >= 0).sum(-1)
-    log_rest_BT = rest_BT.to(log_p_BTK.dtype).clamp(min=1).log()
-    log_tail_BT = log_tail_BT.masked_fill(rest_BT == 0, -torch.inf)
-    log_tail_BT = (log_tail_BT - log_rest_BT) / temperature + log_rest_BT
     log_p_BTK = log_p_BTK / temperature
-    log_sum_BT = torch.logaddexp(log_p_BTK.logsumexp(-1), log_tail_BT)
+    log_sum_BT = log_p_BTK.logsumexp(-1)
+    if log_tail_BT is not None:
+        rest_BT = classes - (ids_BTK >= 0).sum(-1)
+        log_rest_BT = rest_BT.to(log_p_BTK.dtype).clamp(min=1).log()
+        log_tail_BT = log_tail_BT.masked_fill(rest_BT == 0, -torch.inf)
+        log_tail_BT = (log_tail_BT - log_rest_BT) / temperature + log_rest_BT
+        log_sum_BT = torch.logaddexp(log_sum_BT, log_tail_BT)
     log_sum_BT = log_sum_BT.masked_fill(torch.isneginf(log_sum_BT), 0)  # padding
-    return log_p_BTK - log_sum_BT.unsqueeze(-1), log_tail_BT - log_sum_BT
-
-
-def is_hard(log_p_BTK: Tensor, log_tail_BT: Tensor) -> bool:
-    """Whether the targets name one class per frame and leave nothing over."""
-    return log_p_BTK.shape[-1] == 1 and bool(torch.isneginf(log_tail_BT).all())
+    return log_p_BTK - log_sum_BT.unsqueeze(-1), None if log_tail_BT is None else log_tail_BT - log_sum_BT
 
 
 def frame_losses(
-    logits_BTC: Tensor, ids_BTK: Tensor, log_p_BTK: Tensor, log_tail_BT: Tensor, config: LossConfig
+    logits_BTC: Tensor, ids_BTK: Tensor, log_p_BTK: Tensor, log_tail_BT: Tensor | None, config: LossConfig
 ) -> Tensor:
     """The loss of each frame, shape (B, T), in nats; padded frames (all slots empty) give 0.
 
-    logits_BTC: the student's output of any float type, computed on in float32.
+    logits_BTC: the student's output of any float type, computed on in float32.  One class without a tail is a hard
+    target: no temperature changes it.
     """
-    log_p_BTK, log_tail_BT = log_p_BTK.float().masked_fill(ids_BTK < 0, -torch.inf), log_tail_BT.float()
+    log_p_BTK = log_p_BTK.float().masked_fill(ids_BTK < 0, -torch.inf)
+    log_tail_BT = None if log_tail_BT is None else log_tail_BT.float()
     if config.residual == "renormalise":
-        log_p_BTK, log_tail_BT = renormalise(log_p_BTK, log_tail_BT)
+        log_p_BTK, log_tail_BT = renormalise(log_p_BTK), None
     logits_BTC = logits_BTC.float()
     temperature = config.temperature
-    if temperature == 1 or is_hard(log_p_BTK, log_tail_BT):
+    if temperature == 1 or (log_p_BTK.shape[-1] == 1 and log_tail_BT is None):
         return sparse_kl(logits_BTC.log_softmax(-1), ids_BTK, log_p_BTK, log_tail_BT)
     log_p_BTK, log_tail_BT = apply_temperature(ids_BTK, log_p_BTK, log_tail_BT, temperature, logits_BTC.shape[-1])
     log_q_BTC = (logits_BTC / temperature).log_softmax(-1)
     return math.pow(temperature, 2) * sparse_kl(log_q_BTC, ids_BTK, log_p_BTK, log_tail_BT)
-
-
-def mean_loss(
-    logits_BTC: Tensor,
-    frames_B: Tensor,
-    ids_BTK: Tensor,
-    log_p_BTK: Tensor,
-    log_tail_BT: Tensor,
-    config: LossConfig,
-) -> Tensor:
-    """The mean of `frame_losses` over the frames that count, a scalar. frames_B: frames of each utterance."""
-    losses_BT = frame_losses(logits_BTC, ids_BTK, log_p_BTK, log_tail_BT, config)
-    counts_BT = torch.arange(losses_BT.shape[1], device=losses_BT.device) < frames_B.to(losses_BT.device).unsqueeze(1)
-    return torch.where(counts_BT, losses_BT, 0).sum() / counts_BT.sum().clamp(min=1)

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from asr_kd.data.loader import Batch
 from asr_kd.frontend.fbank import FrontEndConfig
 from asr_kd.models.acoustic import AcousticModel
-from asr_kd.train.ctc import mean_ctc_loss
-from asr_kd.train.losses import LossConfig, mean_loss
+from asr_kd.train.ctc import ctc_loss
+from asr_kd.train.loss_sum import LossSum
+from asr_kd.train.losses import LossConfig, frame_losses
 
 
 class Objective(nn.Module, ABC):
@@ -24,8 +25,8 @@ class Objective(nn.Module, ABC):
     """Batches also bring the features of this front end, unmasked, for an online teacher."""
 
     @abstractmethod
-    def losses(self, model: AcousticModel, batch: Batch) -> dict[str, Tensor]:
-        """Weighted terms of a batch by name, each a scalar: nats per frame, or without unit. Not empty."""
+    def losses(self, model: AcousticModel, batch: Batch) -> dict[str, LossSum]:
+        """Weighted terms of a batch by name: nats per frame, or without unit. Not empty. Nothing is read from a GPU."""
 
     def after_step(self, model: AcousticModel) -> None:
         """Called when the weights have been updated."""
@@ -41,17 +42,20 @@ class Objective(nn.Module, ABC):
         return {}
 
 
-def batch_loss(logits_BTC: Tensor, batch: Batch) -> Tensor:
-    """The loss of the targets that a batch carries, nats per frame: `mean_loss` of frames, CTC of tokens."""
-    if batch.tokens_BU is not None:
-        return mean_ctc_loss(logits_BTC, batch.frames_B, batch.tokens_BU)
-    targets = batch.ids_BTK, batch.log_p_BTK, batch.log_tail_BT
-    return mean_loss(logits_BTC, batch.frames_B, *targets, LossConfig())
+def batch_loss(logits_BTC: Tensor, batch: Batch) -> LossSum:
+    """The loss of the targets that a batch carries, nats per frame: of its frames where it has them, else CTC; 0 where
+    it has neither."""
+    frames, tokens_BU = batch.targets.frames, batch.targets.tokens_BU
+    if frames is not None:
+        return LossSum.over(frame_losses(logits_BTC, *frames, LossConfig()), batch.mask_BT)
+    if tokens_BU is not None:
+        return ctc_loss(logits_BTC, batch.frames_B, tokens_BU)
+    return LossSum(0.0 * logits_BTC.float().sum(), batch.frames_B.sum())
 
 
 class FrameObjective(Objective):
     """The targets that batches carry, of frames (hard or soft) or tokens: one term."""
 
-    def losses(self, model: AcousticModel, batch: Batch) -> dict[str, Tensor]:
+    def losses(self, model: AcousticModel, batch: Batch) -> dict[str, LossSum]:
         """`batch_loss` of the batch under the name of its stream."""
         return {batch.stream: batch_loss(model(batch.x_BTF, batch.frames_B), batch)}

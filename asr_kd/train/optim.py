@@ -1,16 +1,14 @@
 """Optimiser, learning rate and the running average of the weights."""
 
+import copy
 import math
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import AdamW
-from torch.optim.swa_utils import AveragedModel
 
 from asr_kd.train.config import OptimConfig
-
-Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
 def adamw(parameters: Sequence[nn.Parameter], config: OptimConfig) -> AdamW:
@@ -31,11 +29,30 @@ def learning_rate(config: OptimConfig, progress: float, factor: float = 1.0) -> 
     return config.lr * factor * (config.min_lr_ratio + (1 - config.min_lr_ratio) * shape)
 
 
-def ema_model(model: nn.Module, decay: float) -> AveragedModel:
-    """A float32 exponential average of the weights. Early on it spans a tenth of the steps done, not all of `decay`."""
+class EmaModel(nn.Module):
+    """A float32 exponential average of a model's weights; its normalisation and other buffers are the model's.
 
-    def average(averages: Tensors, current: Tensors, count: Tensor | int) -> None:
-        keep = min(decay, (1 + int(count)) / (10 + int(count)))
-        torch._foreach_lerp_(averages, current, 1 - keep)
+    Early on it spans a tenth of the steps done, not all of `decay`. Steps are counted on the host: torch's
+    AveragedModel counts them on the device, and waits for it.
+    """
 
-    return AveragedModel(model, multi_avg_fn=average)
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        super().__init__()
+        self.module, self.decay, self.steps = copy.deepcopy(model), decay, 0
+
+    @torch.no_grad()
+    def follow(self, model: nn.Module) -> None:
+        """Take in the weights after an update."""
+        keep = min(self.decay, (1 + self.steps) / (10 + self.steps)) if self.steps else 0.0
+        torch._foreach_lerp_(list(self.module.parameters()), list(model.parameters()), 1 - keep)
+        for ours, theirs in zip(self.module.buffers(), model.buffers(), strict=True):
+            ours.copy_(theirs)
+        self.steps += 1
+
+    def get_extra_state(self) -> int:
+        """What the state of a run holds besides weights."""
+        return self.steps
+
+    def set_extra_state(self, state: int) -> None:
+        """As `get_extra_state` gave it."""
+        self.steps = state

@@ -22,7 +22,7 @@ def check_skipped(state: RunState, plans: Iterable[BatchSampler], out: Path, max
 
 def check_data(state: RunState, plan: BatchSampler) -> None:
     """ValueError when a sub-epoch of the plan's stream has ended without one utterance to learn from."""
-    if state.frames:
+    if state.losses:
         return
     name, skipped = plan.stream.name, state.skipped.get(plan.stream.name, {})
     where = f"sub-epoch {state.sub_epoch + 1} ({name})"

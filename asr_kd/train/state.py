@@ -12,21 +12,12 @@ import torch
 
 from asr_kd.core.files import atomic_path
 from asr_kd.core.text_files import parse_json
+from asr_kd.data.sampler import Position
+from asr_kd.train.same_run import check_same_run
 
 STATE_FILE = "state.pt"
-STATE_VERSION = 3
+STATE_VERSION = 4
 _WAY_OUT = "Delete it, or start anew with --restart."
-
-
-@dataclass
-class Position:
-    """Where a stream goes on."""
-
-    epoch: int = 0
-    batch: int = 0
-    """The next batch of the epoch."""
-    epochs_done: float = 0.0
-    """Passes over the stream that are done, 2.25 for two and a quarter."""
 
 
 @dataclass
@@ -38,15 +29,13 @@ class RunState:
     sub_epoch: int = 0
     """Sub-epochs that are finished."""
     positions: dict[str, Position] = field(default_factory=dict)
+    """Where each training set goes on."""
     audio_seconds: float = 0.0
     """Audio trained on."""
     wall_seconds: float = 0.0
     """Time spent in training, all sittings together."""
-    loss_sum: float = 0.0
-    """Of the frames in the sub-epoch under way."""
-    frames: int = 0
-    losses: dict[str, tuple[float, int]] = field(default_factory=dict)
-    """Of each term of the loss in the sub-epoch under way, the sum over batches and how many had it."""
+    losses: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """Of each term of the loss in the sub-epoch under way, its weighted sum and what it counts (`LossSum`)."""
     grad_norm: dict[str, float] = field(default_factory=dict)
     """Norm of each term's gradient at the model's weights, taken once a sub-epoch where there are several terms."""
     sub_audio_seconds: float = 0.0
@@ -66,11 +55,15 @@ class RunState:
     stopped_early: bool = False
     finished: bool = False
 
+    def mean_losses(self) -> dict[str, float]:
+        """Of each term in the sub-epoch under way, weighted: they add up to the loss."""
+        return {name: total / max(count, 1) for name, (total, count) in self.losses.items()}
+
 
 def save_state(out: Path, state: RunState, run: dict[str, Any], parts: dict[str, Any]) -> None:
     """Write OUT/state.pt, atomically.
 
-    run: JSON values that say which run this is; going on asks for the same.  parts: state_dicts by name.
+    run: its identity (`same_run`); going on asks for the same.  parts: state_dicts by name.
     """
     content = {"version": STATE_VERSION, "run": json.dumps(run), "state": asdict(state), "parts": parts}
     content["digest"] = _digest(content)
@@ -86,7 +79,7 @@ def save_state(out: Path, state: RunState, run: dict[str, Any], parts: dict[str,
 def load_state(out: Path, run: dict[str, Any]) -> tuple[RunState, dict[str, Any]] | None:
     """The saved state and its parts, on the CPU; None when the run has not begun.
 
-    ValueError when the file is damaged, or belongs to a run with other settings: it names the first that differs.
+    ValueError when the file is damaged, or belongs to a run with another identity (`same_run`).
     """
     path = out / STATE_FILE
     if not path.is_file():
@@ -100,13 +93,7 @@ def load_state(out: Path, run: dict[str, Any]) -> tuple[RunState, dict[str, Any]
         )
     if content.pop("digest", None) != _digest(content):
         raise ValueError(f"{path}: damaged (its digest is another). {_WAY_OUT}")
-    then, now = _flat(parse_json(content["run"], path)), _flat(parse_json(json.dumps(run), path))
-    for key in sorted(then.keys() | now.keys()):
-        if then.get(key) != now.get(key):
-            raise ValueError(
-                f"{path}: belongs to a run with {key} = {then.get(key)}, here it is {now.get(key)}. "
-                "Give the same settings to go on, another --out for another run, or --restart to begin this one anew."
-            )
+    check_same_run(path, parse_json(content["run"], path), parse_json(json.dumps(run), path))
     values = content["state"]
     positions = {name: Position(**position) for name, position in values.pop("positions").items()}
     return RunState(**values, positions=positions), content["parts"]
@@ -154,10 +141,3 @@ def _digest(value: Any) -> str:
 
 def _reason(error: Exception) -> str:
     return " ".join(str(error).split())[:100].rstrip(".") or type(error).__name__
-
-
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one, keys joined by dots."""
-    if not isinstance(value, dict):
-        return {prefix: value}
-    return {k: v for key, item in value.items() for k, v in _flat(item, f"{prefix}.{key}" if prefix else key).items()}

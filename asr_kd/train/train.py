@@ -14,6 +14,7 @@ stopped.
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from asr_kd.core.commands import command
 from asr_kd.core.options import argument, option
@@ -24,14 +25,20 @@ from asr_kd.data.sampler import BatchSampler, TrainingSet
 from asr_kd.frontend.augment import AugmentConfig
 from asr_kd.frontend.fbank import FrontEndConfig
 from asr_kd.models.acoustic import AcousticModel, build_model
-from asr_kd.models.checkpoint import init_from_checkpoint, load_model, read_description, save_model
+from asr_kd.models.checkpoint import (
+    init_from_checkpoint,
+    load_model,
+    model_fingerprint,
+    read_description,
+    save_model,
+)
 from asr_kd.models.config import PRESETS, ModelConfig
 from asr_kd.train.cmvn import feature_statistics
 from asr_kd.train.config import TrainConfig
 from asr_kd.train.priors import log_priors
 from asr_kd.train.state import STATE_FILE
 from asr_kd.train.supervision import SupervisionOptions, supervision
-from asr_kd.train.trainer import FitResult, fit, precision_on
+from asr_kd.train.trainer import FitResult, Trainer, precision_on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,9 +99,17 @@ def train_model(config: TrainRun) -> None:
         return
     if config.restart or not (config.out / STATE_FILE).exists():
         initialise_weights(model, labelled, config)
-    result = fit(model, [(labelled, 1.0)] * config.epochs, dev, config.train, config.out, resume=not config.restart)
+    schedule = [(labelled, 1.0)] * config.epochs
+    begun_with = initial_weights(config)
+    result = Trainer(model, schedule, dev, config.train, config.out, not config.restart, begun_with=begun_with).run()
     add_priors(config.out, labelled, config.train)
     say(summary(result, config.out))
+
+
+def initial_weights(config: TrainingOptions) -> dict[str, Any]:
+    """What a run began as: it goes on with the same alone."""
+    init = None if config.init is None else model_fingerprint(config.init)
+    return {"init": init, "init_layers": list(config.init_from_layers) or None}
 
 
 def initialise_weights(model: AcousticModel, labelled: TrainingSet, config: TrainingOptions) -> None:

@@ -1,7 +1,7 @@
 """The one training loop: sub-epochs of streams of frames with targets, tested on held-out data, stopped and resumed."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,22 +11,23 @@ import torch
 from torch import Tensor
 
 from asr_kd.core import runtime
-from asr_kd.core.config import to_dict
 from asr_kd.core.files import fingerprint
 from asr_kd.core.progress import SECONDS_PER_HOUR, Progress
 from asr_kd.core.terminal import say
 from asr_kd.data.loader import Batch, TrainingSet, batches, worker_errors
-from asr_kd.data.sampler import BatchSampler
+from asr_kd.data.sampler import START, BatchSampler
 from asr_kd.models.acoustic import AcousticModel
 from asr_kd.models.checkpoint import save_model
 from asr_kd.train.config import TrainConfig
 from asr_kd.train.evaluate import DevResult, evaluate
+from asr_kd.train.loss_sum import LossSum, total
 from asr_kd.train.metrics import METRICS_FILE, Metrics
 from asr_kd.train.objective import FrameObjective, Objective
-from asr_kd.train.optim import adamw, ema_model, learning_rate
+from asr_kd.train.optim import EmaModel, adamw, learning_rate
+from asr_kd.train.same_run import identity
 from asr_kd.train.signals import StopRequest
 from asr_kd.train.skipping import check_data, check_skipped
-from asr_kd.train.state import STATE_FILE, Position, RunState, load_state, save_state
+from asr_kd.train.state import STATE_FILE, RunState, load_state, save_state
 from asr_kd.train.unread_losses import NonFiniteLoss, UnreadLosses
 
 KEPT_DEV_SECONDS = 3600
@@ -57,68 +58,69 @@ class FitResult:
     """What `dev_frame_accuracy` is the share of: frames or tokens."""
 
 
-def fit(
-    model: AcousticModel,
-    schedule: Iterable[tuple[TrainingSet, float]],
-    dev: TrainingSet,
-    config: TrainConfig,
-    out: Path,
-    resume: bool = True,
-    objective: Objective | None = None,
-) -> FitResult:
-    """Train `model` and keep the weights that are best on `dev` in OUT/model.safetensors.
+class Trainer:
+    """A run: its model, its data, and where it is.
 
-    schedule: sub-epochs, each a stream and how much of it (1.0 is a pass); a stream goes on where its last sub-epoch
-    ended.  After each, held-out loss and accuracy are measured and a line is added to OUT/metrics.jsonl.
-    objective: what is minimised; None is the batches' own targets.
-    resume: go on from OUT/state.pt, bit for bit as if the run had never stopped; False begins anew.
-    KeyboardInterrupt, the state saved, after SIGINT or SIGTERM.
-    ValueError when OUT belongs to a run with other settings, or data is missing or broken.
+    A step is `forward_backward` of a batch, `synchronise`, `update`. In none of them does the host wait for the device;
+    losses are read once in `STEPS_BETWEEN_READS` steps, before a state is saved and at the end of a sub-epoch.
     """
-    objective = FrameObjective() if objective is None else objective
-    return _Trainer(model, list(schedule), dev, config, Path(out), resume, objective).run()
-
-
-class _Trainer:
-    """A run: its model, its data, and where it is."""
 
     def __init__(
         self,
         model: AcousticModel,
-        schedule: list[tuple[TrainingSet, float]],
+        schedule: Iterable[tuple[TrainingSet, float]],
         dev: TrainingSet,
         config: TrainConfig,
         out: Path,
-        resume: bool,
-        objective: Objective,
+        resume: bool = True,
+        objective: Objective | None = None,
+        begun_with: Mapping[str, Any] | None = None,
     ) -> None:
-        self.config, self.out, self.schedule = config, out, schedule
+        """Train `model` and keep the weights that are best on `dev` in OUT/model.safetensors.
+
+        schedule: sub-epochs, each a set and how much of it (1.0 is a pass); a set goes on where its last sub-epoch
+        ended.  objective: what is minimised; None is the batches' own targets.
+        resume: go on from OUT/state.pt, bit for bit as if the run had never stopped; False begins anew.
+        begun_with: further JSON values that must be the same for the run to go on.
+        ValueError when OUT belongs to another run, or data is missing or broken.
+        """
+        self.config, self.out, self.schedule = config, Path(out), list(schedule)
         self.device = runtime.device(config.device)
         self.precision = precision_on(self.device, config.precision)
         self.model = model.to(self.device).train()  # before it is copied: weights that are to move
-        self.objective = objective.to(self.device)
+        self.objective = (FrameObjective() if objective is None else objective).to(self.device)
         learnt = (*self.model.parameters(), *self.objective.parameters())
         self.trained = [p for p in learnt if p.requires_grad]
         self.optimizer = adamw(self.trained, config.optim)
-        self.average = ema_model(self.model, config.ema_decay) if config.ema_decay else None
+        self.average = EmaModel(self.model, config.ema_decay) if config.ema_decay else None
         shift = model.inventory.frame_shift_s
         plan_of = lambda stream, shuffle: BatchSampler(stream, config.max_frames_per_batch, config.seed, shift, shuffle)
-        self.plans = {stream.name: plan_of(stream, True) for stream, _ in schedule}
+        self.plans = {stream.name: plan_of(stream, True) for stream, _ in self.schedule}
         self.dev = plan_of(dev, False)
         self.kept_dev: list[Batch] | None = None
-        self.audio_seconds = sum(self.plans[stream.name].seconds * part for stream, part in schedule)
-        self.identity = self._identity(schedule)
-        self.state = RunState(positions={name: Position() for name in self.plans})
+        self.audio_seconds = sum(self.plans[stream.name].seconds * part for stream, part in self.schedule)
+        order = {"schedule": fingerprint([(stream.name, part) for stream, part in self.schedule])}
+        plans = (*self.plans.values(), self.dev)
+        self.identity = identity(model, config, self.objective, plans, order | dict(begun_with or {}))
+        self.state = RunState(positions=dict.fromkeys(self.plans, START))
         self.opened: dict[str, Iterator[Batch]] = {}
         self.checked: set[str] = set()
         self.losses = UnreadLosses(every=1 if self.device.type == "cpu" else STEPS_BETWEEN_READS)
+        self.grad_norm: dict[str, Tensor] = {}
+        """Of terms in the sub-epoch under way, not read yet."""
         if resume:
             self._restore()
         else:
             for name in (STATE_FILE, METRICS_FILE):
-                (out / name).unlink(missing_ok=True)
+                (self.out / name).unlink(missing_ok=True)
 
     def run(self) -> FitResult:
+        """Train to the end of the schedule. After each sub-epoch, held-out loss and accuracy are measured and a line is
+        added to OUT/metrics.jsonl.
+
+        KeyboardInterrupt, the state saved, after SIGINT or SIGTERM. ValueError when data is missing or broken, or a
+        loss is not finite.
+        """
         state, goal = self.state, dict.fromkeys(self.plans, 0.0)
         if state.finished:
             self._check_skipped()
@@ -141,7 +143,7 @@ class _Trainer:
                     self.objective.after_sub_epoch(self.model)
                     state.sub_epoch += 1
                     state.losses, state.grad_norm = {}, {}
-                    state.loss_sum, state.frames, state.sub_audio_seconds, state.sub_wall_seconds = 0.0, 0, 0.0, 0.0
+                    state.sub_audio_seconds, state.sub_wall_seconds = 0.0, 0.0
                     state.stopped_early = self._is_done(result)
                     state.finished = state.stopped_early or state.sub_epoch == len(self.schedule)
                     self._save()
@@ -155,23 +157,19 @@ class _Trainer:
 
     def _sub_epoch(self, stream: TrainingSet, goal: float, stop: StopRequest, progress: Progress) -> None:
         """Train until `goal` passes over the stream are done."""
-        state, position = self.state, self.state.positions[stream.name]
+        state = self.state
         self.model.train()
-        while position.epochs_done < goal - PLACE_ERROR:
+        while state.positions[stream.name].epochs_done < goal - PLACE_ERROR:
             started = time.monotonic()
             batch = next(self._batches(stream.name))
-            if batch.utterances:
-                frames = int(batch.frames_B.sum())  # before the batch goes to a GPU, which would be waited for
-                self._step(batch.to(self.device), frames)
-            ended = batch.spec.done == 1
-            position.epochs_done = batch.spec.epoch + batch.spec.done
-            position.epoch = batch.spec.epoch + ended
-            position.batch = 0 if ended else batch.spec.index + 1
             state.audio_seconds += batch.seconds
             state.sub_audio_seconds += batch.seconds
+            if batch.utterances:
+                self._step(batch.to(self.device))
+            state.positions[stream.name] = batch.spec.end
             self._note_skipped(batch)
             self._clock(started)
-            progress.update(batch.seconds, loss=f"{state.loss_sum / max(state.frames, 1):.3f}")
+            progress.update(batch.seconds, loss=f"{sum(state.mean_losses().values()):.3f}")
             if stop.asked:
                 self._save()
                 say(f"{stop.asked}: stopped at step {state.step}, the state is in {self.out / STATE_FILE}")
@@ -180,43 +178,57 @@ class _Trainer:
                 self._save()
         self._read_losses()
 
-    def _step(self, batch: Batch, frames: int) -> None:
-        """One update of the weights. The loss before it is noted without waiting for the device."""
-        state, config = self.state, self.config
-        lr = learning_rate(config.optim, self._progress(batch.seconds), state.lr_factor)
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
-        torch.manual_seed(_step_seed(config.seed, state.step))  # dropout: no state to save, the same after a resume
-        terms = self._terms(batch)
-        loss = torch.stack(list(terms.values())).sum()
-        self._note(loss, terms, frames, f"step {state.step} ({batch.stream}: {batch.utterances[0]} ...)")
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.trained, config.optim.max_grad_norm)
-        self.optimizer.step()
-        self.objective.after_step(self.model)
-        if self.average is not None:
-            self.average.update_parameters(self.model)
-        state.step += 1
-
-    def _terms(self, batch: Batch) -> dict[str, Tensor]:
-        """What is minimised on a batch, by name."""
-        with runtime.autocast(self.device, self.precision):
-            return self.objective.losses(self.model, batch)
-
-    def _note(self, loss: Tensor, terms: dict[str, Tensor], frames: int, where: str) -> None:
-        """Note a step's losses and, where a term first meets others in a sub-epoch, how hard it pulls at the model."""
-        if len(terms) > 1 and not terms.keys() <= self.state.grad_norm.keys():
-            weights = [p for p in self.model.parameters() if p.requires_grad]
-            for name, term in terms.items():
-                pulls = torch.autograd.grad(term, weights, retain_graph=True, allow_unused=True)
-                squares = [pull.float().square().sum() for pull in pulls if pull is not None]
-                self.state.grad_norm[name] = float(torch.stack(squares).sum().sqrt()) if squares else 0.0
-        self.losses.add(loss, terms, frames, where)
+    def _step(self, batch: Batch) -> None:
+        """One update of the weights."""
+        losses = self.forward_backward(batch)
+        self.losses.add(losses, f"step {self.state.step} ({batch.stream}: {batch.utterances[0]} ...)")
         if self.losses.are_due:
             self._read_losses()
+        self.synchronise()
+        self.update()
+
+    def forward_backward(self, batch: Batch) -> dict[str, LossSum]:
+        """Add the gradient of a batch's loss to that of the weights; returns its losses, on the device.
+
+        The loss is divided by the batch's own counts. Where several batches make a step, the gradient of each must be
+        weighted by its share of their frames.
+        """
+        torch.manual_seed(_step_seed(self.config.seed, self.state.step))  # dropout: the same after a resume
+        with runtime.autocast(self.device, self.precision):
+            losses = self.objective.losses(self.model, batch)
+        if len(losses) > 1 and not losses.keys() <= self.state.grad_norm.keys() | self.grad_norm.keys():
+            self._measure_gradients(losses)
+        total(losses).backward()
+        return losses
+
+    def synchronise(self) -> None:
+        """Make the gradient that of the whole step. Called once a step, between backward and update; with one process
+        and one batch a step it is so already."""
+
+    def update(self) -> None:
+        """Clip the gradient, update the weights by it and take it away; then those who follow the weights."""
+        lr = learning_rate(self.config.optim, self._progress(), self.state.lr_factor)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        torch.nn.utils.clip_grad_norm_(self.trained, self.config.optim.max_grad_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.objective.after_step(self.model)
+        if self.average is not None:
+            self.average.follow(self.model)
+        self.state.step += 1
+
+    def _measure_gradients(self, losses: dict[str, LossSum]) -> None:
+        """Note how hard each term pulls at the model: where a term first meets others in a sub-epoch."""
+        weights = [p for p in self.model.parameters() if p.requires_grad]
+        for name, loss in losses.items():
+            pulls = torch.autograd.grad(loss.mean, weights, retain_graph=True, allow_unused=True)
+            squares = [pull.float().square().sum() for pull in pulls if pull is not None]
+            self.grad_norm[name] = torch.stack(squares).sum().sqrt() if squares else torch.zeros(())
 
     def _read_losses(self) -> None:
+        self.state.grad_norm |= {name: float(norm) for name, norm in self.grad_norm.items()}
+        self.grad_norm = {}
         try:
             self.losses.read_into(self.state)
         except NonFiniteLoss as e:
@@ -281,13 +293,13 @@ class _Trainer:
 
     def _line(self, stream: TrainingSet, result: DevResult) -> dict[str, Any]:
         """A line of metrics.jsonl, also shown."""
-        state = self.state
+        state, losses = self.state, self.state.mean_losses()
         line = {
             "step": state.step,
             "sub_epoch": state.sub_epoch + 1,
             "stream": stream.name,
-            "loss": state.loss_sum / max(state.frames, 1),
-            "losses": {name: total / count for name, (total, count) in state.losses.items()},
+            "loss": sum(losses.values()),
+            "losses": losses,
             "grad_norm": state.grad_norm,
             "skipped": len(state.skipped.get(stream.name, {})),
             "dev_loss": result.loss,
@@ -305,8 +317,8 @@ class _Trainer:
         )
         return line
 
-    def _progress(self, more_seconds: float = 0.0) -> float:
-        return min((self.state.audio_seconds + more_seconds) / max(self.audio_seconds, 1e-9), 1.0)
+    def _progress(self) -> float:
+        return min(self.state.audio_seconds / max(self.audio_seconds, 1e-9), 1.0)
 
     def _clock(self, started: float) -> None:
         passed = time.monotonic() - started
@@ -316,36 +328,13 @@ class _Trainer:
     def _batches(self, name: str) -> Iterator[Batch]:
         """The stream's batches from where it is; kept open over its sub-epochs."""
         if name not in self.opened:
-            at = self.state.positions[name]
+            start = self.state.positions[name]
             frontend, workers = self.model.frontend, self.config.num_workers
             teacher = self.objective.teacher_frontend
             pinned = self.device.type == "cuda"
             plan = self.plans[name]
-            self.opened[name] = batches(plan, frontend, at.epoch, at.batch, workers, teacher=teacher, pin_memory=pinned)
+            self.opened[name] = batches(plan, frontend, start, workers, teacher=teacher, pin_memory=pinned)
         return self.opened[name]
-
-    def _identity(self, schedule: list[tuple[TrainingSet, float]]) -> dict[str, Any]:
-        """What must be the same for a run to go on; where it runs and how often it saves may change."""
-        train = to_dict(self.config)
-        for key in ("checkpoint_every_minutes", "device", "num_workers", "max_skipped"):
-            train.pop(key)
-        return {
-            "model": to_dict(self.model.config),
-            "inventory": self.model.inventory.fingerprint,
-            "frontend": to_dict(self.model.frontend),
-            "train": train,
-            **self.objective.resume_signature(),
-            "schedule": fingerprint([(stream.name, part) for stream, part in schedule]),
-            "streams": {
-                plan.stream.name: {
-                    "utterances": plan.utterances,
-                    "seconds": plan.seconds,
-                    "augment": to_dict(plan.stream.augment),
-                    "shards and targets": plan.digest(),
-                }
-                for plan in (*self.plans.values(), self.dev)
-            },
-        }
 
     def _parts(self) -> dict[str, Any]:
         parts = {"model": self.model, "optimizer": self.optimizer}

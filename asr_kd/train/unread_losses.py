@@ -4,11 +4,13 @@ Each copy waits for all work that is queued on a GPU, so a copy a step would kee
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from asr_kd.train.loss_sum import LossSum
 from asr_kd.train.state import RunState
 
 
@@ -19,10 +21,8 @@ class NonFiniteLoss(ValueError):
 @dataclass(frozen=True)
 class _Step:
     values: Tensor
-    """(1 + terms,) on the device: their sum, then each."""
+    """(2 x losses,) float64 on the device: weighted sum and count of each."""
     names: tuple[str, ...]
-    """Of the terms."""
-    frames: int
     where: str
 
 
@@ -39,25 +39,22 @@ class UnreadLosses:
         """Whether so many steps wait."""
         return len(self._steps) >= self.every
 
-    def add(self, loss: Tensor, terms: dict[str, Tensor], frames: int, where: str) -> None:
-        """Keep a step's losses, scalars in nats per frame, without waiting for the device.
-
-        frames: of the batch, what the loss counts by.  where: the step and its batch, for messages.
-        """
-        values = torch.stack([loss, *terms.values()]).detach()
-        self._steps.append(_Step(values, tuple(terms), frames, where))
+    def add(self, losses: Mapping[str, LossSum], where: str) -> None:
+        """Keep a step's losses without waiting for the device. where: the step and its batch, for messages."""
+        values = torch.stack([part.detach().double() for x in losses.values() for part in (x.weight * x.sum, x.count)])
+        self._steps.append(_Step(values, tuple(losses), where))
 
     def read_into(self, state: RunState) -> None:
-        """Add what waits to the sums of the sub-epoch. NonFiniteLoss before anything of it is added up."""
+        """Add what waits to the sums of the sub-epoch. NonFiniteLoss before anything of a step is added up."""
         steps, self._steps = self._steps, []
         for names in dict.fromkeys(step.names for step in steps):  # nearly always one: then this is one copy
             alike = [step for step in steps if step.names == names]
             rows = torch.stack([step.values for step in alike]).tolist()
-            for step, (loss, *terms) in zip(alike, rows, strict=True):
+            for step, row in zip(alike, rows, strict=True):
+                parts = dict(zip(names, zip(row[::2], row[1::2], strict=True), strict=True))
+                loss = sum(part / max(count, 1) for part, count in parts.values())
                 if not math.isfinite(loss):
                     raise NonFiniteLoss(f"the loss is {loss} at {step.where}")
-                state.loss_sum += loss * step.frames
-                state.frames += step.frames
-                for name, term in zip(names, terms, strict=True):
-                    total, count = state.losses.get(name, (0.0, 0))
-                    state.losses[name] = (total + term, count + 1)
+                for name, (part, count) in parts.items():
+                    total, of = state.losses.get(name, (0.0, 0.0))
+                    state.losses[name] = (total + part, of + count)

@@ -10,8 +10,9 @@ from asr_kd.bench.gpu.sections import Report, Setup, relative_error
 from asr_kd.bench.synthetic import random_teacher
 from asr_kd.core.runtime import autocast
 from asr_kd.models.acoustic import AcousticModel
-from asr_kd.train.ctc import mean_ctc_loss
-from asr_kd.train.losses import LossConfig, mean_loss
+from asr_kd.train.ctc import ctc_loss
+from asr_kd.train.loss_sum import LossSum
+from asr_kd.train.losses import LossConfig, frame_losses
 
 TOLERANCES = {"float32": 2e-3, "bf16": 4e-2}
 """Relative errors of norms. float32: cuDNN's LSTM multiplies in TF32 (about 3e-4 a product) unless told not to."""
@@ -75,8 +76,10 @@ def _computed(
     found: dict[str, Tensor] = {}
     targets = given["ids_BTK"], given["log_p_BTK"], given["log_tail_BT"]
     losses = {
-        "kl": lambda logits_BTC: mean_loss(logits_BTC, given["frames_B"], *targets, LossConfig()),
-        "ctc": lambda logits_BTC: mean_ctc_loss(logits_BTC, given["frames_B"], given["tokens_BU"]),
+        "kl": lambda logits_BTC: (
+            LossSum.over(frame_losses(logits_BTC, *targets, LossConfig()), given["inside_BT"]).mean
+        ),
+        "ctc": lambda logits_BTC: ctc_loss(logits_BTC, given["frames_B"], given["tokens_BU"]).mean,
     }
     for name, loss_of in losses.items():
         with autocast(on, precision), torch.backends.cudnn.flags(enabled=True, allow_tf32=True):

@@ -25,7 +25,7 @@ from asr_kd.train.config import OptimConfig, TrainConfig
 from asr_kd.train.objective import FrameObjective, batch_loss
 from asr_kd.train.optim import adamw
 from asr_kd.train.state import RunState, save_state
-from asr_kd.train.trainer import fit
+from asr_kd.train.trainer import Trainer
 
 K = 20
 WARM_UP_STEPS = 5
@@ -111,7 +111,7 @@ def _measure(setup: Setup, preset: str, precision: str, counts: tuple[int, ...])
         model = random_teacher(preset, setup.classes)
         config = _config(setup, precision, frames, workers)
         out = setup.folder / f"train-{preset}-{precision}-{workers}"
-        fit(model, [(_stream(setup, model), 1.0)], _dev(setup, model), config, out, objective=clock)
+        Trainer(model, [(_stream(setup, model), 1.0)], _dev(setup, model), config, out, objective=clock).run()
         first = min(WARM_UP_STEPS, len(clock.ended) - 2)
         loop_s = (clock.ended[-1] - clock.ended[first]) / (len(clock.ended) - 1 - first)
         ratios[str(workers)] = bare_s / loop_s
@@ -135,7 +135,7 @@ def _bare(setup: Setup, model: AcousticModel, ready: list[Batch], precision: str
 
     def step(batch: Batch) -> None:
         with autocast(on, precision):
-            loss = batch_loss(model(batch.x_BTF, batch.frames_B), batch)
+            loss = batch_loss(model(batch.x_BTF, batch.frames_B), batch).mean
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
@@ -186,7 +186,8 @@ def _trained(setup: Setup, make: Callable[[], AcousticModel], name: str, stop_af
     def run(objective: _Clock) -> AcousticModel:
         model = make()
         stream = _stream(setup, model, tokens=name == "ctc", shards=1)
-        fit(model, [(stream, 0.5)], _dev(setup, model, tokens=name == "ctc"), config, out, objective=objective)
+        dev = _dev(setup, model, tokens=name == "ctc")
+        Trainer(model, [(stream, 0.5)], dev, config, out, objective=objective).run()
         return model
 
     if stop_after is not None:

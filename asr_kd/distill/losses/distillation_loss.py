@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from torch import Tensor, nn
+from torch import nn
 
 from asr_kd.distill.losses.inputs import KDInputs
+from asr_kd.train.loss_sum import LossSum
 
 HiddenDims = Mapping[str, int]
 """Name of each layer of a model, and the size of its output (`AcousticModel.hidden_dims`)."""
@@ -42,8 +43,8 @@ class DistillationLoss(nn.Module, ABC):
         self.config = config
 
     @abstractmethod
-    def forward(self, inputs: KDInputs) -> Tensor | None:
-        """A scalar to minimise; None when this batch has no target for it."""
+    def forward(self, inputs: KDInputs) -> LossSum | None:
+        """A sum to minimise over what it counts; None when this batch has no target for it."""
 
 
 def check_layer(layer: str, widths: HiddenDims, kind: str, whose: str) -> int:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from asr_kd.distill.losses.distillation_loss import DistillationLoss, ModelDims, layer_pairs
 from asr_kd.distill.losses.inputs import KDInputs
+from asr_kd.train.loss_sum import LossSum, average
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class FSPLoss(DistillationLoss):
             draw = torch.Generator().manual_seed(number)  # part of the definition, like the width
             self.register_buffer(f"fixed{number}", torch.randn(size, config.width, generator=draw) / size**0.5)
 
-    def forward(self, inputs: KDInputs) -> Tensor | None:
+    def forward(self, inputs: KDInputs) -> LossSum | None:
         """Dimensionless; 0 when both agree."""
         if inputs.teacher is None:
             return None
@@ -68,8 +69,8 @@ class FSPLoss(DistillationLoss):
         for n in range(len(self.pairs) - 1):
             ours_BWW, theirs_BWW = fsp(ours[n], ours[n + 1], frames_B11), fsp(theirs[n], theirs[n + 1], frames_B11)
             size_B = theirs_BWW.square().sum((1, 2)).clamp(min=1e-6)
-            losses.append(((ours_BWW - theirs_BWW).square().sum((1, 2)) / size_B).mean())
-        return torch.stack(losses).mean()
+            losses.append(LossSum.of((ours_BWW - theirs_BWW).square().sum((1, 2)) / size_B))
+        return average(losses)
 
 
 def fsp(a_BTW: Tensor, b_BTW: Tensor, frames_B11: Tensor) -> Tensor:

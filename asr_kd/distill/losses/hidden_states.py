@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from asr_kd.distill.losses.distillation_loss import DistillationLoss, ModelDims, layer_pairs
 from asr_kd.distill.losses.inputs import KDInputs
+from asr_kd.train.loss_sum import LossSum, average
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class FeatureLoss(DistillationLoss):
                 )
             self.projections.append(nn.Linear(ours, theirs) if config.project else nn.Identity())
 
-    def forward(self, inputs: KDInputs) -> Tensor | None:
+    def forward(self, inputs: KDInputs) -> LossSum | None:
         """Dimensionless; 0 when both agree."""
         if inputs.teacher is None:
             return None
@@ -53,8 +54,8 @@ class FeatureLoss(DistillationLoss):
             ours_NH = projection(inputs.student_frames(student))
             theirs_NH = inputs.teacher_frames(teacher)
             if self.config.distance == "cosine":
-                losses.append((1 - torch.cosine_similarity(ours_NH, theirs_NH, dim=-1)).mean())
+                losses.append(LossSum.of(1 - torch.cosine_similarity(ours_NH, theirs_NH, dim=-1)))
             else:
                 length = theirs_NH.square().sum(-1).mean().clamp(min=1e-6)
-                losses.append((ours_NH - theirs_NH).square().sum(-1).mean() / length)
-        return torch.stack(losses).mean()
+                losses.append(LossSum.of((ours_NH - theirs_NH).square().sum(-1) / length))
+        return average(losses)

@@ -26,12 +26,15 @@ class KDInputs:
 
     def student_frames(self, layer: str) -> Tensor:
         """A student's layer in all frames of the batch, (N, width), float32."""
-        return self.student.hidden_states[layer][self.mask_BT].float()
+        return self._frames(self.student, layer)
 
     def teacher_frames(self, layer: str) -> Tensor:
         """The teacher's, (N, width), float32."""
         assert self.teacher is not None
-        return self.teacher.hidden_states[layer][self.mask_BT].float()
+        return self._frames(self.teacher, layer)
+
+    def _frames(self, output: ModelOutput, layer: str) -> Tensor:
+        return output.hidden_states[layer].flatten(0, 1)[self.batch.frame_rows_N].float()
 
     def sample_pairs(self, pair: tuple[str, str], level: str, max_items: int) -> tuple[Tensor, Tensor]:
         """Student's and teacher's layer at the same frames, or means over utterances: (N, H), N at most `max_items`.

@@ -21,6 +21,8 @@ from torch import Tensor
 
 from asr_kd.distill.losses.distillation_loss import DistillationLoss, ModelDims
 from asr_kd.distill.losses.inputs import KDInputs
+from asr_kd.targets.batch_targets import PaddedFrames
+from asr_kd.train.loss_sum import LossSum
 from asr_kd.train.losses import LossConfig, frame_losses
 
 BLANK_CLASS = 0
@@ -73,45 +75,43 @@ class KDLoss(DistillationLoss):
         """Unless stored posteriors are the target."""
         return config.source == "online" or (config.source == "auto" and not stored)
 
-    def forward(self, inputs: KDInputs) -> Tensor | None:
+    def forward(self, inputs: KDInputs) -> LossSum | None:
         """From the targets of the batch where a teacher stored them, else from the online teacher."""
         if self.is_online:
             if inputs.teacher is None:
                 return None
-            targets = _dense(inputs.teacher.logits_BTC)
-        elif inputs.batch.is_supervised:
+            targets = dense(inputs.teacher.logits_BTC)
+        elif inputs.batch.is_supervised or inputs.batch.targets.frames is None:
             return None
         else:
-            targets = (inputs.batch.ids_BTK, inputs.batch.log_p_BTK, inputs.batch.log_tail_BT)
+            targets = inputs.batch.targets.frames
         losses_BT = self._losses(inputs, targets)
         counts_BT = inputs.mask_BT
         if self.config.frame_matching == "non_blank":
             counts_BT = counts_BT & self._is_non_blank(inputs.student.logits_BTC, targets)
-        return torch.where(counts_BT, losses_BT, 0).sum() / counts_BT.sum().clamp(min=1)
+        return LossSum.over(losses_BT, counts_BT)
 
-    def _losses(self, inputs: KDInputs, targets: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+    def _losses(self, inputs: KDInputs, targets: PaddedFrames) -> Tensor:
         logits_BTC = inputs.student.logits_BTC
         losses_BT = frame_losses(logits_BTC, *targets, self.loss)
         if self.config.frame_matching != "shifted":
             return losses_BT
         by_delay = [losses_BT]
         for delay in range(1, min(self.config.max_shift_frames, logits_BTC.shape[1] - 1) + 1):
-            ids_BTK, log_p_BTK, log_tail_BT = (t[:, :-delay] for t in targets)
-            late_BT = frame_losses(logits_BTC[:, delay:], ids_BTK, log_p_BTK, log_tail_BT, self.loss)
+            late_BT = frame_losses(logits_BTC[:, delay:], *targets.first(logits_BTC.shape[1] - delay), self.loss)
             by_delay.append(torch.cat([losses_BT[:, :delay], late_BT], 1))  # the first frames have nothing before them
         losses_DBT = torch.stack(by_delay)
         best_B = torch.where(inputs.mask_BT, losses_DBT, 0).sum(-1).argmin(0)
         return losses_DBT[best_B, torch.arange(len(best_B), device=best_B.device)]
 
-    def _is_non_blank(self, logits_BTC: Tensor, targets: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-        ids_BTK, log_p_BTK, _ = targets
-        blank_BT = torch.where(ids_BTK == BLANK_CLASS, log_p_BTK.exp(), 0).sum(-1)
+    def _is_non_blank(self, logits_BTC: Tensor, targets: PaddedFrames) -> Tensor:
+        blank_BT = torch.where(targets.ids_BTK == BLANK_CLASS, targets.log_p_BTK.exp(), 0).sum(-1)
         own_BT = logits_BTC.detach().float().softmax(-1)[..., BLANK_CLASS]
         return (blank_BT < self.config.max_blank_prob) | (own_BT < self.config.max_blank_prob)
 
 
-def _dense(logits_BTC: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """All classes of an online teacher in the form of stored targets; unsorted, without a residual."""
+def dense(logits_BTC: Tensor) -> PaddedFrames:
+    """All classes of a teacher in the form of stored targets; unsorted, without a residual."""
     log_p_BTC = logits_BTC.detach().float().log_softmax(-1)
-    ids_BTC = torch.arange(log_p_BTC.shape[-1], device=log_p_BTC.device).expand_as(log_p_BTC)
-    return ids_BTC, log_p_BTC, torch.full_like(log_p_BTC[..., 0], -torch.inf)
+    ids_C = torch.arange(log_p_BTC.shape[-1], device=log_p_BTC.device)
+    return PaddedFrames(ids_C.expand_as(log_p_BTC), log_p_BTC, None)

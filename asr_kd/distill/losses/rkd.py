@@ -13,6 +13,7 @@ from torch.nn.functional import normalize, smooth_l1_loss
 
 from asr_kd.distill.losses.distillation_loss import DistillationLoss, ModelDims, layer_pairs
 from asr_kd.distill.losses.inputs import KDInputs
+from asr_kd.train.loss_sum import LossSum
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,8 @@ class RKDLoss(DistillationLoss):
         super().__init__(config, dims)
         self.pairs = layer_pairs(config.layers, dims, "rkd")
 
-    def forward(self, inputs: KDInputs) -> Tensor | None:
-        """Dimensionless; None when there are fewer than 3 to compare."""
+    def forward(self, inputs: KDInputs) -> LossSum | None:
+        """Dimensionless, counted by batches; None when there are fewer than 3 to compare."""
         if inputs.teacher is None:
             return None
         losses = []
@@ -61,16 +62,16 @@ class RKDLoss(DistillationLoss):
             if self.config.angle_weight:
                 loss = loss + self.config.angle_weight * smooth_l1_loss(cosines(ours_NH), cosines(theirs_NH))
             losses.append(loss)
-        return torch.stack(losses).mean()
+        return LossSum.of(torch.stack(losses).mean())
 
 
 def distances(x_NH: Tensor) -> Tensor:
     """Euclidean distances of all pairs, (N, N), over the mean of those between different rows."""
     square_NN = (x_NH[:, None] - x_NH[None]).square().sum(-1)
-    other_NN = ~torch.eye(len(x_NH), dtype=torch.bool, device=x_NH.device)
     # The root has no slope at 0: rows that are equal have a distance of 0 and no say in the gradient.
     apart_NN = torch.where(square_NN > 0, square_NN, 1).sqrt() * (square_NN > 0)
-    return apart_NN / apart_NN[other_NN].mean().clamp(min=1e-6)
+    pairs = len(x_NH) * (len(x_NH) - 1)  # the diagonal is 0
+    return apart_NN / (apart_NN.sum() / pairs).clamp(min=1e-6)
 
 
 def cosines(x_NH: Tensor) -> Tensor:

@@ -6,11 +6,12 @@ posteriors, and its hidden states. The heads are gone once training is over; the
 
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from asr_kd.distill.losses.distillation_loss import DistillationLoss, ModelDims, check_layer
 from asr_kd.distill.losses.inputs import KDInputs
+from asr_kd.distill.losses.kd import dense
+from asr_kd.train.loss_sum import LossSum, average
 from asr_kd.train.losses import LossConfig, frame_losses
 from asr_kd.train.objective import batch_loss
 
@@ -62,24 +63,22 @@ class SelfDistillationLoss(DistillationLoss):
         """The student teaches itself."""
         return False
 
-    def forward(self, inputs: KDInputs) -> Tensor:
+    def forward(self, inputs: KDInputs) -> LossSum:
         """The last layer's outputs are targets without gradient."""
         batch, config = inputs.batch, self.config
-        teacher_BTC = inputs.student.logits_BTC.detach().float()
-        log_p_BTC = teacher_BTC.log_softmax(-1)
-        ids_BTC = torch.arange(log_p_BTC.shape[-1], device=log_p_BTC.device).expand_as(log_p_BTC)
-        no_tail_BT = torch.full_like(log_p_BTC[..., 0], -torch.inf)
+        targets = dense(inputs.student.logits_BTC)
         deep_NH = inputs.student_frames(self.last).detach()
         length = deep_NH.square().sum(-1).mean().clamp(min=1e-6)
         losses = []
         for name, head, projection in zip(self.names, self.heads, self.projections, strict=True):
             logits_BTC = head(inputs.student.hidden_states[name].float())
-            taught_BT = frame_losses(logits_BTC, ids_BTC, log_p_BTC, no_tail_BT, LossConfig(config.temperature))
-            loss = (1 - config.label_weight) * taught_BT[inputs.mask_BT].mean()
+            taught_BT = frame_losses(logits_BTC, *targets, LossConfig(config.temperature))
+            taught = LossSum.over(taught_BT, inputs.mask_BT)
+            loss = (1 - config.label_weight) * taught.sum
             if config.label_weight:
-                loss = loss + config.label_weight * batch_loss(logits_BTC, batch)
+                loss = loss + config.label_weight * batch_loss(logits_BTC, batch).sum
             if config.feature_weight:
                 apart_NH = projection(inputs.student_frames(name)) - deep_NH
-                loss = loss + config.feature_weight * apart_NH.square().sum(-1).mean() / length
-            losses.append(loss)
-        return torch.stack(losses).mean()
+                loss = loss + config.feature_weight * apart_NH.square().sum() / length
+            losses.append(LossSum(loss, taught.count))
+        return average(losses)

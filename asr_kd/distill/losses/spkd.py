@@ -12,6 +12,7 @@ from torch import Tensor
 
 from asr_kd.distill.losses.distillation_loss import DistillationLoss, ModelDims, layer_pairs
 from asr_kd.distill.losses.inputs import KDInputs
+from asr_kd.train.loss_sum import LossSum, average
 
 
 @dataclass(frozen=True)
@@ -39,15 +40,15 @@ class SPKDLoss(DistillationLoss):
         super().__init__(config, dims)
         self.pairs = layer_pairs(config.layers, dims, "spkd")
 
-    def forward(self, inputs: KDInputs) -> Tensor | None:
+    def forward(self, inputs: KDInputs) -> LossSum | None:
         """Between 0 and 4; None when there is only one utterance to compare."""
         if inputs.teacher is None or (self.config.level == "utterances" and len(inputs.batch.frames_B) < 2):
             return None
         losses = []
         for pair in self.pairs:
             ours_NH, theirs_NH = inputs.sample_pairs(pair, self.config.level, self.config.max_items)
-            losses.append((gram(ours_NH) - gram(theirs_NH)).square().sum(-1).mean())
-        return torch.stack(losses).mean()
+            losses.append(LossSum.of((gram(ours_NH) - gram(theirs_NH)).square().sum(-1)))
+        return average(losses)
 
 
 def gram(x_NH: Tensor) -> Tensor:

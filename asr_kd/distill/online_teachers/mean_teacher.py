@@ -10,7 +10,7 @@ from typing import cast
 
 from asr_kd.distill.online_teachers.self_teacher import SelfTeacher
 from asr_kd.models.acoustic import AcousticModel
-from asr_kd.train.optim import ema_model
+from asr_kd.train.optim import EmaModel
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class MeanTeacher(SelfTeacher):
 
     def __init__(self, config: MeanTeacherConfig, student: AcousticModel, paths: Sequence[Path]) -> None:
         super().__init__(student, config.start_after_sub_epochs)
-        self.average = ema_model(student, config.decay).eval().requires_grad_(False)
+        self.average = EmaModel(student, config.decay).eval().requires_grad_(False)
 
     @property
     def model(self) -> AcousticModel:
@@ -46,7 +46,5 @@ class MeanTeacher(SelfTeacher):
         return cast(AcousticModel, self.average.module)
 
     def after_step(self, model: AcousticModel) -> None:
-        """Follow the student; its normalisation is taken as it is."""
-        self.average.update_parameters(model)
-        for ours, theirs in zip(self.model.buffers(), model.buffers(), strict=True):
-            ours.copy_(theirs)
+        """Follow the student."""
+        self.average.follow(model)

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar
 
-from torch import Tensor, nn
+from torch import nn
 
 from asr_kd.data.loader import Batch
 from asr_kd.data.sampler import TrainingSet
@@ -13,6 +13,7 @@ from asr_kd.distill.losses.inputs import KDInputs
 from asr_kd.frontend.fbank import FrontEndConfig
 from asr_kd.models.acoustic import AcousticModel, ModelOutput
 from asr_kd.train.config import TrainConfig
+from asr_kd.train.loss_sum import LossSum
 
 
 class OnlineTeacher(nn.Module, ABC):
@@ -25,9 +26,9 @@ class OnlineTeacher(nn.Module, ABC):
 
     @abstractmethod
     def outputs(self, batch: Batch) -> ModelOutput | None:
-        """What it makes of `batch.teacher_x_BTF`, without gradient; None while it does not teach yet."""
+        """What it makes of `batch.teacher_features_BTF`, without gradient; None while it does not teach yet."""
 
-    def losses(self, inputs: KDInputs) -> dict[str, Tensor]:
+    def losses(self, inputs: KDInputs) -> dict[str, LossSum]:
         """Its own losses by name; empty for a teacher that is not trained by gradients."""
         return {}
 

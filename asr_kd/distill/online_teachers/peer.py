@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from asr_kd.core.config import load_config, to_dict
 from asr_kd.data.loader import Batch, TrainingSet
 from asr_kd.distill.losses.distillation_loss import ModelDims
@@ -23,6 +21,7 @@ from asr_kd.models.checkpoint import init_from_checkpoint, save_model
 from asr_kd.models.config import ModelConfig
 from asr_kd.train.cmvn import feature_statistics
 from asr_kd.train.config import TrainConfig
+from asr_kd.train.loss_sum import LossSum
 from asr_kd.train.objective import batch_loss
 
 FOLDER = "peer"
@@ -78,18 +77,18 @@ class PeerTeacher(OnlineTeacher):
             self._trace.logits_BTC.detach(), {n: x.detach() for n, x in self._trace.hidden_states.items()}
         )
 
-    def losses(self, inputs: KDInputs) -> dict[str, Tensor]:
+    def losses(self, inputs: KDInputs) -> dict[str, LossSum]:
         """Its loss on the targets of the batch, and its KD loss from the student."""
         trace, batch = self._trace, inputs.batch
         assert trace is not None
         self._trace = None
         terms = {}
-        if batch.tokens_BU is not None or bool((batch.ids_BTK >= 0).any()):
+        if batch.targets:
             terms["peer"] = batch_loss(trace.logits_BTC, batch)
         if self.config.peer_kd_weight:
             peer_kd = self._kd(KDInputs(batch, trace, ModelOutput(inputs.student.logits_BTC.detach(), {})))
             assert peer_kd is not None
-            terms["peer_kd"] = self.config.peer_kd_weight * peer_kd
+            terms["peer_kd"] = peer_kd.times(self.config.peer_kd_weight)
         return terms
 
     def on_train_start(self, student: AcousticModel, labelled: TrainingSet, config: TrainConfig) -> None:

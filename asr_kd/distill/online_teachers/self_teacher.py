@@ -3,7 +3,6 @@
 from abc import abstractmethod
 
 import torch
-from torch import Tensor
 
 from asr_kd.data.loader import Batch
 from asr_kd.data.sampler import TrainingSet
@@ -15,13 +14,11 @@ from asr_kd.train.config import TrainConfig
 class SelfTeacher(OnlineTeacher):
     """A model made of the student's earlier weights, saved with the run; never trained itself."""
 
-    sub_epochs: Tensor
-
     def __init__(self, student: AcousticModel, start_after: int) -> None:
         """start_after: sub-epochs before it teaches."""
         super().__init__()
         self.frontend, self.hidden_dims, self._start_after = student.frontend, student.hidden_dims, start_after
-        self.register_buffer("sub_epochs", torch.zeros((), dtype=torch.int64))
+        self.sub_epochs = 0
 
     @property
     @abstractmethod
@@ -32,7 +29,7 @@ class SelfTeacher(OnlineTeacher):
     def outputs(self, batch: Batch) -> ModelOutput | None:
         """On the student's batch, without SpecAugment masks."""
         assert batch.teacher_features_BTF is not None
-        if int(self.sub_epochs) < self._start_after:
+        if self.sub_epochs < self._start_after:
             return None
         return self.model(batch.teacher_features_BTF, batch.frames_B, return_hidden=True)
 
@@ -42,4 +39,12 @@ class SelfTeacher(OnlineTeacher):
 
     def after_sub_epoch(self, model: AcousticModel) -> None:
         """Count it."""
-        self.sub_epochs.add_(1)
+        self.sub_epochs += 1
+
+    def get_extra_state(self) -> int:
+        """What the state of a run holds besides weights."""
+        return self.sub_epochs
+
+    def set_extra_state(self, state: int) -> None:
+        """As `get_extra_state` gave it."""
+        self.sub_epochs = state

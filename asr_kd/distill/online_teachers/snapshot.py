@@ -52,5 +52,5 @@ class SnapshotTeacher(SelfTeacher):
     def after_sub_epoch(self, model: AcousticModel) -> None:
         """Take a new snapshot when it is due."""
         super().after_sub_epoch(model)
-        if int(self.sub_epochs) % self._every == 0:
+        if self.sub_epochs % self._every == 0:
             self.snapshot.load_state_dict(model.state_dict())
