@@ -26,20 +26,20 @@ def identity(
     plans: of all its training sets.  begun_with: what its command was given besides, such as --init.
     """
     return {
+        **begun_with,
         "model": to_dict(model.config),
         "inventory": model.inventory.fingerprint,
         "frontend": to_dict(model.frontend),
         "train": {key: value for key, value in to_dict(config).items() if key not in FREE_TO_CHANGE},
         **objective.resume_signature(),
         "sets": {plan.stream.name: plan.identity() for plan in plans},
-        **begun_with,
     }
 
 
 def check_same_run(path: Path, then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """ValueError naming the first key of two identities that differs, and both values. path: where `then` was read."""
     begun, given = _flat(then), _flat(now)
-    for key in sorted(begun.keys() | given.keys()):
+    for key in begun | given:  # what the command was given comes first, before what follows from it
         if begun.get(key) != given.get(key):
             raise ValueError(
                 f"{path}: this run was begun with {key} = {begun.get(key)}, here it is {given.get(key)}. "
