@@ -1,5 +1,7 @@
 """Who is labelled: lists, and the rule that draws them."""
 
+import hashlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -33,6 +35,16 @@ def test_the_order_of_the_others_does_not_depend_on_who_else_is_there(speakers, 
     order = draw_order(speakers, seed)
     assert sorted(order) == sorted(speakers)
     assert draw_order(speakers[1:], seed) == [name for name in order if name != speakers[0]]
+
+
+def test_the_order_is_drawn_from_seed_and_name_and_from_nothing_else():
+    speakers = ["anna", "bert", "carl", "dora", "emil"]
+    order = sorted(speakers, key=lambda name: hashlib.sha256(f"3:{name}".encode()).digest())
+    assert order not in (speakers, speakers[::-1])
+    assert draw_order(speakers, 3) == draw_order(speakers[::-1], 3) == order
+    assert len({tuple(draw_order(speakers, seed)) for seed in range(5)}) == 5
+    assert draw_by_share({"all": speakers}, 2, 3) == {"all": order[:2]}
+    assert draw_by_seconds({"all": speakers}, dict.fromkeys(speakers, 60.0), 120.0, 3) == {"all": order[:2]}
 
 
 @given(names, st.data())

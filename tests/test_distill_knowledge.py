@@ -1,5 +1,6 @@
 """Each kind of knowledge: a case computed by hand, its gradient, and what is refused before the first step."""
 
+import dataclasses
 import math
 
 import pytest
@@ -228,6 +229,33 @@ def test_what_lies_behind_the_end_of_an_utterance_does_not_matter(name, options)
     torch.testing.assert_close(
         term(KDInputs(lesson.batch, spoilt(lesson.student), spoilt(lesson.teacher))).mean, term(lesson).mean
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("kd", {}),
+        ("kd", {"frame_matching": "non_blank"}),
+        ("kd", {"frame_matching": "shifted"}),
+        ("hidden_states", {}),
+        ("fsp", {"width": 3}),
+        ("self_distillation", {"feature_weight": 0.0}),
+    ],
+)
+def test_micro_batches_add_up_to_the_batch(name, options):
+    lesson = random_lesson(frames=(5, 3, 4))
+    term = kind(name, **options)
+    whole, parts = term(lesson), []
+    for row, frames in enumerate((5, 3, 4)):
+        cut = lambda x, row=row, frames=frames: x[row : row + 1, :frames]
+        outputs = [
+            ModelOutput(cut(x.logits_BTC), {n: cut(h) for n, h in x.hidden_states.items()})
+            for x in (lesson.student, lesson.teacher)
+        ]
+        targets = lesson.batch.targets.map(cut)
+        parts.append(term(KDInputs(dataclasses.replace(batch([frames], truth=False), targets=targets), *outputs)))
+    torch.testing.assert_close(sum(part.sum for part in parts), whole.sum)
+    torch.testing.assert_close(sum(part.count for part in parts), whole.count)
 
 
 @pytest.mark.parametrize(

@@ -5,15 +5,18 @@ import pytest
 import torch
 from tones import FRONTEND, INVENTORY, align_tones
 
+from asr_kd.core.files import fingerprint
 from asr_kd.data import loader
 from asr_kd.data.loader import batches
 from asr_kd.data.sampler import BatchSampler, TrainingSet
 from asr_kd.frontend.augment import AugmentConfig
 from asr_kd.frontend.fbank import FrontEndConfig
+from asr_kd.inventory.tokens import Tokens
 from asr_kd.shards.reader import Shard, open_shard
 from asr_kd.targets.alignments import AlignmentFolders, find_inventory
 from asr_kd.targets.batch_targets import pad_frames
-from asr_kd.targets.frame_targets import FrameTargets
+from asr_kd.targets.frame_targets import FrameTargets, Targets
+from asr_kd.targets.text_targets import TextTargets
 
 LOUD = AugmentConfig(speed_perturb=(0.9, 1.0, 1.1), noise_prob=0.8, num_time_masks=1, num_freq_masks=1)
 
@@ -97,6 +100,32 @@ def test_hard_and_soft_targets_share_a_batch():
     assert ids_BTK.tolist() == [[[4, -1], [4, -1]], [[2, 1], [-1, -1]]]
     assert log_tail_BT[1, 0].exp().item() == pytest.approx(0.1)
     assert log_p_BTK[1, 0].exp().tolist() == pytest.approx([0.6, 0.3])
+
+
+class BothTargets:
+    """Alignments of the utterances together with the tokens of their texts."""
+
+    def __init__(self, alignments, tokens):
+        self.sources = AlignmentFolders([alignments], INVENTORY), TextTargets(tokens)
+
+    def load(self, shard):
+        pairs = zip(*(source.load(shard) for source in self.sources), strict=True)
+        return [None if None in pair else Targets(*pair) for pair in pairs]
+
+    def digest(self, shard):
+        return fingerprint([source.digest(shard) for source in self.sources])
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_batch_holds_alignment_and_text_together(tone_shards, alignments, workers):
+    tokens = Tokens.characters(["AH", "EE", "OH"])
+    plan = BatchSampler(TrainingSet("labelled", tone_shards, BothTargets(alignments, tokens)), 300, seed=0)
+    batch = next(batches(plan, FRONTEND, workers=workers)).to(torch.device("cpu"))
+    assert batch.targets.frames.ids_BTK.shape[:2] == batch.x_BTF.shape[:2]
+    assert len(batch.targets.tokens_BU) == len(batch.utterances) > 1
+    texts = {entry.id: entry.text for path in tone_shards for entry in open_shard(path).entries}
+    said = [tokens.decode(t for t in row if t >= 0) for row in batch.targets.tokens_BU.tolist()]
+    assert said == [texts[name] for name in batch.utterances]
 
 
 def test_damaged_audio_is_set_aside(tone_shards, alignments, tmp_path):

@@ -116,6 +116,8 @@ def test_the_verb_trains_a_shallower_copy_and_refuses_before_the_first_step(
     student, its = load_model(tmp_path / "out").state_dict(), load_model(teacher).state_dict()
     ours, theirs = "encoder.layers.1.forwards.weight_hh_l0", "encoder.layers.3.forwards.weight_hh_l0"
     torch.testing.assert_close(student[ours], its[theirs], atol=1e-5, rtol=0)
+    assert train(tone_shards, alignments, tmp_path / "out", changes=(*two, "train.optim.lr=1e-9")) == 2
+    assert "this run was begun with init = " in capsys.readouterr().err
     for options, changes, message in (
         (init, ("model={num_layers: 3, hidden_size: 8}",), "this model has 3"),
         (init[2:], two, "Name it with --init"),

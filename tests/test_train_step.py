@@ -1,0 +1,200 @@
+"""Promises of one training step: what it does in which order, and that the host never waits for the device in it."""
+
+import dataclasses
+
+import pytest
+import torch
+from tones import FRONTEND, INVENTORY, align_tones
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from asr_kd.data.loader import TrainingSet
+from asr_kd.distill.objective import DistillObjective, build_online_teacher
+from asr_kd.inventory.tokens import Tokens
+from asr_kd.models.acoustic import build_model
+from asr_kd.models.config import ModelConfig
+from asr_kd.targets.alignments import AlignmentFolders
+from asr_kd.targets.empty import NoTargets
+from asr_kd.targets.text_targets import TextTargets
+from asr_kd.train.config import OptimConfig, TrainConfig
+from asr_kd.train.loss_sum import LossSum, total
+from asr_kd.train.optim import EmaModel
+from asr_kd.train.priors import log_priors
+from asr_kd.train.trainer import Trainer
+
+CONFIG = TrainConfig(max_frames_per_batch=300, num_workers=0, device="cpu", optim=OptimConfig(lr=0.01))
+ALL_LOSSES = (
+    {"kind": "kd", "source": "online", "temperature": 2.0, "frame_matching": "shifted"},
+    {"kind": "hidden_states", "layers": {"layer0": "layer0"}, "distance": "l2"},
+    {"kind": "spkd"},
+    {"kind": "rkd"},
+    {"kind": "rkd", "level": "utterances"},
+    {"kind": "fsp"},
+    {"kind": "self_distillation"},
+)
+
+
+@pytest.fixture(scope="module")
+def labelled(tone_shards, tmp_path_factory):
+    targets = AlignmentFolders([align_tones(tone_shards, tmp_path_factory.mktemp("align"))], INVENTORY)
+    return TrainingSet("labelled", tone_shards, targets)
+
+
+def new_model(inventory=INVENTORY, **changes):
+    torch.manual_seed(0)
+    return build_model(ModelConfig(**{"num_layers": 2, "hidden_size": 16} | changes), inventory, FRONTEND)
+
+
+def trainer_of(data, out, config=CONFIG, model=None, objective=None):
+    return Trainer(model or new_model(), [(data, 2.0)], data, config, out, objective=objective)
+
+
+class NoReads(TorchFunctionMode):
+    """Whatever would have to wait for a GPU: reading a value, or making a tensor whose size depends on values."""
+
+    def __torch_function__(self, function, types, arguments=(), keywords=None):
+        name = getattr(function, "__name__", "")
+        assert name not in ("item", "tolist", "numpy", "cpu", "__bool__", "__float__", "__int__", "__index__"), name
+        return function(*arguments, **(keywords or {}))
+
+
+class NoReadsInside(TorchDispatchMode):
+    """The same of what PyTorch does itself, the backward pass included."""
+
+    def __torch_dispatch__(self, function, types, arguments=(), keywords=None):
+        name = function.overloadpacket.__name__
+        masked = name.startswith("index") and any(
+            isinstance(x, torch.Tensor) and x.dtype == torch.bool
+            for argument in arguments[1:2]
+            for x in (argument if isinstance(argument, (list, tuple)) else [argument])
+        )
+        waits = ("_local_scalar_dense", "nonzero", "masked_select", "equal", "is_nonzero", "unique", "_unique2")
+        assert name not in waits and not masked, name
+        return function(*arguments, **(keywords or {}))
+
+
+def objectives(student):
+    yield "targets", None
+    for mode in ("mutual", "mean_teacher", "snapshot"):
+        options = {} if mode == "mutual" else {"start_after_sub_epochs": 0}
+        yield mode, DistillObjective(student, ALL_LOSSES, 1.0, build_online_teacher(mode, options, student, []), False)
+
+
+@pytest.mark.parametrize("encoder", ["lstm", "conformer"])
+@pytest.mark.parametrize("which", ["targets", "mutual", "mean_teacher", "snapshot"])
+def test_in_a_step_the_host_never_waits_for_the_device(labelled, tmp_path, which, encoder):
+    student = new_model(encoder=encoder, bidirectional=encoder == "conformer")
+    trainer = trainer_of(labelled, tmp_path, model=student, objective=dict(objectives(student))[which])
+    trainer.losses.every = 50  # as on a GPU
+    data = trainer._batches("labelled")
+    batches = [next(data), next(data)]
+    with NoReads(), NoReadsInside():
+        for batch in batches:
+            trainer._step(batch.to(trainer.device))
+    assert trainer.state.step == 2 and not trainer.state.losses
+    trainer._read_losses()
+    assert trainer.state.losses
+
+
+def test_unlabelled_audio_without_targets_is_trained_on_without_reading_either(labelled, tmp_path):
+    unlabelled = dataclasses.replace(labelled, targets=NoTargets(), is_supervised=False)
+    student = new_model()
+    trainer = trainer_of(unlabelled, tmp_path, model=student, objective=dict(objectives(student))["mutual"])
+    trainer.losses.every = 50
+    batch = next(trainer._batches("labelled"))
+    assert not batch.targets and batch.utterances
+    with NoReads(), NoReadsInside():
+        assert "peer" not in trainer.forward_backward(batch)
+
+
+def norm_of(trainer):
+    return torch.stack([p.grad.norm() for p in trainer.trained if p.grad is not None]).norm().item()
+
+
+def test_the_gradient_that_updates_the_weights_is_no_longer_than_the_threshold(labelled, tmp_path):
+    norms = {}
+    for threshold in (0.01, 1000.0):
+        config = dataclasses.replace(CONFIG, optim=OptimConfig(max_grad_norm=threshold))
+        trainer = trainer_of(labelled, tmp_path / str(threshold), config)
+        trainer.forward_backward(next(trainer._batches("labelled")))
+        before = norm_of(trainer)
+        trainer.optimizer.register_step_pre_hook(lambda *_, t=trainer, at=threshold: norms.update({at: norm_of(t)}))
+        trainer.synchronise()
+        trainer.update()
+        assert all(p.grad is None for p in trainer.trained)
+    assert 0.01 < before < 1000
+    assert norms == {0.01: pytest.approx(0.01, rel=1e-3), 1000.0: pytest.approx(before, rel=1e-6)}
+
+
+def test_gradients_of_micro_batches_add_up_to_that_of_the_step(labelled, tmp_path):
+    trainer = trainer_of(labelled, tmp_path, model=new_model(dropout=0.0))
+    data = trainer._batches("labelled")
+    gradients, losses = [], []
+    for batch in (next(data), next(data)):
+        losses.append(trainer.forward_backward(batch)["labelled"])
+        gradients.append([p.grad.clone() for p in trainer.trained])
+        trainer.optimizer.zero_grad()
+    frames = sum(loss.count for loss in losses)
+    whole = LossSum(sum(loss.sum for loss in losses), frames)
+    shares = [loss.count / frames for loss in losses]
+    assert whole.mean.item() == pytest.approx(sum(x.mean * s for x, s in zip(losses, shares, strict=True)).item())
+    assert total({"a": whole, "b": whole.times(0.5)}).item() == pytest.approx(1.5 * whole.mean.item())
+    data = trainer._batches("labelled")
+    for batch in (next(data), next(data)):  # another pass: what is left of the first is nothing
+        assert all(p.grad is None for p in trainer.trained)
+        trainer.forward_backward(batch)
+        trainer.update()
+
+
+def test_a_loss_that_is_not_finite_is_told_though_it_is_read_later(labelled, tmp_path):
+    model = new_model()
+    trainer = trainer_of(labelled, tmp_path, model=model)
+    trainer.losses.every = 50
+    steps = []
+
+    def spoil(module, arguments):
+        if module.training and (steps.append(1) or len(steps)) == 2:
+            module.output.bias.data[0] = torch.nan
+
+    model.register_forward_pre_hook(spoil)
+    with pytest.raises(ValueError, match=r"the loss is nan at step 1 \(labelled: tone-"):
+        trainer.run()
+    assert not (tmp_path / "state.pt").exists() and not (tmp_path / "model.safetensors").exists()
+
+
+def test_the_running_average_takes_normalisation_as_it_is_and_weights_by_and_by():
+    model = new_model()
+    average = EmaModel(model, decay=0.9)
+    expected = None
+    for step in range(4):
+        with torch.no_grad():
+            model.output.bias.fill_(step)
+        model.set_normalisation(torch.full((60,), float(step)), torch.full((60,), 2.0 + step))
+        average.follow(model)
+        keep = min(0.9, (1 + step) / (10 + step))
+        expected = step if step == 0 else keep * expected + (1 - keep) * step
+        assert average.module.output.bias[0].item() == pytest.approx(expected, abs=1e-6)
+        for ours, theirs in zip(average.module.buffers(), model.buffers(), strict=True):
+            assert torch.equal(ours, theirs)
+
+
+def test_priors_are_means_over_real_frames(labelled):
+    model = new_model(bidirectional=True)
+    model.output.weight.data.mul_(5)
+    one_by_one = dataclasses.replace(CONFIG, max_frames_per_batch=1)
+    plan_of_one = Trainer(model, [(labelled, 1.0)], labelled, one_by_one, labelled.shards[0].parent / "none", False)
+    found = [next(plan_of_one._batches("labelled")) for _ in range(12)]
+    assert all(len(batch.utterances) == 1 for batch in found)
+    assert len({int(batch.frames_B) for batch in found}) > 1  # in one batch, some are padded
+    with torch.inference_mode():
+        p_NC = torch.cat([model.eval()(b.x_BTF, b.frames_B)[0, : int(b.frames_B)].softmax(-1) for b in found])
+    priors_C = log_priors(model, labelled, 0, "float32").exp()
+    torch.testing.assert_close(priors_C, p_NC.double().mean(0).float(), atol=1e-6, rtol=1e-4)
+
+
+def test_what_has_tokens_is_trained_with_them(tone_shards, tmp_path):
+    tokens = Tokens.characters(["AH", "EE", "OH"])
+    data = TrainingSet("labelled", tone_shards, TextTargets(tokens))
+    trainer = trainer_of(data, tmp_path, model=new_model(tokens))
+    loss = trainer.forward_backward(next(trainer._batches("labelled")))["labelled"]
+    assert loss.mean.item() > 0
