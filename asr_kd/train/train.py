@@ -100,8 +100,9 @@ def train_model(config: TrainRun) -> None:
     if config.restart or not (config.out / STATE_FILE).exists():
         initialise_weights(model, labelled, config)
     schedule = [(labelled, 1.0)] * config.epochs
-    begun_with = initial_weights(config)
-    result = Trainer(model, schedule, dev, config.train, config.out, not config.restart, begun_with=begun_with).run()
+    result = Trainer(
+        model, schedule, dev, config.train, config.out, not config.restart, begun_with=initial_weights(config)
+    ).run()
     add_priors(config.out, labelled, config.train)
     say(summary(result, config.out))
 
