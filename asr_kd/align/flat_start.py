@@ -38,6 +38,7 @@ class FlatStartConfig:
     states: int = 2
     """HMM states of a phone; with `skip` a phone lasts at least one frame (30 ms)."""
     silence_states: int = 1
+    """HMM states of silence."""
     skip: bool = True
     """Whether a phone may be left before its last state."""
     mono_iterations: int = 25
@@ -47,6 +48,7 @@ class FlatStartConfig:
     triphone_iterations: int = 15
     """Rounds after the states were tied; 0 keeps context-independent states."""
     triphone_gaussians: int = 1200
+    """Gaussians of the tied states at the end of these rounds."""
     tree: TreeConfig = field(default_factory=TreeConfig)
 
     def __post_init__(self) -> None:

@@ -4,10 +4,10 @@
   job      `asr-kd label` as users run it: tar, FLAC, features, forward pass, selection, encoding, sidecars;
   plain    one utterance after the other in float32: decode, features, forward pass, top k.
 
-They take turns, round after round, and the ratios are medians over the rounds, since machines are noisy. What the job
-needs before its first batch is measured on one utterance a worker and taken off: real jobs run for hours.
-Without shards, audio is made up; without --teacher, so are the weights. That serves for speed; bytes per hour and the
-kept mass only mean something with a trained teacher on real speech.
+They run in turn, round after round; the ratios are medians over the rounds. The start-up time of the job is measured on
+one utterance per worker and subtracted, since real jobs run for hours. Without shards the audio is synthetic, without
+--teacher the weights are random: enough for speed, but bytes per hour and kept probability mass need a trained teacher
+and real speech.
 
   asr-kd bench label --preset teacher-paper --minutes 10 --repeats 5
   asr-kd bench label exp/shards/unlabelled --teacher exp/teacher --out bench.json
@@ -34,7 +34,7 @@ from asr_kd.bench.runner import check_counts, report
 from asr_kd.bench.synthetic import PAPER_CLASSES, one_utterance_each, random_teacher, synthetic_shards
 from asr_kd.core.commands import command
 from asr_kd.core.errors import PartFailed
-from asr_kd.core.options import argument, option
+from asr_kd.core.options import DEVICE_HELP, argument, option
 from asr_kd.core.progress import SECONDS_PER_HOUR
 from asr_kd.core.runtime import device, resolve_precision, set_threads
 from asr_kd.core.terminal import say
@@ -66,20 +66,30 @@ class Round:
 class BenchLabelRun:
     """What `asr-kd bench label` is given."""
 
-    shards: tuple[Path, ...] = argument("shards or folders of shards; without any, audio is made up", ())
-    teacher: Path | None = option("a model: its folder or its .safetensors file", None, metavar="MODEL")
-    preset: str = option("without --teacher: a model of this preset", "teacher-paper")
-    classes: int = option("with --preset: its senones", PAPER_CLASSES)
-    minutes: float = option("audio: made up, or at most of the shards", 10.0)
-    repeats: int = option("times that all three are measured", 3)
-    workers: int | None = option("processes of the labelling job (default: that of `asr-kd label`)", None)
-    threads: int | None = option("CPU threads of each worker (default: the cores, shared among the workers)", None)
-    device: str = option("auto, cpu, cuda, cuda:1, ...", "auto")
-    precision: Literal["auto", "bf16", "float32"] = option("of job and ceiling; auto tries both", "auto")
-    max_frames_per_batch: int | None = option("of the job (default: that of `asr-kd label`)", None)
-    batch_frames: tuple[int, ...] = option("batch sizes tried for the ceiling", (), metavar="FRAMES")
-    out: Path | None = option("write the JSON there too; `asr-kd plan --bench FILE` reads it", None, metavar="FILE")
-    json: bool = option("only the line of JSON on stdout", False)
+    shards: tuple[Path, ...] = argument("shards or folders of shards (default: synthetic audio)", ())
+    teacher: Path | None = option(
+        "a model's folder or .safetensors file (default: random weights of --preset)", None, metavar="MODEL"
+    )
+    preset: str = option("without --teacher: preset of the model", "teacher-paper")
+    classes: int = option("with --preset: number of senones", PAPER_CLASSES, metavar="N")
+    minutes: float = option("minutes of audio: synthetic, or at most of the shards", 10.0)
+    repeats: int = option("rounds in which all three are measured", 3, metavar="N")
+    workers: int | None = option(
+        "worker processes of the labelling job (default: that of `asr-kd label`)", None, metavar="N"
+    )
+    threads: int | None = option(
+        "CPU threads per operation in each worker (default: the cores, shared among the workers)", None, metavar="N"
+    )
+    device: str = option(DEVICE_HELP, "auto")
+    precision: Literal["auto", "bf16", "float32"] = option(
+        "of the forward pass in job and ceiling; auto measures both", "auto"
+    )
+    max_frames_per_batch: int | None = option(
+        "frames in a batch of the job, padding included, at most (default: that of `asr-kd label`)", None, metavar="N"
+    )
+    batch_frames: tuple[int, ...] = option("batch sizes to try for the ceiling", (), metavar="FRAMES")
+    out: Path | None = option("output file: the JSON, which `asr-kd plan --bench FILE` reads", None, metavar="FILE")
+    json: bool = option("print only the line of JSON", False)
 
 
 @command(is_file=True, keeps_config=False)

@@ -1,9 +1,9 @@
 """Seconds of the bare forward pass of each model over the same audio, features in memory: the real-time factor, and
 how many times as fast as the first each is. The first is the teacher where one is named.
 
-Models take turns, round after round, and the ratios are medians over the rounds, since machines are noisy. What is
-measured is a processor's answer to one utterance, as a recogniser gives it; --batch 16 is how labelling and scoring
-ask. A model may be a preset, with random weights: those are as fast as trained ones.
+Models run in turn, round after round; the ratios are medians over the rounds. The default, --batch 1 on one CPU
+thread, is that of a recogniser; labelling uses larger batches. A MODEL may be a preset; its random weights are as fast
+as trained ones.
 
   asr-kd bench model exp/student exp/student_int8 --teacher exp/teacher
   asr-kd bench model student-paper --teacher teacher-paper --seconds 20 --batch 16 --json
@@ -24,7 +24,7 @@ from asr_kd.bench.peak import device_name
 from asr_kd.bench.runner import check_counts, report
 from asr_kd.bench.synthetic import PAPER_CLASSES, random_teacher, synthetic_shards
 from asr_kd.core.commands import command
-from asr_kd.core.options import argument, option
+from asr_kd.core.options import DEVICE_HELP, argument, option
 from asr_kd.core.runtime import device, resolve_precision
 from asr_kd.core.terminal import say
 from asr_kd.models.checkpoint import load_model, save_model
@@ -56,20 +56,22 @@ class BenchModelRun:
 
     models: tuple[str, ...] = argument("a model's folder or .safetensors file, or a preset", metavar="MODEL")
     teacher: str | None = option(
-        "measured too; the others are compared with it (default: with the first)", None, metavar="MODEL"
+        "reference model that the others are compared with (default: the first MODEL)", None, metavar="MODEL"
     )
-    classes: int = option("of presets: their senones", PAPER_CLASSES)
-    shards: tuple[Path, ...] = option("shards or folders of shards; without any, audio is made up", ())
-    seconds: float = option("audio: made up, or at most of the shards", 60.0)
-    batch: int = option("utterances that are asked at a time", 1)
-    repeats: int = option("times that all are measured", 5)
-    threads: int = option("CPU threads", 1)
-    device: str = option("auto, cpu, cuda, cuda:1, ...", "cpu")
+    classes: int = option("number of senones of presets", PAPER_CLASSES, metavar="N")
+    shards: tuple[Path, ...] = option("shards or folders of shards (default: synthetic audio)", (), metavar="SHARDS")
+    seconds: float = option("seconds of audio: synthetic, or at most of the shards", 60.0)
+    batch: int = option("utterances in a batch", 1, metavar="N")
+    repeats: int = option("rounds in which all are measured", 5, metavar="N")
+    threads: int = option("CPU threads per operation", 1, metavar="N")
+    device: str = option(DEVICE_HELP, "cpu")
     precision: Literal["auto", "bf16", "float32", "int8"] = option(
-        "auto is bf16 where that is fast; int8 is for quantised models, others are measured as by auto", "auto"
+        "of the forward pass; auto: bf16 where the device is fast in it, else float32; int8: for "
+        "quantised models, the others run as with auto",
+        "auto",
     )
-    out: Path | None = option("write the JSON there too", None, metavar="FILE")
-    json: bool = option("only the line of JSON on stdout", False)
+    out: Path | None = option("output file: the JSON", None, metavar="FILE")
+    json: bool = option("print only the line of JSON", False)
 
 
 @command(is_file=True, keeps_config=False)

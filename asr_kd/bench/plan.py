@@ -1,4 +1,4 @@
-"""What labelling so many hours takes: time, machines, bytes and money, with the source of every number beside it.
+"""Computes what labelling takes: time, machines, bytes and cost, with the source of every number.
 
 The rate is one that `asr-kd bench label --out bench.json` measured, or one that you give: hours of audio per second of
 one device, which is a GPU where machines have some (--gpus-per-machine), else the whole machine.
@@ -53,22 +53,22 @@ class PlanRun:
 
     hours: float = option("hours of audio to label")
     teacher: str | None = option(
-        "counts its arithmetic, and must be what --bench measured", None, metavar="PRESET|MODEL"
+        "teacher whose arithmetic is counted; must be the one that --bench measured", None, metavar="PRESET|MODEL"
     )
     machines: int | None = option("machines that work at the same time (default: 1)", None)
     deadline: float | None = option(
-        "instead of --machines: how many are needed to be done by then", None, metavar="DAYS"
+        "instead of --machines: compute how many finish within so many days", None, metavar="DAYS"
     )
-    gpus_per_machine: int = option("GPUs of each; 0: the machine is the device", 0)
+    gpus_per_machine: int = option("GPUs in each machine; 0: --rate is that of the whole machine", 0, metavar="N")
     rate: float | None = option("hours of audio per second of one device", None, metavar="H_PER_SECOND")
-    bench: Path | None = option("take rate and sidecar size from that measurement", None, metavar="FILE")
-    utilisation: float = option("share of the time at work", UTILISATION)
-    price_per_hour: float | None = option("of one machine, in any currency", None, metavar="PRICE")
+    bench: Path | None = option("rate and sidecar size from this output of `asr-kd bench label`", None, metavar="FILE")
+    utilisation: float = option("share of the time that machines are at work, in (0, 1]", UTILISATION)
+    price_per_hour: float | None = option("price of one machine-hour, in any currency", None, metavar="PRICE")
     sidecar_mb_per_hour: float | None = option(
-        "of audio (default: the measurement's, else the bar's)", None, metavar="MB"
+        "sidecar megabytes per hour of audio (default: that of --bench, else the project's limit)", None, metavar="MB"
     )
-    audio_kbps: float | None = option("bit rate of the audio as it is stored, beside FLAC's and Opus'", None)
-    json: bool = option("one line of JSON instead of the text", False)
+    audio_kbps: float | None = option("also compute the storage at this audio bit rate, beside FLAC and Opus", None)
+    json: bool = option("print one line of JSON instead of the text", False)
 
 
 @command()

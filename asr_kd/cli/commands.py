@@ -41,7 +41,7 @@ _PREPARE = {
         "corpora.speechocean762",
         "Speechocean762Run",
         "prepare_speechocean762",
-        "non-native children and adults, 3 h (or 6 h with the test half)",
+        "speechocean762: non-native English of children and adults, 3 h (6 h with the test half)",
     ),
     "librispeech": _entry(
         "corpora.librispeech", "LibriSpeechRun", "prepare_librispeech", "LibriSpeech, 960 h of read English"
@@ -64,9 +64,17 @@ _PREPARE = {
     ),
 }
 _ABOUT_PREPARE = """\
-Writes labelled.jsonl, dev.jsonl, unlabelled.jsonl, hidden.jsonl (the unlabelled with their text, for scoring only),
-test.jsonl and lexicon.txt, as far as the corpus has them. Recordings that cannot be used are skipped and
-listed in set_aside.jsonl; when they are more than --max-skipped, the command fails after writing the rest.
+Writes NeMo-style manifests, as far as the corpus has them:
+
+  labelled.jsonl    trains the teacher
+  dev.jsonl         held out: early stopping and tuning
+  unlabelled.jsonl  without text: labelled by the teacher, trains the student
+  hidden.jsonl      the unlabelled part with its text: for the oracle and for scoring only
+  test.jsonl        final WER
+  lexicon.txt       pronunciations
+
+Unusable recordings are skipped and listed in set_aside.jsonl. If they are more than --max-skipped, the command fails
+after writing the rest.
 
 Each corpus has its own options: asr-kd prepare CORPUS --help."""
 
@@ -75,23 +83,23 @@ _BENCH = {
         "bench.label",
         "BenchLabelRun",
         "bench_label",
-        "the labelling job against the teacher's bare forward pass, and a plain loop",
+        "speed of labelling, beside the teacher's forward pass alone and a simple loop",
     ),
     "model": _entry(
         "bench.model",
         "BenchModelRun",
         "bench_model",
-        "the bare forward pass of models against each other: size, real-time factor, ratios",
+        "size and real-time factor of models, compared",
     ),
     "gpu": _entry(
         "bench.gpu.gpu",
         "BenchGpuRun",
         "bench_gpu",
-        "everything on one GPU: agreement with a CPU, labelling and training against their ceilings",
+        "checks and speeds of one GPU: agreement with a CPU, labelling, training",
     ),
 }
 _ABOUT_BENCH = """\
-Each measures one station on this machine and ends with one line of JSON on stdout; --json leaves the rest out.
+Each ends with one line of JSON on stdout; --json prints nothing else.
 
 asr-kd bench label --preset teacher-paper --minutes 10
 asr-kd bench label exp/shards/unlabelled --teacher exp/teacher --out bench.json
@@ -104,24 +112,26 @@ COMMANDS: dict[str, CommandEntry | CommandGroup] = {
         "report.inspect", "InspectRun", "inspect_paths", "what is in a manifest, shard, sidecar or checkpoint"
     ),
     "tokens": _entry(
-        "inventory.make_tokens", "TokensRun", "make_tokens", "text -> characters or pieces of words, for CTC"
+        "inventory.make_tokens", "TokensRun", "make_tokens", "text -> tokens for CTC: characters or subwords"
     ),
     "align": _entry("align.align", "AlignRun", "align_shards", "labelled shards -> senones and frame alignments"),
     "train": _entry(
         "train.train",
         "TrainRun",
         "train_model",
-        "labelled shards + alignments or tokens -> teacher (or a labelled-only student)",
+        "labelled shards + alignments or tokens -> teacher, or labelled-only student",
     ),
     "label": _entry("label.label", "LabelRun", "label_shards", "unlabelled shards + teacher -> soft-target sidecars"),
     "filter": _entry(
-        "transcripts.filter", "FilterRun", "filter_transcripts", "hypotheses -> list of the utterances to learn from"
+        "transcripts.filter", "FilterRun", "filter_transcripts", "hypotheses -> list of the utterances to train on"
     ),
-    "distill": _entry("distill.distill", "DistillRun", "distill_student", "shards + sidecars -> student"),
-    "quantise": _entry("models.quantise", "QuantiseRun", "quantise", "model -> the same with weights of eight bits"),
-    "graph": _entry("graph.graph", "GraphRun", "build_graph", "lexicon + text + senones -> decoding graph"),
+    "distill": _entry(
+        "distill.distill", "DistillRun", "distill_student", "unlabelled shards + sidecars + labelled shards -> student"
+    ),
+    "quantise": _entry("models.quantise", "QuantiseRun", "quantise", "model -> int8 model"),
+    "graph": _entry("graph.graph", "GraphRun", "build_graph", "lexicon + text + senones or tokens -> decoding graph"),
     "tune": _entry(
-        "decode.tune", "TuneRun", "tune_scales", "labelled held-out shards + model + graph -> acoustic scale"
+        "decode.tune", "TuneRun", "tune_scales", "held-out shards + model + graph -> acoustic and prior scale"
     ),
     "decode": _entry("decode.decode", "DecodeRun", "decode_shards", "shards + model + graph -> hypotheses"),
     "score": _entry(
@@ -129,14 +139,16 @@ COMMANDS: dict[str, CommandEntry | CommandGroup] = {
     ),
     "report": _entry("report.report", "ReportRun", "report", "scores -> results.json and report.html"),
     "results": _entry("report.results", "ResultsRun", "write_results", "runs of several seeds -> RESULTS.md"),
-    "bench": CommandGroup("rates of this machine, measured", "STATION", _BENCH, _ABOUT_BENCH),
+    "bench": CommandGroup(
+        "measure the speed of labelling and of models on this machine", "BENCH", _BENCH, _ABOUT_BENCH
+    ),
     "experiment": _entry(
         "experiments.experiment",
         "ExperimentRun",
         "run_experiment",
-        "a grid of systems -> the table of what each brings",
+        "grid of systems -> table of their WER, size and speed",
     ),
-    "plan": _entry("bench.plan", "PlanRun", "plan", "hours + a rate -> time, machines, bytes and cost of labelling"),
+    "plan": _entry("bench.plan", "PlanRun", "plan", "hours + rate -> time, machines, storage and cost of labelling"),
 }
 
 

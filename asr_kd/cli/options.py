@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from asr_kd.cli.field_docs import describe_fields
 from asr_kd.core.config import load_config
 from asr_kd.core.locations import PathOrUrl, parse_path_or_url
 from asr_kd.core.options import Option, option_of
@@ -57,18 +58,19 @@ def add_options(parser: argparse.ArgumentParser, config: type, needs_all: bool =
         type=Path,
         default=argparse.SUPPRESS,
         metavar="YAML",
-        help=f"fields of {config.__name__} in a file, such as the config.yaml beside an output; options come after it",
+        help="YAML file with options (`top_k: 20`) and other fields of the config, such as the config.yaml "
+        "that commands "
+        "write to --out; options on the command line override it",
     )
-    others = [field.path for field in fields if field.option is None]
-    if others:
+    if any(field.option is None for field in fields):
         parser.add_argument(
             "--set",
             nargs="+",
             default=argparse.SUPPRESS,
             metavar="KEY=VALUE",
-            help=f"changes to the config: any field of {config.__name__}",
+            help="set fields of the config, listed below; values are YAML",
         )
-        parser.epilog = f"Fields of --config and --set besides the options: {', '.join(others)}."
+        parser.epilog = describe_fields(config)
 
 
 def read_options(config: type, given: argparse.Namespace) -> Any:
@@ -93,13 +95,11 @@ def _add(parser: argparse.ArgumentParser, field: ConfigField, option: Option, re
     if choices:
         values["choices"] = choices
     else:
-        values |= {"type": _parser_of(kind, option), "metavar": option.metavar}
+        values |= {"type": _parser_of(kind, option), "metavar": option.metavar or name.upper()}
     if option.is_positional:
         values["nargs"] = ("+" if required else "*") if is_tuple else (None if required else "?")
         parser.add_argument(field.path, **values)
     else:
-        if not choices and option.metavar is None:
-            values["metavar"] = name.upper()
         if is_tuple:
             values["nargs"] = "*" if field.default and not required else "+"  # a default of several may be emptied
         parser.add_argument(_flag(name), dest=field.path, required=required, **values)

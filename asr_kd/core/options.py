@@ -10,6 +10,9 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 METADATA_KEY = "option"
+DEVICE_HELP = "auto (the first GPU, else the CPU), cpu, cuda, cuda:1, ..."
+THREADS_HELP = "CPU threads per operation (default: PyTorch's choice)"
+"""The same in every command."""
 
 
 @dataclasses.dataclass(frozen=True)

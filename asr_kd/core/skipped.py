@@ -10,6 +10,7 @@ from asr_kd.core.terminal import say
 
 MAX_SKIPPED = 0.2
 """More is a fault of the whole set, not of single items; sets of five may still lose one."""
+MAX_SKIPPED_HELP = "fail when more than this share of the utterances is skipped as damaged or unusable"
 REASONS_SHOWN = 3
 
 
@@ -18,7 +19,7 @@ class SkippedOptions:
     """Of every command that skips."""
 
     max_skipped: float = option(
-        "fail when more than this share of the utterances is skipped as damaged or unusable",
+        MAX_SKIPPED_HELP,
         MAX_SKIPPED,
         metavar="SHARE",
     )

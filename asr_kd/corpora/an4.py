@@ -26,11 +26,11 @@ class An4Run(PrepareOptions):
     """What `asr-kd prepare an4` is given."""
 
     root: Path = argument("folder of the corpus", DOWNLOADS / "an4", metavar="ROOT")
-    download: bool = option("fetch the corpus to ROOT if ROOT is not there", False)
+    download: bool = option("download the corpus if ROOT does not exist", False)
     url: str = option("archive that --download fetches", URL)
     labelled: str | None = option(
         "list of labelled speakers, `SPEAKER [dev]` a line; `all`: every training speaker but the dev speakers. "
-        "Default: the drawn list of manifests/an4_labelled.txt",
+        "(default: manifests/an4_labelled.txt)",
         None,
         metavar="FILE|all",
     )

@@ -1,7 +1,8 @@
 """Your own audio: a folder of files with transcripts beside them where there are some, or a NeMo-style manifest.
 
-What has text is labelled, the rest unlabelled. A share of the labelled speakers is held out. Where all have text,
---labelled-fraction hides the text of some (hidden.jsonl has it, for an oracle), to see what distilling would bring.
+What has text is labelled, the rest unlabelled. Whole speakers of the labelled part are held out. Where everything has
+text, --labelled-fraction hides the text of a part (hidden.jsonl keeps it, for the oracle), to measure what distillation
+would gain.
 """
 
 from collections import Counter
@@ -34,13 +35,15 @@ UNREADABLE_SUFFIXES = UNREADABLE_AUDIO | {".wv", ".3gp", ".asf", ".mkv", ".mov",
 class FolderRun(PrepareOptions):
     """What `asr-kd prepare folder` and `asr-kd prepare manifest` are given."""
 
-    root: Path = argument("the folder, or the manifest", metavar="ROOT")
-    dev_fraction: float = option("share of the audio with text held out", DEV_SHARE)
-    test_fraction: float = option("share of it that is test", 0.0)
-    labelled_fraction: float | None = option("share of it that stays labelled; the text of the rest is hidden", None)
-    seed: int = option("which speakers those are", 0)
+    root: Path = argument("folder of audio, or NeMo-style manifest", metavar="ROOT")
+    dev_fraction: float = option("share of the audio with text that becomes dev.jsonl", DEV_SHARE)
+    test_fraction: float = option("share of the audio with text that becomes test.jsonl", 0.0)
+    labelled_fraction: float | None = option(
+        "share of the audio with text that stays labelled; the text of the rest is hidden (default: all)", None
+    )
+    seed: int = option("random seed of the choice of speakers", 0)
     speaker_from: Literal["folder", "none"] = option(
-        "folder: files of one folder are of one speaker; none: unknown (manifests say it themselves)", "folder"
+        "folder: a sub-folder is a speaker; none: speakers are unknown; a manifest names them itself", "folder"
     )
 
 

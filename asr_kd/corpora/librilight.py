@@ -27,13 +27,15 @@ class LibriLightRun(PrepareOptions):
     """What `asr-kd prepare librilight` is given."""
 
     root: Path = argument("folder of the corpus", DOWNLOADS / "librilight", metavar="ROOT")
-    download: bool = option("fetch the limited labelled set if it is not there", False)
+    download: bool = option("download the limited labelled set if it is not in ROOT", False)
     unlabelled_subsets: tuple[str, ...] | None = option(
         f"folders of ROOT to take: {' '.join(UNLABELLED)} (default: those that are there)", None, metavar="SUBSET"
     )
-    limited: str = option("labelled set", "10h", choices=LIMITED)
-    max_seconds: float = option("longest piece a chapter is cut into", MAX_SECONDS)
-    librispeech: Path | None = option("LibriSpeech, for its dev and test subsets", None, metavar="DIR")
+    limited: str = option("size of the labelled set", "10h", choices=LIMITED)
+    max_seconds: float = option("longest segment that chapters are cut into, in seconds", MAX_SECONDS)
+    librispeech: Path | None = option(
+        "folder of LibriSpeech, for its dev and test subsets (default: no dev and test manifests)", None, metavar="DIR"
+    )
 
 
 @command()

@@ -31,7 +31,7 @@ class LibriSpeechRun(PrepareOptions):
     """What `asr-kd prepare librispeech` is given."""
 
     root: Path = argument("folder of the corpus", DOWNLOADS / "librispeech", metavar="ROOT")
-    download: bool = option("fetch subsets that are not there (openslr.org/12)", False)
+    download: bool = option("download subsets that are not in ROOT (openslr.org/12)", False)
     labelled_subsets: tuple[str, ...] = option("subsets of the labelled part", SUBSETS["labelled"], metavar="SUBSET")
     dev_subsets: tuple[str, ...] = option("subsets of the dev part", SUBSETS["dev"], metavar="SUBSET")
     unlabelled_subsets: tuple[str, ...] = option(

@@ -17,8 +17,8 @@ DOWNLOADS = Path("data")
 class PrepareOptions(SkippedOptions):
     """Of all readers of corpora."""
 
-    out: Path = option("gets the manifests", metavar="DIR")
-    dry_run: bool = option("print counts and hours, write nothing", False)
+    out: Path = option("output folder: the manifests")
+    dry_run: bool = option("print counts and hours; write nothing", False)
 
 
 def prepare(

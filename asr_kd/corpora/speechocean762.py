@@ -32,11 +32,11 @@ class Speechocean762Run(PrepareOptions):
     """What `asr-kd prepare speechocean762` is given."""
 
     root: Path = argument("folder of the corpus", DOWNLOADS / "speechocean762", metavar="ROOT")
-    download: bool = option("fetch the corpus to ROOT if ROOT is not there", False)
+    download: bool = option("download the corpus if ROOT does not exist", False)
     url: str = option("archive that --download fetches", URL)
     labelled: str | None = option(
         "list of speakers, `SPEAKER [dev|test]` a line; `all`: every training speaker but dev and test speakers. "
-        "Default: the drawn list of manifests/speechocean762_labelled.txt",
+        "(default: manifests/speechocean762_labelled.txt)",
         None,
         metavar="FILE|all",
     )

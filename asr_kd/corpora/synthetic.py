@@ -46,16 +46,14 @@ SENTENCES_OF = {"labelled": "train", "dev": "dev", "unlabelled": "train", "test"
 class VoicesConfig:
     """How much is spoken, and by how many."""
 
-    seed: int = option("everything follows from it: the same configuration and espeak version give the same bytes", 0)
+    seed: int = option("random seed; the same options and espeak-ng version give the same bytes", 0)
     labelled_minutes: float = option("minutes with text, mostly near the microphone and clean", 10.0)
-    dev_minutes: float = option(
-        "minutes with text held out for tuning, in rooms and noise: what is tuned on clean speech fails in use", 4.0
-    )
-    unlabelled_minutes: float = option("minutes without text, in rooms and noise as a product hears them", 75.0)
+    dev_minutes: float = option("minutes with text held out for tuning, in rooms and noise", 4.0)
+    unlabelled_minutes: float = option("minutes without text, in rooms and noise", 75.0)
     test_utterances: int = option(
-        "utterances of unseen voices and sentences, by turns clean and at 20, 10 and 5 dB", 250
+        "test utterances of unseen voices and sentences: clean and at 20, 10 and 5 dB SNR in turn", 250
     )
-    voices: int = option("speakers of all parts together; no speaker and no family of voices is in two parts", 100)
+    voices: int = option("speakers in all; the parts share no speaker and no voice family", 100)
     labelled_voices: int = option("speakers of the labelled part", 10)
     dev_voices: int = option("speakers of the dev part", 5)
     test_voices: int = option("speakers of the test part", 15)
@@ -83,7 +81,7 @@ class VoicesConfig:
 class SyntheticRun(VoicesConfig):
     """What `asr-kd prepare synthetic` is given."""
 
-    out: Path = option("gets the manifests and the audio", metavar="DIR")
+    out: Path = option("output folder: the manifests and the audio")
 
 
 @command()

@@ -4,7 +4,7 @@ model's parameters and the real-time factor:
   asr-kd decode exp/shards/test --model exp/student --graph exp/graph \\
       --decoding-scales exp/student/tune --out exp/decode
 
-A model of tokens (`asr-kd tokens`) spells words also without --graph: what is likeliest in each frame.
+A model of tokens (`asr-kd tokens`) can be decoded without --graph: greedy CTC decoding.
 
 Utterances with damaged audio, also those that `asr-kd shard` set aside, are skipped: their line has "reason" instead of
 text, OUT/skipped.jsonl lists them, and `asr-kd score` counts their words as deletions.
@@ -34,13 +34,19 @@ from asr_kd.teachers.ensemble import models_fingerprint
 class DecodeRun(RecogniserOptions):
     """What `asr-kd decode` is given."""
 
-    shards: tuple[Path, ...] = argument("shards or folders to recognise")
+    shards: tuple[Path, ...] = argument("shards or folders of shards to recognise")
     decoding_scales: Path | None = option(
-        "tune.json of asr-kd tune, or its folder (default: acoustic 1; prior 1 for senones, 0 for tokens)", None
+        "tune.json of `asr-kd tune`, or its folder (default: acoustic 1; prior 1 for senones, 0 for tokens)",
+        None,
+        metavar="DIR",
     )
-    nbest: int = option("also write that many hypotheses an utterance, as `nbest`", 1)
+    nbest: int = option("hypotheses per utterance; above 1 also written as `nbest`", 1, metavar="N")
     search: SearchConfig = field(default_factory=SearchConfig)
-    precision: str = option("auto, bf16, float32, or int8 for a quantised model", "auto")
+    precision: str = option(
+        "of the forward pass: auto (bf16 where the device is fast in it, else float32), bf16, float32; "
+        "int8 for a quantised model",
+        "auto",
+    )
 
 
 @command()

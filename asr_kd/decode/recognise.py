@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from asr_kd.core.options import option
+from asr_kd.core.options import DEVICE_HELP, THREADS_HELP, option
 from asr_kd.core.progress import Progress
 from asr_kd.core.runtime import device
 from asr_kd.core.skipped import Skipped, SkippedOptions
@@ -38,14 +38,17 @@ class Scored:
 class RecogniserOptions(SkippedOptions):
     """Of all commands that recognise."""
 
-    model: tuple[Path, ...] = option("model.safetensors or its folder; the posteriors of several are averaged")
-    graph: Path | None = option(
-        "folder written by asr-kd graph; without it, a model of tokens spells what is likeliest in each frame",
-        None,
+    model: tuple[Path, ...] = option(
+        "a model's folder or .safetensors file; the posteriors of several are averaged", metavar="MODEL"
     )
-    out: Path = option("folder for the result")
-    device: str = option("auto, cpu, cuda, cuda:1, ...", "auto")
-    threads: int | None = option("CPU threads of one operation", None)
+    graph: Path | None = option(
+        "decoding graph: output folder of `asr-kd graph` (default: greedy CTC decoding, models of tokens only)",
+        None,
+        metavar="DIR",
+    )
+    out: Path = option("output folder")
+    device: str = option(DEVICE_HELP, "auto")
+    threads: int | None = option(THREADS_HELP, None, metavar="N")
 
 
 class Recogniser:

@@ -1,5 +1,5 @@
-"""Chooses the acoustic scale and the share of the priors by the word errors on labelled held-out data, and writes
-OUT/tune.json. Never give it a test part:
+"""Chooses the acoustic scale and the prior scale with the fewest word errors on held-out data and writes OUT/tune.json,
+for --decoding-scales of `asr-kd decode` and `asr-kd label`. Do not tune on test data:
 
   asr-kd tune exp/shards/dev --model exp/student --graph exp/graph --out exp/student/tune
 """
@@ -36,13 +36,15 @@ FAST_SEARCH = SearchConfig(beam=9.0, max_active=1000)
 class TuneRun(RecogniserOptions):
     """What `asr-kd tune` is given."""
 
-    shards: tuple[Path, ...] = argument("labelled held-out shards or folders")
-    graph: Path = option("folder written by asr-kd graph")
-    acoustic_scales: tuple[float, ...] = option("scales to try", ACOUSTIC_SCALES)
+    shards: tuple[Path, ...] = argument("labelled held-out shards or folders of shards")
+    graph: Path = option("decoding graph: output folder of `asr-kd graph`", metavar="DIR")
+    acoustic_scales: tuple[float, ...] = option("acoustic scales to try", ACOUSTIC_SCALES, metavar="X")
     prior_scales: tuple[float, ...] = option(
-        f"shares of the log-priors to try (default {' '.join(map(str, PRIOR_SCALES))}; with tokens also 0)", ()
+        f"scales of the log-priors to try (default: {' '.join(map(str, PRIOR_SCALES))}; with tokens also 0)",
+        (),
+        metavar="X",
     )
-    max_minutes: float = option("use so much at most", 20.0)
+    max_minutes: float = option("audio decoded for tuning, at most, in minutes", 20.0)
 
 
 @command()

@@ -1,11 +1,14 @@
-"""The student learns from a teacher on unlabelled shards and, between them, alignments on labelled ones.
+"""Trains a student on a teacher's posteriors of the unlabelled shards, and in turn on the labelled shards with
+--alignments or --tokens (one of the two is needed). The default model is model.preset=student-small.
 
-By default it learns the posteriors that `asr-kd label` stored. The config can name any distillation losses instead.
---mode says which other teacher is run on each batch: offline (--online-teacher, where a loss needs it or without
---targets), mutual (a model trained beside the student), mean_teacher or snapshot (the student's earlier weights).
+The default loss is the KL divergence to the posteriors stored by `asr-kd label` (--targets). `--set losses=[...]` names
+others. --mode says which teacher is run during training:
+  offline       --online-teacher, a trained model, if a loss needs it or there are no --targets
+  mutual        a second model that is trained at the same time
+  mean_teacher  a moving average of the student's weights
+  snapshot      earlier weights of the student
 
-The weights that are best on the held-out data end up in OUT/model.safetensors. The same command goes on where it was
-stopped.
+OUT/model.safetensors has the weights that are best on --dev. The same command resumes a stopped run.
 
   asr-kd distill --unlabelled exp/shards/unlabelled --targets exp/targets \\
       --labelled exp/shards/labelled --alignments exp/aligned --dev exp/shards/dev --out exp/student \\
@@ -60,30 +63,43 @@ def _three_speeds() -> AugmentConfig:
 class DistillRun(TrainingOptions):
     """What `asr-kd distill` is given."""
 
-    unlabelled: tuple[PathOrUrl, ...] = option("shards that the teacher labelled", metavar="SHARDS")
+    unlabelled: tuple[PathOrUrl, ...] = option("unlabelled shards, as given to `asr-kd label`", metavar="SHARDS")
     targets: PathOrUrl | None = option(
-        "their soft targets, by `asr-kd label` (default: only the online teacher teaches)",
+        "soft targets of the unlabelled shards: output folder of `asr-kd label` (default: none; the "
+        "online teacher alone teaches)",
         None,
         metavar="DIR",
     )
-    utterances: Path | None = option("learn from these unlabelled utterances, by `asr-kd filter`", None, metavar="LIST")
+    utterances: Path | None = option(
+        "use only the unlabelled utterances in this list of `asr-kd filter` (default: all)", None, metavar="LIST"
+    )
     labelled: tuple[PathOrUrl, ...] = option("labelled shards", metavar="SHARDS")
     dev: tuple[PathOrUrl, ...] = option("held-out labelled shards", metavar="SHARDS")
     teacher: tuple[Path, ...] = option(
-        "model that made the soft targets, or several that were averaged; targets of other teachers are refused",
+        "teacher that made --targets, or several that were averaged: a check; targets of another teacher are refused",
         (),
         metavar="MODEL",
     )
     online_teacher: tuple[Path, ...] = option(
-        "teacher that is run on each batch (default: --teacher); with --mode mutual, initial weights of the peer",
+        "teacher that is run on each training batch (default: --teacher); with --mode mutual: initial "
+        "weights of the peer",
         (),
         metavar="MODEL",
     )
-    hard_labels: bool = option("learn the teacher's arg-max instead of its posteriors", False)
-    top_k: int | None = option("use only the k most likely stored classes; the rest counts as residual", None)
-    temperature: float | None = option("of the losses `kd`", None)
-    residual: Literal["keep", "renormalise"] | None = option("use of the probability that was not stored", None)
-    mode: str = option("the online teacher", "offline", choices=ONLINE_TEACHERS)
+    hard_labels: bool = option("train on the teacher's arg-max instead of its posteriors", False)
+    top_k: int | None = option(
+        "use only the N most likely stored classes; the others join the residual (default: all stored)",
+        None,
+        metavar="N",
+    )
+    temperature: float | None = option(
+        "temperature of the `kd` losses (default: that of --set losses, else 1)", None, metavar="T"
+    )
+    residual: Literal["keep", "renormalise"] | None = option(
+        "probability mass that was not stored: keep it as one class, or renormalise the stored classes (default: keep)",
+        None,
+    )
+    mode: str = option("what teaches during training, see above", "offline", choices=ONLINE_TEACHERS)
     online_teacher_options: dict[str, Any] = field(default_factory=dict)
     """Options of the mode's online teacher."""
     model: ModelConfig = PRESETS["student-small"]

@@ -32,28 +32,30 @@ from asr_kd.evaluation.table import table
 class ScoreRun:
     """What `asr-kd score` is given."""
 
-    ref: Path = option("references: a manifest with text", metavar="MANIFEST")
+    ref: Path = option("manifest with the reference text", metavar="MANIFEST")
     hyp: tuple[str, ...] = option(
-        "hypotheses of a system: hyp.jsonl or the folder that holds it; as often as there are systems",
+        "name and hypotheses of each system: hyp.jsonl or its folder",
         metavar="NAME=PATH",
     )
-    baseline: str | None = option("system that relative WER reduction (WERR) is measured from", None, metavar="NAME")
-    oracle: str | None = option("system that would recover everything, for the WER recovery rate", None, metavar="NAME")
+    baseline: str | None = option(
+        "system that the relative WER reduction (WERR) and the paired tests compare with", None, metavar="NAME"
+    )
+    oracle: str | None = option("system trained with all hidden text, for the WER recovery rate", None, metavar="NAME")
     by: tuple[str, ...] = option(
-        "break the WER down by this field of the references' meta (or speaker); may be repeated", (), metavar="FIELD"
+        "break the WER down by these fields of the references' `meta` (or by `speaker`)", (), metavar="FIELD"
     )
     bootstrap_unit: Literal["auto", "utterance", "speaker"] = option(
         "unit of the bootstrap; auto: speakers where there are at least 20, else utterances", "auto"
     )
-    bootstrap_samples: int = option("bootstrap resamples", BootstrapConfig.resamples)
-    seed: int = option("seed of the bootstrap", BootstrapConfig.seed)
-    out: Path = option("folder for scores.json", metavar="DIR")
+    bootstrap_samples: int = option("bootstrap resamples", BootstrapConfig.resamples, metavar="N")
+    seed: int = option("random seed of the bootstrap", BootstrapConfig.seed)
+    out: Path = option("output folder: scores.json")
     variants_of: str | None = option(
         "the systems are variants that COMMAND made: also write OUT/ablation.json, for `asr-kd results`",
         None,
         metavar="COMMAND",
     )
-    run_seed: int | None = option("seed that the variants were trained with", None)
+    run_seed: int | None = option("with --variants-of: seed that the variants were trained with", None, metavar="SEED")
 
 
 @command()

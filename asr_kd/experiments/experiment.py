@@ -1,8 +1,8 @@
-"""Trains, tunes, decodes and scores a grid of systems on one corpus and writes the table of what each brings.
+"""Trains, tunes, decodes and scores a grid of systems on one corpus and writes a table of their results.
 
-The grid is a YAML file: what is measured on, and for each row the commands that make its model (experiments/suite.py,
-Suite and System, say what it may hold; recipes/compare.yaml is one). Rows run side by side, those that others need
-first. The same command goes on where it was stopped; a row whose commands changed is made anew.
+The grid is a YAML file: the test set, and for each row the commands that make its model (recipes/compare.yaml is an
+example; Suite and System in experiments/suite.py document the keys). Rows run in parallel, in the order of their
+dependencies. The same command resumes a stopped run; a row whose commands changed is run again.
 
   asr-kd experiment recipes/compare.yaml --exp exp/an4 exp/an4-seed1 --out exp/an4/compare
   asr-kd experiment recipes/compare.yaml --exp exp/an4 --out exp/an4/compare --only hidden relations --dry-run
@@ -49,18 +49,22 @@ DONE_FILE = "done.json"
 class ExperimentRun:
     """What `asr-kd experiment` is given."""
 
-    grid: Path = argument("YAML of the grid")
-    exp: tuple[Path, ...] = option("results of a recipe, what {exp} stands for; one folder for each seed 0, 1, ...", ())
-    first_seed: int = option("of --exp; others elsewhere", 0, metavar="N")
-    merge_results: tuple[Path, ...] = option(
-        "measured.jsonl of other seeds or rows, made elsewhere; what they have is not run again", (), metavar="FILE"
+    grid: Path = argument("YAML file of the grid")
+    exp: tuple[Path, ...] = option(
+        "output folders of a recipe, one per seed 0, 1, ...; they replace {exp} in the grid", (), metavar="DIR"
     )
-    out: Path = option("folder for the rows' results and the table")
-    var: tuple[str, ...] = option("texts instead of the grid's own", (), metavar="NAME=TEXT")
-    only: tuple[str, ...] = option("these rows, and those that they need", (), metavar="ROW")
-    jobs: int | None = option("rows at a time (default: one a core)", None)
-    title: str = option("of the table", "Comparison")
-    dry_run: bool = option("check and print the commands", False)
+    first_seed: int = option("seed of the first folder of --exp", 0, metavar="N")
+    merge_results: tuple[Path, ...] = option(
+        "measured.jsonl of seeds or rows that were run elsewhere; they join the table and are not run again",
+        (),
+        metavar="FILE",
+    )
+    out: Path = option("output folder: results of the rows, compare.md, compare.json, measured.jsonl")
+    var: tuple[str, ...] = option("replace variables of the grid", (), metavar="NAME=TEXT")
+    only: tuple[str, ...] = option("run only these rows and those that they depend on", (), metavar="ROW")
+    jobs: int | None = option("rows that run at the same time (default: one per core)", None, metavar="N")
+    title: str = option("title of the table", "Comparison")
+    dry_run: bool = option("check the grid and print the commands; run nothing", False)
 
 
 @command()

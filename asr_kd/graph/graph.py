@@ -1,13 +1,13 @@
 """Trains an n-gram language model from the text of the given manifests, hypotheses or text files and compiles
-HCLG = senones o context o lexicon o grammar, or for tokens TLG = blanks and repetitions o spelling o grammar:
+HCLG (senones, context, lexicon, grammar) for senones, or TLG (tokens, lexicon, grammar) for tokens:
 
   asr-kd graph exp/manifests/labelled.jsonl --lexicon exp/align/lexicon.txt --inventory exp/align --out exp/graph
   asr-kd graph exp/manifests/labelled.jsonl --inventory exp/tokens --out exp/graph
 
-Every word of the lexicon can be recognised, also those that the text lacks. With tokens its words are enough, the first
-of each line; without it they are those of the text. Where text is little, --word-classes FILE
-helps: a line for each kind of word (`LETTER A B C ...`, `MONTH MAY JUNE ...`), whose words then share their places in
-sentences. --arpa takes a language model of your own.
+Every word of the lexicon can be recognised, also words that are not in the text. With tokens, the lexicon needs no
+pronunciations; without a lexicon, the words are those of the text. --word-classes FILE helps where there is little
+text: each line is a class (`LETTER A B C ...`, `MONTH MAY JUNE ...`), whose words share their contexts. --arpa takes a
+language model of your own.
 """
 
 from collections.abc import Iterable, Sequence
@@ -89,13 +89,23 @@ class GraphRun:
     text: tuple[Path, ...] = argument(
         "labelled manifests or hypotheses (.jsonl), or plain text, one sentence a line", ()
     )
-    lexicon: Path | None = option("words to be recognised and, for senones, their pronunciations", None)
-    inventory: Path = option("inventory.json or the folder that holds it")
-    out: Path = option("folder for HCLG.fst, graph.json, lm.arpa and, for senones, lexicon.txt")
-    order: int = option("n of the n-gram model", 3)
-    word_classes: Path | None = option("word classes, `NAME word word ...` a line", None)
-    class_weight: float = option("share of the class model in the language model", 0.5)
-    arpa: Path | None = option("use this language model instead of training one", None)
+    lexicon: Path | None = option(
+        "words to be recognised and, for senones, their pronunciations (default, tokens only: the words of the text)",
+        None,
+        metavar="FILE",
+    )
+    inventory: Path = option(
+        "output classes of the model: inventory.json of `asr-kd align` or `asr-kd tokens`, or its folder", metavar="DIR"
+    )
+    out: Path = option("output folder: HCLG.fst, graph.json, lm.arpa and, for senones, lexicon.txt")
+    order: int = option("order of the n-gram language model", 3, metavar="N")
+    word_classes: Path | None = option(
+        "word classes of a class-based language model, `NAME word word ...` a line", None, metavar="FILE"
+    )
+    class_weight: float = option("interpolation weight of the class-based language model", 0.5, metavar="W")
+    arpa: Path | None = option(
+        "use this n-gram language model in ARPA format instead of training one", None, metavar="FILE"
+    )
 
 
 @command()

@@ -16,7 +16,7 @@ MIN_ACTIVE = 20
 class SearchConfig:
     """How wide the search is."""
 
-    beam: float = option("width of the search: paths worse than the best by more scaled nats are dropped", 11.0)
+    beam: float = option("decoding beam, in scaled nats: paths that are worse than the best by more are pruned", 11.0)
     max_active: int = 2000
     """Most paths kept alive at a frame."""
     lattice_beam: float = 6.0

@@ -1,7 +1,7 @@
-"""Writes OUT/inventory.json: a blank, and the units that a CTC model spells words with, found in normalised text.
+"""Writes OUT/inventory.json: the output units of a CTC model, found in normalised text, and the blank.
 
-`characters` are those of the text; `unigram` tokens are the strings of characters that spell it best (extra `pieces`),
-with every single character among them, so that words can be spelt that the text lacks:
+`characters` are those of the text; `unigram` are subwords of a SentencePiece unigram model (extra `pieces`), which
+include every single character of the text:
 
   asr-kd tokens exp/manifests/labelled.jsonl --type characters --out exp/tokens
   asr-kd tokens exp/manifests/labelled.jsonl --type unigram --size 200 --out exp/tokens
@@ -26,11 +26,17 @@ SIZE = 200
 class TokensRun:
     """What `asr-kd tokens` is given."""
 
-    text: tuple[Path, ...] = argument("labelled manifests, hypotheses (.jsonl) or plain text", metavar="MANIFEST")
-    type: Literal["characters", "unigram"] = option("what words are spelt with")
-    size: int | None = option(f"most pieces (default {SIZE}; only with --type unigram)", None)
-    frame_shift: float = option("from one frame of the front end to the next", Tokens.frame_shift_s, metavar="SECONDS")
-    out: Path = option(f"folder for {INVENTORY_FILE}")
+    text: tuple[Path, ...] = argument(
+        "labelled manifests or hypotheses (.jsonl), or plain text, one sentence a line", metavar="TEXT"
+    )
+    type: Literal["characters", "unigram"] = option(
+        "output units of the CTC model: characters, or subwords of a unigram model"
+    )
+    size: int | None = option(f"with --type unigram: number of subwords, at most (default: {SIZE})", None, metavar="N")
+    frame_shift: float = option(
+        "frame shift of the model's input, after frame stacking", Tokens.frame_shift_s, metavar="SECONDS"
+    )
+    out: Path = option(f"output folder: {INVENTORY_FILE}")
 
 
 @command()

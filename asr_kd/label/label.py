@@ -1,8 +1,9 @@
-"""Writes OUT/SHARD.parquet for each SHARD.tar: of every frame the top classes, their probabilities and what is left;
-of a teacher that only gives words, the words and how sure it is of them (and OUT/SHARD.hyp.jsonl).
+"""Writes a sidecar OUT/SHARD.parquet for each SHARD.tar. It holds the soft targets: the most likely classes of every
+frame, their probabilities and the residual mass. Of a teacher that only gives words (Whisper) it holds the words and
+their confidences, which are also written to OUT/SHARD.hyp.jsonl.
 
-A shard is done when its sidecar stands under its name, whole. The same command goes on where it was stopped. Run it on
-as many machines as share OUT, start it again when one dies: no shard is lost or done twice, and the bytes are the same.
+The same command resumes a stopped job. It can run on several machines that share OUT: no shard is lost or done twice,
+and the bytes are the same.
 Utterances whose audio cannot be read or whose posteriors are not finite are skipped, in the sidecar with their reason,
 and listed in OUT/skipped.jsonl; when they are more than --max-skipped, the command fails at its end. A shard that
 cannot be labelled is tried again, then reported, and the others go on.
@@ -25,7 +26,7 @@ from typing import Any, Literal
 from asr_kd.core.commands import command
 from asr_kd.core.errors import PartFailed
 from asr_kd.core.files import fingerprint
-from asr_kd.core.options import argument, option
+from asr_kd.core.options import DEVICE_HELP, argument, option
 from asr_kd.core.progress import SECONDS_PER_HOUR, Progress
 from asr_kd.core.runtime import set_threads
 from asr_kd.core.skipped import Skipped, SkippedOptions
@@ -55,51 +56,72 @@ SAMPLED_SHARDS = 100
 class LabelRun(SkippedOptions):
     """What `asr-kd label` is given."""
 
-    shards: tuple[PathOrUrl, ...] = argument("shards or folders of shards; their text, if any, is not looked at")
+    shards: tuple[PathOrUrl, ...] = argument("shards or folders of shards; text in them is ignored")
     teacher: tuple[str, ...] = option(
-        "the model: its folder or its .safetensors file; bundle:NAME_OR_FILE, one of torchaudio's ASR bundles; "
-        "whisper:NAME_OR_FOLDER (extra `whisper`), which gives transcripts; the posteriors of several are averaged",
+        "teacher: a model's folder or .safetensors file; bundle:NAME_OR_FILE for a torchaudio ASR bundle; "
+        "whisper:NAME_OR_FOLDER for Whisper (extra `whisper`), which gives transcripts; the posteriors "
+        "of several are averaged",
         metavar="MODEL",
     )
-    out: PathOrUrl = option("folder for the sidecars", parse=output_location)
-    top_k: int = option("most classes kept per frame", SelectionConfig.top_k)
-    min_prob: float = option("drop classes less likely than this", SelectionConfig.min_prob)
-    top_p: float | None = option("instead of a floor: keep the fewest classes that hold this much probability", None)
-    quant_levels: int = option("steps of a stored probability", ProbabilityQuantiser.levels)
-    max_frames_per_batch: int = option("with padding", LabelConfig.max_frames_per_batch)
+    out: PathOrUrl = option("output folder or URL: one sidecar a shard", parse=output_location)
+    top_k: int = option("classes stored per frame, at most", SelectionConfig.top_k, metavar="N")
+    min_prob: float = option(
+        "do not store classes with a probability below this", SelectionConfig.min_prob, metavar="P"
+    )
+    top_p: float | None = option(
+        "instead of --min-prob: store the fewest classes whose probabilities sum to this", None, metavar="P"
+    )
+    quant_levels: int = option("quantisation levels of a stored probability", ProbabilityQuantiser.levels, metavar="N")
+    max_frames_per_batch: int = option(
+        "frames in a batch, padding included, at most", LabelConfig.max_frames_per_batch, metavar="N"
+    )
     graph: Path | None = option(
         "interpolate the posteriors with lattice posteriors from this graph", None, metavar="DIR"
     )
-    decoding_scales: Path | None = option("with --graph: what `asr-kd tune` wrote", None, metavar="DIR")
+    decoding_scales: Path | None = option(
+        "with --graph: tune.json of `asr-kd tune`, or its folder", None, metavar="DIR"
+    )
     lattice_weight: float = option(
-        "with --graph: weight of the lattice posteriors; the rest is the model's own", LatticeConfig.weight
+        "with --graph: interpolation weight of the lattice posteriors; the model's own have the rest",
+        LatticeConfig.weight,
+        metavar="W",
     )
     write_transcripts: bool = option(
         "with --graph: also write OUT/SHARD.hyp.jsonl, the decoded words with their confidences", False
     )
     inventory: Path | None = option(
-        "map the posteriors to this inventory of tokens: its units, of those that the teacher knows, and frames",
+        "map a CTC teacher's posteriors to the units and frame shift of these tokens (folder of `asr-kd tokens`)",
         None,
         metavar="DIR",
     )
     language: str | None = option(
-        "spoken language as a code such as `en`, for Whisper (default: detect)", None, metavar="CODE"
+        "for Whisper: spoken language as a code such as `en` (default: detect)", None, metavar="CODE"
     )
-    device: str = option("auto, cpu, cuda, cuda:1, ...", "auto")
-    precision: Literal["auto", "bf16", "float32"] = option("of the forward pass; auto: bf16 where it is fast", "auto")
+    device: str = option(DEVICE_HELP, "auto")
+    precision: Literal["auto", "bf16", "float32"] = option(
+        "of the forward pass; auto: bf16 where the device is fast in it, else float32", "auto"
+    )
     backend: Literal["local", "ray"] = option(
         "local: processes on this machine; ray: actors on a Ray cluster (extra `ray`)", "local"
     )
-    ray_address: str | None = option("with --backend ray: of the cluster (default: one of this machine alone)", None)
-    workers: int | None = option(
-        "worker processes or actors (default: one a GPU or core here; with --threads one)", None
+    ray_address: str | None = option(
+        "with --backend ray: address of the cluster (default: start one on this machine)", None, metavar="ADDRESS"
     )
-    threads: int | None = option("CPU threads of one operation in a worker (default: its share of the cores)", None)
-    max_attempts: int = option("times that a shard is tried", 3)
-    dry_run: bool = option("check and say what would be done", False)
-    status: bool = option("say what is done, at work and failed, and the time left", False)
-    json: bool = option("with --status: as one line of JSON", False)
-    verify: bool = option("read every sidecar that is there and check it", False)
+    workers: int | None = option(
+        "worker processes, or Ray actors (default: one per GPU or core of this machine; with --threads: 1)",
+        None,
+        metavar="N",
+    )
+    threads: int | None = option(
+        "CPU threads per operation in each worker (default: the cores, shared among the workers)", None, metavar="N"
+    )
+    max_attempts: int = option("attempts per shard before it is reported as failed", 3, metavar="N")
+    dry_run: bool = option("check the inputs and say what would be done; label nothing", False)
+    status: bool = option(
+        "print the progress of a running or stopped job (done, in work, failed, time left) and exit", False
+    )
+    json: bool = option("with --status: print one line of JSON", False)
+    verify: bool = option("check every existing sidecar", False)
 
 
 @command(is_shared=True)

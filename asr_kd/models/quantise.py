@@ -1,8 +1,8 @@
-"""A trained model's matrices are rounded as they are, a row of each at a time; nothing is trained. The file shrinks
-to little more than a quarter and is a model like any other: tune, decode, label and score take it.
+"""Post-training quantisation: the weight matrices of a trained model are rounded to int8 with a scale per row. The file
+shrinks to little more than a quarter. `tune`, `decode` and `label` take it like any other model.
 
-What rounding costs in accuracy, training gets back: give the original as --init and let the student train rounded.
-What that writes has weights of eight bits already.
+Quantisation-aware training, the second example, recovers accuracy: start from the original with --init and set
+model.weight_dtype=int8. The model that it writes is int8 already.
 
   asr-kd quantise exp/student --out exp/student_int8
   asr-kd distill ... --init exp/student --set model.preset=student-tiny model.weight_dtype=int8
@@ -25,8 +25,8 @@ MEGABYTE = 1e6
 class QuantiseRun:
     """What `asr-kd quantise` is given."""
 
-    model: Path = argument("the model: its folder or its .safetensors file")
-    out: Path = option("folder, or .safetensors file, for the rounded one")
+    model: Path = argument("a model's folder or .safetensors file")
+    out: Path = option("output folder, or .safetensors file: the quantised model")
 
 
 @command(is_file=lambda config: config.out.suffix == ".safetensors")

@@ -1,5 +1,5 @@
-"""Say what a file is and what it holds: manifest (.jsonl), shard (.tar), sidecar (.parquet), checkpoint (.safetensors),
-or a folder of shards or sidecars; shards and sidecars also in an object store (s3://, gs://, https://)."""
+"""Prints what a file is and what it holds: manifest (.jsonl), shard (.tar), sidecar (.parquet), checkpoint
+(.safetensors), or a folder of shards or sidecars; shards and sidecars also in an object store (s3://, gs://, https://)."""
 
 import json
 from collections.abc import Sequence
@@ -34,10 +34,12 @@ MAX_VALUE = 100
 class InspectRun:
     """What `asr-kd inspect` is given."""
 
-    paths: tuple[PathOrUrl, ...] = argument("files or folders, told apart by their endings", metavar="PATH")
-    rows: int = option("first rows shown", 3, metavar="N")
-    verify: bool = option("shards: read every tar and compare its digest", False)
-    json: bool = option("one JSON object a path", False)
+    paths: tuple[PathOrUrl, ...] = argument(
+        "files, folders or URLs; the file name's ending says what it is", metavar="PATH"
+    )
+    rows: int = option("rows to show, from the first", 3, metavar="N")
+    verify: bool = option("shards: read every tar and check its digest", False)
+    json: bool = option("print one JSON object per path", False)
 
 
 @command()

@@ -6,8 +6,8 @@ Example:
         --metrics teacher=exp/teacher/metrics.jsonl student_distilled=exp/student/metrics.jsonl \\
         --title "AN4, 20% labelled" --started $started --seed 1 --out exp/report
 
-Each page has its charts, sound, styles and script in itself and asks the network for nothing. report.html shows the
-utterances with the most errors and links to utterances.html, which lists all of them.
+The pages are self-contained (charts, audio, styles, script) and work offline. report.html shows the utterances with the
+most errors; utterances.html lists all of them.
 """
 
 import time
@@ -37,20 +37,23 @@ class ReportRun:
     scores: Path = option("folder with the scores.json of `asr-kd score`", metavar="DIR")
     manifest: Path | None = option("test manifest, to find audio that --audio does not hold", None, metavar="FILE")
     audio: tuple[Path, ...] = option("test shards (folders or tars), for playback", (), metavar="SHARDS")
-    metrics: tuple[str, ...] = option("metrics.jsonl of training runs, for learning curves", (), metavar="NAME=FILE")
+    metrics: tuple[str, ...] = option(
+        "metrics.jsonl of each training run, for learning curves", (), metavar="NAME=FILE"
+    )
     run_configs: tuple[str, ...] = option("config files of the run, shown on the page", (), metavar="NAME=FILE")
     student: str | None = option(
-        "system the run is about (default: student_distilled, else the last scored that is no baseline or oracle)",
+        "system that the report is about (default: student_distilled, else the last scored that is "
+        "neither baseline nor oracle)",
         None,
         metavar="NAME",
     )
-    title: str = option("what was run; runs of several seeds share it")
-    seed: int | None = option("seed of the run", None)
-    command: str | None = option("command that makes this result, for the reader who wants to run it again", None)
-    seconds: float | None = option("wall seconds that the recipe took", None)
-    started: float | None = option("when it started (date +%s); it ends now", None, metavar="EPOCH")
-    num_examples: int = option("utterances shown with their errors", Page.worst)
-    out: Path = option("folder for results.json, report.html, utterances.html", metavar="DIR")
+    title: str = option("what was run; runs that differ by the seed alone share it")
+    seed: int | None = option("random seed that the run was trained with, to show", None)
+    command: str | None = option("command that reproduces this result, to show", None)
+    seconds: float | None = option("wall-clock seconds that the run took, to show", None)
+    started: float | None = option("instead of --seconds: when the run started (`date +%s`)", None, metavar="EPOCH")
+    num_examples: int = option("utterances with the most errors to show", Page.worst, metavar="N")
+    out: Path = option("output folder: results.json, report.html, utterances.html")
 
 
 @command()

@@ -38,8 +38,8 @@ class ResultsRun:
     """What `asr-kd results` is given."""
 
     exp: tuple[Path, ...] = argument("folder with results.json, ablation.json or compare.md", metavar="EXP")
-    out: Path = option("Markdown file to write", metavar="FILE")
-    merge: bool = option("keep what FILE has of other titles; the same are replaced", False)
+    out: Path = option("output file, Markdown", metavar="FILE")
+    merge: bool = option("keep the sections of FILE whose titles are not among these results", False)
 
 
 @command(is_file=True, keeps_config=False)

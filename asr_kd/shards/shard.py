@@ -1,9 +1,9 @@
-"""Each manifest becomes a folder of shards: DIR/<manifest stem>/shard-000000.tar, with an index beside every tar.
+"""Each manifest becomes a folder of shards: OUT/<manifest stem>/shard-000000.tar, with an index beside every tar.
 
-Run it again to go on where it stopped: finished shards stay. Utterances whose audio cannot be read are skipped and
-listed in DIR/<manifest stem>/set_aside.jsonl; they are tried again when their file changed. When they are more than
---max-skipped of a manifest, the command fails after writing its shards.
-A failing disk, mount or memory stops the run: run it again when it is back.
+The same command resumes a stopped run; finished shards stay. Utterances whose audio cannot be read are skipped and
+listed in OUT/<manifest stem>/set_aside.jsonl; they are tried again when their file has changed. If they are more than
+--max-skipped of a manifest, the command fails after writing its shards. A failing disk, mount or memory stops the
+command; run it again afterwards.
 """
 
 import json
@@ -28,10 +28,10 @@ SECONDS_PER_MINUTE = 60
 class ShardRun(SkippedOptions):
     """What `asr-kd shard` is given."""
 
-    manifests: tuple[Path, ...] = argument(".jsonl files, as prepare writes them", metavar="MANIFEST")
-    out: Path = option("gets one folder of shards per manifest", metavar="DIR")
-    minutes: float = option("audio per shard, at most", SHARD_SECONDS / SECONDS_PER_MINUTE)
-    jobs: int = option("shards written at the same time", 1, metavar="N")
+    manifests: tuple[Path, ...] = argument("manifests (.jsonl) of `asr-kd prepare`", metavar="MANIFEST")
+    out: Path = option("output folder: one folder of shards per manifest")
+    minutes: float = option("minutes of audio per shard, at most", SHARD_SECONDS / SECONDS_PER_MINUTE)
+    jobs: int = option("shards that are written at the same time", 1, metavar="N")
     strip_text: bool = option("leave the transcripts out of the shards", False)
 
 

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from asr_kd.core.options import option
-from asr_kd.core.skipped import MAX_SKIPPED
+from asr_kd.core.options import DEVICE_HELP, option
+from asr_kd.core.skipped import MAX_SKIPPED, MAX_SKIPPED_HELP
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class TrainConfig:
 
     max_frames_per_batch: int = 1000
     """Most frames of 30 ms in a batch, padding included (1000 are half a minute)."""
-    seed: int = option("of weights, batches, augmentation and dropout", 0)
+    seed: int = option("random seed of weights, batches, augmentation and dropout", 0)
     optim: OptimConfig = field(default_factory=OptimConfig)
     ema_decay: float = 0.99
     """Weights are averaged over about 1 / (1 - ema_decay) steps for held-out tests and the final model; 0 is off."""
@@ -59,10 +59,10 @@ class TrainConfig:
     """The state is saved at each sub-epoch's end and at this interval within it."""
     precision: Literal["auto", "bf16", "float32"] = "auto"
     """`auto` is bf16 on GPUs that have it and float32 on CPUs, whose fast LSTM kernels train in float32 only."""
-    device: str = option("auto, cpu, cuda, cuda:1, ...", "auto")
-    num_workers: int = option("processes that prepare batches; results do not depend on it", 1)
+    device: str = option(DEVICE_HELP, "auto")
+    num_workers: int = option("processes that load and augment batches; results do not depend on it", 1, metavar="N")
     max_skipped: float = option(
-        "fail when more than this share of a stream's utterances is skipped as damaged or unusable",
+        MAX_SKIPPED_HELP,
         MAX_SKIPPED,
         metavar="SHARE",
     )

@@ -14,7 +14,13 @@ from asr_kd.inventory.registry import load_inventory, require_tokens
 from asr_kd.shards.reader import find_shards
 from asr_kd.targets.alignments import AlignmentFolders, find_inventory
 from asr_kd.targets.text_targets import TextTargets
-from asr_kd.transcripts.transcript_sources import ReferenceText, Texts, TranscriptOptions, given_texts
+from asr_kd.transcripts.transcript_sources import (
+    ReferenceText,
+    Texts,
+    TranscriptOptions,
+    given_texts,
+    transcripts_option,
+)
 
 
 @dataclass(frozen=True)
@@ -53,13 +59,17 @@ def supervised_source(
 class SupervisionOptions(TranscriptOptions):
     """Of every command that learns from labelled shards."""
 
+    transcripts: tuple[PathOrUrl, ...] = transcripts_option("with --tokens: ")
     alignments: tuple[Path, ...] = option(
-        "alignments of the shards: what `asr-kd align` wrote, or folders inside; several are searched in turn",
+        "frame alignments of the labelled shards: the output folder of `asr-kd align`, or one of its "
+        "folders per data set; several are searched in turn",
         (),
         metavar="DIR",
     )
     tokens: Path | None = option(
-        "instead: learn the shards' own text by CTC, spelt in these (`asr-kd tokens`)", None, metavar="DIR"
+        "instead of --alignments: train with CTC on the shards' text in these tokens (folder of `asr-kd tokens`)",
+        None,
+        metavar="DIR",
     )
     dev_alignments: tuple[Path, ...] = option(
         "alignments of the held-out shards (default: those of --alignments)", (), metavar="DIR"

@@ -1,8 +1,8 @@
-"""Labels are frame alignments from `asr-kd align`: the folder that it wrote, or its folders per data set; or nothing
-but text, the shards' own or what a teacher heard, which a model of tokens (`asr-kd tokens`) learns by CTC.
+"""With --alignments (`asr-kd align`): a hybrid model, trained with cross-entropy on frame-level senones. With --tokens
+(`asr-kd tokens`): a CTC model, trained on the shards' text or on a teacher's transcripts. One of the two is needed.
+The default model is model.preset=teacher-small.
 
-The weights that are best on the held-out data end up in OUT/model.safetensors. The same command goes on where it was
-stopped.
+OUT/model.safetensors has the weights that are best on --dev. The same command resumes a stopped run.
 
   asr-kd train exp/shards/labelled --alignments exp/align --dev exp/shards/dev --out exp/teacher
   asr-kd train exp/shards/labelled --alignments exp/align --dev exp/shards/dev --out exp/student \\
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from asr_kd.core.commands import command
-from asr_kd.core.options import argument, option
+from asr_kd.core.options import THREADS_HELP, argument, option
 from asr_kd.core.progress import SECONDS_PER_HOUR
 from asr_kd.core.runtime import device, seed_everything, set_threads
 from asr_kd.core.terminal import say
@@ -45,16 +45,18 @@ from asr_kd.train.trainer import FitResult, Trainer, precision_on
 class TrainingOptions(SupervisionOptions):
     """Of every command that trains."""
 
-    out: Path = option("folder for the model, the state and the metrics")
-    init: Path | None = option("begin with the weights of this model, made alike", None, metavar="MODEL")
+    out: Path = option("output folder: model.safetensors, state.pt and metrics.jsonl")
+    init: Path | None = option(
+        "initialise the weights from this model; the architecture must match", None, metavar="MODEL"
+    )
     init_from_layers: tuple[int, ...] = option(
-        "with --init: which of its layers each layer begins as, counted from 0; 0 2 halves a model of four",
+        "with --init: the layers of MODEL that initialise layer 0, 1, ... here; `0 2` keeps every other one of four",
         (),
         metavar="N",
     )
-    threads: int | None = option("CPU threads of one operation", None)
-    restart: bool = option("begin anew instead of going on from OUT/state.pt", False)
-    dry_run: bool = option("check and say what would be done", False)
+    threads: int | None = option(THREADS_HELP, None, metavar="N")
+    restart: bool = option("start again instead of resuming from OUT/state.pt", False)
+    dry_run: bool = option("check the inputs and say what would be done; train nothing", False)
     train: TrainConfig = field(default_factory=TrainConfig)
 
 

@@ -1,15 +1,15 @@
-"""Keeps the utterances that a teacher's hypotheses can be trusted in, by what the search itself says of them. No
-reference text is looked at.
+"""Keeps the utterances whose hypotheses are likely to be right, by the confidence and other scores that decoding gave
+them. No reference text is used.
 
   asr-kd filter exp/targets --keep-share 0.7 --min-seconds 1 --out exp/kept.jsonl
   asr-kd filter exp/targets --keep-hours 100 --out exp/kept.jsonl
   asr-kd distill --unlabelled ... --utterances exp/kept.jsonl
 
-prints how many hours each threshold of confidence would keep, after all other criteria, and what each criterion
-dropped. A criterion looks at what those before it left.
+Prints how many hours each confidence threshold would keep after all other criteria, and what each criterion
+dropped. Criteria apply in the order below. The default of each is off.
 
-Confidences of different teachers have different scales (Whisper's are seldom above 0.8, a search's often): one
-threshold does not suit two teachers. --keep-share and --keep-hours choose by rank and suit all.
+Confidences of different teachers have different scales (Whisper's are seldom above 0.8, those of a graph search
+often): tune --min-confidence for each teacher. --keep-share and --keep-hours choose by rank and suit every teacher.
 """
 
 import json
@@ -40,24 +40,26 @@ Line = dict[str, Any]
 class Criteria:
     """What an utterance must satisfy to be kept; None asks for nothing."""
 
-    min_seconds: float | None = option("shortest utterance, seconds", None, metavar="X")
-    max_seconds: float | None = option("longest utterance, seconds", None, metavar="X")
+    min_seconds: float | None = option("drop utterances shorter than X seconds", None, metavar="X")
+    max_seconds: float | None = option("drop utterances longer than X seconds", None, metavar="X")
     min_rate: float | None = option(
-        "slowest speech, phones per second from the first word's start to the last word's end", None, metavar="X"
+        "drop slower speech, phones per second from the first word's start to the last word's end", None, metavar="X"
     )
-    max_rate: float | None = option("fastest speech, phones per second", None, metavar="X")
-    min_agreement: float | None = option("least agreement with the teacher alone, in [0, 1]", None, metavar="X")
+    max_rate: float | None = option("drop faster speech, phones per second", None, metavar="X")
+    min_agreement: float | None = option(
+        "minimum agreement of the search with the acoustic model alone (no lexicon, no language model), in [0, 1]",
+        None,
+        metavar="X",
+    )
     max_entropy: float | None = option(
-        "largest mean entropy of the teacher's posteriors, nats per frame", None, metavar="X"
+        "maximum mean entropy of the teacher's posteriors, nats per frame", None, metavar="X"
     )
-    min_word_confidence: float | None = option(
-        "least confidence of the utterance's least sure word, in [0, 1]", None, metavar="X"
-    )
-    min_confidence: float | None = option("least confidence of the utterance, in [0, 1]", None, metavar="X")
+    min_word_confidence: float | None = option("minimum confidence of every word, in [0, 1]", None, metavar="X")
+    min_confidence: float | None = option("minimum confidence of the utterance, in [0, 1]", None, metavar="X")
     keep_share: float | None = option(
-        "of what is left, the most confident share of its hours, in [0, 1]", None, metavar="X"
+        "of what is left, keep the most confident share X of the hours, in [0, 1]", None, metavar="X"
     )
-    keep_hours: float | None = option("of what is left, the most confident hours", None, metavar="X")
+    keep_hours: float | None = option("of what is left, keep the most confident X hours", None, metavar="X")
 
     def __post_init__(self) -> None:
         for name, value in self.asked().items():
@@ -189,7 +191,11 @@ class FilterRun:
     hypotheses: tuple[Path, ...] = argument(
         "what `asr-kd label --write-transcripts` wrote: *.hyp.jsonl, or the folder that holds them", metavar="HYP"
     )
-    out: Path | None = option("the kept lines (.jsonl), for `distill --utterances`", None, metavar="LIST")
+    out: Path | None = option(
+        "output file (.jsonl) of the kept lines, for `asr-kd distill --utterances`; needed unless --dry-run",
+        None,
+        metavar="LIST",
+    )
     criteria: Criteria = field(default_factory=Criteria)
     dry_run: bool = option("print the table and write nothing", False)
 

@@ -86,18 +86,24 @@ class PseudoLabels:
         )
 
 
+def transcripts_option(condition: str) -> Any:
+    """The field `transcripts` of a command that takes it under a condition, such as `with --tokens: `."""
+    return option(
+        f"{condition}pseudo-labels, used as the text of their shards: *.hyp.jsonl of `asr-kd label`, "
+        "their folder, or a "
+        "list of `asr-kd filter` (default: the shards' own text)",
+        (),
+        metavar="HYP",
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class TranscriptOptions:
     """Of every command that takes pseudo-labels as text."""
 
-    transcripts: tuple[PathOrUrl, ...] = option(
-        "*.hyp.jsonl of `asr-kd label`, their folder, or a list of `asr-kd filter`: the text of the shards that they "
-        "are of (align: with --model; train, distill: with --tokens)",
-        (),
-        metavar="HYP",
-    )
+    transcripts: tuple[PathOrUrl, ...] = transcripts_option("")
     min_confidence: float = option(
-        "with --transcripts: leave utterances aside that the teacher is less sure of", 0.0, metavar="X"
+        "with --transcripts: skip utterances whose confidence is lower, in [0, 1]", 0.0, metavar="X"
     )
 
 

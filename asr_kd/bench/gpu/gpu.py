@@ -1,4 +1,4 @@
-"""Everything that one GPU shows, in one run: whether it computes what a CPU does, how fast it labels and trains.
+"""Measures one GPU in one run: whether its results agree with a CPU, and how fast it labels and trains.
 
 Without shards, audio is synthetic, with the lengths of speechocean762. `bash tools/gpu.sh` runs this on a machine
 without registries; docs/gpu.md says how.
@@ -53,11 +53,11 @@ class BenchGpuRun:
     shards: tuple[Path, ...] = argument("shards or folders of shards (default: synthetic audio)", ())
     device: str = option("cuda, cuda:1, ..., or cpu with --tiny", "cuda")
     teacher: Path | None = option("a trained senone model, for labelling through lattices", None, metavar="MODEL")
-    graph: Path | None = option("the decoding graph of that model", None, metavar="DIR")
-    sections: tuple[str, ...] = option("measure these alone (default: all)", (), choices=SECTIONS)
-    minutes: float = option("begin no section after so many", 8.0)
+    graph: Path | None = option("with --teacher: its decoding graph", None, metavar="DIR")
+    sections: tuple[str, ...] = option("sections to run (default: all)", (), choices=SECTIONS)
+    minutes: float = option("start no section after so many minutes", 8.0)
     tiny: bool = option("small models and seconds of audio: tries the program itself", False)
-    out: Path | None = option("write the figures there as JSON", None, metavar="FILE")
+    out: Path | None = option("output file: the figures as JSON", None, metavar="FILE")
 
 
 @command(is_file=True, keeps_config=False)
