@@ -90,8 +90,7 @@ def transcripts_option(condition: str) -> Any:
     """The field `transcripts` of a command that takes it under a condition, such as `with --tokens: `."""
     return option(
         f"{condition}pseudo-labels, used as the text of their shards: *.hyp.jsonl of `asr-kd label`, "
-        "their folder, or a "
-        "list of `asr-kd filter` (default: the shards' own text)",
+        "their folder, or a list of `asr-kd filter` (default: the shards' own text)",
         (),
         metavar="HYP",
     )
