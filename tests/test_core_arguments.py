@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -116,3 +117,24 @@ def test_every_config_is_written_and_read_back_as_it_was(tmp_path: Path) -> None
         file = tmp_path / f"{name}.yaml"
         file.write_text(yaml.safe_dump(to_dict(built), sort_keys=False))
         assert load_config(config, file) == built, name
+
+
+def test_the_help_shows_each_field_of_the_config_with_its_default_and_text(capsys: pytest.CaptureFixture[str]) -> None:
+    for command, entry in all_commands().items():
+        others = [field.path for field in config_fields(entry.load()[0]) if field.option is None]
+        lines = pairwise([*lines_of_help(command, capsys), ""])
+        shown = {line.split()[0]: below for line, below in lines if line.startswith("  ") and "default:" in line}
+        for path in others:
+            if not path.startswith("labelled_augment."):  # as those of augment
+                assert shown[path].startswith("      "), f"{command}: {path} has no text below it"
+    main_help = "\n".join(lines_of_help("distill", capsys))
+    assert "model.num_layers (default: 3)" in main_help, "the default is that of the preset"
+    assert "train.optim.decay (linear, cosine, newbob; default: linear)" in main_help
+    assert "labelled_augment: " in main_help and "fields and defaults as augment\n" in main_help
+
+
+def lines_of_help(command: str, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """What `asr-kd COMMAND --help` prints."""
+    with pytest.raises(SystemExit):
+        main([*command.split(), "--help"])
+    return capsys.readouterr().out.splitlines()

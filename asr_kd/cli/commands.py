@@ -99,7 +99,7 @@ _BENCH = {
     ),
 }
 _ABOUT_BENCH = """\
-Each ends with one line of JSON on stdout; --json prints nothing else.
+Each ends with one line of JSON on stdout.
 
 asr-kd bench label --preset teacher-paper --minutes 10
 asr-kd bench label exp/shards/unlabelled --teacher exp/teacher --out bench.json

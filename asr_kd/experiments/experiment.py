@@ -5,7 +5,7 @@ example; Suite and System in experiments/suite.py document the keys). Rows run i
 dependencies. The same command resumes a stopped run; a row whose commands changed is run again.
 
   asr-kd experiment recipes/compare.yaml --exp exp/an4 exp/an4-seed1 --out exp/an4/compare
-  asr-kd experiment recipes/compare.yaml --exp exp/an4 --out exp/an4/compare --only hidden relations --dry-run
+  asr-kd experiment recipes/compare.yaml --exp exp/an4 --out exp/an4/compare --only hidden_cosine relations --dry-run
   asr-kd experiment recipes/compare.yaml --exp exp/an4-seed2 --first-seed 2 --out seed2    # on another machine, then
   asr-kd experiment recipes/compare.yaml --merge-results seed*/measured.jsonl --out exp/an4/compare  # one table of all
   asr-kd experiment recipes/compare.yaml --exp exp/an4 --merge-results seed0.jsonl --out rest  # what seed0.jsonl lacks

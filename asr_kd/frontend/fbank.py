@@ -25,7 +25,7 @@ class FrontEndConfig:
     """How waves become features. Part of every checkpoint: a model only reads what its own front end makes."""
 
     sample_rate: int = 16000
-    """Hz."""
+    """Sample rate, Hz."""
     mel_bins: int = 64
     """Filters of the mel bank."""
     frame_length_s: float = 0.025

@@ -8,7 +8,7 @@ OUT/model.safetensors has the weights that are best on --dev. The same command r
   asr-kd train exp/shards/labelled --alignments exp/align --dev exp/shards/dev --out exp/student \\
       --set model.preset=student-tiny epochs=40 train.optim.lr=0.003
   asr-kd train exp/shards/labelled --tokens exp/tokens --dev exp/shards/dev --out exp/teacher
-  asr-kd train exp/shards/labelled exp/shards/unlabelled --tokens exp/tokens --transcripts exp/heard \\
+  asr-kd train exp/shards/labelled exp/shards/unlabelled --tokens exp/tokens --transcripts exp/transcripts \\
       --dev exp/shards/dev --out exp/student
 """
 
