@@ -5,7 +5,7 @@ from graphs import word_loop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr_kd.graph.lattice import LatticeArcs, class_posteriors, forward_backward, lattice_arcs
+from asr_kd.graph.lattice import LatticeArcs, class_posteriors, forward_backward, sorted_arcs
 from asr_kd.graph.search import Decoder, SearchConfig
 from asr_kd.graph.word_posteriors import best_path
 
@@ -134,6 +134,41 @@ def lattices(draw):
     return lattice_of(*arcs, ends=ends)
 
 
+@settings(max_examples=200)
+@given(lattices())
+def test_an_arcs_posterior_is_the_share_of_the_paths_through_it(lattice):
+    passed, paths = forward_backward(lattice), all_paths(lattice)
+    shares = [sum(p for arcs, p in paths if a in arcs) for a in range(len(lattice.cost_A))]
+    assert passed.posterior_A == pytest.approx(shares, abs=1e-9)
+    emits = lattice.label_A > 0
+    for arcs, _ in paths:
+        assert passed.frame_S[lattice.source_A[arcs]].tolist() == np.cumsum([0, *emits[arcs][:-1]]).tolist()
+    frame_A = passed.frame_S[lattice.source_A[emits]]
+    np.testing.assert_allclose(np.bincount(frame_A, passed.posterior_A[emits]), 1)
+
+
+@settings(max_examples=50)
+@given(lattices(), st.integers(0, 100))
+def test_an_arcs_posterior_is_the_gradient_of_the_total_cost(lattice, number):
+    arc, step = number % len(lattice.cost_A), 1e-4
+
+    def total_cost(change):
+        cost_A = lattice.cost_A.astype(float)
+        cost_A[arc] += change
+        arcs = [p[0] for p in all_paths(lattice)]
+        ends = lattice.final_S[lattice.target_A[[a[-1] for a in arcs]]]
+        return -np.log(sum(np.exp(-cost_A[a].sum() - end) for a, end in zip(arcs, ends, strict=True)))
+
+    gradient = (total_cost(step) - total_cost(-step)) / (2 * step)
+    assert forward_backward(lattice).posterior_A[arc] == pytest.approx(gradient, abs=1e-6)
+
+
+def test_a_lattice_with_a_cycle_is_refused():
+    source_A, target_A = np.array([0, 1, 2]), np.array([1, 2, 1])
+    with pytest.raises(ValueError, match="cycle"):
+        sorted_arcs(source_A, target_A, source_A, source_A, np.zeros(3), np.array([np.inf, 0, 0]), 0)
+
+
 @settings(max_examples=200, deadline=None)
 @given(lattices())
 def test_posteriors_are_those_of_all_paths(lattice):
@@ -153,8 +188,7 @@ def test_posteriors_are_those_of_all_paths(lattice):
 def test_a_lattices_best_path_is_the_searchs(seed):
     score_TC = np.random.default_rng(seed).normal(0, 2, (6, 3))
     searcher = Decoder(word_loop(COSTS), EVERYTHING)
-    lattice, _ = searcher.lattice(score_TC)
-    arcs = lattice_arcs(lattice)
+    arcs = searcher.lattice(score_TC)
     path, best = best_path(arcs, forward_backward(arcs)), searcher.best(score_TC)
     assert (path.words, path.classes_T.tolist()) == (best.words, best.classes.tolist())
     assert path.classes_T.dtype == np.int32
@@ -163,8 +197,7 @@ def test_a_lattices_best_path_is_the_searchs(seed):
 @pytest.mark.parametrize("seed", range(3))
 def test_word_posteriors_of_a_search_are_those_of_its_n_best_list(seed):
     score_TC = np.random.default_rng(seed).normal(0, 2, (3, 3))
-    lattice, _ = Decoder(word_loop(COSTS), EVERYTHING).lattice(score_TC)
-    arcs = lattice_arcs(lattice)
+    arcs = Decoder(word_loop(COSTS), EVERYTHING).lattice(score_TC)
     words, confidences = by_enumeration(arcs)
     path = best_path(arcs, forward_backward(arcs))
     assert path.words == words
@@ -173,7 +206,7 @@ def test_word_posteriors_of_a_search_are_those_of_its_n_best_list(seed):
 
 def test_one_forward_backward_serves_classes_and_words():
     score_TC = np.random.default_rng(0).normal(0, 2, (5, 3))
-    arcs = lattice_arcs(Decoder(word_loop(COSTS), EVERYTHING).lattice(score_TC)[0])
+    arcs = Decoder(word_loop(COSTS), EVERYTHING).lattice(score_TC)
     passed = forward_backward(arcs)
     np.testing.assert_array_equal(class_posteriors(arcs, 5, 3, passed), class_posteriors(arcs, 5, 3))
     emits = arcs.label_A > 0

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-import kaldifst
+import numba
 import numpy as np
 
 
@@ -33,73 +33,85 @@ class ArcPosteriors:
     """Frames passed before a state."""
 
 
-def lattice_arcs(lattice: kaldifst.Lattice) -> LatticeArcs:
-    """Read a raw lattice. ValueError when it has a cycle."""
-    states = lattice.num_states
-    # kaldifst binds no iterator over a lattice's arcs; its text has 4 columns and a pair of weights for an arc
-    lines = lattice.to_str(show_weight_one=True).replace(",", " ").splitlines()
-    is_arc = [len(line.split(None, 3)) == 4 for line in lines]
-    table_A6, end_S3 = (
-        np.fromstring(" ".join(line for line, is_one in zip(lines, is_arc, strict=True) if is_one == arcs), sep=" ")
-        for arcs in (True, False)
-    )
-    table_A6, end_S3 = table_A6.reshape(-1, 6), end_S3.reshape(-1, 3)
-    number_A4 = table_A6[:, :4].astype(np.int64)
-    order_S = _topological(states, number_A4[:, 0], number_A4[:, 1])
-    final_S = np.full(states, np.inf)
-    final_S[order_S[end_S3[:, 0].astype(np.int64)]] = end_S3[:, 1:].sum(1)
-    source_A, target_A = order_S[number_A4[:, 0]], order_S[number_A4[:, 1]]
-    by_source = np.argsort(source_A, kind="stable")
-    return LatticeArcs(
-        source_A[by_source],
-        target_A[by_source],
-        number_A4[by_source, 2],
-        table_A6[by_source, 4:].sum(1),
-        final_S,
-        number_A4[by_source, 3],
-    )
-
-
-def _topological(states: int, source_A: np.ndarray, target_A: np.ndarray) -> np.ndarray:
-    """Number of each state in an order in which all arcs lead onwards. ValueError when there is none."""
-    leaving: list[list[int]] = [[] for _ in range(states)]
-    for source, target in zip(source_A.tolist(), target_A.tolist(), strict=True):
-        leaving[source].append(target)
-    entering = np.bincount(target_A, minlength=states).tolist()
-    order, ready = [0] * states, [s for s in range(states) if not entering[s]]
-    number = 0
-    while ready:
-        state = ready.pop()
-        order[state] = number
-        number += 1
-        for target in leaving[state]:
-            entering[target] -= 1
-            if not entering[target]:
-                ready.append(target)
-    if number < states:
+def sorted_arcs(
+    source_A: np.ndarray,
+    target_A: np.ndarray,
+    label_A: np.ndarray,
+    word_A: np.ndarray,
+    cost_A: np.ndarray,
+    final_S: np.ndarray,
+    start: int,
+) -> LatticeArcs:
+    """A lattice whose states come in any order. Arcs are sorted by their sources. ValueError when it has a cycle."""
+    order_S = _topological(len(final_S), source_A, target_A, start)
+    if not len(order_S):
         raise ValueError("the lattice has a cycle")
-    return np.array(order, dtype=np.int64)
+    source_A, target_A = order_S[source_A], order_S[target_A]
+    sorted_S = np.empty_like(final_S)
+    sorted_S[order_S] = final_S
+    arcs = np.argsort(source_A, kind="stable")
+    return LatticeArcs(source_A[arcs], target_A[arcs], label_A[arcs], cost_A[arcs], sorted_S, word_A[arcs])
+
+
+@numba.njit(cache=True)
+def _topological(states, source_A, target_A, start):  # type: ignore[no-untyped-def]
+    """Number of each state, int64 (S,), such that all arcs lead onwards from `start`, number 0. Empty: a cycle."""
+    first_S, entering_S = np.zeros(states + 1, np.int64), np.zeros(states, np.int64)
+    for a in range(len(source_A)):
+        first_S[source_A[a] + 1] += 1
+        entering_S[target_A[a]] += 1
+    first_S = np.cumsum(first_S)
+    place_S, leaving_A = first_S[:-1].copy(), np.empty(len(source_A), np.int64)
+    for a in range(len(source_A)):
+        leaving_A[place_S[source_A[a]]] = target_A[a]
+        place_S[source_A[a]] += 1
+    order_S, ready_S = np.empty(states, np.int64), np.empty(states, np.int64)
+    number = waiting = 0
+    for s in range(states):
+        if not entering_S[s] and s != start:
+            ready_S[waiting] = s
+            waiting += 1
+    if not entering_S[start]:
+        ready_S[waiting] = start
+        waiting += 1
+    while waiting:
+        waiting -= 1
+        s = ready_S[waiting]
+        order_S[s] = number
+        number += 1
+        for a in range(first_S[s], first_S[s + 1]):
+            target = leaving_A[a]
+            entering_S[target] -= 1
+            if not entering_S[target]:
+                ready_S[waiting] = target
+                waiting += 1
+    return order_S if number == states else order_S[:0]
 
 
 def forward_backward(lattice: LatticeArcs) -> ArcPosteriors:
-    """Posterior of each arc by the forward-backward algorithm. Costs are taken as they are.
+    """Posterior of each arc by the forward-backward algorithm. Costs are taken as they are."""
+    arcs = lattice.source_A, lattice.target_A, lattice.label_A, lattice.cost_A
+    return ArcPosteriors(*_forward_backward(*arcs, lattice.final_S))
 
-    A loop in Python: a lattice of 1,000 arcs has 400 levels, too narrow for numpy's calls to pay.
-    """
-    states = len(lattice.final_S)
-    forward, backward = [-math.inf] * states, (-lattice.final_S).tolist()
-    frame = [0] * states
-    forward[0] = 0.0
-    columns = (lattice.source_A, lattice.target_A, (lattice.label_A > 0).astype(int), lattice.cost_A)
-    arcs = list(zip(*(column.tolist() for column in columns), strict=True))
-    for source, target, emits, cost in arcs:
-        forward[target] = _log_add(forward[target], forward[source] - cost)
-        frame[target] = frame[source] + emits
-    for source, target, _, cost in reversed(arcs):
-        backward[source] = _log_add(backward[source], backward[target] - cost)
-    forward_S, backward_S = np.array(forward), np.array(backward)
-    log_share_A = forward_S[lattice.source_A] - lattice.cost_A + backward_S[lattice.target_A] - backward_S[0]
-    return ArcPosteriors(np.exp(log_share_A), np.array(frame, dtype=np.int64))
+
+@numba.njit(cache=True)
+def _forward_backward(source_A, target_A, label_A, cost_A, final_S):  # type: ignore[no-untyped-def]
+    """Posteriors of the arcs, float64 (A,), and frames passed before the states, int64 (S,)."""
+    forward_S, backward_S = np.full(len(final_S), -np.inf), -final_S
+    frame_S = np.zeros(len(final_S), np.int64)
+    forward_S[0] = 0.0
+    for a in range(len(source_A)):
+        source, target = source_A[a], target_A[a]
+        forward_S[target] = _log_add(forward_S[target], forward_S[source] - cost_A[a])
+        frame_S[target] = frame_S[source] + (label_A[a] > 0)
+    for a in range(len(source_A) - 1, -1, -1):
+        source = source_A[a]
+        backward_S[source] = _log_add(backward_S[source], backward_S[target_A[a]] - cost_A[a])
+    posterior_A = np.empty(len(source_A), np.float64)
+    for a in range(len(source_A)):
+        log_share = forward_S[source_A[a]] - cost_A[a] + backward_S[target_A[a]] - backward_S[0]
+        posterior_A[a] = math.exp(log_share)
+    return posterior_A, frame_S
 
 
 def class_posteriors(
@@ -121,8 +133,9 @@ def class_posteriors(
     return (posterior_TC / posterior_TC.sum(1, keepdims=True)).astype(np.float32)
 
 
-def _log_add(a: float, b: float) -> float:
+@numba.njit(cache=True)
+def _log_add(a, b):  # type: ignore[no-untyped-def]
     """log(exp(a) + exp(b)), also where both are -inf."""
     if a < b:
         a, b = b, a
-    return a if b == -math.inf else a + math.log1p(math.exp(b - a))
+    return a if b == -np.inf else a + math.log1p(math.exp(b - a))

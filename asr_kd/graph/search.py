@@ -1,12 +1,16 @@
 """Beam search of a graph over a matrix of scores: the one decoder interface, for alignment and recognition."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import kaldi_decoder
 import kaldifst
 import numpy as np
 
 from asr_kd.core.options import option
+from asr_kd.graph.graph_arrays import graph_arrays
+from asr_kd.graph.lattice import LatticeArcs
+from asr_kd.graph.lattice_search import LatticeSearch
 
 MIN_ACTIVE = 20
 """Paths kept alive at a frame however bad they are (Kaldi's default)."""
@@ -54,6 +58,10 @@ class Decoder:
         )
         self._decoder = kaldi_decoder.FasterDecoder(graph, self._options)
 
+    @cached_property
+    def _lattices(self) -> LatticeSearch:
+        return LatticeSearch(graph_arrays(self.graph), self.config.beam, self.config.lattice_beam)
+
     def best(self, score_TC: np.ndarray) -> DecodedPath | None:
         """The best path for the scaled log-likelihoods (T, C), or None when the beam lost all paths."""
         self._decoder.decode(kaldi_decoder.DecodableCtc(np.ascontiguousarray(score_TC, dtype=np.float32)))
@@ -63,23 +71,22 @@ class Decoder:
             return None
         return _path(lattice, len(score_TC), complete)
 
-    def lattice(self, score_TC: np.ndarray) -> tuple[kaldifst.Lattice | None, bool]:
-        """All paths within `lattice_beam` of the best (None: there are none), and whether they end in final states."""
-        if not len(score_TC):
-            return None, False
-        config = kaldi_decoder.LatticeSimpleDecoderConfig(beam=self.config.beam, lattice_beam=self.config.lattice_beam)
-        decoder = kaldi_decoder.LatticeSimpleDecoder(self.graph, config)
-        complete = decoder.decode(kaldi_decoder.DecodableCtc(np.ascontiguousarray(score_TC, dtype=np.float32)))
-        found, lattice = decoder.get_raw_lattice()
-        return (lattice if found else None), complete
+    def lattice(self, score_TC: np.ndarray) -> LatticeArcs | None:
+        """All paths within `lattice_beam` of the best that end in a final state. None: there are none."""
+        return self._lattices(score_TC)
 
     def n_best(self, score_TC: np.ndarray, n: int) -> list[DecodedPath]:
         """Up to `n` paths with different words, best first, from the lattice of the scaled log-likelihoods (T, C).
 
         Empty without frames, or when the beam lost all paths.  The lattice's search knows no `max_active`.
         """
-        lattice, complete = self.lattice(score_TC)
-        if lattice is None:
+        if not len(score_TC):
+            return []
+        config = kaldi_decoder.LatticeSimpleDecoderConfig(beam=self.config.beam, lattice_beam=self.config.lattice_beam)
+        decoder = kaldi_decoder.LatticeSimpleDecoder(self.graph, config)
+        complete = decoder.decode(kaldi_decoder.DecodableCtc(np.ascontiguousarray(score_TC, dtype=np.float32)))
+        found, lattice = decoder.get_raw_lattice()
+        if not found:
             return []
         linears = kaldifst.lattice_to_nbest(lattice, n=4 * n)  # several paths may carry the same words
         paths: dict[tuple[int, ...], DecodedPath] = {}

@@ -13,7 +13,7 @@ import numpy as np
 
 from asr_kd.graph.confidence import ConfidenceScorer, DecodedUtterance
 from asr_kd.graph.graph import Graph
-from asr_kd.graph.lattice import class_posteriors, forward_backward, lattice_arcs
+from asr_kd.graph.lattice import class_posteriors, forward_backward
 from asr_kd.graph.scales import DecodingScales
 from asr_kd.graph.search import Decoder, SearchConfig
 from asr_kd.inventory.inventory import Inventory
@@ -57,10 +57,9 @@ class LatticePosteriors:
 
     def search(self, log_p_TC: np.ndarray) -> tuple[np.ndarray, DecodedUtterance | None]:
         """Mixed log-posteriors (T, C) and the words of one lattice; without a path, the model's own and None."""
-        found, complete = self._searcher.lattice(self.config.scales.apply(log_p_TC, self.log_prior_C))
-        if found is None or not complete:
+        lattice = self._searcher.lattice(self.config.scales.apply(log_p_TC, self.log_prior_C))
+        if lattice is None:
             return log_p_TC, None
-        lattice = lattice_arcs(found)
         passed = forward_backward(lattice)
         decoded = self._scorer(lattice, passed, log_p_TC) if self._scorer else None
         if not self.config.weight:
