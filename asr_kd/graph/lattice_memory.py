@@ -35,6 +35,8 @@ class Memory(NamedTuple):
     links: Any
     token_S: Any
     """Each state's token in the hash table in use."""
+    stack: Any
+    """States of which arcs without a label are yet to be followed."""
     bucket_2B: Any
     """Of each bucket of both hash tables, the token before its first."""
     newest_T: Any
@@ -52,6 +54,7 @@ def allocate(states: int, buckets: int, tokens: int, links: int) -> Memory:
         np.empty(tokens, TOKEN),
         np.empty(links, LINK),
         np.empty(states, np.int32),
+        np.empty(tokens, np.int32),
         np.empty((2, buckets), np.int32),
         nothing,
         nothing,

@@ -90,7 +90,7 @@ def _pass_frames(graph, score_TC, beam, m):  # type: ignore[no-untyped-def]
 def _pass_frame(graph, score_C, beam, m):  # type: ignore[no-untyped-def]
     """Pass the tokens of the hash table on along arcs with labels, into the other one. False: memory is short."""
     first_S, epsilon_S, label_A, word_A, cost_A, target_A, _, _ = graph
-    tokens, links, token_S, bucket_2B, newest_T, _, _ = m
+    tokens, links, token_S, _, bucket_2B, newest_T, _, _ = m
     ledger = m.ledger[0]
     last = ledger.table
     ledger.frame += 1
@@ -126,24 +126,26 @@ def _pass_frame(graph, score_C, beam, m):  # type: ignore[no-untyped-def]
 def _pass_epsilons(graph, beam, m):  # type: ignore[no-untyped-def]
     """Pass the tokens of the hash table on along arcs without labels. False: memory is short."""
     first_S, epsilon_S, _, word_A, cost_A, target_A, _, _ = graph
-    tokens, links, token_S, bucket_2B, newest_T, _, _ = m
+    tokens, links, token_S, stack, bucket_2B, newest_T, _, _ = m
     ledger = m.ledger[0]
     cutoff = INF
-    stack = [0 for _ in range(0)]  # numba must know what it will hold
+    waiting = 0
     i = tokens[ledger.table].after
     while i != NONE:
         x = tokens[i]
         if epsilon_S[x.state] < first_S[x.state + 1]:
-            stack.append(i)
+            stack[waiting] = i
+            waiting += 1
         cutoff = min(cutoff, x.cost)
         i = x.after
     cutoff = np.float32(cutoff + beam)
-    while len(stack):
-        i = stack.pop()
+    while waiting:
+        waiting -= 1
+        i = stack[waiting]
         x = tokens[i]
         _free_links(tokens, links, ledger, i)
         first, end = epsilon_S[x.state], first_S[x.state + 1]
-        if min(ledger.tokens_left, ledger.links_left) < end - first:
+        if min(ledger.tokens_left, ledger.links_left, len(stack) - waiting) < end - first:
             return False
         ledger.tokens_visited += 1
         ledger.links_visited += end - first
@@ -154,14 +156,15 @@ def _pass_epsilons(graph, beam, m):  # type: ignore[no-untyped-def]
                 target, changed = _arrive(tokens, token_S, bucket_2B, newest_T, ledger, state, total)
                 _link(tokens, links, ledger, i, target, 0, word_A[a], cost_A[a], ZERO)
                 if changed and epsilon_S[state] < first_S[state + 1]:
-                    stack.append(target)
+                    stack[waiting] = target
+                    waiting += 1
     return True
 
 
 @numba.njit(cache=True)
 def _shrink(beam, m):  # type: ignore[no-untyped-def]
     """Move the tokens within the beam into a new hash table; the others stay in their frame, where no path goes on."""
-    tokens, _, token_S, bucket_2B, _, _, _ = m
+    tokens, _, token_S, _, bucket_2B, _, _, _ = m
     ledger = m.ledger[0]
     head = ledger.table
     first = tokens[head].after
