@@ -12,6 +12,10 @@ _HEADER = np.dtype("<i4, <i4, <u8, <i8, <i8, <i8")
 """What follows the names of the file's types in OpenFst's format: version, flags, properties, start, states, 0."""
 
 
+ARC = np.dtype([("label", "<i4"), ("word", "<i4"), ("cost", "<f4"), ("target", "<i4")])
+"""label: class + 1, or 0.  cost: nats."""
+
+
 class GraphArrays(NamedTuple):
     """Arcs in the order of their source states; of one state, those with an input label come first.
 
@@ -22,14 +26,7 @@ class GraphArrays(NamedTuple):
     """int64 (S + 1,)."""
     epsilon_S: np.ndarray
     """int64 (S,)."""
-    label_A: np.ndarray
-    """Class + 1, or 0, int32 (A,)."""
-    word_A: np.ndarray
-    """int32 (A,)."""
-    cost_A: np.ndarray
-    """float32 (A,), nats."""
-    target_A: np.ndarray
-    """int32 (A,)."""
+    arc_A: np.ndarray
     final_S: np.ndarray
     """Cost of ending in a state, float32 (S,); inf where paths do not end."""
     start: int
@@ -47,15 +44,13 @@ def graph_arrays(fst: kaldifst.StdVectorFst) -> GraphArrays:
     header = np.frombuffer(data, _HEADER, 1, place)[0]
     assert header[1] == 0, "graphs have no symbol tables"
     words = np.frombuffer(data, "<i4", offset=place + _HEADER.itemsize)
-    first_S, epsilon_S, final_S, arc_A4 = _states(words, int(header[4]))
-    label_A, word_A, target_A = (np.ascontiguousarray(arc_A4[:, i]) for i in (0, 1, 3))
-    cost_A = np.ascontiguousarray(arc_A4[:, 2]).view(np.float32)
-    return GraphArrays(first_S, epsilon_S, label_A, word_A, cost_A, target_A, final_S.view(np.float32), int(header[3]))
+    first_S, epsilon_S, arc_A4, final_S = _states(words, int(header[4]))
+    return GraphArrays(first_S, epsilon_S, arc_A4.view(ARC)[:, 0], final_S.view(np.float32), int(header[3]))
 
 
 @numba.njit(cache=True)
 def _states(words, states):  # type: ignore[no-untyped-def]
-    """Where each state's arcs begin, and those without a label; final costs and arcs, as the file's 32-bit words.
+    """Where each state's arcs begin, and those without a label; arcs and final costs, as the file's 32-bit words.
 
     A state is its final cost, the number of its arcs in two words, and four words for each of them.
     """
@@ -75,4 +70,4 @@ def _states(words, states):  # type: ignore[no-untyped-def]
                 epsilon_S[s] = a
         place += 4 * own
         first_S[s + 1] = a
-    return first_S, epsilon_S, final_S, arc_A4
+    return first_S, epsilon_S, arc_A4, final_S

@@ -36,7 +36,7 @@ class Memory(NamedTuple):
     token_S: Any
     """Each state's token in the hash table in use."""
     stack: Any
-    """States of which arcs without a label are yet to be followed."""
+    """Tokens whose arcs without a label are yet to be followed."""
     bucket_2B: Any
     """Of each bucket of both hash tables, the token before its first."""
     newest_T: Any

@@ -89,7 +89,7 @@ def _pass_frames(graph, score_TC, beam, m):  # type: ignore[no-untyped-def]
 @numba.njit(cache=True)
 def _pass_frame(graph, score_C, beam, m):  # type: ignore[no-untyped-def]
     """Pass the tokens of the hash table on along arcs with labels, into the other one. False: memory is short."""
-    first_S, epsilon_S, label_A, word_A, cost_A, target_A, _, _ = graph
+    first_S, epsilon_S, arc_A, _, _ = graph
     tokens, links, token_S, _, bucket_2B, newest_T, _, _ = m
     ledger = m.ledger[0]
     last = ledger.table
@@ -111,13 +111,14 @@ def _pass_frame(graph, score_C, beam, m):  # type: ignore[no-untyped-def]
         ledger.tokens_visited += 1
         ledger.links_visited += end - first
         for a in range(first, end):
-            acoustic = -score_C[label_A[a] - 1]
-            total = x.cost + acoustic + cost_A[a]
+            arc = arc_A[a]
+            acoustic = -score_C[arc.label - 1]
+            total = x.cost + acoustic + arc.cost
             if total < cutoff:
                 if total + beam < cutoff:
                     cutoff = total + beam
-                target, _ = _arrive(tokens, token_S, bucket_2B, newest_T, ledger, target_A[a], total)
-                _link(tokens, links, ledger, i, target, label_A[a], word_A[a], cost_A[a], acoustic)
+                target, _ = _arrive(tokens, token_S, bucket_2B, newest_T, ledger, arc.target, total)
+                _link(tokens, links, ledger, i, target, arc, acoustic)
         i = x.after
     return True
 
@@ -125,7 +126,7 @@ def _pass_frame(graph, score_C, beam, m):  # type: ignore[no-untyped-def]
 @numba.njit(cache=True)
 def _pass_epsilons(graph, beam, m):  # type: ignore[no-untyped-def]
     """Pass the tokens of the hash table on along arcs without labels. False: memory is short."""
-    first_S, epsilon_S, _, word_A, cost_A, target_A, _, _ = graph
+    first_S, epsilon_S, arc_A, _, _ = graph
     tokens, links, token_S, stack, bucket_2B, newest_T, _, _ = m
     ledger = m.ledger[0]
     cutoff = INF
@@ -150,11 +151,12 @@ def _pass_epsilons(graph, beam, m):  # type: ignore[no-untyped-def]
         ledger.tokens_visited += 1
         ledger.links_visited += end - first
         for a in range(first, end):
-            total = x.cost + cost_A[a]
+            arc = arc_A[a]
+            total = x.cost + arc.cost
             if total < cutoff:
-                state = target_A[a]
+                state = arc.target
                 target, changed = _arrive(tokens, token_S, bucket_2B, newest_T, ledger, state, total)
-                _link(tokens, links, ledger, i, target, 0, word_A[a], cost_A[a], ZERO)
+                _link(tokens, links, ledger, i, target, arc, ZERO)
                 if changed and epsilon_S[state] < first_S[state + 1]:
                     stack[waiting] = target
                     waiting += 1
@@ -213,7 +215,7 @@ def _arrive(tokens, token_S, bucket_2B, newest_T, ledger, state, cost):  # type:
 
 
 @numba.njit(cache=True, inline="always")
-def _link(tokens, links, ledger, source, target, label, word, graph_cost, acoustic):  # type: ignore[no-untyped-def]
+def _link(tokens, links, ledger, source, target, arc, acoustic):  # type: ignore[no-untyped-def]
     """Add a link to those of a token."""
     new = ledger.free_link
     if new == NONE:
@@ -223,7 +225,7 @@ def _link(tokens, links, ledger, source, target, label, word, graph_cost, acoust
         ledger.free_link = links[new].next
     ledger.links_left -= 1
     x = links[new]
-    x.target, x.label, x.word, x.graph, x.acoustic = target, label, word, graph_cost, acoustic
+    x.target, x.label, x.word, x.graph, x.acoustic = target, arc.label, arc.word, arc.cost, acoustic
     x.next = tokens[source].link
     tokens[source].link = new
 
