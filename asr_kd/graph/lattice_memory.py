@@ -20,12 +20,12 @@ LINK = np.dtype(
 free one."""
 LEDGER = np.dtype(
     [(name, "i8") for name in ("frame", "table", "size", "free_token", "free_link", "tokens_used", "links_used")]
-    + [(name, "i8") for name in ("tokens_left", "links_left", "tokens_visited", "links_visited")]
+    + [(name, "i8") for name in ("tokens_left", "links_left", "tokens_visited", "links_visited", "first_bucket")]
     + [("buckets_2", "i8", 2)]
 )
 """frame: the latest.  table: the hash table in use, 0 or 1, and how many tokens it has.  free: first place that was
 given back.  used: places that were ever taken.  left: places that can be taken.  visited: the work done.
-buckets_2: of both hash tables."""
+first_bucket: of the hash table's first token.  buckets_2: of both hash tables."""
 
 
 class Memory(NamedTuple):

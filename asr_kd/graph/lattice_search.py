@@ -255,22 +255,22 @@ def _insert(tokens, bucket_2B, ledger, i):  # type: ignore[no-untyped-def]
         tokens[head].after = NONE
         while other != NONE:
             following = tokens[other].after
-            _place(tokens, bucket_2B, head, buckets, other)
+            _place(tokens, bucket_2B, ledger, head, buckets, other)
             other = following
-    _place(tokens, bucket_2B, head, buckets, i)
+    _place(tokens, bucket_2B, ledger, head, buckets, i)
     ledger.size += 1
 
 
 @numba.njit(cache=True, inline="always")
-def _place(tokens, bucket_2B, head, buckets, i):  # type: ignore[no-untyped-def]
+def _place(tokens, bucket_2B, ledger, head, buckets, i):  # type: ignore[no-untyped-def]
     """To the front of its bucket, or if that is empty to the front of all."""
-    bucket = tokens[i].state % buckets
+    bucket = np.uint32(tokens[i].state) % np.uint32(buckets)
     before = bucket_2B[head, bucket]
     if before == NONE:
         before = head
-        first = tokens[head].after
-        if first != NONE:
-            bucket_2B[head, tokens[first].state % buckets] = i
+        if tokens[head].after != NONE:
+            bucket_2B[head, ledger.first_bucket] = i
         bucket_2B[head, bucket] = head
+        ledger.first_bucket = bucket
     tokens[i].after = tokens[before].after
     tokens[before].after = i
