@@ -75,3 +75,19 @@ def begin(memory: Memory, frames: int) -> Memory:
     memory.bucket_2B[:, 0] = NONE
     newest_T, stale_T2 = np.full(frames + 1, NONE, np.int32), np.ones((frames + 1, 2), np.bool_)
     return memory._replace(newest_T=newest_T, stale_T2=stale_T2)
+
+
+def with_room(memory: Memory) -> Memory:
+    """The same memory, doubled in the midst of an utterance where less than half of it is left."""
+    ledger = memory.ledger[0]
+    short = 2 * ledger["tokens_left"] < len(memory.tokens) or 2 * ledger["links_left"] < len(memory.links)
+    return doubled(memory) if short else memory
+
+
+def doubled(memory: Memory) -> Memory:
+    """The same memory with twice the room; what is there stays where it is."""
+    memory.ledger["tokens_left"] += len(memory.tokens)
+    memory.ledger["links_left"] += len(memory.links)
+    names = ("tokens", "links", "stack")
+    arrays = {name: getattr(memory, name) for name in names}
+    return memory._replace(**{name: np.concatenate((a, np.empty_like(a))) for name, a in arrays.items()})

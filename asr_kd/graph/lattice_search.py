@@ -10,7 +10,7 @@ import numpy as np
 
 from asr_kd.graph.graph_arrays import GraphArrays
 from asr_kd.graph.lattice import LatticeArcs, sorted_arcs
-from asr_kd.graph.lattice_memory import INF, NONE, ZERO, allocate, begin
+from asr_kd.graph.lattice_memory import INF, NONE, ZERO, allocate, begin, doubled, with_room
 from asr_kd.graph.lattice_pruning import finish, prune, read
 
 PRUNE_FRAMES = 25
@@ -29,9 +29,9 @@ class LatticeSearch:
     def __init__(self, graph: GraphArrays, beam: float, lattice_beam: float) -> None:
         """beam, lattice_beam: as in `SearchConfig`."""
         self._graph, self._beam, self._lattice_beam = graph, np.float32(beam), np.float32(lattice_beam)
-        self._states = len(graph.final_S)
-        self._buckets = next(size for size in _TABLE_SIZES if size >= self._states)
-        self.memory = allocate(self._states, self._buckets, 1 << 12, 1 << 13)
+        states = len(graph.final_S)
+        buckets = next(size for size in _TABLE_SIZES if size >= states)
+        self.memory = allocate(states, buckets, tokens=1 << 12, links=1 << 13)
         """Grows with the longest utterance; its ledger tells the latest search's work."""
 
     def __call__(self, score_TC: np.ndarray) -> LatticeArcs | None:
@@ -43,8 +43,7 @@ class LatticeSearch:
             return None
         score_TC = np.ascontiguousarray(score_TC, dtype=np.float32)
         while not self._search(score_TC):
-            tokens, links = len(self.memory.tokens), len(self.memory.links)
-            self.memory = allocate(self._states, self._buckets, 2 * tokens, 2 * links)
+            self.memory = doubled(self.memory)
         (source_A, target_A, label_A, word_A), cost_A, final_S, start = read(self._graph, self.memory)
         if not np.isfinite(final_S).any():
             return None
@@ -57,6 +56,7 @@ class LatticeSearch:
             return False
         for t in range(0, len(score_TC), PRUNE_FRAMES):
             prune(self.memory, self._lattice_beam)
+            self.memory = with_room(self.memory)
             if not _pass_frames(self._graph, score_TC[t : t + PRUNE_FRAMES], self._beam, self.memory):
                 return False
         finish(self._graph, self.memory, self._lattice_beam)
