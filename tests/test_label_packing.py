@@ -3,15 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr_kd.targets.range_coder import (
-    EMPTY_TAIL,
-    MAX_CLASSES_PER_FRAME,
-    MAX_CODE,
-    MAX_ID_BITS,
-    FrameCodes,
-    RangeEncoder,
-    unpack,
-)
+from asr_kd.targets.frame_contexts import EMPTY_TAIL, MAX_CLASSES_PER_FRAME, MAX_CODE, MAX_ID_BITS
+from asr_kd.targets.range_coder import FrameCodes, RangeEncoder, unpack
 
 
 def packable(frames):

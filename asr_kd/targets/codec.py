@@ -15,17 +15,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from asr_kd.targets.frame_contexts import CODES, EMPTY_TAIL, MAX_CLASSES_PER_FRAME, MAX_CODE, MAX_ID_BITS
 from asr_kd.targets.frame_targets import FrameTargets
-from asr_kd.targets.range_coder import (
-    CODES,
-    EMPTY_TAIL,
-    MAX_CLASSES_PER_FRAME,
-    MAX_CODE,
-    MAX_ID_BITS,
-    FrameCodes,
-    RangeEncoder,
-    unpack,
-)
+from asr_kd.targets.range_coder import FrameCodes, RangeEncoder, unpack
 
 FORMAT = 2
 """Version of the columns, the codes and their packing."""

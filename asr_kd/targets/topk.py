@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from asr_kd.targets.frame_contexts import MAX_CLASSES_PER_FRAME
 from asr_kd.targets.frame_targets import FrameTargets
-from asr_kd.targets.range_coder import MAX_CLASSES_PER_FRAME
 
 CPU_BLOCK_FRAMES = 128
 """Frames selected from at a time: their copies of (frames, classes) stay in cache, and none is fetched anew."""
