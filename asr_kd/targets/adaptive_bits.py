@@ -63,13 +63,13 @@ class Position(NamedTuple):
     place: int
 
 
-@numba.njit(cache=True, forceinline=True)
+@numba.njit(forceinline=True)
 def _probability(state):  # type: ignore[no-untyped-def]
     """Of a 1, in 1/65536."""
     return (state & 0xFFFF) ^ _HALF
 
 
-@numba.njit(cache=True, forceinline=True)
+@numba.njit(forceinline=True)
 def _after_one(state):  # type: ignore[no-untyped-def]
     """The state of a context after a 1."""
     p, seen = _probability(state), state >> 16
@@ -77,7 +77,7 @@ def _after_one(state):  # type: ignore[no-untyped-def]
     return (p ^ _HALF) | (min(seen + 1, _MAX_SEEN) << 16)
 
 
-@numba.njit(cache=True, forceinline=True)
+@numba.njit(forceinline=True)
 def _after_zero(state):  # type: ignore[no-untyped-def]
     """The state of a context after a 0."""
     p, seen = _probability(state), state >> 16
@@ -85,7 +85,7 @@ def _after_zero(state):  # type: ignore[no-untyped-def]
     return (p ^ _HALF) | (min(seen + 1, _MAX_SEEN) << 16)
 
 
-@numba.njit(cache=True)
+@numba.njit
 def _shift_out(low, out):  # type: ignore[no-untyped-def]
     """Move the top byte of `low` out; a carry still to come may change the bytes held back."""
     data, back = out.data, out.held_back
@@ -102,14 +102,14 @@ def _shift_out(low, out):  # type: ignore[no-untyped-def]
     return (low & 0x00FFFFFF) << 8
 
 
-@numba.njit(cache=True)
+@numba.njit
 def begin_writing(out):  # type: ignore[no-untyped-def]
     """The first state of an encoder; what `out` held is forgotten."""
     out.held_back[0], out.held_back[1], out.held_back[2] = 0, 0, 1
     return Interval(np.int64(0), np.int64(_WHOLE))
 
 
-@numba.njit(cache=True, forceinline=True)
+@numba.njit(forceinline=True)
 def write_bit(interval, out, table, context, bit):  # type: ignore[no-untyped-def]
     """Write one bit. Returns the interval."""
     context = np.uint64(context)  # unsigned: an index that cannot be negative needs no test for it
@@ -128,7 +128,7 @@ def write_bit(interval, out, table, context, bit):  # type: ignore[no-untyped-de
     return Interval(low, span)
 
 
-@numba.njit(cache=True)
+@numba.njit
 def end_writing(interval, out):  # type: ignore[no-untyped-def]
     """Write the fraction of the interval that ends in most zeros: a reader takes missing bytes as zero."""
     low = interval.low
@@ -141,7 +141,7 @@ def end_writing(interval, out):  # type: ignore[no-untyped-def]
         low = _shift_out(low, out)
 
 
-@numba.njit(cache=True)
+@numba.njit
 def begin_reading(data):  # type: ignore[no-untyped-def]
     """The first state of a decoder of `data` (uint8)."""
     above = np.int64(0)
@@ -150,7 +150,7 @@ def begin_reading(data):  # type: ignore[no-untyped-def]
     return Position(above, np.int64(_WHOLE), np.int64(4))
 
 
-@numba.njit(cache=True, forceinline=True)
+@numba.njit(forceinline=True)
 def read_bit(position, data, table, context):  # type: ignore[no-untyped-def]
     """Read one bit. Returns the bit, the position."""
     context = np.uint64(context)
@@ -177,7 +177,7 @@ def read_bit(position, data, table, context):  # type: ignore[no-untyped-def]
 # (unless `before` is at an end), how far.
 
 
-@numba.njit(cache=True, forceinline=True)
+@numba.njit(forceinline=True)
 def write_move(interval, out, table, context, before, last, value):  # type: ignore[no-untyped-def]
     """Write the move from `before` to `value`. Returns the interval."""
     interval = write_bit(interval, out, table, context, value != before)
@@ -194,7 +194,7 @@ def write_move(interval, out, table, context, before, last, value):  # type: ign
     return interval
 
 
-@numba.njit(cache=True, forceinline=True)
+@numba.njit(forceinline=True)
 def read_move(position, data, table, context, before, last):  # type: ignore[no-untyped-def]
     """Read what `write_move` wrote. Returns the number, the position."""
     moved, position = read_bit(position, data, table, context)

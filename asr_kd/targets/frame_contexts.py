@@ -65,48 +65,48 @@ def new_state(id_bits: int) -> np.void:
 # Contexts
 
 
-@numba.njit(cache=True)
+@numba.njit
 def _sign(x):  # type: ignore[no-untyped-def]
     return 0 if x == 0 else (1 if x > 0 else 2)
 
 
-@numba.njit(cache=True)
+@numba.njit
 def tail_context(state):  # type: ignore[no-untyped-def]
     """Of the tail: the two tails before."""
     return _TAIL + (state.tail * CODES + state.tail_earlier) * MOVE_CONTEXTS
 
 
-@numba.njit(cache=True)
+@numba.njit
 def codes_of(state, c):  # type: ignore[no-untyped-def]
     """What class c had in the last two frames, as one number."""
     return np.int64(state.before[c]) * CODES + np.int64(state.earlier[c])
 
 
-@numba.njit(cache=True)
+@numba.njit
 def kept_context(codes, j, gone):  # type: ignore[no-untyped-def]
     """Of whether a class of `codes_of` is kept.  gone: how many of the j classes before it are not."""
     return _KEPT + codes * 4 + (0 if j == 0 else 1 + (4 * gone > j) + (2 * gone > j))
 
 
-@numba.njit(cache=True)
+@numba.njit
 def move_context(codes, drift):  # type: ignore[no-untyped-def]
     """Of the move of a class of `codes_of`.  drift: the sum of the moves in this frame so far."""
     return _MOVE + (codes * 3 + _sign(drift)) * MOVE_CONTEXTS
 
 
-@numba.njit(cache=True)
+@numba.njit
 def new_context(state, tail, gone):  # type: ignore[no-untyped-def]
     """Of whether there are new classes: how the tail moved, how many classes went, how many there were."""
     return _NEW + (_sign(tail - state.tail) * 8 + min(gone, 7)) * 8 + min(state.num_held, 7)
 
 
-@numba.njit(cache=True)
+@numba.njit
 def level_context(state, c):  # type: ignore[no-untyped-def]
     """Of the code of the new class c: what it had two frames before, the code of the latest new class."""
     return _LEVEL + (np.int64(state.earlier[c]) * CODES + state.level) * MOVE_CONTEXTS
 
 
-@numba.njit(cache=True)
+@numba.njit
 def best_context(rank):  # type: ignore[no-untyped-def]
     """Of whether the rank-th class with the smallest code is the likeliest."""
     return _BEST + min(rank, 7)
@@ -115,7 +115,7 @@ def best_context(rank):  # type: ignore[no-untyped-def]
 # From frame to frame
 
 
-@numba.njit(cache=True)
+@numba.njit
 def begin_utterance(state):  # type: ignore[no-untyped-def]
     """Forget the frames before."""
     for j in range(state.num_older):
@@ -125,7 +125,7 @@ def begin_utterance(state):  # type: ignore[no-untyped-def]
     state.num_held = state.num_older = state.tail = state.tail_earlier = state.level = 0
 
 
-@numba.njit(cache=True)
+@numba.njit
 def next_frame(state, n, tail):  # type: ignore[no-untyped-def]
     """The frame that is coded, n classes in `kept` and their codes in `now`, becomes the frame before.
 
@@ -161,7 +161,7 @@ def next_frame(state, n, tail):  # type: ignore[no-untyped-def]
     return tied
 
 
-@numba.njit(cache=True)
+@numba.njit
 def move_to_front(held, rank):  # type: ignore[no-untyped-def]
     """Make the rank-th class the first."""
     best = held[rank]

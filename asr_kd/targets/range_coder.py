@@ -16,11 +16,15 @@ same questions in the same order: a change to one is a change to the other.
 docs/sidecars.md writes the format down, with a reader in plain Python; the scheme of the questions is our own.
 """
 
+import inspect
+import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numba
 import numpy as np
 
+from asr_kd.targets import adaptive_bits, frame_contexts
 from asr_kd.targets.adaptive_bits import (
     Output,
     begin_reading,
@@ -69,7 +73,7 @@ class FrameCodes:
 # Encoder
 
 
-@numba.njit(cache=True)
+@numba.njit
 def _write_kept(interval, out, state):  # type: ignore[no-untyped-def]
     """Question 2. Returns how many classes are kept, the interval."""
     n = drift = 0
@@ -86,7 +90,7 @@ def _write_kept(interval, out, state):  # type: ignore[no-untyped-def]
     return n, interval
 
 
-@numba.njit(cache=True)
+@numba.njit
 def _count_new(state, c, step):  # type: ignore[no-untyped-def]
     """Add `step` new classes in all nodes above c."""
     node = np.int64(c) + (1 << state.id_bits)
@@ -95,7 +99,7 @@ def _count_new(state, c, step):  # type: ignore[no-untyped-def]
         node >>= 1
 
 
-@numba.njit(cache=True)
+@numba.njit
 def _write_ids(interval, out, state, n):  # type: ignore[no-untyped-def]
     """Which classes are new. Returns how many the frame has, the interval."""
     first_leaf, nodes, new_under = 1 << state.id_bits, state.nodes, state.new_under
@@ -121,7 +125,7 @@ def _write_ids(interval, out, state, n):  # type: ignore[no-untyped-def]
     return n, interval
 
 
-@numba.njit(cache=True)
+@numba.njit
 def _write_levels(interval, out, state, first, n):  # type: ignore[no-untyped-def]
     """The codes of the new classes. Returns the interval."""
     for i in range(first, n):
@@ -132,7 +136,7 @@ def _write_levels(interval, out, state, first, n):  # type: ignore[no-untyped-de
     return interval
 
 
-@numba.njit(cache=True)
+@numba.njit
 def _write_best(interval, out, state, tied, best):  # type: ignore[no-untyped-def]
     """Question 4. Returns the interval."""
     rank = 0
@@ -146,7 +150,7 @@ def _write_best(interval, out, state, tied, best):  # type: ignore[no-untyped-de
     return interval
 
 
-@numba.njit(cache=True)
+@numba.njit
 def _write_frame(interval, out, state, ids, codes, tail):  # type: ignore[no-untyped-def]
     """Returns the interval."""
     for i in range(len(ids)):
@@ -166,24 +170,10 @@ def _write_frame(interval, out, state, ids, codes, tail):  # type: ignore[no-unt
     return _write_best(interval, out, state, next_frame(state, n, tail), ids[0])
 
 
-@numba.njit(cache=True)
-def _write_row(out, state, counts, ids, codes, tails):  # type: ignore[no-untyped-def]
-    """One utterance: see FrameCodes. Returns how many classes were written."""
-    begin_utterance(state)
-    interval = begin_writing(out)
-    begin = 0
-    for t in range(len(tails)):
-        end = begin + counts[t]
-        interval = _write_frame(interval, out, state, ids[begin:end], codes[begin:end], np.int64(tails[t]))
-        begin = end
-    end_writing(interval, out)
-    return begin
-
-
 # Decoder
 
 
-@numba.njit(cache=True)
+@numba.njit
 def _read_kept(position, data, state):  # type: ignore[no-untyped-def]
     """Question 2. Returns how many classes are kept, the position."""
     n = drift = 0
@@ -201,7 +191,7 @@ def _read_kept(position, data, state):  # type: ignore[no-untyped-def]
     return n, position
 
 
-@numba.njit(cache=True)
+@numba.njit
 def _read_ids(position, data, state, n):  # type: ignore[no-untyped-def]
     """Which classes are new. Returns how many the frame has (none when the data are damaged), the position."""
     first_leaf, nodes = 1 << state.id_bits, state.nodes
@@ -231,7 +221,7 @@ def _read_ids(position, data, state, n):  # type: ignore[no-untyped-def]
     return n, position
 
 
-@numba.njit(cache=True)
+@numba.njit
 def _read_levels(position, data, state, first, n):  # type: ignore[no-untyped-def]
     """The codes of the new classes. Returns the position."""
     for i in range(first, n):
@@ -242,7 +232,7 @@ def _read_levels(position, data, state, first, n):  # type: ignore[no-untyped-de
     return position
 
 
-@numba.njit(cache=True)
+@numba.njit
 def _read_best(position, data, state, tied):  # type: ignore[no-untyped-def]
     """Question 4. Returns the position."""
     rank = 0
@@ -255,7 +245,7 @@ def _read_best(position, data, state, tied):  # type: ignore[no-untyped-def]
     return position
 
 
-@numba.njit(cache=True)
+@numba.njit
 def _read_frame(position, data, state):  # type: ignore[no-untyped-def]
     """Returns how many classes the frame has (none when the data are damaged), the position."""
     tail, position = read_move(position, data, state.contexts, tail_context(state), state.tail, EMPTY_TAIL)
@@ -270,27 +260,56 @@ def _read_frame(position, data, state):  # type: ignore[no-untyped-def]
     return n, position
 
 
-@numba.njit(cache=True)
-def _read_rows(data, ends, frames, state, counts, ids, codes, tails):  # type: ignore[no-untyped-def]
-    """All utterances of a shard, one after the other. Returns the classes read, -1 when the data are damaged."""
-    first = begin = t = 0  # places among all classes, bytes and frames
-    for row in range(len(ends)):
+def _compile(sources: int) -> tuple[Callable[..., int], Callable[..., int]]:
+    """The encoder of an utterance and the decoder of a shard, compiled once and then kept on disk.
+
+    sources: digest of the modules that they call. numba looks only at this file when it decides whether to compile
+    anew; what a function closes over is part of its key, too.
+    """
+
+    @numba.njit(cache=True)
+    def write_row(data, held_back, state, counts, ids, codes, tails):  # type: ignore[no-untyped-def]
+        """One utterance: see FrameCodes. Returns how many classes were written."""
+        sources  # noqa: B018
         begin_utterance(state)
-        row_data = data[begin : ends[row]]
-        position = begin_reading(row_data)
-        for _ in range(frames[row]):
-            n, position = _read_frame(position, row_data, state)
-            if n == 0 or first + n > len(ids):
-                return -1
-            for i in range(n):
-                c = state.held[i]
-                ids[first + i] = c
-                codes[first + i] = state.before[c] - 1
-            counts[t], tails[t] = n, state.tail
-            first += n
-            t += 1
-        begin = ends[row]
-    return first
+        out = Output(data, held_back)
+        interval = begin_writing(out)
+        begin = 0
+        for t in range(len(tails)):
+            end = begin + counts[t]
+            interval = _write_frame(interval, out, state, ids[begin:end], codes[begin:end], np.int64(tails[t]))
+            begin = end
+        end_writing(interval, out)
+        return begin
+
+    @numba.njit(cache=True)
+    def read_rows(data, ends, frames, state, counts, ids, codes, tails):  # type: ignore[no-untyped-def]
+        """All utterances of a shard, one after the other. Returns the classes read, -1 when the data are damaged."""
+        sources  # noqa: B018
+        first = begin = t = 0  # places among all classes, bytes and frames
+        for row in range(len(ends)):
+            begin_utterance(state)
+            row_data = data[begin : ends[row]]
+            position = begin_reading(row_data)
+            for _ in range(frames[row]):
+                n, position = _read_frame(position, row_data, state)
+                if n == 0 or first + n > len(ids):
+                    return -1
+                for i in range(n):
+                    c = state.held[i]
+                    ids[first + i] = c
+                    codes[first + i] = state.before[c] - 1
+                counts[t], tails[t] = n, state.tail
+                first += n
+                t += 1
+            begin = ends[row]
+        return first
+
+    return write_row, read_rows
+
+
+_SOURCES = inspect.getsource(adaptive_bits) + inspect.getsource(frame_contexts)
+_write_row, _read_rows = _compile(zlib.crc32(_SOURCES.encode()))
 
 
 class RangeEncoder:
@@ -302,10 +321,10 @@ class RangeEncoder:
 
     def pack(self, row: FrameCodes) -> bytes:
         """The bytes of the next utterance. Classes that share a code in a frame may come back in another order."""
-        out = Output(np.empty(64 + 64 * len(row.tails_T) + 256 * len(row.ids_N), np.uint8), self._held_back)
-        end = _write_row(out, self._state, row.counts_T, row.ids_N, row.codes_N, row.tails_T)
+        data = np.empty(64 + 64 * len(row.tails_T) + 256 * len(row.ids_N), np.uint8)
+        end = _write_row(data, self._held_back, self._state, row.counts_T, row.ids_N, row.codes_N, row.tails_T)
         assert end == len(row.ids_N)
-        return out.data[1 : out.held_back[0]].tobytes().rstrip(b"\0")  # the first byte is always 0
+        return data[1 : self._held_back[0]].tobytes().rstrip(b"\0")  # the first byte is always 0
 
 
 def unpack(data: np.ndarray, ends: np.ndarray, frames: np.ndarray, kept: int, id_bits: int) -> FrameCodes:
