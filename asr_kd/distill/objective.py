@@ -54,8 +54,11 @@ class DistillObjective(Objective):
     def losses(self, model: AcousticModel, batch: Batch) -> dict[str, LossSum]:
         """By the names in the config, `label` for the ground truth; a batch without any target has `label` 0."""
         student = model(batch.x_BTF, batch.frames_B, return_hidden=True)
-        teacher = None if self.online_teacher is None else self.online_teacher.outputs(batch)
-        inputs = KDInputs(batch, student, teacher)
+        output = None
+        if self.online_teacher is not None:
+            assert batch.teacher_features_BTF is not None
+            output = self.online_teacher.outputs(batch.teacher_features_BTF, batch.frames_B)
+        inputs = KDInputs(batch, student, None if output is None else output.detach())
         losses: dict[str, LossSum] = {}
         # Sums over many frames are made in float32, also where the models are not.
         with torch.autocast(batch.x_BTF.device.type, enabled=False):
@@ -66,8 +69,8 @@ class DistillObjective(Objective):
                 value = kd_loss(inputs)
                 if value is not None:
                     losses[name] = value.times(self.weights[name])
-            if self.online_teacher is not None:
-                losses |= self.online_teacher.losses(inputs)
+            if self.online_teacher is not None and output is not None:
+                losses |= self.online_teacher.losses(inputs, output)
         return losses or {"label": batch_loss(student.logits_BTC, batch).times(0.0)}
 
     def after_step(self, model: AcousticModel) -> None:

@@ -23,6 +23,10 @@ class ModelOutput:
     hidden_states: dict[str, Tensor]
     """(B, T, width) by name, see `AcousticModel.hidden_dims`; frames behind an utterance's end are undefined."""
 
+    def detach(self) -> "ModelOutput":
+        """The same values without gradient."""
+        return ModelOutput(self.logits_BTC.detach(), {name: x.detach() for name, x in self.hidden_states.items()})
+
 
 class AcousticModel(nn.Module):
     """Scores every frame over the inventory's classes. Buffers are part of the weights:

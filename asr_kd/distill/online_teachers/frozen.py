@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from torch import Tensor
 
 from asr_kd.core.runtime import autocast
-from asr_kd.data.loader import Batch
 from asr_kd.distill.online_teachers.online_teacher import OnlineTeacher
 from asr_kd.frontend.fbank import FrontEndConfig
 from asr_kd.models.acoustic import AcousticModel, ModelOutput
@@ -43,14 +43,13 @@ class FrozenTeacher(OnlineTeacher):
         self.frontend, self.hidden_dims = teacher.frontend, teacher.hidden_dims
 
     @torch.no_grad()
-    def outputs(self, batch: Batch) -> ModelOutput:
+    def outputs(self, teacher_features_BTF: Tensor, frames_B: Tensor) -> ModelOutput:
         """In evaluation mode; float32 whatever it was computed in."""
-        assert batch.teacher_features_BTF is not None
-        on = batch.teacher_features_BTF.device
+        on = teacher_features_BTF.device
         with autocast(on, self._precision):
-            trace = self._teacher[0].to(on)(batch.teacher_features_BTF, batch.frames_B, return_hidden=True)
+            output = self._teacher[0].to(on)(teacher_features_BTF, frames_B, return_hidden=True)
         return ModelOutput(
-            trace.logits_BTC.float(), {name: layer.float() for name, layer in trace.hidden_states.items()}
+            output.logits_BTC.float(), {name: layer.float() for name, layer in output.hidden_states.items()}
         )
 
     def resume_signature(self) -> dict[str, Any]:

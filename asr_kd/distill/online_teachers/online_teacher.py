@@ -4,9 +4,8 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar
 
-from torch import nn
+from torch import Tensor, nn
 
-from asr_kd.data.loader import Batch
 from asr_kd.data.sampler import TrainingSet
 from asr_kd.distill.losses.distillation_loss import HiddenDims
 from asr_kd.distill.losses.inputs import KDInputs
@@ -25,11 +24,17 @@ class OnlineTeacher(nn.Module, ABC):
     hidden_dims: HiddenDims
 
     @abstractmethod
-    def outputs(self, batch: Batch) -> ModelOutput | None:
-        """What it makes of `batch.teacher_features_BTF`, without gradient; None while it does not teach yet."""
+    def outputs(self, teacher_features_BTF: Tensor, frames_B: Tensor) -> ModelOutput | None:
+        """Its output on a batch; None while it does not teach yet. The student's losses get it without gradient.
 
-    def losses(self, inputs: KDInputs) -> dict[str, LossSum]:
-        """Its own losses by name; empty for a teacher that is not trained by gradients."""
+        teacher_features_BTF: of its own front end, without SpecAugment masks.
+        """
+
+    def losses(self, inputs: KDInputs, output: ModelOutput) -> dict[str, LossSum]:
+        """Its own losses by name; empty for a teacher that is not trained by gradients.
+
+        output: what `outputs` returned for this batch, with gradient; `inputs.teacher` is the same without.
+        """
         return {}
 
     def on_train_start(self, student: AcousticModel, labelled: TrainingSet, config: TrainConfig) -> None:

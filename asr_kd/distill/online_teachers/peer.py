@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from asr_kd.core.config import load_config, to_dict
-from asr_kd.data.loader import Batch, TrainingSet
+from asr_kd.data.sampler import TrainingSet
 from asr_kd.distill.losses.distillation_loss import ModelDims
 from asr_kd.distill.losses.inputs import KDInputs
 from asr_kd.distill.losses.kd import KDConfig, KDLoss
@@ -67,26 +69,19 @@ class PeerTeacher(OnlineTeacher):
         widths = student.hidden_dims
         learnt = load_config(KDConfig, {"temperature": config.temperature})
         self._kd = KDLoss(learnt, ModelDims(widths, widths, student.inventory.num_classes, stored=False))
-        self._trace: ModelOutput | None = None
 
-    def outputs(self, batch: Batch) -> ModelOutput:
-        """Its output, without gradient."""
-        assert batch.teacher_features_BTF is not None
-        self._trace = self.model(batch.teacher_features_BTF, batch.frames_B, return_hidden=True)
-        return ModelOutput(
-            self._trace.logits_BTC.detach(), {n: x.detach() for n, x in self._trace.hidden_states.items()}
-        )
+    def outputs(self, teacher_features_BTF: Tensor, frames_B: Tensor) -> ModelOutput:
+        """Its output, with gradient."""
+        return self.model(teacher_features_BTF, frames_B, return_hidden=True)
 
-    def losses(self, inputs: KDInputs) -> dict[str, LossSum]:
+    def losses(self, inputs: KDInputs, output: ModelOutput) -> dict[str, LossSum]:
         """Its loss on the targets of the batch, and its KD loss from the student."""
-        trace, batch = self._trace, inputs.batch
-        assert trace is not None
-        self._trace = None
+        batch = inputs.batch
         terms = {}
         if batch.targets:
-            terms["peer"] = batch_loss(trace.logits_BTC, batch)
+            terms["peer"] = batch_loss(output.logits_BTC, batch)
         if self.config.peer_kd_weight:
-            peer_kd = self._kd(KDInputs(batch, trace, ModelOutput(inputs.student.logits_BTC.detach(), {})))
+            peer_kd = self._kd(KDInputs(batch, output, ModelOutput(inputs.student.logits_BTC.detach(), {})))
             assert peer_kd is not None
             terms["peer_kd"] = peer_kd.times(self.config.peer_kd_weight)
         return terms

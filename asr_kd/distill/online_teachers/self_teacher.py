@@ -3,8 +3,8 @@
 from abc import abstractmethod
 
 import torch
+from torch import Tensor
 
-from asr_kd.data.loader import Batch
 from asr_kd.data.sampler import TrainingSet
 from asr_kd.distill.online_teachers.online_teacher import OnlineTeacher
 from asr_kd.models.acoustic import AcousticModel, ModelOutput
@@ -26,12 +26,11 @@ class SelfTeacher(OnlineTeacher):
         """The model that teaches; in evaluation mode."""
 
     @torch.no_grad()
-    def outputs(self, batch: Batch) -> ModelOutput | None:
-        """On the student's batch, without SpecAugment masks."""
-        assert batch.teacher_features_BTF is not None
+    def outputs(self, teacher_features_BTF: Tensor, frames_B: Tensor) -> ModelOutput | None:
+        """Of the earlier weights, once they teach."""
         if self.sub_epochs < self._start_after:
             return None
-        return self.model(batch.teacher_features_BTF, batch.frames_B, return_hidden=True)
+        return self.model(teacher_features_BTF, frames_B, return_hidden=True)
 
     def on_train_start(self, student: AcousticModel, labelled: TrainingSet, config: TrainConfig) -> None:
         """It starts from the student's initial weights."""
