@@ -4,10 +4,15 @@ import importlib.util
 import re
 from pathlib import Path
 
+import pytest
 from test_distill_verb import distill, given, metrics  # noqa: F401  (a fixture)
 
 from asr_kd.distill.losses.registry import KD_LOSSES
 from asr_kd.distill.online_teachers.registry import ONLINE_TEACHERS
+from asr_kd.jobs.job import Worker
+from asr_kd.label.label_job import LabelJob
+from asr_kd.teachers.registry import TEACHERS, known_teachers, load_models
+from asr_kd.transcripts.pseudo_labels import read_transcripts
 
 TEXT = (Path(__file__).parents[1] / "docs/extending.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
@@ -21,7 +26,7 @@ def example(tmp_path, number, registry, monkeypatch):
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(__import__("sys").modules, spec.name, module)
     spec.loader.exec_module(module)
-    name, class_name = re.fullmatch(r'\s*"(\w+)": (\w+),\n', line).groups()
+    name, class_name = re.fullmatch(r'\s*"([\w:]+)": (\w+),\n', line).groups()
     monkeypatch.setitem(registry, name, getattr(module, class_name))
     return name
 
@@ -43,6 +48,20 @@ def test_the_teacher_of_the_docs_teaches(given, tone_shards, tmp_path, monkeypat
     assert answers[-1] < answers[0]
     assert distill(given, tone_shards, tmp_path / "none", "--mode", name, targets=None) == 2
     assert "give one teacher with --online-teacher" in capsys.readouterr().err
+
+
+def test_the_labelling_teacher_of_the_docs_labels(tone_shards, tmp_path, monkeypatch):
+    prefix = example(tmp_path, 2, TEACHERS, monkeypatch)
+    out = tmp_path / "transcripts"
+    for threshold, texts in ((0.0, {"SPEECH"}), (1.0, {None})):
+        job = LabelJob(teacher=(f"{prefix}{threshold}",), out=str(out), device="cpu")
+        events, paths = [], iter([str(tone_shards[0]), None])
+        Worker(job.processor(), events.append).run(lambda paths=paths: next(paths))
+        assert [e.kind for e in events if e.kind != "audio"] == ["done"]
+        assert {line.get("text") for line in read_transcripts(out)} == texts
+    assert f"{prefix}THRESHOLD" in known_teachers("transcripts")
+    with pytest.raises(ValueError, match=rf"{prefix}1: gives transcripts, no posteriors"):
+        load_models([f"{prefix}1"])
 
 
 def test_the_kinds_of_the_docs_are_where_they_say(pytestconfig):

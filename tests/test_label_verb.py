@@ -26,8 +26,8 @@ from asr_kd.targets.codec import FORMAT
 from asr_kd.targets.sidecar import read_description, sidecar_path, write_sidecar
 from asr_kd.targets.soft_targets import SoftTargets
 from asr_kd.targets.topk import SelectionConfig
-from asr_kd.teachers.ensemble import models_fingerprint
 from asr_kd.teachers.inference import Inference
+from asr_kd.teachers.registry import models_fingerprint
 
 INVENTORY = Senones.monophone(["SIL", *"ABCDEFGHIJ"])
 

@@ -173,4 +173,4 @@ def test_a_name_that_cannot_be_fetched_is_refused_with_the_folder_to_give(tone_s
 def test_whisper_is_no_model_for_those_who_need_posteriors(tone_shards, tmp_path, capsys):
     given = ["align", str(tone_shards[0]), "--model", "whisper:tiny.en", "--out", str(tmp_path)]
     assert main(given) == 2
-    assert "whisper:tiny.en: gives words, no posteriors" in capsys.readouterr().err
+    assert "whisper:tiny.en: gives transcripts, no posteriors" in capsys.readouterr().err

@@ -11,8 +11,8 @@ from safetensors.torch import save_file
 
 from asr_kd.core.runtime import has_bf16
 from asr_kd.inventory.tokens import BLANK, SPACE
-from asr_kd.teachers.ensemble import load_models, models_fingerprint
 from asr_kd.teachers.inference import Inference
+from asr_kd.teachers.registry import load_models, models_fingerprint
 from asr_kd.teachers.wav2vec2 import Wav2Vec2Teacher
 from asr_kd.teachers.wav2vec2_files import load_bundle, public_bundles, public_config, save_bundle
 

@@ -6,7 +6,8 @@ from asr_kd.inventory.senones import Senones
 from asr_kd.models.acoustic import build_model
 from asr_kd.models.checkpoint import model_fingerprint, save_model
 from asr_kd.models.config import ModelConfig
-from asr_kd.teachers.ensemble import Ensemble, load_models, models_fingerprint
+from asr_kd.teachers.ensemble import Ensemble
+from asr_kd.teachers.registry import load_models, models_fingerprint
 
 INVENTORY = Senones.monophone(["SIL", "A", "B"])
 FRONTEND = FrontEndConfig(mel_bins=20)

@@ -37,8 +37,8 @@ from asr_kd.graph.scales import DecodingScales
 from asr_kd.label.lattices import LatticeConfig, LatticePosteriors
 from asr_kd.shards.reader import find_shards, open_shard
 from asr_kd.targets.frame_targets import FrameTargets
-from asr_kd.teachers.ensemble import load_models
 from asr_kd.teachers.inference import Inference, pad_waves
+from asr_kd.teachers.registry import load_models
 
 UTTERANCES_PER_BATCH = 16
 LEAST = 1e-12

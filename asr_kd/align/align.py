@@ -45,8 +45,8 @@ from asr_kd.inventory.senones import Senones
 from asr_kd.shards.readable import readable
 from asr_kd.shards.reader import Shard, find_shards, open_shard
 from asr_kd.targets.sidecar import sidecar_path, write_sidecar
-from asr_kd.teachers.ensemble import load_models, models_fingerprint
 from asr_kd.teachers.inference import Inference, pad_waves
+from asr_kd.teachers.registry import load_models, models_fingerprint
 from asr_kd.transcripts.transcript_sources import (
     ReferenceText,
     Texts,

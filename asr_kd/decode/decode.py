@@ -27,7 +27,7 @@ from asr_kd.decode.recognise import Recogniser, RecogniserOptions, all_shards, d
 from asr_kd.graph.scales import DecodingScales
 from asr_kd.graph.search import SearchConfig
 from asr_kd.shards.reader import open_shard
-from asr_kd.teachers.ensemble import models_fingerprint
+from asr_kd.teachers.registry import models_fingerprint
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,8 +18,8 @@ from asr_kd.graph.search import SearchConfig
 from asr_kd.inventory.tokens import Tokens
 from asr_kd.shards.readable import readable
 from asr_kd.shards.reader import find_shards, open_shard
-from asr_kd.teachers.ensemble import load_models
 from asr_kd.teachers.inference import Inference
+from asr_kd.teachers.registry import load_models
 
 UTTERANCES_PER_BATCH = 16
 

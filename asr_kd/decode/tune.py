@@ -21,7 +21,7 @@ from asr_kd.corpora.text import normalise
 from asr_kd.decode.recognise import Recogniser, RecogniserOptions, all_shards
 from asr_kd.graph.scales import DecodingScales
 from asr_kd.graph.search import SearchConfig
-from asr_kd.teachers.ensemble import models_fingerprint
+from asr_kd.teachers.registry import models_fingerprint
 
 ACOUSTIC_SCALES = (0.4, 0.55, 0.75, 1.0, 1.3, 1.7)
 PRIOR_SCALES = (0.3, 0.6, 1.0)

@@ -48,7 +48,7 @@ from asr_kd.models.config import PRESETS, ModelConfig
 from asr_kd.shards.reader import find_shards
 from asr_kd.targets.empty import NoTargets
 from asr_kd.targets.soft_targets import SoftTargets
-from asr_kd.teachers.ensemble import models_fingerprint
+from asr_kd.teachers.registry import models_fingerprint
 from asr_kd.train.state import STATE_FILE
 from asr_kd.train.supervision import supervision
 from asr_kd.train.train import TrainingOptions, add_priors, initial_weights, initialise_weights, summary

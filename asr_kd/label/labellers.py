@@ -17,10 +17,9 @@ from asr_kd.shards.reader import Shard
 from asr_kd.targets.codec import MAX_CLASSES
 from asr_kd.targets.sidecar import sidecar_path, write_sidecar
 from asr_kd.targets.sidecar_kinds import describe, statistics
-from asr_kd.teachers.ensemble import load_models, models_fingerprint
 from asr_kd.teachers.inference import Inference
+from asr_kd.teachers.registry import known_teachers, load_models, models_fingerprint, teacher_kind
 from asr_kd.teachers.token_mapper import TokenMapper
-from asr_kd.teachers.whisper import PREFIX as WHISPER
 from asr_kd.transcripts.pseudo_labels import write_transcripts
 
 
@@ -29,8 +28,8 @@ def make_labeller(job: LabelJob) -> ShardProcessor:
 
     ValueError when teacher and options do not belong together, or are not those that the job began with.
     """
-    whispers = [teacher for teacher in job.teacher if teacher.startswith(WHISPER)]
-    labeller: ShardProcessor = TranscriptLabeller(job) if whispers else PosteriorLabeller(job)
+    gives_words = any("transcripts" in teacher_kind(name).gives for name in job.teacher)
+    labeller: ShardProcessor = TranscriptLabeller(job) if gives_words else PosteriorLabeller(job)
     if job.settings not in (None, fingerprint(labeller.settings)):
         raise ValueError(
             f"{', '.join(job.teacher)}: the teacher (or graph, inventory or precision) is not here what it was when "
@@ -55,7 +54,9 @@ class PosteriorLabeller:
         name = job.teacher[0]
         inventory = self.teacher.model.inventory
         if job.language is not None:
-            raise ValueError(f"--language: only used with a teacher {WHISPER}...; {name} gives posteriors")
+            raise ValueError(
+                f"--language: only used with a teacher {known_teachers('transcripts')}; {name} gives posteriors"
+            )
         if inventory.num_classes > MAX_CLASSES:
             raise ValueError(f"{name}: has {inventory.num_classes} classes; sidecars hold {MAX_CLASSES}")
         self.lattices = None

@@ -18,7 +18,7 @@ from asr_kd.label.posteriors import LabelConfig
 from asr_kd.shards.reader import Shard
 from asr_kd.targets.sidecar import sidecar_path, write_sidecar
 from asr_kd.targets.sidecar_kinds import TRANSCRIPTS_FORMAT, TRANSCRIPTS_KIND
-from asr_kd.teachers.whisper import Whisper
+from asr_kd.teachers.registry import TranscriptKind, TranscriptTeacher, teacher_kind
 from asr_kd.transcripts.pseudo_labels import Transcript, transcript_line, write_transcripts
 
 WORD = pa.struct([("word", pa.string()), ("start", pa.float32()), ("end", pa.float32()), ("confidence", pa.float32())])
@@ -45,7 +45,7 @@ class Waves:
 class ShardTranscripts:
     """The transcripts of one shard in the making, one utterance a batch: Whisper reads 30 s at a time in any case."""
 
-    def __init__(self, shard: Shard, teacher: Whisper) -> None:
+    def __init__(self, shard: Shard, teacher: TranscriptTeacher) -> None:
         self.shard, self.teacher = shard, teacher
         self.found: list[Transcript | str] = ["not labelled"] * len(shard.entries)
 
@@ -88,13 +88,13 @@ class ShardTranscripts:
 
 
 class TranscriptLabeller:
-    """Of Whisper: sidecars of transcripts."""
+    """Sidecars of transcripts, from a teacher that only gives words."""
 
     def __init__(self, job: LabelJob) -> None:
         """ValueError when options ask for what only posteriors have, or more than one teacher is given."""
-        (name, *others) = job.teacher
-        if others:
-            raise ValueError(f"{name}: gives words, which cannot be averaged with {others[0]}'s. Give one teacher.")
+        name, kind = next((n, k) for n in job.teacher if isinstance(k := teacher_kind(n), TranscriptKind))
+        if len(job.teacher) > 1:
+            raise ValueError(f"{name}: gives transcripts, which cannot be averaged. Give one teacher.")
         asked = {
             "--graph, --decoding-scales and --write-transcripts": job.graph or job.scales or job.decode,
             "--lattice-weight": job.graph_weight != LatticeConfig.weight,
@@ -107,7 +107,7 @@ class TranscriptLabeller:
         set_threads(job.threads)
         on = device(job.device)
         self.job, self.device = job, on.type
-        self.teacher = Whisper(name, on, job.precision, job.language)
+        self.teacher = kind.load(name, on, job.precision, job.language)
         self.settings: dict[str, Any] = {
             "kind": TRANSCRIPTS_KIND,
             "format": TRANSCRIPTS_FORMAT,

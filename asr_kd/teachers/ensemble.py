@@ -2,17 +2,12 @@
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from asr_kd.core.files import fingerprint
 from asr_kd.models.acoustic import AcousticModel, ModelOutput
-from asr_kd.models.checkpoint import load_model, model_fingerprint
 from asr_kd.teachers.wav2vec2 import Wav2Vec2Teacher
-from asr_kd.teachers.wav2vec2_files import PREFIX, load_bundle
-from asr_kd.teachers.whisper import PREFIX as WHISPER
 
 
 class Ensemble(nn.Module):
@@ -57,29 +52,6 @@ class Ensemble(nn.Module):
     def parameter_count(self) -> int:
         """Trained values of all members."""
         return sum(p.numel() for p in self.parameters())
-
-
-def load_models(paths: Sequence[str | Path]) -> AcousticModel | Wav2Vec2Teacher | Ensemble:
-    """The model at the only path (or `bundle:NAME_OR_FILE`), or the ensemble of all.
-
-    ValueError as for `load_model`, `load_bundle` and `Ensemble`.
-    """
-    models = [load_bundle(str(path)) if _is_bundle(path) else load_model(path) for path in paths]
-    return models[0] if len(models) == 1 else Ensemble(models).eval()
-
-
-def models_fingerprint(paths: Sequence[str | Path]) -> str:
-    """Digest of the only model, or of all in whatever order."""
-    digests = sorted(
-        load_bundle(str(path)).fingerprint if _is_bundle(path) else model_fingerprint(path) for path in paths
-    )
-    return digests[0] if len(digests) == 1 else fingerprint(digests)
-
-
-def _is_bundle(path: str | Path) -> bool:
-    if str(path).startswith(WHISPER):
-        raise ValueError(f"{path}: gives words, no posteriors. Label with it, then use the transcripts.")
-    return str(path).startswith(PREFIX)
 
 
 def _log_mean(logs: list[Tensor]) -> Tensor:

@@ -12,7 +12,8 @@ from asr_kd.core.runtime import autocast
 from asr_kd.distill.online_teachers.online_teacher import OnlineTeacher
 from asr_kd.frontend.fbank import FrontEndConfig
 from asr_kd.models.acoustic import AcousticModel, ModelOutput
-from asr_kd.teachers.ensemble import Ensemble, load_models, models_fingerprint
+from asr_kd.teachers.ensemble import Ensemble
+from asr_kd.teachers.registry import load_models, models_fingerprint, posterior_kind
 from asr_kd.teachers.wav2vec2 import Wav2Vec2Teacher
 
 
@@ -34,9 +35,10 @@ class FrozenTeacher(OnlineTeacher):
         super().__init__()
         if not paths:
             raise ValueError("mode offline: give the teacher with --online-teacher MODEL")
+        for path in paths:
+            posterior_kind(path, "features")  # else it is refused
         teacher = load_models(paths).eval().requires_grad_(False)
-        if isinstance(teacher, Wav2Vec2Teacher) or not isinstance(teacher.frontend, FrontEndConfig):
-            raise ValueError(f"{paths[0]}: takes waveforms, not a student's frames. Label with it by `asr-kd label`.")
+        assert not isinstance(teacher, Wav2Vec2Teacher) and isinstance(teacher.frontend, FrontEndConfig)
         check_inventory(teacher, str(paths[0]), student)
         self._teacher = [teacher]  # in a list: its weights are in its own file, not in the run's state
         self._fingerprint, self._precision = models_fingerprint(paths), config.precision
