@@ -15,7 +15,7 @@ __version__ = "0.3.0"
 
 _PLACES = {
     "decode.transcriber": ("Transcriber", "load"),
-    "transcripts.pseudo_labels": ("Transcript", "Word"),
+    "transcripts.recognised": ("Transcript", "Word"),
     "corpora.folder": ("FolderRun", "prepare_folder"),
     "shards.shard": ("ShardRun", "make_shards"),
     "inventory.make_tokens": ("TokensRun", "make_tokens"),
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from asr_kd.shards.shard import ShardRun, make_shards
     from asr_kd.train.train import TrainRun, train_model
     from asr_kd.transcripts.filter import FilterRun, filter_transcripts
-    from asr_kd.transcripts.pseudo_labels import Transcript, Word
+    from asr_kd.transcripts.recognised import Transcript, Word
 
 __all__ = ["__version__", *_PLACE_OF]
 

@@ -19,7 +19,8 @@ from asr_kd.models.config import ModelConfig
 from asr_kd.shards.reader import open_shard
 from asr_kd.shards.writer import write_shards
 from asr_kd.targets.sidecar import read_description, read_sidecar, sidecar_path
-from asr_kd.transcripts.pseudo_labels import Transcript, Word, write_transcripts
+from asr_kd.transcripts.pseudo_labels import write_transcripts
+from asr_kd.transcripts.recognised import Transcript, Word
 
 SMALL = [
     "flat_start.mono_iterations=8",

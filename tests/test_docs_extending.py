@@ -58,7 +58,7 @@ def test_the_labelling_teacher_of_the_docs_labels(tone_shards, tmp_path, monkeyp
         events, paths = [], iter([str(tone_shards[0]), None])
         Worker(job.processor(), events.append).run(lambda paths=paths: next(paths))
         assert [e.kind for e in events if e.kind != "audio"] == ["done"]
-        assert {line.get("text") for line in read_transcripts(out)} == texts
+        assert {utterance.text for utterance in read_transcripts(out)} == texts
     assert f"{prefix}THRESHOLD" in known_teachers("transcripts")
     with pytest.raises(ValueError, match=rf"{prefix}1: gives transcripts, no posteriors"):
         load_models([f"{prefix}1"])

@@ -212,11 +212,11 @@ def test_what_was_heard_stands_beside_the_targets_and_can_be_selected_from(given
         assert path.read_bytes() == (tmp_path / "three" / path.name).read_bytes()
     given_ids = [entry.id for tar in tars for entry in open_shard(tar).entries]
     lines = list(read_transcripts(tmp_path / "one"))
-    assert [line["id"] for line in lines] == given_ids and any(line.get("text") for line in lines)
+    assert [line.id for line in lines] == given_ids and any(line.text for line in lines)
     kept = tmp_path / "kept.jsonl"
     assert main(["filter", str(tmp_path / "one"), "--min-seconds", "2", "--out", str(kept)]) == 0
     ids = {json.loads(line)["id"] for line in kept.read_text().splitlines()}
-    assert ids == {line["id"] for line in lines if line["duration"] >= 2 and "text" in line}
+    assert ids == {line.id for line in lines if line.seconds >= 2 and line.text is not None}
     assert label(tars, teacher, tmp_path / "other", "--write-transcripts") == 2
     assert "--write-transcripts: only used with --graph" in capsys.readouterr().err
 

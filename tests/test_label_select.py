@@ -85,8 +85,8 @@ def test_the_same_hearing_gives_the_same_bytes_and_reads_back(folder, tmp_path):
     once = write_transcripts(tmp_path / "1", shard, [heard(1 / 3, ("A", 1 / 3))])
     again = write_transcripts(tmp_path / "2", shard, [heard(1 / 3 + 1e-9, ("A", 1 / 3 - 1e-9))])
     assert once == transcripts_path(tmp_path / "1", shard) and once.read_bytes() == again.read_bytes()
-    assert [line["id"] for line in read_transcripts(folder)] == list("abcdef")
-    assert [line["id"] for line in read_transcripts(folder / "s1.hyp.jsonl")] == list("def")
+    assert [u.id for u in read_transcripts(folder)] == list("abcdef")
+    assert [u.id for u in read_transcripts(folder / "s1.hyp.jsonl")] == list("def")
 
 
 def test_other_stations_read_transcripts_as_manifest_text_and_hypotheses(folder):

@@ -87,18 +87,18 @@ def labelled(speech, whisper, tmp_path_factory):
 
 
 def test_real_weights_hear_real_speech(labelled):
-    lines = {line["id"]: line for line in read_transcripts(labelled)}
-    texts = {name: line.get("text") for name, line in lines.items()}
+    lines = {line.id: line for line in read_transcripts(labelled)}
+    texts = {name: line.text for name, line in lines.items()}
     assert texts["an253-fash-b"] == "GO" and texts["cen5-fash-b"] == "P I T T S B U R G H"
-    assert lines["silence"]["reason"] == "Whisper hears no speech"
+    assert lines["silence"].reason == "Whisper hears no speech"
     said = lines["cen5-fash-b"]
-    assert 0.5 < said["confidence"] < 1 and all(0 < word[3] <= 1 for word in said["words"])
-    times = [t for word in said["words"] for t in word[1:3]]
-    assert times == sorted(times) and times[0] >= 0 and times[-1] <= said["duration"]
+    assert 0.5 < said.confidence < 1 and all(0 < word.confidence <= 1 for word in said.words)
+    times = [t for word in said.words for t in (word.start_s, word.end_s)]
+    assert times == sorted(times) and times[0] >= 0 and times[-1] <= said.seconds
 
 
 def test_the_sidecar_holds_the_same_and_says_who_made_it(speech, labelled):
-    lines = {line["id"]: line for line in read_transcripts(labelled)}
+    lines = {line.id: line for line in read_transcripts(labelled)}
     words = 0
     for tar in speech:
         shard = open_shard(tar)
@@ -107,10 +107,10 @@ def test_the_sidecar_holds_the_same_and_says_who_made_it(speech, labelled):
         words += description["words"]
         for row in table.to_pylist():
             line = lines[row["id"]]
-            assert row["text"] == line.get("text") and row["reason"] == line.get("reason")
+            assert row["text"] == line.text and row["reason"] == line.reason
             if row["text"] is not None:
                 assert [w["word"] for w in row["words"]] == row["text"].split()
-                assert row["confidence"] == pytest.approx(line["confidence"], abs=1e-6)
+                assert row["confidence"] == pytest.approx(line.confidence, abs=1e-6)
     assert words == 17
     query = "select count(*) from read_parquet(?) where confidence > 0.7"
     assert duckdb.execute(query, [str(sidecar_path(labelled, speech[1]))]).fetchone() == (1,)

@@ -21,7 +21,8 @@ from asr_kd.targets.text_targets import TextTargets
 from asr_kd.train.ctc import ctc_loss, ctc_losses
 from asr_kd.train.evaluate import evaluate
 from asr_kd.train.objective import FrameObjective, batch_loss
-from asr_kd.transcripts.pseudo_labels import Transcript, Word, write_transcripts
+from asr_kd.transcripts.pseudo_labels import write_transcripts
+from asr_kd.transcripts.recognised import Transcript, Word
 from asr_kd.transcripts.transcript_sources import PseudoLabels, ReferenceText
 
 TOKENS = Tokens.characters(["AH", "EE", "OH"])

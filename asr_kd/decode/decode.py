@@ -10,14 +10,13 @@ Utterances with damaged audio, also those that `asr-kd shard` set aside, are ski
 text, OUT/skipped.jsonl lists them, and `asr-kd score` counts their words as deletions.
 """
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
 from asr_kd.core.commands import command
-from asr_kd.core.files import atomic_path, write_json
+from asr_kd.core.files import write_json
 from asr_kd.core.options import argument, option
 from asr_kd.core.progress import Progress
 from asr_kd.core.runtime import resolve_precision, set_threads
@@ -28,6 +27,7 @@ from asr_kd.graph.scales import DecodingScales
 from asr_kd.graph.search import SearchConfig
 from asr_kd.shards.reader import open_shard
 from asr_kd.teachers.registry import models_fingerprint
+from asr_kd.transcripts.recognised import Alternative, RecognisedUtterance, write_recognised
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,26 +62,27 @@ def decode_shards(config: DecodeRun) -> None:
     )
     shards, seconds = all_shards(config.shards)
     searcher = recogniser.searcher(config.search)
-    lines = {}
+    lines: dict[str, RecognisedUtterance] = {}
     with Progress("decode", seconds) as progress:
         for scored in recogniser.score(shards, skipped, progress):
             words = recogniser.search(searcher, scored.log_p_TC, scales)
-            line = {"id": scored.id, "text": " ".join(words), "seconds": scored.seconds}
+            best = None
             if config.nbest > 1:
                 found = searcher.n_best(recogniser.scaled(scored.log_p_TC, scales), config.nbest)
-                line["nbest"] = [{"text": " ".join(h.words), "cost": round(h.cost, 3)} for h in found]
+                best = [Alternative(" ".join(h.words), round(h.cost, 3)) for h in found]
             if scored.id in lines:
                 raise ValueError(f"{scored.id}: two utterances have this id. Decode their shards one after the other.")
-            lines[scored.id] = line
+            lines[scored.id] = RecognisedUtterance(
+                id=scored.id, text=" ".join(words), seconds=scored.seconds, alternatives=best
+            )
     for path in shards:
         for item in open_shard(path).set_aside:
             if item["id"] not in lines:
                 skipped.add(item["id"], item["error"])
     for name, reason in skipped.reasons.items():
-        lines[name] = {"id": name, "reason": reason}
+        lines[name] = RecognisedUtterance.skipped(name, reason)
     skipped.finish(len(lines), config.out / "skipped.jsonl")
-    with atomic_path(config.out / "hyp.jsonl") as temporary, open(temporary, "w", encoding="utf-8") as f:
-        f.writelines(json.dumps(lines[i], ensure_ascii=False) + "\n" for i in sorted(lines))
+    write_recognised(config.out / "hyp.jsonl", [lines[i] for i in sorted(lines)])
     model = recogniser.inference.model
     write_json(
         config.out / "decode.json",

@@ -12,7 +12,7 @@ from asr_kd.graph.scales import DecodingScales
 from asr_kd.graph.word_times import word_timestamps
 from asr_kd.inventory.tokens import ctc_collapse
 from asr_kd.label.lattices import LatticeConfig, LatticePosteriors
-from asr_kd.transcripts.pseudo_labels import Transcript, Word
+from asr_kd.transcripts.recognised import Transcript, Word
 
 
 class Transcriber:

@@ -7,6 +7,7 @@ from typing import Any
 from asr_kd.core.files import read_json
 from asr_kd.core.text_files import read_rows
 from asr_kd.corpora.manifest import Utterance, read_manifest
+from asr_kd.transcripts.recognised import read_recognised
 
 
 def read_references(path: str | Path) -> list[Utterance]:
@@ -34,16 +35,9 @@ def read_hypotheses(path: str | Path) -> dict[str, str | None]:
     ValueError names file and line of what cannot be read or comes twice.
     """
     file = hypotheses_file(path)
-    texts: dict[str, str | None] = {}
-    for place, entry in read_rows(file, advice=f"Write it with `asr-kd decode --out {file.parent}`."):
-        skipped = "text" not in entry and isinstance(entry.get("reason"), str)
-        for field in ("id",) if skipped else ("id", "text"):
-            if not isinstance(entry.get(field), str):
-                raise ValueError(f'{place}: no text field "{field}". A line is {{"id": ..., "text": ...}}.')
-        if entry["id"] in texts:
-            raise ValueError(f"{place}: second hypothesis for {entry['id']}. Decode again into an empty folder.")
-        texts[entry["id"]] = None if skipped else entry["text"]
-    return texts
+    rows = read_rows(file, advice=f"Write it with `asr-kd decode --out {file.parent}`.")
+    found = read_recognised(rows, 'A line is {"id": ..., "text": ...}.', text_only=True)
+    return {utterance.id: utterance.text for utterance in found}
 
 
 def read_decode_notes(path: str | Path) -> dict[str, Any]:

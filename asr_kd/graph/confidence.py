@@ -26,7 +26,7 @@ from asr_kd.graph.lattice import ArcPosteriors, LatticeArcs
 from asr_kd.graph.word_posteriors import best_path
 from asr_kd.graph.word_times import word_timestamps
 from asr_kd.inventory.inventory import Inventory
-from asr_kd.transcripts.pseudo_labels import OPTIONAL_SCORES, Transcript, Word
+from asr_kd.transcripts.recognised import OPTIONAL_SCORES, Transcript, Word
 
 NO_PATH = "the search found no path that ends where sentences end"
 MIN_CONFIDENCE = 1e-6

@@ -19,7 +19,7 @@ from asr_kd.targets.frame_targets import FrameTargets
 from asr_kd.targets.topk import SelectionConfig, select_top_k_batch
 from asr_kd.teachers.inference import Inference, pad_waves
 from asr_kd.teachers.token_mapper import TokenMapper
-from asr_kd.transcripts.pseudo_labels import Transcript
+from asr_kd.transcripts.recognised import Transcript
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ from asr_kd.shards.reader import Shard
 from asr_kd.targets.sidecar import sidecar_path, write_sidecar
 from asr_kd.targets.sidecar_kinds import TRANSCRIPTS_FORMAT, TRANSCRIPTS_KIND
 from asr_kd.teachers.registry import TranscriptKind, TranscriptTeacher, teacher_kind
-from asr_kd.transcripts.pseudo_labels import Transcript, transcript_line, write_transcripts
+from asr_kd.transcripts.pseudo_labels import pseudo_label, write_transcripts
+from asr_kd.transcripts.recognised import Transcript
 
 WORD = pa.struct([("word", pa.string()), ("start", pa.float32()), ("end", pa.float32()), ("confidence", pa.float32())])
 SCHEMA = pa.schema(
@@ -79,7 +80,7 @@ class ShardTranscripts:
         """The sidecar table, one row per utterance in the shard's order; numbers are those of the lines."""
         rows = []
         for entry, found in zip(self.shard.entries, self.found, strict=True):
-            line = transcript_line(entry, self.shard.digest, found)
+            line = pseudo_label(entry, self.shard.digest, found).to_line()
             row = {name: line.get(name) for name in SCHEMA.names}
             if row["words"] is not None:
                 row["words"] = [dict(zip(WORD.names, word, strict=True)) for word in row["words"]]

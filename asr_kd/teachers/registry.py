@@ -16,7 +16,7 @@ from asr_kd.teachers.ensemble import Ensemble
 from asr_kd.teachers.wav2vec2 import Wav2Vec2Teacher
 from asr_kd.teachers.wav2vec2_files import load_bundle
 from asr_kd.teachers.whisper import Whisper
-from asr_kd.transcripts.pseudo_labels import Transcript
+from asr_kd.transcripts.recognised import Transcript
 
 Gives = Literal["posteriors", "features", "transcripts"]
 

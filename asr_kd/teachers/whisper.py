@@ -31,7 +31,7 @@ from asr_kd.core.files import sha256_file
 from asr_kd.core.runtime import set_threads
 from asr_kd.corpora.quotations import is_word_character, unquoted
 from asr_kd.corpora.text import normalise
-from asr_kd.transcripts.pseudo_labels import Transcript, Word
+from asr_kd.transcripts.recognised import Transcript, Word
 
 PREFIX = "whisper:"
 BEAM = 5

@@ -12,19 +12,17 @@ Confidences of different teachers have different scales (Whisper's are seldom ab
 often): tune --min-confidence for each teacher. --keep-share and --keep-hours choose by rank and suit every teacher.
 """
 
-import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
 
 from asr_kd.core.commands import command
-from asr_kd.core.files import atomic_path
 from asr_kd.core.options import argument, option
 from asr_kd.core.progress import SECONDS_PER_HOUR
 from asr_kd.core.terminal import say, show
 from asr_kd.transcripts.pseudo_labels import read_transcripts
+from asr_kd.transcripts.recognised import RecognisedUtterance, write_recognised
 
 ROUNDING_S = 1e-3
 """A sum of durations may exceed what is asked for by this much: all of an hour is kept by a share of 1."""
@@ -33,7 +31,7 @@ SHARES = tuple(round(0.1 * i, 1) for i in range(1, 11))
 THRESHOLDS = tuple(round(0.05 * i, 2) for i in range(20))
 """Of the table that is printed."""
 
-Line = dict[str, Any]
+Line = RecognisedUtterance
 
 
 @dataclass(frozen=True)
@@ -74,12 +72,12 @@ class Criteria:
 
 
 MEASURES: dict[str, Callable[[Line], float]] = {
-    "seconds": lambda line: line["duration"],
+    "seconds": lambda line: line.seconds or 0.0,
     "rate": lambda line: rate(line),
-    "agreement": lambda line: line["agreement"],
-    "entropy": lambda line: line["entropy"],
-    "word_confidence": lambda line: min((word[3] for word in line["words"]), default=line["confidence"]),
-    "confidence": lambda line: line["confidence"],
+    "agreement": lambda line: line.scores["agreement"],
+    "entropy": lambda line: line.scores["entropy"],
+    "word_confidence": lambda line: min((word.confidence for word in line.words or ()), default=confidence(line)),
+    "confidence": lambda line: confidence(line),
 }
 """What `min_NAME` and `max_NAME` are compared with."""
 
@@ -105,8 +103,8 @@ class FilterResult:
 
 def apply(lines: Sequence[Line], criteria: Criteria) -> FilterResult:
     """Apply the criteria one after the other. ValueError where lines lack what one looks at."""
-    kept = [line for line in lines if "text" in line]
-    dropped = {"reason": [line for line in lines if "text" not in line]}
+    kept = [line for line in lines if line.text is not None]
+    dropped = {"reason": [line for line in lines if line.text is None]}
     before = kept
     for name, value in criteria.asked().items():
         if name in BY_RANK:
@@ -116,16 +114,16 @@ def apply(lines: Sequence[Line], criteria: Criteria) -> FilterResult:
             side, measure = name.split("_", 1)
             _check_known(kept, name, NEEDED.get(measure))
             sign = 1 if side == "min" else -1
-            stays = {line["id"] for line in kept if sign * MEASURES[measure](line) >= sign * value}
-        dropped[name] = [line for line in kept if line["id"] not in stays]
-        kept = [line for line in kept if line["id"] in stays]
+            stays = {line.id for line in kept if sign * MEASURES[measure](line) >= sign * value}
+        dropped[name] = [line for line in kept if line.id not in stays]
+        kept = [line for line in kept if line.id in stays]
         if name not in ("min_confidence", *BY_RANK):
             before = kept
     return FilterResult(kept, dropped, before)
 
 
 def _check_known(lines: Sequence[Line], name: str, field: str | None) -> None:
-    lacking = next((line["id"] for line in lines if field is not None and field not in line), None)
+    lacking = next((line.id for line in lines if field is not None and field not in line.scores), None)
     if lacking is not None:
         raise ValueError(
             f"{flag(name)}: {lacking} has no {field}: its teacher does not know it (Whisper). "
@@ -135,19 +133,24 @@ def _check_known(lines: Sequence[Line], name: str, field: str | None) -> None:
 
 def rate(line: Line) -> float:
     """Phones per second between the first word's start and the last word's end; 0 without words."""
-    words = line["words"]
-    seconds = words[-1][2] - words[0][1] if words else 0.0
-    return line["phones"] / seconds if seconds > 0 else 0.0
+    seconds = line.words[-1].end_s - line.words[0].start_s if line.words else 0.0
+    return line.scores["phones"] / seconds if seconds > 0 else 0.0
+
+
+def confidence(line: Line) -> float:
+    """Of a line with text, which has one."""
+    assert line.confidence is not None
+    return line.confidence
 
 
 def _most_confident(lines: Sequence[Line], seconds: float) -> set[str]:
     """Ids of the most confident utterances that fill `seconds`; the one that would exceed them is the first to go."""
     ids: set[str] = set()
-    for line in sorted(lines, key=lambda x: (-x["confidence"], x["id"])):
-        seconds -= line["duration"]
+    for line in sorted(lines, key=lambda x: (-confidence(x), x.id)):
+        seconds -= line.seconds or 0.0
         if seconds < -ROUNDING_S:
             break
-        ids.add(line["id"])
+        ids.add(line.id)
     return ids
 
 
@@ -156,7 +159,7 @@ def thresholds(lines: Sequence[Line]) -> list[str]:
     total = hours(lines)
     rows = [f"{'confidence':>10} {'utterances':>11} {'hours':>9} {'kept':>7}"]
     for threshold in THRESHOLDS:
-        above = [line for line in lines if line["confidence"] >= threshold]
+        above = [line for line in lines if confidence(line) >= threshold]
         share = hours(above) / total if total else 0.0
         rows.append(f"{threshold:>10g} {len(above):>11} {hours(above):>9.3f} {share:>7.1%}")
     return rows
@@ -168,15 +171,15 @@ def ranks(lines: Sequence[Line]) -> list[str]:
     rows = [f"{'share':>10} {'utterances':>11} {'hours':>9} {'confidence from':>16}"]
     for share in SHARES:
         ids = _most_confident(lines, share * total * SECONDS_PER_HOUR)
-        inside = [line for line in lines if line["id"] in ids]
-        least = min((line["confidence"] for line in inside), default=math.nan)
+        inside = [line for line in lines if line.id in ids]
+        least = min((confidence(line) for line in inside), default=math.nan)
         rows.append(f"{share:>10g} {len(inside):>11} {hours(inside):>9.3f} {least:>16.4f}")
     return rows
 
 
 def hours(lines: Sequence[Line]) -> float:
     """Audio of the utterances."""
-    return sum(line["duration"] for line in lines) / SECONDS_PER_HOUR
+    return sum(line.seconds or 0.0 for line in lines) / SECONDS_PER_HOUR
 
 
 def flag(name: str) -> str:
@@ -226,13 +229,12 @@ def filter_transcripts(config: FilterRun) -> None:
         )
     if config.out is None or config.dry_run:
         return
-    with atomic_path(config.out) as temporary, open(temporary, "w", encoding="utf-8") as f:
-        f.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in chosen.kept)
+    write_recognised(config.out, chosen.kept)
     say(config.out)
 
 
 def _way_out(criterion: str, chosen: FilterResult) -> str:
-    values = [line["confidence"] for line in chosen.before_confidence]
+    values = [confidence(line) for line in chosen.before_confidence]
     if criterion != "min_confidence" or not values:
         return "Ask for less."
     low, high = min(values), max(values)

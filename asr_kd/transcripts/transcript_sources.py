@@ -53,11 +53,11 @@ class PseudoLabels:
         self.places, self.least_confidence, self.others = places, least_confidence, others
         self._texts: dict[str, dict[str, str]] = {}
         for line in read_transcripts(*places):
-            if not isinstance(line.get("shard"), str):
-                raise ValueError(f"{places[0]}: {line['id']} does not name its shard. Give what `asr-kd label` wrote.")
-            texts = self._texts.setdefault(line["shard"], {})
-            if "text" in line and line["confidence"] >= least_confidence:
-                texts[line["id"]] = normalise(line["text"])
+            if line.shard is None:
+                raise ValueError(f"{places[0]}: {line.id} does not name its shard. Give what `asr-kd label` wrote.")
+            texts = self._texts.setdefault(line.shard, {})
+            if line.text is not None and line.confidence is not None and line.confidence >= least_confidence:
+                texts[line.id] = normalise(line.text)
 
     def for_shard(self, shard: Shard) -> list[str | None]:
         """As `Texts` says."""
