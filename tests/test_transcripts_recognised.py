@@ -15,7 +15,7 @@ DECODED = """{"id": "a", "text": "GO ON", "seconds": 1.5, "nbest": [{"text": "GO
 """
 LABELLED = (
     """{"id": "a", "audio_filepath": "a.flac", "duration": 1.5, "text": "GÉ ON", "confidence": 0.9, """
-    """"agreement": 0.8, "entropy": 0.5, "phones": 4, "frames": 50, "words": [["GÉ", 0.0, 0.3, 0.95], ["ON", 0.3, 0.6, 0.85]], """
+    """"agreement": 0.8, "entropy": 0.5, "phones": 4, "words": [["GÉ", 0.0, 0.3, 0.95], ["ON", 0.3, 0.6, 0.8]], """
     """"speaker": "anna", "shard": "5f", "lang": "en"}
 {"id": "b", "audio_filepath": "b.flac", "duration": 0.01, "reason": "too short", "shard": "5f"}
 """
