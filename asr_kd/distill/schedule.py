@@ -35,7 +35,7 @@ class ScheduleConfig:
 def sub_epochs(
     config: ScheduleConfig, unlabelled: TrainingSet, labelled: TrainingSet
 ) -> Iterator[tuple[TrainingSet, float]]:
-    """What `fit` trains on, in order: a stream and the fraction of a pass over it.
+    """What the trainer trains on, in order: a stream and the fraction of a pass over it.
 
     A stream goes on where its last sub-epoch ended, so fractions that add up to 1 are one whole pass.
     """
