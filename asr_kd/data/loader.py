@@ -107,7 +107,7 @@ def batches(
             replace(plan.stream, utterance_ids=None), frontend, teacher
         ),  # rows are planned: no worker needs a list of ids
         batch_size=None,
-        sampler=plan.epochs(start) if endless else plan.epoch(0),  # type: ignore[arg-type]
+        sampler=plan.epochs(start) if endless else plan.epoch(0),
         num_workers=workers,
         pin_memory=pin_memory,
         prefetch_factor=BATCHES_AHEAD if workers else None,

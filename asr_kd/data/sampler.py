@@ -153,7 +153,7 @@ class BatchSampler:
         rng = np.random.default_rng((*self.seed, epoch))
         paths = list(self.stream.shards)
         if self.shuffle:
-            rng.shuffle(paths)  # type: ignore[arg-type]
+            rng.shuffle(paths)
         for start in range(0, len(paths), SHARDS_KEPT_OPEN):
             window = [
                 (path, row, entry.seconds)
@@ -165,7 +165,7 @@ class BatchSampler:
             order_N = np.argsort(-seconds_N * rng.uniform(1 - jitter, 1 + jitter, len(window)), kind="stable")
             batches = list(self._cut(order_N, seconds_N))
             if self.shuffle:
-                rng.shuffle(batches)  # type: ignore[arg-type]
+                rng.shuffle(batches)
             for batch in batches:
                 yield [window[i][:2] for i in batch], float(seconds_N[batch].sum())
 

@@ -106,7 +106,7 @@ def _shift_out(low, out):  # type: ignore[no-untyped-def]
 def begin_writing(out):  # type: ignore[no-untyped-def]
     """The first state of an encoder; what `out` held is forgotten."""
     out.held_back[0], out.held_back[1], out.held_back[2] = 0, 0, 1
-    return Interval(np.int64(0), np.int64(_WHOLE))
+    return Interval(np.int64(0), np.int64(_WHOLE))  # type: ignore[arg-type]
 
 
 @numba.njit(forceinline=True)
@@ -147,7 +147,7 @@ def begin_reading(data):  # type: ignore[no-untyped-def]
     above = np.int64(0)
     for i in range(4):
         above = (above << 8) | (np.int64(data[i]) if i < len(data) else 0)
-    return Position(above, np.int64(_WHOLE), np.int64(4))
+    return Position(above, np.int64(_WHOLE), np.int64(4))  # type: ignore[arg-type]
 
 
 @numba.njit(forceinline=True)

@@ -84,7 +84,7 @@ def _write_kept(interval, out, state):  # type: ignore[no-untyped-def]
         if code >= 0:
             context = move_context(codes, drift)
             interval = write_move(interval, out, state.contexts, context, code_before, MAX_CODE, code)
-            drift += code - code_before
+            drift += code - code_before  # type: ignore[assignment]
             state.kept[n] = c
             n += 1
     return n, interval

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from asr_kd.data.loader import TrainingSet, batches
-from asr_kd.data.sampler import BatchSampler
+from asr_kd.data.loader import batches
+from asr_kd.data.sampler import BatchSampler, TrainingSet
 from asr_kd.frontend.fbank import FrontEndConfig
 
 MEASURED_FRAMES_PER_BATCH = 8000

@@ -34,7 +34,7 @@ def sparse_kl(log_q_BTC: Tensor, ids_BTK: Tensor, log_p_BTK: Tensor, log_tail_BT
     A tail that no class is left to hold (all C are kept) is ignored.
     Source: DESIGN.md section 4.  `renormalise()` on the inputs gives the form of arXiv 1904.01624.
     """
-    return _SparseKL.apply(log_q_BTC, ids_BTK.long(), log_p_BTK, log_tail_BT)
+    return _SparseKL.apply(log_q_BTC, ids_BTK.long(), log_p_BTK, log_tail_BT)  # type: ignore[no-untyped-call]
 
 
 class _SparseKL(torch.autograd.Function):

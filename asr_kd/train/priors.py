@@ -5,8 +5,8 @@ from torch import Tensor
 
 from asr_kd.core.progress import Progress
 from asr_kd.core.runtime import autocast
-from asr_kd.data.loader import TrainingSet, batches
-from asr_kd.data.sampler import BatchSampler
+from asr_kd.data.loader import batches
+from asr_kd.data.sampler import BatchSampler, TrainingSet
 from asr_kd.models.acoustic import AcousticModel
 from asr_kd.train.cmvn import MAX_MEASURED_FRAMES, MEASURED_FRAMES_PER_BATCH
 

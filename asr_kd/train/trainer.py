@@ -1,7 +1,7 @@
 """The one training loop: sub-epochs of streams of frames with targets, tested on held-out data, stopped and resumed."""
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,8 @@ from asr_kd.core import runtime
 from asr_kd.core.files import fingerprint
 from asr_kd.core.progress import SECONDS_PER_HOUR, Progress
 from asr_kd.core.terminal import say
-from asr_kd.data.loader import Batch, TrainingSet, batches, worker_errors
-from asr_kd.data.sampler import START, BatchSampler
+from asr_kd.data.loader import Batch, batches, worker_errors
+from asr_kd.data.sampler import START, BatchSampler, TrainingSet
 from asr_kd.models.acoustic import AcousticModel
 from asr_kd.models.checkpoint import save_model
 from asr_kd.train.config import TrainConfig
@@ -94,7 +94,9 @@ class Trainer:
         self.optimizer = adamw(self.trained, config.optim)
         self.average = EmaModel(self.model, config.ema_decay) if config.ema_decay else None
         shift = model.inventory.frame_shift_s
-        plan_of = lambda stream, shuffle: BatchSampler(stream, config.max_frames_per_batch, config.seed, shift, shuffle)
+        plan_of: Callable[[TrainingSet, bool], BatchSampler] = lambda stream, shuffle: BatchSampler(
+            stream, config.max_frames_per_batch, config.seed, shift, shuffle
+        )
         self.plans = {stream.name: plan_of(stream, True) for stream, _ in self.schedule}
         self.dev = plan_of(dev, False)
         self.kept_dev: list[Batch] | None = None

@@ -1,6 +1,7 @@
 """Does the device compute what float64 on a CPU computes: posteriors, losses and gradients, on fresh random inputs?"""
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -75,7 +76,7 @@ def _computed(
     given = {k: v.to(on, dtype if v.is_floating_point() else v.dtype) for k, v in inputs.items()}
     found: dict[str, Tensor] = {}
     targets = given["ids_BTK"], given["log_p_BTK"], given["log_tail_BT"]
-    losses = {
+    losses: dict[str, Callable[[Tensor], Tensor]] = {
         "kl": lambda logits_BTC: (
             LossSum.over(frame_losses(logits_BTC, *targets, LossConfig()), given["inside_BT"]).mean
         ),

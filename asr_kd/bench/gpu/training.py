@@ -160,7 +160,7 @@ def _bare(setup: Setup, model: AcousticModel, ready: list[Batch], precision: str
 def resume(setup: Setup, report: Report) -> dict[str, Any]:
     """Weights of a run and of the same run stopped half-way, for frame targets and for CTC."""
     found = {}
-    senones = lambda: random_teacher("student-tiny", 41)
+    senones: Callable[[], AcousticModel] = lambda: random_teacher("student-tiny", 41)
     letters = Tokens.characters(["abcdefghijklmnopqrstuvwxyz"])
 
     def ctc() -> AcousticModel:
