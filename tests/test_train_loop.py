@@ -21,6 +21,7 @@ from asr_kd.train.config import OptimConfig, TrainConfig
 from asr_kd.train.evaluate import evaluate
 from asr_kd.train.optim import adamw, learning_rate
 from asr_kd.train.priors import log_priors
+from asr_kd.train.trainer import Trainer
 
 CONFIG = TrainConfig(max_frames_per_batch=150, num_workers=2, device="cpu", optim=OptimConfig(lr=0.01))
 
@@ -240,6 +241,17 @@ def test_features_are_normalised_to_mean_0_and_deviation_1(streams):
     mean_F, std_F = feature_statistics(labelled, FRONTEND, seed=0)
     assert mean_F.shape == std_F.shape == (60,)
     assert torch.isfinite(mean_F).all() and (std_F > 0).all()
+
+
+@pytest.mark.parametrize("ema_decay", [0.0, 0.9])
+def test_the_kept_weights_are_the_average_where_there_is_one(streams, tmp_path, ema_decay):
+    labelled, _, dev = streams
+    trainer = Trainer(new_model(), [(labelled, 1.0)], dev, replace(CONFIG, ema_decay=ema_decay), tmp_path)
+    trainer.run()
+    kept, last = load_model(tmp_path).state_dict(), trainer.model.state_dict()
+    assert all(torch.equal(kept[name], last[name]) for name in last) == (ema_decay == 0)
+    line = json.loads((tmp_path / "metrics.jsonl").read_text())
+    assert line["sub_epoch"] == 1 and line["hours_per_second"] > 0
 
 
 def test_patience_ends_a_run_that_no_longer_gains(streams, tmp_path):

@@ -48,6 +48,15 @@ def test_one_class_with_probability_one_is_cross_entropy_with_its_gradient():
     torch.testing.assert_close(got, want)
 
 
+@pytest.mark.parametrize("temperature", [1.0, 2.0, 3.0])
+def test_the_loss_softens_teacher_and_student_alike(temperature):
+    log_p_BTC, ids, log_p, log_tail, logits = random_target(5, classes=6, k=6)
+    dense_p, dense_log_q = (log_p_BTC / temperature).softmax(-1), (logits / temperature).log_softmax(-1)
+    want = temperature**2 * F.kl_div(dense_log_q, dense_p, reduction="none").sum(-1)
+    got = frame_losses(logits, ids, log_p, log_tail, LossConfig(temperature=temperature))
+    torch.testing.assert_close(got.double(), want, rtol=1e-4, atol=1e-5)
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 2**31), st.integers(1, 9), st.sampled_from([1.0, 2.0, 0.5]))
 def test_all_classes_kept_is_the_dense_kl_at_any_temperature(seed, classes, temperature):
