@@ -49,11 +49,11 @@ def test_the_loss_is_that_of_all_paths_that_say_the_tokens(tokens, frames, seed)
     loss = ctc_losses(logits_1TC, torch.tensor([frames]), tokens_1U).item()
     if not paths:
         assert loss == math.inf
-        assert TokenTargets(np.array(tokens)).least_frames > frames
+        assert TokenTargets(np.array(tokens)).min_frames > frames
         return
     total = sum(math.prod(q_TC[t, c].item() for t, c in enumerate(path)) for path in paths)
     assert loss == pytest.approx(-math.log(total))
-    assert TokenTargets(np.array(tokens)).least_frames <= frames
+    assert TokenTargets(np.array(tokens)).min_frames <= frames
 
 
 def test_its_gradient_is_its_slope_and_stops_at_an_utterances_end():
@@ -131,7 +131,7 @@ def test_a_text_that_fits_only_when_slow_is_set_aside_at_every_speed(tone_uttera
     frames = all_batches(stream_of([path]))[0].frames_B.item()
     text = "E" * (frames // 2 - 1)  # SPACE, and two frames for each E but the first
     shards = write_shards([type(first)(first.id, first.audio_filepath, first.duration, text=text)], tmp_path / "full")
-    assert TextTargets(TOKENS).load(open_shard(shards[0]))[0].least_frames in (frames - 1, frames - 2)
+    assert TextTargets(TOKENS).load(open_shard(shards[0]))[0].min_frames in (frames - 1, frames - 2)
     assert all_batches(stream_of(shards))[0].utterances == [first.id]
     (batch, *_) = all_batches(stream_of(shards, augment=AugmentConfig(speed_perturb=(0.9, 1.1))))
     assert batch.set_aside == {first.id: "it is too short for its tokens"}

@@ -104,10 +104,7 @@ def measure(config: BenchLabelRun, folder: Path) -> dict[str, Any]:
     on = device(config.device)
     workers = config.workers or workers_here(config.device, config.threads)
     threads = config.threads or max(1, set_threads(None) // workers)
-    path, teacher_name = config.teacher, str(config.teacher)
-    if path is None:
-        path, teacher_name = folder / "teacher", config.preset
-        save_model(path, random_teacher(config.preset, config.classes), {"weights": "random"})
+    path, teacher_name = _teacher(config, folder)
     teacher = Inference(load_model(path), on, "float32")
     shards = _some(config.shards, config.minutes) if config.shards else synthetic_shards(folder, config.minutes)
     opened = [open_shard(tar) for tar in shards]
@@ -160,6 +157,14 @@ def measure(config: BenchLabelRun, folder: Path) -> dict[str, Any]:
         **_arithmetic(teacher, on, best, frames / seconds, rounds),
         "library": f"asr_kd {__version__}",
     }
+
+
+def _teacher(config: BenchLabelRun, folder: Path) -> tuple[Path, str]:
+    """The model that is given, or one of the preset with random weights, and its name in the report."""
+    if config.teacher is not None:
+        return config.teacher, str(config.teacher)
+    save_model(folder / "teacher", random_teacher(config.preset, config.classes), {"weights": "random"})
+    return folder / "teacher", config.preset
 
 
 class _Job:

@@ -254,7 +254,7 @@ class _BatchDataset(Dataset[Any]):
             )
         # Tokens fit always or never, whatever speed is drawn.
         fastest = max(self.stream.augment.speed_perturb)
-        return target.tokens is None or target.tokens.least_frames <= self.frontend.num_frames(int(len(wave) / fastest))
+        return target.tokens is None or target.tokens.min_frames <= self.frontend.num_frames(int(len(wave) / fastest))
 
     def _audio(self, shard: Shard, row: int) -> np.ndarray | str:
         """The samples, or why they cannot be used."""

@@ -137,21 +137,21 @@ class DistillRun(TrainingOptions):
 def distill_student(config: DistillRun) -> None:
     """Distil a student, or go on with it."""
     set_threads(config.threads)
-    truth, held_out = supervision(config)
-    labelled = truth.stream("labelled", config.labelled, config.labelled_augment)
-    dev = held_out.stream("dev", config.dev, AugmentConfig())
-    unlabelled, teacher, only = _unlabelled(config, truth.inventory)
+    source, dev_source = supervision(config)
+    labelled = source.stream("labelled", config.labelled, config.labelled_augment)
+    dev = dev_source.stream("dev", config.dev, AugmentConfig())
+    unlabelled, teacher, only = _unlabelled(config, source.inventory)
     schedule = list(sub_epochs(config.schedule, unlabelled, labelled))
     plan = BatchSampler(unlabelled, config.train.max_frames_per_batch, config.train.seed)
     if only:
         only.check(plan.missing)
     seed_everything(config.train.seed)
-    model = build_model(config.model, truth.inventory, config.frontend)
+    model = build_model(config.model, source.inventory, config.frontend)
     stored = config.targets is not None
     online_teacher = _online_teacher(config, model)
     objective = DistillObjective(model, config.resolved_losses(), config.label_weight, online_teacher, stored)
     say(
-        f"{model.parameter_count / 1e6:.2f}M parameters, {truth.inventory.num_classes} classes; "
+        f"{model.parameter_count / 1e6:.2f}M parameters, {source.inventory.num_classes} classes; "
         f"{_hours(plan)} unlabelled, "
         f"{_hours(BatchSampler(labelled, config.train.max_frames_per_batch, config.train.seed))} labelled, "
         f"{len(schedule)} sub-epochs on {device(config.train.device).type}"

@@ -57,7 +57,7 @@ class TokenTargets:
     """int32 classes, none of them the blank."""
 
     @property
-    def least_frames(self) -> int:
+    def min_frames(self) -> int:
         """Frames that a path of these tokens needs: one each, and a blank between two that are the same."""
         return len(self.tokens_U) + int((self.tokens_U[1:] == self.tokens_U[:-1]).sum())
 

@@ -13,7 +13,7 @@ MAX_MEASURED_FRAMES = 400_000
 
 
 def feature_statistics(
-    stream: TrainingSet, frontend: FrontEndConfig, seed: int, workers: int = 0, most_frames: int = MAX_MEASURED_FRAMES
+    stream: TrainingSet, frontend: FrontEndConfig, seed: int, workers: int = 0, max_frames: int = MAX_MEASURED_FRAMES
 ) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of each feature, (F,) float32, over a random part of a stream's own audio."""
     plan = BatchSampler(stream.without_augmentation(), MEASURED_FRAMES_PER_BATCH, seed)
@@ -23,7 +23,7 @@ def feature_statistics(
         total += len(x_NF)
         sum_F = sum_F + x_NF.sum(0)
         square_F = square_F + x_NF.square().sum(0)
-        if total >= most_frames:
+        if total >= max_frames:
             break
     if not total:
         raise ValueError(f"{stream.name}: not one utterance has both audio and targets")

@@ -15,7 +15,7 @@ def ctc_losses(logits_BTC: Tensor, frames_B: Tensor, tokens_BU: Tensor) -> Tenso
 
     logits_BTC: any float type, computed on in float32 (float64 stays).  frames_B: frames of each utterance; what lies
     behind them does not count.  tokens_BU: classes, -1 behind an utterance's last; the blank is class 0.
-    Infinite where the frames are too few for the tokens: leave such utterances out, as `least_frames` of TokenTargets
+    Infinite where the frames are too few for the tokens: leave such utterances out, as `min_frames` of TokenTargets
     tells. Infinities are not turned into zeros, which would hide logits that are not finite.
     On CUDA, PyTorch adds up its gradient in no fixed order: there, a run that goes on is not bit for bit the same. It
     also copies the lengths to the host, the one thing in a training step that waits for a GPU.

@@ -21,14 +21,14 @@ def log_priors(
     seed: int,
     precision: str,
     workers: int = 0,
-    most_frames: int = MAX_MEASURED_FRAMES,
+    max_frames: int = MAX_MEASURED_FRAMES,
 ) -> Tensor:
     """Natural log of the model's average posterior over a random part of a stream, (C,) float32."""
     model.eval()
     device = model.feature_mean_F.device
     total, sum_C = 0, torch.zeros(model.inventory.num_classes, dtype=torch.float64)
     plan = BatchSampler(stream.without_augmentation(), MEASURED_FRAMES_PER_BATCH, seed)
-    with Progress("priors", min(plan.seconds, most_frames * model.inventory.frame_shift_s)) as progress:
+    with Progress("priors", min(plan.seconds, max_frames * model.inventory.frame_shift_s)) as progress:
         for batch in batches(plan, model.frontend, workers=workers, endless=False):
             progress.update(batch.seconds)
             if not batch.utterances:
@@ -38,7 +38,7 @@ def log_priors(
                 logits_BTC = model(batch.x_BTF, batch.frames_B)
             sum_C += logits_BTC[batch.mask_BT].float().softmax(-1).sum(0).double().cpu()
             total += int(batch.frames_B.sum())
-            if total >= most_frames:
+            if total >= max_frames:
                 break
     if not total or not sum_C.isfinite().all():
         raise ValueError(f"{stream.name}: the model's mean posteriors cannot be taken on {total} frames of it")

@@ -43,7 +43,7 @@ def supervised_source(
     inventory: Inventory | None = None,
     texts: Texts | None = None,
 ) -> SupervisedSource:
-    """The truth in folders of `asr-kd align`, or by an inventory of `asr-kd tokens`; exactly one is given.
+    """Alignments in folders of `asr-kd align`, or text spelt by an inventory of `asr-kd tokens`; exactly one is given.
 
     inventory: whose classes the alignments must have, where it is not the one beside them.
     texts: what is spelt in tokens (default: the shards' own text).
@@ -77,7 +77,7 @@ class SupervisionOptions(TranscriptOptions):
 
 
 def supervision(options: SupervisionOptions) -> tuple[SupervisedSource, SupervisedSource]:
-    """The truth of the labelled and of the held-out shards, as the options ask. ValueError when they do not fit."""
+    """Supervision of the labelled and of the held-out shards. ValueError when the options do not fit."""
     if bool(options.alignments) == (options.tokens is not None):
         raise ValueError("--alignments and --tokens: give one of them")
     if options.tokens is None and options.transcripts:
@@ -89,5 +89,5 @@ def supervision(options: SupervisionOptions) -> tuple[SupervisedSource, Supervis
             return labelled, labelled
         return labelled, supervised_source(options.dev_alignments, None, labelled.inventory)
     if options.dev_alignments:
-        raise ValueError("--dev-alignments: with --tokens, the held-out shards' own text is the truth")
+        raise ValueError("--dev-alignments: with --tokens, the held-out shards' own text is the reference")
     return supervised_source((), options.tokens, texts=texts), supervised_source((), options.tokens)

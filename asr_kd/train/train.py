@@ -82,10 +82,10 @@ class TrainRun(TrainingOptions):
 def train_model(config: TrainRun) -> None:
     """Train a model on labelled shards, or go on with it."""
     set_threads(config.threads)
-    truth, dev_truth = supervision(config)
-    inventory = truth.inventory
-    labelled = truth.stream("labelled", config.shards, config.augment)
-    dev = dev_truth.stream("dev", config.dev, AugmentConfig())
+    source, dev_source = supervision(config)
+    inventory = source.inventory
+    labelled = source.stream("labelled", config.shards, config.augment)
+    dev = dev_source.stream("dev", config.dev, AugmentConfig())
     seed_everything(config.train.seed)
     model = build_model(config.model, inventory, config.frontend)
     plan = BatchSampler(labelled, config.train.max_frames_per_batch, config.train.seed, inventory.frame_shift_s)
