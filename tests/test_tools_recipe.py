@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-TOOLS = Path(__file__).resolve().parent.parent / "tools"
+ROOT = Path(__file__).resolve().parent.parent
+TOOLS = ROOT / "tools"
+STAGES = "asr_kd/experiments/stages.py"
 PATH = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
 
 RECIPE = """\
@@ -30,6 +32,8 @@ class Toy:
     def __init__(self, root: Path, recipe: str = RECIPE) -> None:
         self.root = root
         shutil.copytree(TOOLS, root / "tools", ignore=shutil.ignore_patterns("__pycache__"))
+        (root / STAGES).parent.mkdir(parents=True)
+        shutil.copy(ROOT / STAGES, root / STAGES)
         self.library("0.1.0")
         (root / "words.txt").write_text("b\na\n")
         self.write(recipe)

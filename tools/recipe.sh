@@ -11,7 +11,7 @@
 #   corpus_root VARIABLE FOLDER                  where a corpus lies: $VARIABLE, $ASR_KD_DATA/FOLDER or data/FOLDER
 #   SECONDS_STARTED                              Unix time; the stages that were skipped are counted as if just run
 #
-# The inputs of a stage are the arguments that name existing files or folders, save what follows --out (tools/stamp.py).
+# The inputs of a stage are the arguments that name existing files or folders, save what follows --out (asr_kd/experiments/stages.py).
 # ASR_KD_NO_SETUP=1 takes the Python that is on the PATH instead of making .venv.
 
 set -euo pipefail
@@ -129,7 +129,7 @@ stage_name() { # NUMBER TITLE -> 03-the-title
 
 # NUMBER TITLE COMMAND...: whether the stage has to run now; prints its header or why not.
 stage_is_due() {
-  local number=$1 title=$2 stamp answer
+  local number=$1 title=$2 record answer
   shift 2
   ((number >= first_stage && number <= last_stage)) || return 1
   if [[ -n $dry_run ]]; then
@@ -138,8 +138,8 @@ stage_is_due() {
     echo
     return 1
   fi
-  stamp=$exp/.stages/$(stage_name "$number" "$title").json
-  if answer=$(python3 -I -S tools/stamp.py "${forced:-check}" "$stamp" "$@"); then
+  record=$exp/.stages/$(stage_name "$number" "$title").json
+  if answer=$(python3 -I -S asr_kd/experiments/stages.py "${forced:-check}" "$record" "$@"); then
     echo "stage $number  $title: already done (${answer} s)"
     count_as_run "$answer"
     return 1
@@ -176,7 +176,7 @@ stage_run() {
     say "stage $number ($title) failed with exit code $status after $((SECONDS - began)) s. Its log: $exp/logs/$id.log"
     return $status
   fi
-  python3 -I -S tools/stamp.py done "$exp/.stages/$id.json" $((SECONDS - began))
+  python3 -I -S asr_kd/experiments/stages.py done "$exp/.stages/$id.json" $((SECONDS - began))
   echo "stage $number  $title: done in $((SECONDS - began)) s"
 }
 

@@ -17,7 +17,6 @@ that they were computed from.
 
 import os
 import shlex
-import shutil
 import subprocess
 import sys
 import threading
@@ -31,7 +30,7 @@ from typing import Any
 from asr_kd.core.commands import command, command_line
 from asr_kd.core.config import load_config
 from asr_kd.core.errors import PartFailed
-from asr_kd.core.files import atomic_path, fingerprint, read_json, write_json
+from asr_kd.core.files import atomic_path, read_json, write_json
 from asr_kd.core.options import argument, option
 from asr_kd.core.processes import DIES_WITH
 from asr_kd.core.terminal import say, show
@@ -39,10 +38,8 @@ from asr_kd.evaluation.provenance import commit
 from asr_kd.evaluation.score import score, write_scores
 from asr_kd.experiments.figures import figures, markdown
 from asr_kd.experiments.results import SIZES, SeedResults, merge, read_measured
+from asr_kd.experiments.stages import Stage
 from asr_kd.experiments.suite import Suite, System, Template, needs
-
-DONE_FILE = "done.json"
-"""In a row's folder: fingerprints of the steps that have ended well."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,19 +123,15 @@ class _Task:
 
     def run(self, threads: int) -> None:
         """Run what has not been done. RuntimeError with the log's last line when a step fails."""
-        done_file = self.folder / DONE_FILE
-        done = read_json(done_file) if done_file.is_file() else []
-        marks, mark = [], ""
-        for words in self.commands:
-            mark = fingerprint([mark, words])  # a step that changed makes those after it anew
-            marks.append(mark)
-        for number, (words, mark) in enumerate(zip(self.commands, marks, strict=True)):
-            if mark in done:
+        for number, words in enumerate(self.commands):
+            name = f"{number}-{words[0]}"
+            stage = Stage(self.folder / ".stages" / f"{name}.json", ("asr-kd", *words))
+            seconds, reason = stage.begin()
+            if seconds is not None:
                 continue
-            if number == 0 and done:  # other commands made what lies there
-                shutil.rmtree(self.folder)
-                done = []
-            log = self.folder / "log" / f"{number}-{words[0]}.txt"
+            if reason:
+                say(f"{self.key}: {words[0]} runs again: {reason}")
+            started, log = time.monotonic(), self.folder / "logs" / f"{name}.txt"
             log.parent.mkdir(parents=True, exist_ok=True)
             environment = os.environ | {"OMP_NUM_THREADS": str(threads), DIES_WITH: str(os.getpid())}
             with open(log, "w", encoding="utf-8") as file:
@@ -153,8 +146,7 @@ class _Task:
             if code:
                 last = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
                 raise RuntimeError(f"asr-kd {words[0]} ended with {code}, see {log}: {' '.join(last)}")
-            done = [*done, mark]
-            write_json(done_file, done)
+            stage.finish(round(time.monotonic() - started))
 
     def compare(self, joined: SeedResults) -> None:
         """RuntimeError where the row was measured before with other errors: what needs it would be of another model."""

@@ -1,11 +1,13 @@
-"""Is a stage of a recipe done, with the same command and the same inputs? Standard library only.
+"""Is a stage done, with the same command and the same inputs? One record for recipes and experiments.
 
-    stamp.py check STAMP COMMAND ...   exit 0: done, prints its seconds; exit 1: to be run, prints why if it ran before
-    stamp.py again STAMP COMMAND ...   the same, and what is done is to be run again
-    stamp.py done STAMP SECONDS        what the last `check` or `again` saw is done
+Recipes call this file as a program, before and beside the environment; it needs the standard library only:
+
+    stages.py check RECORD COMMAND ...   exit 0: done, prints its seconds; exit 1: to run, prints why if it ran before
+    stages.py again RECORD COMMAND ...   the same, and what is done is to be run again
+    stages.py done RECORD SECONDS        what the last `check` or `again` saw is done
 
 What follows --out is removed before a stage that ran before runs with another command or other inputs, if it lies in
-the recipe's own folder (STAMP is RECIPE_FOLDER/.stages/NAME.json). After an interruption it stays: verbs go on from it.
+the stage's own folder (RECORD is FOLDER/.stages/NAME.json). After an interruption it stays: commands go on from it.
 
 Done also means that the outputs, with all their files, stand there as the stage left them, and that the library's code
 is the same. Inputs are the arguments, and the PATH of every NAME=PATH, that exist as a file or folder, save what
@@ -20,15 +22,62 @@ import re
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 LARGEST_READ_BYTES = 1_000_000
 NOT_COMPARED = "--started"
 """Its value differs in each run and changes nothing that is computed."""
-LIBRARY = Path(__file__).resolve().parent.parent / "asr_kd"
+LIBRARY = Path(__file__).resolve().parent.parent
 
 
-def describe(command: Sequence[str]) -> dict:
+@dataclass(frozen=True)
+class Stage:
+    """A command of a chain and the file that says how it ended."""
+
+    record: Path
+    """FOLDER/.stages/NAME.json"""
+    command: tuple[str, ...]
+
+    @classmethod
+    def begun(cls, record: Path) -> "Stage":
+        """The stage that `begin` noted there."""
+        return cls(record, tuple(json.loads(record.read_text())["command"]))
+
+    def begin(self, again: bool = False) -> tuple[int | None, str]:
+        """The seconds that it took, when it is done; else None and why it is to be run ("" when it never was).
+
+        What is about to be run is noted, and what another command left is removed.  again: run it although it is done.
+        """
+        now, before = describe(self.command), _read(self.record)
+        reason = ""
+        if before is not None:
+            finished = before["seconds"] is not None
+            changed, missing = what_changed(before, now), [o for o in now["outputs"] if not os.path.exists(o)]
+            if finished and not (changed or missing):
+                changed = what_is_wrong(before["files"])
+            if not (changed or missing or again) and finished:
+                return before["seconds"], ""
+            if changed or (again and finished):
+                reason = changed or "asked for"
+                _remove(now["outputs"], inside=self.record.parent.parent)
+                now = describe(self.command)  # an input may have lain in there
+            else:
+                reason = f"{missing[0]} is missing" if missing else "goes on where it stopped"
+        _write(self.record, {**now, "seconds": None})
+        return None, reason
+
+    def finish(self, seconds: int) -> None:
+        """Note that what was begun has ended well, and what it left."""
+        begun = json.loads(self.record.read_text())
+        # An input that was not there before is one that the stage fetched itself, such as a corpus.
+        inputs = describe(begun["command"])["inputs"] | begun["inputs"]
+        files = record_of(self.record, begun["outputs"])
+        _write(self.record, {**begun, "inputs": inputs, "files": files, "seconds": seconds})
+
+
+def describe(command: Sequence[str]) -> dict[str, Any]:
     """What a stage depends on: its command, the library's version, the state of its inputs; and what it makes."""
     outputs = list(_values_of("--out", command))
     inputs = {}
@@ -45,7 +94,7 @@ def describe(command: Sequence[str]) -> dict:
     }
 
 
-def what_changed(before: dict, now: dict) -> str | None:
+def what_changed(before: dict[str, Any], now: dict[str, Any]) -> str | None:
     """One line on the first difference, None where there is none."""
     if before["command"] != now["command"]:
         return "its command changed"
@@ -59,16 +108,16 @@ def what_changed(before: dict, now: dict) -> str | None:
     return None
 
 
-def record_of(stamp: Path, outputs: Sequence[str]) -> dict[str, list]:
+def record_of(record: Path, outputs: Sequence[str]) -> dict[str, list[Any]]:
     """Size, time of change and SHA-256 of each file of the outputs."""
-    record = {}
-    for path in _files_of(stamp, outputs):
+    found = {}
+    for path in _files_of(record, outputs):
         status = path.stat()
-        record[str(path)] = [status.st_size, status.st_mtime_ns, _sha256(path)]
-    return record
+        found[str(path)] = [status.st_size, status.st_mtime_ns, _sha256(path)]
+    return found
 
 
-def what_is_wrong(record: dict[str, list]) -> str | None:
+def what_is_wrong(record: dict[str, list[Any]]) -> str | None:
     """One line on the first file that is not as the stage left it, None where there is none."""
     for name, (size, changed_at, sha256) in record.items():
         path = Path(name)
@@ -80,9 +129,9 @@ def what_is_wrong(record: dict[str, list]) -> str | None:
     return None
 
 
-def _files_of(stamp: Path, outputs: Sequence[str]) -> Iterator[Path]:
+def _files_of(record: Path, outputs: Sequence[str]) -> Iterator[Path]:
     """Files of the outputs; those of other stages that lie in there, logs and hidden bookkeeping left out."""
-    others = [_read(path) for path in stamp.parent.glob("*.json") if path != stamp]
+    others = [_read(path) for path in record.parent.glob("*.json") if path != record]
     theirs = {os.path.abspath(o) for other in others if other for o in other["outputs"]}
     theirs -= {os.path.abspath(o) for o in outputs}
     for output in outputs:
@@ -160,14 +209,14 @@ def _library_code() -> str:
     return digest.hexdigest()
 
 
-def _read(path: Path) -> dict | None:
+def _read(path: Path) -> dict[str, Any] | None:
     try:
         return json.loads(path.read_text())
     except (FileNotFoundError, ValueError, RecursionError):
         return None
 
 
-def _write(path: Path, description: dict) -> None:
+def _write(path: Path, description: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps(description, indent=1))
@@ -183,38 +232,19 @@ def _remove(outputs: Sequence[str], inside: Path) -> None:
                 output.unlink(missing_ok=True)
 
 
-def check(stamp: Path, command: Sequence[str], again: bool) -> int:
-    """0: done, 1: to be run; prints seconds or reason and notes what is about to be run."""
-    now, before = describe(command), _read(stamp)
-    if before is not None:
-        finished = before["seconds"] is not None
-        changed, missing = what_changed(before, now), [o for o in now["outputs"] if not os.path.exists(o)]
-        if finished and not (changed or missing):
-            changed = what_is_wrong(before["files"])
-        if not (changed or missing or again) and finished:
-            print(before["seconds"])
-            return 0
-        if changed or (again and finished):
-            print(changed or "asked for")
-            _remove(now["outputs"], inside=stamp.parent.parent)
-            now = describe(command)  # an input may have lain in there
-        else:
-            print(f"{missing[0]} is missing" if missing else "goes on where it stopped")
-    _write(stamp, {**now, "seconds": None})
-    return 1
-
-
 def main(arguments: Sequence[str]) -> int:
     """Exit code, see above."""
-    verb, stamp, *rest = arguments
+    verb, record, *rest = arguments
     if verb == "done":
-        begun = json.loads(Path(stamp).read_text())
-        # An input that was not there before is one that the stage fetched itself, such as a corpus.
-        inputs = describe(begun["command"])["inputs"] | begun["inputs"]
-        files = record_of(Path(stamp), begun["outputs"])
-        _write(Path(stamp), {**begun, "inputs": inputs, "files": files, "seconds": int(rest[0])})
+        Stage.begun(Path(record)).finish(int(rest[0]))
         return 0
-    return check(Path(stamp), rest, again=verb == "again")
+    seconds, reason = Stage(Path(record), tuple(rest)).begin(again=verb == "again")
+    if seconds is not None:
+        print(seconds)
+        return 0
+    if reason:
+        print(reason)
+    return 1
 
 
 if __name__ == "__main__":
