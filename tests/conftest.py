@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from decoding import trained  # noqa: F401  (a fixture)
 from hypothesis import settings
 from stores import CREDENTIALS, faulty, s3_server
 
@@ -23,6 +24,13 @@ settings.register_profile("asr_kd", deadline=None, print_blob=True)  # a busy ma
 settings.load_profile("asr_kd")
 
 TONES = (("AH", 400.0), ("EE", 900.0), ("OH", 1600.0))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs real speech."""
+    for item in items:
+        if "data_root" in getattr(item, "fixturenames", ()):
+            item.add_marker("corpus")
 
 
 @pytest.fixture(scope="session")

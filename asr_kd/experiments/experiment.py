@@ -108,7 +108,7 @@ class _Task:
     def __init__(self, grid: Suite, row: System, out: Path, exp: Path, seed: int) -> None:
         places = Template(grid, out, exp, seed)
         self.row, self.seed, self.places, self.folder = row, seed, places, places.folder(row.name)
-        self.key = f"seed{seed}/{row.name}"
+        self.key, self.records = f"seed{seed}/{row.name}", out / ".stages"
         self.needs = {f"seed{seed}/{name}" for name in needs(row, grid.vars)}
         self.models = [Path(word) for word in places.words(row.model, row.name)]
         self.reference = Path(places.text(grid.reference))
@@ -125,7 +125,7 @@ class _Task:
         """Run what has not been done. RuntimeError with the log's last line when a step fails."""
         for number, words in enumerate(self.commands):
             name = f"{number}-{words[0]}"
-            stage = Stage(self.folder / ".stages" / f"{name}.json", ("asr-kd", *words))
+            stage = Stage(self.records / f"seed{self.seed}-{self.row.name}-{name}.json", ("asr-kd", *words))
             seconds, reason = stage.begin()
             if seconds is not None:
                 continue

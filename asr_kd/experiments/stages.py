@@ -50,7 +50,7 @@ class Stage:
 
         What is about to be run is noted, and what another command left is removed.  again: run it although it is done.
         """
-        now, before = describe(self.command), _read(self.record)
+        now, before = describe(self.command, self.record), _read(self.record)
         reason = ""
         if before is not None:
             finished = before["seconds"] is not None
@@ -62,7 +62,7 @@ class Stage:
             if changed or (again and finished):
                 reason = changed or "asked for"
                 _remove(now["outputs"], inside=self.record.parent.parent)
-                now = describe(self.command)  # an input may have lain in there
+                now = describe(self.command, self.record)  # an input may have lain in there
             else:
                 reason = f"{missing[0]} is missing" if missing else "goes on where it stopped"
         _write(self.record, {**now, "seconds": None})
@@ -72,19 +72,21 @@ class Stage:
         """Note that what was begun has ended well, and what it left."""
         begun = json.loads(self.record.read_text())
         # An input that was not there before is one that the stage fetched itself, such as a corpus.
-        inputs = describe(begun["command"])["inputs"] | begun["inputs"]
+        inputs = describe(begun["command"], self.record)["inputs"] | begun["inputs"]
         files = record_of(self.record, begun["outputs"])
         _write(self.record, {**begun, "inputs": inputs, "files": files, "seconds": seconds})
 
 
-def describe(command: Sequence[str]) -> dict[str, Any]:
+def describe(command: Sequence[str], record: Path) -> dict[str, Any]:
     """What a stage depends on: its command, the library's version, the state of its inputs; and what it makes."""
     outputs = list(_values_of("--out", command))
+    others = _others(record)
     inputs = {}
     for argument in _without_values_of(("--out", NOT_COMPARED), command):
         for text in dict.fromkeys([argument, argument.partition("=")[2]]):
             if text and os.path.exists(text) and not any(os.path.abspath(text) == os.path.abspath(o) for o in outputs):
-                inputs[text] = _state(Path(text), outputs)
+                made_from_it = [o for other in others if text in other["inputs"] for o in other["outputs"]]
+                inputs[text] = _state(Path(text), [*outputs, *made_from_it])
     return {
         "command": list(_without_values_of((NOT_COMPARED,), command)),
         "version": _library_version(),
@@ -131,8 +133,7 @@ def what_is_wrong(record: dict[str, list[Any]]) -> str | None:
 
 def _files_of(record: Path, outputs: Sequence[str]) -> Iterator[Path]:
     """Files of the outputs; those of other stages that lie in there, logs and hidden bookkeeping left out."""
-    others = [_read(path) for path in record.parent.glob("*.json") if path != record]
-    theirs = {os.path.abspath(o) for other in others if other for o in other["outputs"]}
+    theirs = {os.path.abspath(o) for other in _others(record) for o in other["outputs"]}
     theirs -= {os.path.abspath(o) for o in outputs}
     for output in outputs:
         if os.path.isfile(output):
@@ -145,6 +146,11 @@ def _files_of(record: Path, outputs: Sequence[str]) -> Iterator[Path]:
                 path = Path(folder, name)
                 if name[0] != "." and os.path.abspath(path) not in theirs and path.is_file():
                     yield path
+
+
+def _others(record: Path) -> list[dict[str, Any]]:
+    """What the other stages of the chain noted."""
+    return [found for path in record.parent.glob("*.json") if path != record and (found := _read(path))]
 
 
 def _sha256(path: Path) -> str:
@@ -168,7 +174,8 @@ def _without_values_of(options: Sequence[str], command: Sequence[str]) -> Iterat
         skip = argument in options
 
 
-def _state(path: Path, outputs: Sequence[str]) -> str:
+def _state(path: Path, made: Sequence[str]) -> str:
+    """Digest of a file or folder.  made: what the stage makes itself, and what others made from it: no inputs."""
     digest = hashlib.sha256()
     if path.is_file():
         if path.stat().st_size <= LARGEST_READ_BYTES:
@@ -176,15 +183,14 @@ def _state(path: Path, outputs: Sequence[str]) -> str:
         else:
             digest.update(_size_and_time(path))
         return digest.hexdigest()
-    made = {os.path.abspath(o) for o in outputs}
-    for folder, folders, files in os.walk(path):
-        # What the stage makes itself, logs and hidden bookkeeping are no inputs.
+    left_out = {os.path.abspath(o) for o in made} - {os.path.abspath(path)}
+    for folder, folders, files in os.walk(path):  # logs and hidden bookkeeping are left out too
         folders[:] = sorted(
-            f for f in folders if f[0] != "." and f != "logs" and os.path.abspath(Path(folder, f)) not in made
+            f for f in folders if f[0] != "." and f != "logs" and os.path.abspath(Path(folder, f)) not in left_out
         )
         for name in sorted(files):
             file = Path(folder, name)
-            if name[0] != "." and os.path.abspath(file) not in made and file.exists():
+            if name[0] != "." and os.path.abspath(file) not in left_out and file.exists():
                 digest.update(f"{file.relative_to(path)}\0".encode(errors="surrogateescape") + _size_and_time(file))
     return digest.hexdigest()
 

@@ -3,7 +3,8 @@
   python tests/stress/double_starts.py --starts 100
 
 One of the two must be refused with both named, or find the work done; what stands there must have the bytes that one
-of the two gives alone. Labelling, made to be run many times at once, is tools/exactly_once.py. Prints one line of JSON.
+of the two gives alone. Labelling, made to be run many times at once, is tests/stress/exactly_once.py. Prints one
+line of JSON.
 """
 
 import argparse

@@ -5,7 +5,7 @@
 
 Afterwards its output must have the bytes of the undisturbed one, no process of it may run, and no temporary file may be
 left. A recipe is killed, bash alone, and called again; its hypotheses must be those of a whole run. Kills in labelling
-are in tools/exactly_once.py. Prints one line of JSON.
+are in tests/stress/exactly_once.py. Prints one line of JSON.
 """
 
 import argparse
