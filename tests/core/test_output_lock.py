@@ -1,7 +1,9 @@
 """One command at a time owns an output, a dead one loses it, and nothing of killed commands stays."""
 
+import fcntl
 import json
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -11,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from asr_kd.core import output_lock
 from asr_kd.core.files import atomic_path, remove_abandoned
 from asr_kd.core.output_lock import LOCK_FILE, OutputLock
 from asr_kd.core.processes import Process
@@ -89,6 +92,47 @@ def test_an_owner_on_another_machine_keeps_it_for_its_lease(tmp_path: Path, seco
         assert json.loads(path.read_text()) == other
 
 
+ELSEWHERE = Process("another/1", "elsewhere", 7, "99").record() | {"command": "asr-kd align"}
+
+
+def test_one_that_has_just_taken_it_is_waited_for_until_it_has_said_who_it_is(tmp_path: Path, monkeypatch) -> None:
+    with open(tmp_path / LOCK_FILE, "w") as owner:
+        fcntl.flock(owner, fcntl.LOCK_EX)
+        with monkeypatch.context() as patch:
+            patch.setattr(output_lock, "_NAMED_WITHIN_S", 0.0)
+            with pytest.raises(ValueError, match="another command is writing there"), OutputLock(tmp_path, ["b"]):
+                pass
+        monkeypatch.setattr(time, "sleep", lambda s: owner.write(json.dumps(ELSEWHERE)) and owner.flush())
+        with pytest.raises(ValueError, match="process 7 on elsewhere"), OutputLock(tmp_path, ["b"]):
+            pass
+
+
+@pytest.mark.parametrize(
+    ("at", "since"),
+    [(86400.0 * 365, True), (1e300, False), ("yesterday", False), (None, False)],
+)
+def test_a_refusal_says_who_since_when_and_what_to_do(tmp_path: Path, at: object, since: bool) -> None:
+    (tmp_path / LOCK_FILE).write_text(json.dumps(ELSEWHERE | {"at": at}))
+    began = r" since 197[01]-\d\d-\d\d \d\d:00:00" if since else ""
+    told = (
+        rf"^{tmp_path}: process 7 on elsewhere{began} \(`asr-kd align`\) is writing there, so this one "
+        rf"\(process {os.getpid()} on {re.escape(os.uname().nodename)} since 20\d\d-\d\d-\d\d \d\d:\d\d:\d\d "
+        r"\(`asr-kd train 'a b'`\)\) does not start\. Wait until it has ended; if it is dead, it is taken over 90 s "
+        r"after its last sign of life, or give another --out\.$"
+    )
+    with pytest.raises(ValueError, match=told), OutputLock(tmp_path, ["asr-kd", "train", "a b"], lease_s=90):
+        pass
+
+
+def test_an_owner_gives_signs_of_life(tmp_path: Path) -> None:
+    with OutputLock(tmp_path / "x.jsonl", ["a"], is_file=True, lease_s=0.04):
+        path = tmp_path / f".x.jsonl{LOCK_FILE}"
+        os.utime(path, (0, 0))
+        while path.stat().st_mtime == 0:
+            time.sleep(0.01)
+        assert time.time() - path.stat().st_mtime < 60
+
+
 @pytest.mark.parametrize(
     "content", ["", "[" * 60_000, "9" * 5000, '{"pid": "x"}', '{"pid": 1e400}', "null", "\x00\xff"]
 )
@@ -127,9 +171,13 @@ def test_files_in_one_folder_have_owners_of_their_own(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_got_nothing_goes_again(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError), OutputLock(tmp_path / "new", ["a"]):
-        raise RuntimeError
-    assert not (tmp_path / "new").exists()
+    for out in (tmp_path / "new" / "a", tmp_path / "new" / "b"):
+        with pytest.raises(RuntimeError), OutputLock(out, ["a"]):
+            raise RuntimeError
+        assert (tmp_path / "new").exists() and not out.exists()
+    with OutputLock(tmp_path / "new", ["a"]):
+        pass
+    assert (tmp_path / "new").is_dir()  # it was there before
 
 
 def test_only_temporary_files_of_ended_processes_are_removed(tmp_path: Path) -> None:

@@ -73,6 +73,50 @@ def test_recovery_has_no_interval_when_the_oracle_may_be_no_better():
     assert interval(recovery_R) is None
 
 
+def statistic(value, *draws):
+    return np.array([value, *draws], dtype=float)
+
+
+def test_the_interval_leaves_out_a_fortieth_at_each_end_and_counts_undefined_draws_there():
+    draws = list(range(1, 101))
+    assert interval(statistic(50, *draws)) == [3, 98]
+    assert interval(statistic(50, *draws[2:], *[np.nan] * 2)) == [3, 100]
+    assert interval(statistic(50, *draws[:-2], *[np.nan] * 2)) == [1, 98]
+    assert interval(statistic(50, *draws[:-3], *[np.nan] * 3)) is None
+    assert interval(statistic(np.nan, *draws)) is None
+
+
+def test_p_is_twice_the_share_on_the_rarer_side_and_never_0():
+    assert p_value(statistic(1, *[1] * 99)) == 0.02
+    assert p_value(statistic(1, *[1] * 96, -1, 0, -2)) == 0.08
+    assert p_value(statistic(-1, *[-1] * 98, 1)) == 0.04
+    assert p_value(statistic(0, *[0] * 50, *[1] * 49)) == 1
+    assert p_value(statistic(1, np.nan, *[1] * 98)) is p_value(statistic(np.nan, *[1] * 99)) is None
+
+
+def test_a_ratio_has_no_value_where_nothing_is_divided_by():
+    found = ratio(np.array([1.0, 1.0, 3.0]), np.array([0.0, -1.0, 2.0]))
+    assert np.isnan(found[:2]).all() and found[2] == 1.5
+    assert estimate(found) is None and estimate(found[::-1]) == 1.5
+
+
+def test_row_0_is_the_test_set_and_the_others_draw_as_many_units_from_it():
+    table = np.array([[1.0, 1, 0], [0, 1, 10], [5, 1, 0], [2, 1, 0]])
+    sums_RK = resampled_sums(table, 1000, seed=3)
+    assert sums_RK.shape == (1001, 3) and sums_RK[0].tolist() == [8, 4, 10]
+    assert (sums_RK[:, 1] == 4).all()
+    assert 7.5 < sums_RK[1:, 0].mean() < 8.5 and 9 < sums_RK[1:, 2].mean() < 11 and sums_RK[1:, 2].max() > 20
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"), [({"unit": "word"}, "unit is word"), ({"resamples": 99}, "resamples is 99")]
+)
+def test_wrong_settings_are_refused_by_name(wrong, told):
+    with pytest.raises(ValueError, match=rf"bootstrap\.{told}; "):
+        BootstrapConfig(**wrong)
+    assert BootstrapConfig(unit="speaker", resamples=100).seed == 0
+
+
 def test_same_seed_same_draws_whatever_the_block_size(monkeypatch):
     table = [(i % 3, i % 2, 4) for i in range(30)]
     whole = sums(table, seed=5)
@@ -90,7 +134,9 @@ def test_speakers_are_the_unit_where_there_are_twenty():
     assert choose_unit(auto, [f"s{i % 20}" for i in range(60)]) == "speaker"
     assert choose_unit(auto, [f"s{i % 19}" for i in range(60)]) == "utterance"
     assert choose_unit(auto, [*[f"s{i}" for i in range(60)], None]) == "utterance"
-    with pytest.raises(ValueError, match="no speaker"):
+    assert choose_unit(BootstrapConfig(unit="speaker"), ["a", "b"]) == "speaker"
+    assert choose_unit(BootstrapConfig(unit="utterance"), [f"s{i}" for i in range(60)]) == "utterance"
+    with pytest.raises(ValueError, match=r"^--bootstrap-unit speaker: .* no speaker\. Use --bootstrap-unit utter"):
         choose_unit(BootstrapConfig(unit="speaker"), ["a", None])
 
 
