@@ -13,6 +13,7 @@ from asr_kd.distill.objective import DistillObjective, build_online_teacher
 from asr_kd.inventory.tokens import Tokens
 from asr_kd.models.acoustic import build_model
 from asr_kd.models.config import ModelConfig
+from asr_kd.shards.reader import open_shard
 from asr_kd.targets.alignments import AlignmentFolders
 from asr_kd.targets.empty import NoTargets
 from asr_kd.targets.text_targets import TextTargets
@@ -124,6 +125,76 @@ def test_the_gradient_that_updates_the_weights_is_no_longer_than_the_threshold(l
         assert all(p.grad is None for p in trainer.trained)
     assert 0.01 < before < 1000
     assert norms == {0.01: pytest.approx(0.01, rel=1e-3), 1000.0: pytest.approx(before, rel=1e-6)}
+
+
+def test_the_pull_of_each_term_is_the_norm_of_its_gradient_taken_once_a_sub_epoch(labelled, tmp_path):
+    student = new_model(dropout=0.0)
+    losses = ({"kind": "kd", "source": "online", "weight": 0.5}, {"kind": "self_distillation"})
+    objective = DistillObjective(student, losses, 1.0, build_online_teacher("mutual", {}, student, []), False)
+    trainer = trainer_of(labelled, tmp_path, model=student, objective=objective)
+    batch = next(trainer._batches("labelled"))
+    weights = list(student.parameters())
+    expected = {}
+    for name, loss in objective.losses(student, batch).items():
+        pulls = torch.autograd.grad(loss.mean, weights, retain_graph=True, allow_unused=True)
+        expected[name] = torch.cat([pull.flatten() for pull in pulls if pull is not None] or [torch.zeros(1)]).norm()
+    trainer.forward_backward(batch)
+    assert expected.keys() == trainer.grad_norm.keys() == {"label", "kd", "self_distillation", "peer", "peer_kd"}
+    for name, norm in trainer.grad_norm.items():
+        assert norm.item() == pytest.approx(expected[name].item(), rel=1e-4, abs=1e-9)
+    assert trainer.grad_norm["kd"] > 0 and trainer.grad_norm["peer"] == trainer.grad_norm["peer_kd"] == 0
+    before = dict(trainer.grad_norm)
+    trainer.forward_backward(batch)
+    assert all(trainer.grad_norm[name] is norm for name, norm in before.items())
+    trainer._read_losses()
+    trainer.forward_backward(batch)
+    assert not trainer.grad_norm and trainer.state.grad_norm == {name: float(x) for name, x in before.items()}
+
+
+def test_one_term_alone_is_not_measured(labelled, tmp_path):
+    trainer = trainer_of(labelled, tmp_path)
+    trainer.forward_backward(next(trainer._batches("labelled")))
+    assert not trainer.grad_norm
+
+
+def test_an_update_goes_by_the_rate_of_the_audio_done_and_is_followed(labelled, tmp_path):
+    optim = OptimConfig(lr=0.02, warmup_fraction=0.5)
+    student = new_model()
+    objective = dict(objectives(student))["mean_teacher"]
+    config = dataclasses.replace(CONFIG, optim=optim, ema_decay=0.9)
+    trainer = trainer_of(labelled, tmp_path, config, student, objective)
+    assert trainer.audio_seconds == pytest.approx(2 * sum(open_shard(path).seconds for path in labelled.shards))
+    trainer.state.audio_seconds, trainer.state.lr_factor = trainer.audio_seconds / 4, 0.5
+    trainer.forward_backward(next(trainer._batches("labelled")))
+    trainer.update()
+    assert [group["lr"] for group in trainer.optimizer.param_groups] == [pytest.approx(0.005)] * 2
+    assert trainer.state.step == trainer.average.steps == objective.online_teacher.average.steps == 1
+    assert torch.equal(trainer.average.module.output.weight, student.output.weight)
+    trainer.state.audio_seconds = 2 * trainer.audio_seconds
+    assert trainer._progress() == 1
+
+
+def test_dropout_is_drawn_from_seed_and_step(labelled, tmp_path):
+    trainer = trainer_of(labelled, tmp_path, model=new_model(dropout=0.5))
+    batch = next(trainer._batches("labelled"))
+
+    def loss(step, seed=0):
+        trainer.config = dataclasses.replace(CONFIG, seed=seed)
+        trainer.state.step = step
+        return trainer.forward_backward(batch)["labelled"].sum.item()
+
+    assert loss(3) == loss(3)
+    assert len({loss(0), loss(1), loss(2), loss(0, seed=1)}) == 4
+
+
+def test_what_does_not_train_gets_no_gradient_and_no_rate(labelled, tmp_path):
+    model = new_model()
+    model.output.bias.requires_grad_(False)
+    trainer = trainer_of(labelled, tmp_path, model=model)
+    assert len(trainer.trained) == len(list(model.parameters())) - 1
+    before = model.output.bias.clone()
+    trainer._step(next(trainer._batches("labelled")))
+    assert torch.equal(model.output.bias, before) and model.training
 
 
 def test_gradients_of_micro_batches_add_up_to_that_of_the_step(labelled, tmp_path):
