@@ -214,38 +214,6 @@ def test_what_was_heard_stands_beside_the_targets_and_can_be_selected_from(given
     assert "--write-transcripts: only used with --graph" in capsys.readouterr().err
 
 
-ODD_CLAIMS = [
-    "",
-    "[" * 60_000,
-    "9" * 5000,
-    '{"pid": "x"}',
-    '{"machine": [], "pid": 1e400}',
-    "null",
-    "\x00",
-    '{"pid": {}}',
-]
-
-
-@pytest.mark.parametrize("content", ODD_CLAIMS)
-def test_a_lease_with_odd_content_is_one_that_was_cut_off(tmp_path, content):
-    (tmp_path / "a.json").write_text(content)
-    with Leases(tmp_path, lease_s=0.0) as ours:
-        assert list(ours.running()) == []
-        assert not ours.acquire("a")  # seen for the first time
-        assert ours.acquire("a")
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo, lambda path: os.symlink("/dev/zero", path)])
-def test_what_is_no_lease_stops_nobody(tmp_path, make):
-    make(tmp_path / "a.json")
-    with Leases(tmp_path) as ours:
-        assert list(ours.running()) == []
-        assert ours.acquire("a")
-        ours.release("a")
-    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
-
-
 def test_a_worker_does_not_label_with_another_teacher_than_the_job_began_with(given, tmp_path):
     _, teacher, _ = given
     own = tmp_path / "teacher"
