@@ -28,14 +28,14 @@ REFUSED = (
 
 
 @contextmanager
-def redirecting(target: str, data: bytes = DATA) -> Iterator[str]:
+def redirecting(target: str, data: bytes = DATA, header: str = "Location") -> Iterator[str]:
     """A server of which /moved leads to `target` ({url} is itself), and every other path holds the data."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             if self.path == "/moved":
                 self.send_response(302)
-                self.send_header("Location", target.format(url=f"http://127.0.0.1:{self.server.server_port}"))
+                self.send_header(header, target.format(url=f"http://127.0.0.1:{self.server.server_port}"))
                 self.end_headers()
                 return
             self.send_response(200)
@@ -65,10 +65,19 @@ def test_no_hop_of_a_store_breaks_the_rules(target: str, tmp_path: Path) -> None
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("target", ["/a.tar", "{url}/a.tar"])
-def test_a_hop_within_the_rules_is_followed(target: str) -> None:
-    with redirecting(target) as url:
+@pytest.mark.parametrize("header", ["Location", "URI"])
+@pytest.mark.parametrize("target", ["/a.tar", "{url}/a.tar", "a.tar"])
+def test_a_hop_within_the_rules_is_followed(target: str, header: str) -> None:
+    with redirecting(target, header=header) as url:
         assert storage.read_bytes(f"{url}/moved") == DATA
+
+
+def test_a_hop_by_an_old_header_obeys_the_rules_too() -> None:
+    with (
+        redirecting("http://example.org/a.tar", header="URI") as url,
+        pytest.raises(BadLocation, match=r"the server redirects .*http://example\.org"),
+    ):
+        storage.read_bytes(f"{url}/moved")
 
 
 @pytest.mark.parametrize("target", REFUSED)

@@ -5,15 +5,17 @@ import itertools
 import os
 import socket
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import boto3
 import pytest
-from stores import plain_server
+from stores import plain_server, serving
 
 from asr_kd.cli import main
 from asr_kd.core import storage
-from asr_kd.core.retries import RETRIES
+from asr_kd.core.retries import RETRIES, RetryPolicy
 from asr_kd.core.storage import MissingError, StorageError, parse_path_or_url
 
 
@@ -94,10 +96,11 @@ def test_a_url_that_an_option_for_local_paths_has_swallowed_is_told():
 
 
 def test_https_is_for_reading(tmp_path):
-    for write in (lambda u: storage.write_bytes(u, b""), storage.output_location):
-        with pytest.raises(ValueError, match="https is for reading"):
+    for write in (lambda u: storage.write_bytes(u, b""), storage.output_location, storage.delete):
+        with pytest.raises(ValueError, match=r"^https://host/a\.parquet: https is for reading\. Write to a path"):
             write("https://host/a.parquet")
     assert storage.output_location(str(tmp_path)) == tmp_path
+    assert storage.output_location("s3://bucket/a") == "s3://bucket/a"
 
 
 @pytest.fixture(params=["disk", "store"])
@@ -249,3 +252,82 @@ def test_a_missing_package_is_named_with_the_way_to_install_it(monkeypatch):
 def test_items_come_back_in_order_also_when_several_are_asked_for_at_once():
     for remote in (False, True):
         assert list(storage.parallel_map(lambda n: n * n, range(50), remote)) == [n * n for n in range(50)]
+
+
+def test_several_are_asked_for_at_once_when_that_means_waiting():
+    together = threading.Barrier(storage.REQUESTS_AT_ONCE, timeout=30)
+    assert len(set(storage.parallel_map(lambda n: together.wait(), range(16), True))) == 16
+    threads = set(storage.parallel_map(lambda n: threading.get_ident(), range(16), False))
+    assert threads == {threading.get_ident()}
+
+
+def test_what_other_machines_write_is_seen_at_once(bucket, s3_endpoint, tmp_path):
+    client, name = boto3.client("s3", endpoint_url=s3_endpoint), bucket.removeprefix("s3://")
+    with plain_server(str(tmp_path)) as url:
+        for place in (bucket, url):
+            assert storage.list_files(place, ".tar") == []
+        for data in (b"x", b"xyz"):
+            client.put_object(Bucket=name, Key="a.tar", Body=data)
+            (tmp_path / "a.tar").write_bytes(data)
+            for place in (bucket, url):
+                assert storage.file_sizes(place, ".tar") == {f"{place}/a.tar": len(data)}
+                assert storage.size(f"{place}/a.tar") == len(data)
+
+
+def test_a_version_is_of_place_size_and_time(bucket, tmp_path):
+    versions = set()
+    for place in (tmp_path, bucket):
+        for name, data in (("a", b"x"), ("b", b"x"), ("b", b"xy"), ("b", b"yx")):
+            where = storage.join(place, name)
+            storage.write_bytes(where, data)
+            versions.add(storage.version(where))
+    assert len(versions) == 8 and {len(version) for version in versions} == {64}
+    with plain_server(str(tmp_path)) as url:
+        for data, at in ((b"x", 10**9), (b"xy", 10**9), (b"xy", 10**9 + 5)):
+            (tmp_path / "a").write_bytes(data)
+            os.utime(tmp_path / "a", (at, at))
+            versions.add(storage.version(f"{url}/a"))
+    assert len(versions) == 11
+
+
+def test_a_server_that_does_not_say_how_long_a_file_is_is_read_to_its_end(tmp_path):
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(b"0123456789")
+
+        do_HEAD = do_GET
+
+        def log_message(self, *args):
+            pass
+
+    with serving(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as url:
+        assert storage.size(f"{url}/a.tar") == 10
+        assert storage.download(f"{url}/a.tar", tmp_path, hashlib.sha256(b"0123456789").hexdigest()).read_bytes() == (
+            b"0123456789"
+        )
+
+
+@pytest.mark.parametrize("scheme", ["s3", "http"])
+def test_a_server_that_never_answers_is_given_up(monkeypatch, scheme):
+    monkeypatch.setattr(storage, "READ_S", 0.1)
+    monkeypatch.setattr("asr_kd.core.retries.RETRIES", RetryPolicy(tries=2, first_wait_s=0.001))
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        silent = f"http://127.0.0.1:{server.getsockname()[1]}"
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            monkeypatch.setenv(name, "test")
+        monkeypatch.setenv("AWS_ENDPOINT_URL", silent)  # a connection of its own
+        url = f"{silent}/a.tar" if scheme == "http" else "s3://bucket/a.tar"
+        with pytest.raises(StorageError, match=r"2 times in a row\. Is the store reachable") as error:
+            storage.read_bytes(url)
+    one_line(error)
+
+
+def test_connections_are_kept_while_place_and_credentials_are_the_same(monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    first = storage._system("s3://bucket/a", "s3")
+    assert storage._system("s3://other/b", "s3") is first
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:2")
+    assert storage._system("s3://bucket/a", "s3") is not first
