@@ -24,6 +24,7 @@ _PLACES = {
     "label.label": ("LabelRun", "label_shards"),
     "transcripts.filter": ("FilterRun", "filter_transcripts"),
     "distill.distill": ("DistillRun", "distill_student"),
+    "distill.losses.spec": ("LossSpec",),
     "models.quantise": ("QuantiseRun", "quantise"),
     "graph.graph": ("GraphRun", "build_graph"),
     "decode.tune": ("TuneRun", "tune_scales"),
@@ -33,23 +34,40 @@ _PLACES = {
 }
 _PLACE_OF = {name: place for place, names in _PLACES.items() for name in names}
 
-if TYPE_CHECKING:
-    from asr_kd.align.align import AlignRun, align_shards
-    from asr_kd.core.config import load_config, to_dict
-    from asr_kd.corpora.folder import FolderRun, prepare_folder
-    from asr_kd.decode.decode import DecodeRun, decode_shards
-    from asr_kd.decode.transcriber import Transcriber, load
-    from asr_kd.decode.tune import TuneRun, tune_scales
-    from asr_kd.distill.distill import DistillRun, distill_student
-    from asr_kd.evaluation.score import ScoreRun, score_hypotheses
-    from asr_kd.graph.graph import GraphRun, build_graph
-    from asr_kd.inventory.make_tokens import TokensRun, make_tokens
-    from asr_kd.label.label import LabelRun, label_shards
-    from asr_kd.models.quantise import QuantiseRun, quantise
-    from asr_kd.shards.shard import ShardRun, make_shards
-    from asr_kd.train.train import TrainRun, train_model
-    from asr_kd.transcripts.filter import FilterRun, filter_transcripts
-    from asr_kd.transcripts.recognised import Transcript, Word
+if TYPE_CHECKING:  # `as`: exported, also for mypy --strict
+    from asr_kd.align.align import AlignRun as AlignRun
+    from asr_kd.align.align import align_shards as align_shards
+    from asr_kd.core.config import load_config as load_config
+    from asr_kd.core.config import to_dict as to_dict
+    from asr_kd.corpora.folder import FolderRun as FolderRun
+    from asr_kd.corpora.folder import prepare_folder as prepare_folder
+    from asr_kd.decode.decode import DecodeRun as DecodeRun
+    from asr_kd.decode.decode import decode_shards as decode_shards
+    from asr_kd.decode.transcriber import Transcriber as Transcriber
+    from asr_kd.decode.transcriber import load as load
+    from asr_kd.decode.tune import TuneRun as TuneRun
+    from asr_kd.decode.tune import tune_scales as tune_scales
+    from asr_kd.distill.distill import DistillRun as DistillRun
+    from asr_kd.distill.distill import distill_student as distill_student
+    from asr_kd.distill.losses.spec import LossSpec as LossSpec
+    from asr_kd.evaluation.score import ScoreRun as ScoreRun
+    from asr_kd.evaluation.score import score_hypotheses as score_hypotheses
+    from asr_kd.graph.graph import GraphRun as GraphRun
+    from asr_kd.graph.graph import build_graph as build_graph
+    from asr_kd.inventory.make_tokens import TokensRun as TokensRun
+    from asr_kd.inventory.make_tokens import make_tokens as make_tokens
+    from asr_kd.label.label import LabelRun as LabelRun
+    from asr_kd.label.label import label_shards as label_shards
+    from asr_kd.models.quantise import QuantiseRun as QuantiseRun
+    from asr_kd.models.quantise import quantise as quantise
+    from asr_kd.shards.shard import ShardRun as ShardRun
+    from asr_kd.shards.shard import make_shards as make_shards
+    from asr_kd.train.train import TrainRun as TrainRun
+    from asr_kd.train.train import train_model as train_model
+    from asr_kd.transcripts.filter import FilterRun as FilterRun
+    from asr_kd.transcripts.filter import filter_transcripts as filter_transcripts
+    from asr_kd.transcripts.recognised import Transcript as Transcript
+    from asr_kd.transcripts.recognised import Word as Word
 
 __all__ = ["__version__", *_PLACE_OF]
 

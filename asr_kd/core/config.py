@@ -7,7 +7,7 @@ import types
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 from asr_kd.core.locations import PathOrUrl, parse_path_or_url
 from asr_kd.core.options import option_of
@@ -21,6 +21,13 @@ SHOWN = 100
 """Characters of a wrong value in a message."""
 
 
+@runtime_checkable
+class DataclassInstance(Protocol):
+    """Any dataclass, for a field whose type another field decides."""
+
+    __dataclass_fields__: ClassVar[dict[str, "dataclasses.Field[Any]"]]
+
+
 def load_config(
     cls: type[C],
     source: str | Path | Mapping[str, Any] | None = None,
@@ -32,7 +39,8 @@ def load_config(
 
     values: of single fields by their paths (`optim.lr`), which go before all others.
     name: of what is not a file, for messages.
-    `expand_config(data)` of a dataclass, where it has one, makes its fields of a short form.
+    `expand_config(data)` of a dataclass, where it has one, makes its fields of a short form, which `contract_config` of
+    `to_dict` makes of them.
     ValueError names the file, the key and, for an unknown key, the nearest known one.
     """
     name = str(source) if isinstance(source, (str, Path)) else name or cls.__name__
@@ -52,10 +60,15 @@ def load_config(
 
 def to_dict(config: Any) -> dict[str, Any]:
     """The config as plain dicts, lists and scalars; `load_config(type(config), to_dict(config)) == config`."""
-    return _plain(dataclasses.asdict(config))
+    plain: dict[str, Any] = _plain(config)
+    return plain
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, DataclassInstance):
+        fields = {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        contract = getattr(value, "contract_config", None)
+        return fields if contract is None else contract(fields)
     if isinstance(value, dict):
         return {k: _plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
@@ -90,7 +103,10 @@ def _build(cls: type[C], data: Any, source: str, prefix: str) -> C:
             f"{source}: {prefix.rstrip('.') or cls.__name__} is {_short(data)}; a mapping of fields is needed"
         )
     if (expand := getattr(cls, "expand_config", None)) is not None:  # short forms, such as the name of a preset
-        data = expand(data)
+        try:
+            data = expand(data)
+        except ValueError as e:
+            raise ValueError(f"{source}: {e}") from None
     hints = typing.get_type_hints(cls)
     fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for key in data:
@@ -139,11 +155,9 @@ def _convert(hint: Any, value: Any, source: str, key: str) -> Any:
     if hint in (PathOrUrl, PathOrUrl | None) and isinstance(value, (str, Path)):
         return parse_path_or_url(value)
     if origin in (typing.Union, types.UnionType):
+        if value is None and type(None) in typing.get_args(hint):
+            return None
         for option in sorted(typing.get_args(hint), key=lambda o: o is str):
-            if option is type(None):
-                if value is None:
-                    return None
-                continue
             try:
                 return _convert(option, value, source, key)
             except ValueError as e:
@@ -197,4 +211,6 @@ def _short(value: Any) -> str:
 def _type_name(hint: Any) -> str:
     if typing.get_origin(hint) is typing.Literal:
         return "one of " + ", ".join(map(str, typing.get_args(hint)))
+    if hint == DataclassInstance | None:
+        return "a mapping of fields"
     return {int: "a whole number", float: "a finite number", str: "text", bool: "true or false"}.get(hint, str(hint))

@@ -17,12 +17,13 @@ OUT/model.safetensors has the weights that are best on --dev. The same command r
       --set 'losses=[{kind: kd}, {kind: hidden_states, weight: 0.3, layers: {layer1: layer2}}]'
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from asr_kd.core.commands import command
-from asr_kd.core.config import to_dict
+from asr_kd.core.config import DataclassInstance, load_config, to_dict
 from asr_kd.core.options import option
 from asr_kd.core.progress import SECONDS_PER_HOUR
 from asr_kd.core.runtime import device, seed_everything, set_threads
@@ -30,13 +31,9 @@ from asr_kd.core.storage import PathOrUrl
 from asr_kd.core.terminal import say
 from asr_kd.data.sampler import BatchSampler, TrainingSet
 from asr_kd.data.utterance_list import UtteranceList
-from asr_kd.distill.objective import (
-    DistillObjective,
-    build_online_teacher,
-    check_mode,
-    needs_online_teacher,
-    parse_loss_spec,
-)
+from asr_kd.distill.losses.kd import KDConfig
+from asr_kd.distill.losses.spec import LossSpec
+from asr_kd.distill.objective import DistillObjective, build_online_teacher, check_mode, needs_online_teacher
 from asr_kd.distill.online_teachers.online_teacher import OnlineTeacher
 from asr_kd.distill.online_teachers.registry import ONLINE_TEACHERS
 from asr_kd.distill.schedule import ScheduleConfig, sub_epochs
@@ -100,8 +97,8 @@ class DistillRun(TrainingOptions):
         None,
     )
     mode: str = option("what teaches during training, see above", "offline", choices=ONLINE_TEACHERS)
-    online_teacher_options: dict[str, Any] = field(default_factory=dict)
-    """Options of the mode's online teacher."""
+    online_teacher_options: DataclassInstance | None = None
+    """Options of the mode's online teacher, its `Config` (distill/online_teachers); null for the defaults."""
     model: ModelConfig = PRESETS["student-small"]
     """The student: `preset: NAME`, and fields of ModelConfig that differ from it."""
     frontend: FrontEndConfig = field(default_factory=FrontEndConfig)
@@ -110,7 +107,7 @@ class DistillRun(TrainingOptions):
     augment: AugmentConfig = field(default_factory=_three_speeds)
     """Of the unlabelled audio for the student; the teacher labelled it as it is."""
     labelled_augment: AugmentConfig = field(default_factory=_three_speeds)
-    losses: tuple[dict[str, Any], ...] = ()
+    losses: tuple[LossSpec, ...] = ()
     """Distillation losses: a list of `{kind: NAME, weight: 1, ...}` with the loss's own options (distill/losses). Empty
     is `kd` from the stored targets, or in another mode from the online teacher."""
     label_weight: float = 1.0
@@ -119,18 +116,30 @@ class DistillRun(TrainingOptions):
     def __post_init__(self) -> None:
         if self.label_weight < 0:
             raise ValueError(f"label_weight is {self.label_weight}; it must not be negative")
-        check_mode(self.mode)
-        for entry in self.resolved_losses():
-            parse_loss_spec(entry)
+        check_mode(self.mode, self.online_teacher_options)
+        self.resolved_losses()
 
-    def resolved_losses(self) -> tuple[dict[str, Any], ...]:
+    @staticmethod
+    def expand_config(data: Mapping[str, Any]) -> dict[str, Any]:
+        """Fields of a config file: `online_teacher_options` are those of its mode. ValueError names a wrong one."""
+        fields = dict(data)
+        options = fields.get("online_teacher_options")
+        for mode, kind in ONLINE_TEACHERS.items():
+            if mode == fields.get("mode", "offline") and isinstance(options, Mapping):
+                fields["online_teacher_options"] = load_config(kind.Config, options)
+        return fields
+
+    def resolved_losses(self) -> tuple[LossSpec, ...]:
         """The losses, `kd` where none is named, with --temperature and --residual. ValueError when no loss is `kd`."""
-        source = "auto" if self.mode == "offline" else "online"
-        losses = self.losses or ({"kind": "kd", "source": source},)
+        source: Literal["auto", "online"] = "auto" if self.mode == "offline" else "online"
+        losses = self.losses or (LossSpec("kd", options=KDConfig(source=source)),)
         changes = {key: v for key in ("temperature", "residual") if (v := getattr(self, key)) is not None}
-        if changes and not any(entry.get("kind") == "kd" for entry in losses):
+        if changes and not any(isinstance(spec.options, KDConfig) for spec in losses):
             raise ValueError(f"--{next(iter(changes))}: the config has no loss `kd`")
-        return tuple(entry | changes if entry.get("kind") == "kd" else entry for entry in losses)
+        return tuple(
+            replace(spec, options=replace(spec.options, **changes)) if isinstance(spec.options, KDConfig) else spec
+            for spec in losses
+        )
 
 
 @command()

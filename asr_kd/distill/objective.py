@@ -1,18 +1,19 @@
 """What a student minimises: ground truth, and any weighted sum of distillation losses."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from asr_kd.core.config import load_config, to_dict
+from asr_kd.core.config import DataclassInstance, to_dict
 from asr_kd.core.renames import renamed_value
 from asr_kd.data.loader import Batch
 from asr_kd.distill.losses.distillation_loss import DistillationLoss, ModelDims
 from asr_kd.distill.losses.inputs import KDInputs
 from asr_kd.distill.losses.registry import KD_LOSSES
+from asr_kd.distill.losses.spec import LossSpec
 from asr_kd.distill.online_teachers.online_teacher import OnlineTeacher
 from asr_kd.distill.online_teachers.registry import ONLINE_TEACHERS
 from asr_kd.models.acoustic import AcousticModel
@@ -26,14 +27,14 @@ class DistillObjective(Objective):
     def __init__(
         self,
         student: AcousticModel,
-        losses: Sequence[Mapping[str, Any]],
+        losses: Sequence[LossSpec],
         label_weight: float = 1.0,
         online_teacher: OnlineTeacher | None = None,
         stored: bool = True,
     ) -> None:
-        """losses: `kind`, `weight` and the loss's own options of each.  label_weight: of the ground truth's loss.
+        """label_weight: of the ground truth's loss.  stored: whether the unlabelled data carry targets.
 
-        stored: whether the unlabelled data carry targets.  ValueError names what does not exist or does not fit.
+        ValueError names what does not fit.
         """
         super().__init__()
         self.label_weight = label_weight
@@ -44,12 +45,11 @@ class DistillObjective(Objective):
         self.kd_losses = nn.ModuleDict()
         self.weights: dict[str, float] = {}
         self._signature: dict[str, Any] = {"label_weight": label_weight}
-        for entry in losses:
-            kind, weight, options = parse_loss_spec(entry)
-            name = kind if kind not in self.kd_losses else f"{kind}{len(self.kd_losses)}"
-            self.kd_losses[name] = KD_LOSSES[kind](options, dims)
-            self.weights[name] = weight
-            self._signature[name] = to_dict(options) | {"weight": weight}
+        for spec in losses:
+            name = spec.kind if spec.kind not in self.kd_losses else f"{spec.kind}{len(self.kd_losses)}"
+            self.kd_losses[name] = KD_LOSSES[spec.kind](spec.options, dims)
+            self.weights[name] = spec.weight
+            self._signature[name] = to_dict(spec.options) | {"weight": spec.weight}
 
     def losses(self, model: AcousticModel, batch: Batch) -> dict[str, LossSum]:
         """By the names in the config, `label` for the ground truth; a batch without any target has `label` 0."""
@@ -94,37 +94,26 @@ class DistillObjective(Objective):
         return {"objective": self._signature | teacher}
 
 
-def parse_loss_spec(entry: Mapping[str, Any]) -> tuple[str, float, Any]:
-    """Kind, weight and options of one entry of a config's `losses`. ValueError names what is unknown."""
-    options = dict(entry)
-    kind, weight = options.pop("kind", None), options.pop("weight", 1.0)
-    if kind not in KD_LOSSES:
-        raise ValueError(f"losses: kind is {kind}; known: {', '.join(KD_LOSSES)}{renamed_value('kind', kind)}")
-    if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 <= weight < float("inf"):
-        raise ValueError(f"losses.{kind}.weight is {weight!r}; a finite number that is not negative is needed")
-    try:
-        return kind, float(weight), load_config(KD_LOSSES[kind].Config, options)
-    except ValueError as e:
-        raise ValueError(f"losses.{kind}: {e}") from None
-
-
-def needs_online_teacher(losses: Sequence[Mapping[str, Any]], stored: bool) -> bool:
-    """Whether some entry needs a teacher that is run on each batch."""
-    return any(
-        KD_LOSSES[kind].needs_online_teacher(options, stored) for kind, _, options in map(parse_loss_spec, losses)
-    )
+def needs_online_teacher(losses: Sequence[LossSpec], stored: bool) -> bool:
+    """Whether some loss needs a teacher that is run on each batch."""
+    return any(KD_LOSSES[spec.kind].needs_online_teacher(spec.options, stored) for spec in losses)
 
 
 def build_online_teacher(
-    mode: str, options: Mapping[str, Any], student: AcousticModel, paths: Sequence[Path]
+    mode: str, options: DataclassInstance | None, student: AcousticModel, paths: Sequence[Path]
 ) -> OnlineTeacher:
-    """The online teacher of a mode. paths: models of --online-teacher. ValueError names an unknown mode or option."""
-    check_mode(mode)
+    """The online teacher of a mode. options: its `Config`, None for the defaults. paths: models of --online-teacher.
+
+    ValueError as for `check_mode`, and when the models do not fit.
+    """
+    check_mode(mode, options)
     kind = ONLINE_TEACHERS[mode]
-    return kind(load_config(kind.Config, dict(options)), student, paths)
+    return kind(kind.Config() if options is None else options, student, paths)
 
 
-def check_mode(mode: str) -> None:
-    """ValueError when there is no such mode."""
+def check_mode(mode: str, options: DataclassInstance | None) -> None:
+    """ValueError when there is no such mode, or its online teacher has other options."""
     if mode not in ONLINE_TEACHERS:
         raise ValueError(f"mode is {mode}; known: {', '.join(ONLINE_TEACHERS)}{renamed_value('mode', mode)}")
+    if options is not None and not isinstance(options, needed := ONLINE_TEACHERS[mode].Config):
+        raise ValueError(f"online_teacher_options is {options!r}; mode {mode} needs {needed.__name__}")

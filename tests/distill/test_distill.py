@@ -1,15 +1,22 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from distilling import INVENTORY, SETTINGS, distill, metrics, posteriors, write_alignments, write_teacher
 
+from asr_kd.core.config import load_config, to_dict
 from asr_kd.data import loader
+from asr_kd.distill.distill import DistillRun
+from asr_kd.distill.losses.kd import KDConfig
+from asr_kd.distill.losses.spec import LossSpec
+from asr_kd.distill.online_teachers.peer import PeerTeacherConfig
 from asr_kd.frontend.fbank import FrontEndConfig
 from asr_kd.inventory.senones import Senones
 from asr_kd.models.acoustic import build_model
 from asr_kd.models.checkpoint import load_model, model_fingerprint, save_model
+from asr_kd.models.config import PRESETS
 from asr_kd.shards.reader import open_shard
 from asr_kd.targets.soft_targets import SoftTargets
 from asr_kd.train import trainer
@@ -71,6 +78,33 @@ def test_a_mode_is_an_option(given, tone_shards, tmp_path):
     for mode in ("mutual", "mean_teacher"):
         assert distill(given, tone_shards, tmp_path / mode, "--mode", mode, targets=None) == 0
     assert load_model(tmp_path / "mutual" / "peer").config.hidden_size == 24
+
+
+def test_losses_and_the_online_teacher_of_a_mode_are_typed_and_written_as_they_are_read():
+    needed = {"out": "x", "unlabelled": ["x"], "labelled": ["x"], "dev": ["x"]}
+    settings = ["losses=[{kind: kd, weight: 0.5, temperature: 2}]", "mode=mutual"]
+    settings += ["online_teacher_options={model: {preset: teacher-tiny}, peer_kd_weight: 0}"]
+    config = load_config(DistillRun, needed, settings)
+    assert config.losses == (LossSpec("kd", 0.5, KDConfig(temperature=2.0)),)
+    assert config.online_teacher_options == PeerTeacherConfig(PRESETS["teacher-tiny"], peer_kd_weight=0.0)
+    written = to_dict(config)
+    assert written["losses"][0] == {"kind": "kd", "weight": 0.5, **to_dict(KDConfig(temperature=2.0))}
+    assert load_config(DistillRun, written) == config
+    assert replace(config, temperature=3.0).resolved_losses()[0].options == KDConfig(temperature=3.0)
+    plain = to_dict(load_config(DistillRun, needed))
+    assert load_config(DistillRun, plain, ["mode=mean_teacher"]).online_teacher_options is None
+    with pytest.raises(ValueError, match="mode snapshot needs SnapshotTeacherConfig"):
+        replace(config, mode="snapshot")
+    for mistake, message in (
+        ("mode=[mutual]", r"x.yaml: mode is"),
+        ("online_teacher_options=5", "x.yaml: online_teacher_options is 5; a mapping of fields is needed"),
+        ("online_teacher_options={decay: 0.5}", "x.yaml: PeerTeacherConfig: unknown key decay"),
+        ("online_teacher_options={feedback: 1}", "unknown key feedback. Since version 0.3 it is called peer_kd_weight"),
+        ("losses=kd", "x.yaml: losses is 'kd'"),
+        ("losses=[kd]", r"x.yaml: losses\[0\] is 'kd'; a mapping of fields is needed"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            load_config(DistillRun, needed, [*settings, mistake], name="x.yaml")
 
 
 def test_a_dry_run_checks_everything_and_writes_nothing(given, tone_shards, tmp_path, capsys):

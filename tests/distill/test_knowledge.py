@@ -6,15 +6,18 @@ import math
 import pytest
 import torch
 
-from asr_kd.core.config import load_config
+from asr_kd.core.config import load_config, to_dict
 from asr_kd.data.loader import Batch
 from asr_kd.distill.losses.distillation_loss import ModelDims
 from asr_kd.distill.losses.fsp import fsp
+from asr_kd.distill.losses.hidden_states import FeatureLossConfig
 from asr_kd.distill.losses.inputs import KDInputs
+from asr_kd.distill.losses.kd import KDConfig
 from asr_kd.distill.losses.registry import KD_LOSSES
 from asr_kd.distill.losses.rkd import cosines, distances
+from asr_kd.distill.losses.spec import LossSpec
 from asr_kd.distill.losses.spkd import gram
-from asr_kd.distill.objective import needs_online_teacher, parse_loss_spec
+from asr_kd.distill.objective import needs_online_teacher
 from asr_kd.models.acoustic import ModelOutput
 from asr_kd.targets.batch_targets import BatchTargets, PaddedFrames
 
@@ -281,13 +284,21 @@ def test_what_does_not_fit_is_refused_naming_both_sides(name, sides, options, me
 
 
 def test_an_entry_of_a_config_is_checked():
-    assert parse_loss_spec({"kind": "hidden_states", "weight": 2, "distance": "l2"})[:2] == ("hidden_states", 2.0)
+    spec = LossSpec("hidden_states", 2.0, FeatureLossConfig(distance="l2"))
+    assert load_config(LossSpec, {"kind": "hidden_states", "weight": 2, "distance": "l2"}) == spec
+    assert load_config(LossSpec, to_dict(spec)) == spec and "options" not in to_dict(spec)
     for entry, message in (
         ({"kind": "telepathy"}, "kind is telepathy; known: kd, hidden_states"),
+        ({"weight": 1}, "kind is None; known: kd"),
+        ({"kind": ["kd"]}, r"kind is \['kd'\]; known: kd"),
         ({"kind": "hidden_states", "weight": -1}, "not negative"),
-        ({"kind": "hidden_states", "metric": "l2"}, r"losses\.hidden_states: .*metric"),
+        ({"kind": "hidden_states", "weight": "much"}, "weight is 'much'; a finite number is needed"),
+        ({"kind": "hidden_states", "metric": "l2"}, r"x.yaml: losses\.hidden_states: .*metric"),
     ):
         with pytest.raises(ValueError, match=message):
-            parse_loss_spec(entry)
-    assert not needs_online_teacher([{"kind": "kd"}, {"kind": "self_distillation"}], stored=True)
-    assert needs_online_teacher([{"kind": "kd"}], stored=False) and needs_online_teacher([{"kind": "fsp"}], stored=True)
+            load_config(LossSpec, entry, name="x.yaml")
+    for options in ({"distance": "l2"}, KDConfig()):
+        with pytest.raises(ValueError, match=r"losses\.hidden_states: options is .*; FeatureLossConfig is needed"):
+            LossSpec("hidden_states", options=options)
+    assert not needs_online_teacher([LossSpec("kd"), LossSpec("self_distillation")], stored=True)
+    assert needs_online_teacher([LossSpec("kd")], stored=False) and needs_online_teacher([LossSpec("fsp")], stored=True)

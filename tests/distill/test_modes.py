@@ -2,16 +2,24 @@
 
 import copy
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 from tones import FRONTEND, INVENTORY, align_tones, fit
 
+from asr_kd.core.config import load_config
 from asr_kd.core.runtime import has_bf16
 from asr_kd.data.loader import TrainingSet, batches
 from asr_kd.data.sampler import BatchSampler
+from asr_kd.distill.losses.hidden_states import FeatureLossConfig
+from asr_kd.distill.losses.kd import KDConfig
+from asr_kd.distill.losses.spec import LossSpec
 from asr_kd.distill.objective import DistillObjective, build_online_teacher
-from asr_kd.distill.online_teachers.frozen import check_inventory
+from asr_kd.distill.online_teachers.frozen import FrozenTeacherConfig, check_inventory
+from asr_kd.distill.online_teachers.mean_teacher import MeanTeacherConfig
+from asr_kd.distill.online_teachers.peer import PeerTeacherConfig
+from asr_kd.distill.online_teachers.snapshot import SnapshotTeacherConfig
 from asr_kd.frontend.augment import AugmentConfig
 from asr_kd.inventory.senones import Senones
 from asr_kd.models.acoustic import build_model
@@ -23,21 +31,18 @@ from asr_kd.train.cmvn import feature_statistics
 from asr_kd.train.config import OptimConfig, TrainConfig
 
 CONFIG = TrainConfig(max_frames_per_batch=150, num_workers=0, device="cpu", ema_decay=0.5, optim=OptimConfig(lr=0.01))
-RESPONSE = ({"kind": "kd", "source": "online"},)
+RESPONSE = (LossSpec("kd", options=KDConfig(source="online")),)
 MODES = {
-    "offline": {},
-    "teacher_too": {"model": {"num_layers": 2, "hidden_size": 12, "bidirectional": True}, "peer_kd_weight": 0.0},
-    "mutual": {},
-    "mean_teacher": {"decay": 0.5, "start_after_sub_epochs": 1},
-    "snapshot": {"interval_sub_epochs": 2},
+    "offline": None,
+    "teacher_too": PeerTeacherConfig(ModelConfig(num_layers=2, hidden_size=12, bidirectional=True), peer_kd_weight=0.0),
+    "mutual": None,
+    "mean_teacher": MeanTeacherConfig(decay=0.5, start_after_sub_epochs=1),
+    "snapshot": SnapshotTeacherConfig(interval_sub_epochs=2),
 }
 SUM = (
-    {"kind": "kd", "source": "online", "weight": 0.5},
-    {"kind": "hidden_states", "layers": {"layer0": "layer0"}, "weight": 0.2},
-    {"kind": "spkd", "weight": 0.2},
-    {"kind": "rkd", "weight": 0.2},
-    {"kind": "fsp", "weight": 0.2},
-    {"kind": "self_distillation", "weight": 0.2},
+    LossSpec("kd", 0.5, KDConfig(source="online")),
+    LossSpec("hidden_states", 0.2, FeatureLossConfig(layers={"layer0": "layer0"})),
+    *(LossSpec(kind, 0.2) for kind in ("spkd", "rkd", "fsp", "self_distillation")),
 )
 
 
@@ -124,7 +129,7 @@ def test_a_teacher_that_listens_in_bf16_says_nearly_the_same(streams, teacher):
     plan = BatchSampler(streams[1], CONFIG.max_frames_per_batch, 0)
     batch = next(batches(plan, FRONTEND, teacher=FRONTEND))
     exact, rounded = (
-        build_online_teacher("offline", {"precision": p}, new_model(), [teacher]) for p in ("float32", "bf16")
+        build_online_teacher("offline", FrozenTeacherConfig(p), new_model(), [teacher]) for p in ("float32", "bf16")
     )
     ours, theirs = (t.outputs(batch.teacher_features_BTF, batch.frames_B) for t in (exact, rounded))
     assert theirs.logits_BTC.dtype == theirs.hidden_states["layer0"].dtype == torch.float32
@@ -133,7 +138,7 @@ def test_a_teacher_that_listens_in_bf16_says_nearly_the_same(streams, teacher):
     p_NC, q_NC = (trace.logits_BTC[inside_BT].softmax(-1) for trace in (ours, theirs))
     torch.testing.assert_close(q_NC, p_NC, atol=0.02, rtol=0)
     with pytest.raises(ValueError, match="precision"):
-        build_online_teacher("offline", {"precision": "int4"}, new_model(), [teacher])
+        load_config(FrozenTeacherConfig, {"precision": "int4"})
 
 
 def test_average_and_snapshot_are_the_students_past(streams, teacher, tmp_path):
@@ -158,14 +163,14 @@ def test_average_and_snapshot_are_the_students_past(streams, teacher, tmp_path):
 @pytest.mark.parametrize("mode", ["mean_teacher", "snapshot"])
 def test_what_the_student_begins_as_teaches_at_once_where_asked(mode, streams):
     student = new_model()
-    teacher_beside = build_online_teacher(mode, MODES[mode] | {"start_after_sub_epochs": 0}, student, [])
+    teacher_beside = build_online_teacher(mode, replace(MODES[mode], start_after_sub_epochs=0), student, [])
     student.load_state_dict(new_model(seed=7).state_dict())  # as --init does, after the teacher is made
     teacher_beside.on_train_start(student, streams[0], CONFIG)
     batch = next(iter(batches(BatchSampler(streams[0], 150, seed=0), FRONTEND, endless=False)))
     said = teacher_beside.outputs(batch.x_BTF, batch.frames_B).logits_BTC
     torch.testing.assert_close(said, student.eval()(batch.x_BTF, batch.frames_B))
     with pytest.raises(ValueError, match=r"online_teacher.start_after_sub_epochs is -1"):
-        build_online_teacher(mode, {"start_after_sub_epochs": -1}, student, [])
+        replace(MODES[mode], start_after_sub_epochs=-1)
 
 
 @pytest.mark.parametrize("mode", ["mutual", "mean_teacher", "snapshot"])
@@ -208,7 +213,7 @@ def test_every_term_of_a_sum_is_reported_with_its_pull(streams, teacher, tmp_pat
     student, objective = begun("offline", streams, teacher, SUM)
     fit(student, schedule(streams, 1), streams[2], CONFIG, tmp_path, objective=objective)
     labelled, unlabelled = lines(tmp_path)
-    names = {entry["kind"] for entry in SUM}
+    names = {spec.kind for spec in SUM}
     assert labelled["losses"].keys() == names | {"label"} and unlabelled["losses"].keys() == names
     assert unlabelled["loss"] == pytest.approx(sum(unlabelled["losses"].values()), rel=0.2)  # frames against batches
     assert all(pull > 0 for pull in unlabelled["grad_norm"].values()) and unlabelled["grad_norm"].keys() == names
@@ -220,11 +225,11 @@ def test_a_teacher_of_other_classes_or_frames_is_refused_naming_both(tmp_path):
     made = build_model(ModelConfig(num_layers=1, hidden_size=4), other, FRONTEND)
     save_model(tmp_path, made)
     with pytest.raises(ValueError, match=rf"5 classes of inventory {other.fingerprint[:8]}, the student has 7"):
-        build_online_teacher("offline", {}, student, [tmp_path])
+        build_online_teacher("offline", None, student, [tmp_path])
     made.inventory = Senones.monophone(["SIL", "AH", "EE"], frame_shift_s=0.02)
     with pytest.raises(ValueError, match="one frame every 20 ms, the student has 30 ms"):
         check_inventory(made, "teacher", student)
     with pytest.raises(ValueError, match="mode is hybrid; known: offline, mutual"):
-        build_online_teacher("hybrid", {}, student, [])
+        build_online_teacher("hybrid", None, student, [])
     with pytest.raises(ValueError, match="give the teacher with --online-teacher"):
-        build_online_teacher("offline", {}, student, [])
+        build_online_teacher("offline", None, student, [])

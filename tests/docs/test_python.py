@@ -1,5 +1,6 @@
 """The examples of docs/python.md run, and its table is that of the commands."""
 
+import json
 import re
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from asr_kd.models.checkpoint import model_fingerprint
 from asr_kd.shards.reader import open_shard
 
 TEXT = (Path(__file__).parents[2] / "docs/python.md").read_text()
-TRANSCRIBE, LABEL, DISTILL = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
+TRANSCRIBE, LABEL, DISTILL, LOSSES = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
 
 
 def test_the_table_names_the_functions_of_the_commands():
@@ -28,6 +29,8 @@ def test_the_table_names_the_functions_of_the_commands():
 def test_every_name_of_the_package_is_there():
     assert set(asr_kd.__all__) <= set(dir(asr_kd))
     assert all(getattr(asr_kd, name) is not None for name in asr_kd.__all__)
+    exported = re.findall(r"import (\w+) as \1\n", Path(asr_kd.__file__).read_text())  # what type checkers see
+    assert {"__version__", *exported} == set(asr_kd.__all__)
     with pytest.raises(AttributeError, match="no attribute 'lable'"):
         _ = asr_kd.lable
 
@@ -60,10 +63,13 @@ def test_commands_run_from_python(trained, tone_shards, tmp_path):
         "exp/targets": tmp_path / "targets",
         "exp/aligned": trained / "align",
         "exp/student": tmp_path / "student",
+        "exp/softer": tmp_path / "softer",
     }
     execute(LABEL, places)
     small = DISTILL.replace('"epochs": 1', '"epochs": 1, "unlabelled_sub_epochs": 1, "labelled_every": 1')
-    config = execute(small, places)["run"]
+    config = execute(small + LOSSES, places)["run"]
+    last = (tmp_path / "softer/metrics.jsonl").read_text().splitlines()[-1]
+    assert json.loads(last)["losses"].keys() == {"label", "self_distillation"}
     noted = yaml.safe_load((tmp_path / "student/config.yaml").read_text())
     assert asr_kd.load_config(asr_kd.DistillRun, noted) == config
     again = {**noted, "out": str(tmp_path / "again")}

@@ -9,7 +9,13 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from asr_kd.data.loader import TrainingSet
+from asr_kd.distill.losses.hidden_states import FeatureLossConfig
+from asr_kd.distill.losses.kd import KDConfig
+from asr_kd.distill.losses.rkd import RKDConfig
+from asr_kd.distill.losses.spec import LossSpec
 from asr_kd.distill.objective import DistillObjective, build_online_teacher
+from asr_kd.distill.online_teachers.mean_teacher import MeanTeacherConfig
+from asr_kd.distill.online_teachers.snapshot import SnapshotTeacherConfig
 from asr_kd.inventory.tokens import Tokens
 from asr_kd.models.acoustic import build_model
 from asr_kd.models.config import ModelConfig
@@ -25,13 +31,13 @@ from asr_kd.train.trainer import Trainer
 
 CONFIG = TrainConfig(max_frames_per_batch=300, num_workers=0, device="cpu", optim=OptimConfig(lr=0.01))
 ALL_LOSSES = (
-    {"kind": "kd", "source": "online", "temperature": 2.0, "frame_matching": "shifted"},
-    {"kind": "hidden_states", "layers": {"layer0": "layer0"}, "distance": "l2"},
-    {"kind": "spkd"},
-    {"kind": "rkd"},
-    {"kind": "rkd", "level": "utterances"},
-    {"kind": "fsp"},
-    {"kind": "self_distillation"},
+    LossSpec("kd", options=KDConfig(source="online", temperature=2.0, frame_matching="shifted")),
+    LossSpec("hidden_states", options=FeatureLossConfig(layers={"layer0": "layer0"}, distance="l2")),
+    LossSpec("spkd"),
+    LossSpec("rkd"),
+    LossSpec("rkd", options=RKDConfig(level="utterances")),
+    LossSpec("fsp"),
+    LossSpec("self_distillation"),
 )
 
 
@@ -76,8 +82,9 @@ class NoReadsInside(TorchDispatchMode):
 
 def objectives(student):
     yield "targets", None
-    for mode in ("mutual", "mean_teacher", "snapshot"):
-        options = {} if mode == "mutual" else {"start_after_sub_epochs": 0}
+    at_once = {"start_after_sub_epochs": 0}
+    modes = {"mutual": None, "mean_teacher": MeanTeacherConfig(**at_once), "snapshot": SnapshotTeacherConfig(**at_once)}
+    for mode, options in modes.items():
         yield mode, DistillObjective(student, ALL_LOSSES, 1.0, build_online_teacher(mode, options, student, []), False)
 
 
