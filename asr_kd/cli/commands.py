@@ -109,7 +109,7 @@ COMMANDS: dict[str, CommandEntry | CommandGroup] = {
     "prepare": CommandGroup("corpus -> manifests", "CORPUS", _PREPARE, _ABOUT_PREPARE),
     "shard": _entry("shards.shard", "ShardRun", "make_shards", "manifests -> WebDataset tars"),
     "inspect": _entry(
-        "report.inspect", "InspectRun", "inspect_paths", "what is in a manifest, shard, sidecar or checkpoint"
+        "targets.inspect", "InspectRun", "inspect_paths", "what is in a manifest, shard, sidecar or checkpoint"
     ),
     "tokens": _entry(
         "inventory.make_tokens", "TokensRun", "make_tokens", "text -> tokens for CTC: characters or subwords"
