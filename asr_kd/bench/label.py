@@ -30,7 +30,7 @@ import torch
 from asr_kd import __version__
 from asr_kd.bench import forward
 from asr_kd.bench.peak import device_name, flops_per_frame, peak_flops
-from asr_kd.bench.runner import check_counts, report
+from asr_kd.bench.runner import BenchOptions, check_counts, report
 from asr_kd.bench.synthetic import PAPER_CLASSES, one_utterance_each, random_teacher, synthetic_shards
 from asr_kd.core.commands import command
 from asr_kd.core.errors import PartFailed
@@ -63,7 +63,7 @@ class Round:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BenchLabelRun:
+class BenchLabelRun(BenchOptions):
     """What `asr-kd bench label` is given."""
 
     shards: tuple[Path, ...] = argument("shards or folders of shards (default: synthetic audio)", ())

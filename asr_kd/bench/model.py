@@ -21,7 +21,7 @@ from torch import Tensor
 from asr_kd import __version__
 from asr_kd.bench import forward
 from asr_kd.bench.peak import device_name
-from asr_kd.bench.runner import check_counts, report
+from asr_kd.bench.runner import BenchOptions, check_counts, report
 from asr_kd.bench.synthetic import PAPER_CLASSES, random_teacher, synthetic_shards
 from asr_kd.core.commands import command
 from asr_kd.core.options import DEVICE_HELP, argument, option
@@ -51,7 +51,7 @@ class Candidate:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BenchModelRun:
+class BenchModelRun(BenchOptions):
     """What `asr-kd bench model` is given."""
 
     models: tuple[str, ...] = argument("a model's folder or .safetensors file, or a preset", metavar="MODEL")

@@ -1,13 +1,31 @@
-"""What all verbs of `asr-kd bench` do around measuring: check counts, give a folder, report."""
+"""What all commands of `asr-kd bench` do around measuring: check counts, give a folder, report."""
 
 import json
+import os
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from asr_kd.core.files import write_json
+import torch
+
+from asr_kd.bench.peak import device_name
+from asr_kd.core.commands import command_line
+from asr_kd.core.files import append_json, write_json
+from asr_kd.core.options import option
 from asr_kd.core.terminal import show
+from asr_kd.evaluation.provenance import commit
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchOptions:
+    """Of every command of `asr-kd bench`."""
+
+    append: Path | None = option(
+        "append the figures to this file of JSON lines, with date, commit, command and machine", None, metavar="FILE"
+    )
 
 
 def check_counts(config: Any, whole: Sequence[str], above_0: Sequence[str]) -> None:
@@ -21,7 +39,7 @@ def check_counts(config: Any, whole: Sequence[str], above_0: Sequence[str]) -> N
 
 
 def report(
-    config: Any,
+    config: Any,  # BenchOptions with `out` and `json`
     measure: Callable[[Any, Path], dict[str, Any]],
     describe: Callable[[dict[str, Any]], list[str]],
 ) -> None:
@@ -32,4 +50,26 @@ def report(
         show(*describe(result))
     if config.out is not None:
         write_json(config.out, result)
-    show(json.dumps(result))
+    show_figures(result, config)
+
+
+def show_figures(figures: dict[str, Any], options: BenchOptions) -> None:
+    """Print the line of JSON, and append it to the file of --append."""
+    show(json.dumps(figures))
+    if options.append is not None:
+        where = {"date": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", "commit": commit(), "command": command_line()}
+        append_json(options.append, where | {"machine": machine(), "torch": torch.__version__, "figures": figures})
+
+
+def machine() -> dict[str, Any]:
+    """What the figures depend on: the processor's name, the cores that this process may use, and the GPU's name."""
+    return {
+        "cpu": device_name(torch.device("cpu")),
+        "cores": cores(),
+        "gpu": device_name(torch.device("cuda")) if torch.cuda.is_available() else None,
+    }
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -145,6 +145,17 @@ def write_json(path: str | os.PathLike[str], obj: Any) -> None:
         temporary.write_text(json.dumps(obj, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
+def append_json(path: str | os.PathLike[str], obj: Any) -> None:
+    """Append `obj` to a file of JSON lines, flushed to disk. A last line that was cut off stays a line of its own."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a+b") as f:
+        size = f.seek(0, os.SEEK_END)
+        is_cut_off = size > 0 and os.pread(f.fileno(), 1, size - 1) != b"\n"
+        f.write(b"\n" * is_cut_off + json.dumps(obj, ensure_ascii=False).encode() + b"\n")
+        f.flush()
+        os.fsync(f.fileno())
+
+
 def resolve_inside(root: str | os.PathLike[str], relative: str) -> Path:
     """`root/relative` with symbolic links resolved. ValueError when that lies outside `root`."""
     base = Path(root).resolve()

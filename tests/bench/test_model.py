@@ -1,10 +1,12 @@
 import json
+from datetime import UTC, datetime
 
 import pytest
 import torch
 
 from asr_kd.bench.model import in_batches, summarise
 from asr_kd.cli import main
+from asr_kd.evaluation.provenance import commit
 from asr_kd.frontend.fbank import FrontEndConfig
 from asr_kd.inventory.senones import Senones
 from asr_kd.models.acoustic import build_model
@@ -54,14 +56,25 @@ def test_models_are_compared_with_the_teacher_in_one_line_of_json(models, tone_s
     assert (result["threads"], result["device"], result["audio"]) == (1, "cpu", "given")
 
 
-def test_presets_are_measured_on_made_up_audio(capsys):
-    options = ["--seconds", "1", "--repeats", "1", "--classes", "5", "--json"]
+def test_presets_are_measured_on_made_up_audio_and_the_figures_kept_as_a_line(tmp_path, capsys):
+    record = tmp_path / "new/benchmarks.jsonl"
+    options = ["--seconds", "1", "--repeats", "1", "--classes", "5", "--json", "--append", str(record)]
     assert main(["bench", "model", "student-tiny", "teacher-tiny", *options]) == 0
     shown = capsys.readouterr().out
     assert shown.count("\n") == 1
     result = json.loads(shown)
     assert [m["model"] for m in result["models"]] == ["student-tiny", "teacher-tiny"]
     assert result["audio"] == "made up" and result["audio_seconds"] > 0
+    with open(record, "a") as f:
+        f.write('{"cut": "o')
+    assert main(["bench", "model", "student-tiny", *options]) == 0
+    first, cut, second = record.read_text().splitlines()
+    first, second = json.loads(first), json.loads(second)
+    assert first["figures"] == result and second["figures"] == last_line(capsys) and cut == '{"cut": "o'
+    assert first.keys() == {"date", "commit", "command", "machine", "torch", "figures"}
+    assert datetime.strptime(first["date"], "%Y-%m-%dT%H:%M:%S%z") <= datetime.now(UTC)
+    assert first["commit"] == commit() and first["torch"] == torch.__version__
+    assert first["machine"]["cores"] >= 1 and first["machine"]["cpu"]
 
 
 def test_as_much_of_the_shards_is_used_as_was_asked_for(models, tone_shards, capsys):

@@ -7,8 +7,6 @@ without registries; docs/gpu.md says how.
   asr-kd bench gpu --tiny --device cpu        tries the program itself, with small models and seconds of audio
 """
 
-import json
-import os
 import tempfile
 import time
 from dataclasses import dataclass
@@ -22,6 +20,7 @@ from asr_kd.bench.gpu import labelling, training
 from asr_kd.bench.gpu.agreement import agreement
 from asr_kd.bench.gpu.machine import machine
 from asr_kd.bench.gpu.sections import Report, Setup, run_section
+from asr_kd.bench.runner import BenchOptions, cores, show_figures
 from asr_kd.bench.synthetic import synthetic_shards
 from asr_kd.core.commands import command
 from asr_kd.core.errors import PartFailed
@@ -47,7 +46,7 @@ TINY_MINUTES, TINY_SHARD_SECONDS = 1.0, 15.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class BenchGpuRun:
+class BenchGpuRun(BenchOptions):
     """What `asr-kd bench gpu` is given."""
 
     shards: tuple[Path, ...] = argument("shards or folders of shards (default: synthetic audio)", ())
@@ -84,9 +83,8 @@ def bench_gpu(config: BenchGpuRun) -> None:
         shards = [open_shard(path) for path in paths]
         if len(shards) < 2:
             raise ValueError(f"{config.shards[0]}: one shard; at least two are needed, training keeps one to test on")
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         setup = Setup(
-            on, folder, shards, config.tiny, cores, config.teacher, config.graph, started + 60 * config.minutes
+            on, folder, shards, config.tiny, cores(), config.teacher, config.graph, started + 60 * config.minutes
         )
         for section in config.sections or SECTIONS:
             torch.manual_seed(time.time_ns() % 2**32)  # fresh inputs for every check
@@ -102,7 +100,7 @@ def bench_gpu(config: BenchGpuRun) -> None:
     if config.out is not None:
         write_json(config.out, figures)
     show(*report.lines)
-    show(json.dumps(_summary(figures)))
+    show_figures(_summary(figures), config)
     if report.wrong:
         raise PartFailed()
 
