@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 from decoding import trained  # noqa: F401  (a fixture)
+from distilling import given  # noqa: F401  (a fixture)
 from hypothesis import settings
 from stores import CREDENTIALS, faulty, s3_server
 

@@ -225,9 +225,8 @@ def test_a_list_that_cannot_be_right_is_refused_in_a_line(given, tone_shards, tm
 def test_the_layers_that_a_student_began_as_are_recorded_and_must_stay(given, tone_shards, tmp_path, capsys):
     init = ("--init", str(given / "teacher"), "--init-from-layers", "0")
     with pytest.MonkeyPatch.context() as patched:
-        patched.setitem(
-            globals(), "SETTINGS", ["model={num_layers: 1, hidden_size: 8, bidirectional: true}", *SETTINGS[1:]]
-        )
+        small = "model={num_layers: 1, hidden_size: 8, bidirectional: true}"
+        patched.setattr("distilling.SETTINGS", [small, *SETTINGS[1:]])
         assert distill(given, tone_shards, tmp_path, *init) == 0
         record = json.loads(torch.load(tmp_path / "state.pt", weights_only=True)["run"])
         assert (record["init"], record["init_layers"]) == (model_fingerprint(given / "teacher"), [0])

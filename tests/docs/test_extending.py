@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from distilling import distill, given, metrics  # noqa: F401  (a fixture)
+from distilling import distill, metrics
 
 from asr_kd.distill.losses.registry import KD_LOSSES
 from asr_kd.distill.online_teachers.registry import ONLINE_TEACHERS
@@ -31,7 +31,7 @@ def example(tmp_path, number, registry, monkeypatch):
     return name
 
 
-def test_the_loss_of_the_docs_trains(given, tone_shards, tmp_path, monkeypatch):  # noqa: F811
+def test_the_loss_of_the_docs_trains(given, tone_shards, tmp_path, monkeypatch):
     name = example(tmp_path, 0, KD_LOSSES, monkeypatch)
     settings = [f"losses=[{{kind: kd}}, {{kind: {name}, weight: 0.5}}]"]
     arguments = ("--online-teacher", str(given / "teacher"))
@@ -40,7 +40,7 @@ def test_the_loss_of_the_docs_trains(given, tone_shards, tmp_path, monkeypatch):
     assert paces[-1] < paces[0]
 
 
-def test_the_teacher_of_the_docs_teaches(given, tone_shards, tmp_path, monkeypatch, capsys):  # noqa: F811
+def test_the_teacher_of_the_docs_teaches(given, tone_shards, tmp_path, monkeypatch, capsys):
     name = example(tmp_path, 1, ONLINE_TEACHERS, monkeypatch)
     arguments = ("--mode", name, "--online-teacher", str(given / "teacher"))
     assert distill(given, tone_shards, tmp_path / "out", *arguments, targets=None) == 0

@@ -136,8 +136,8 @@ def test_the_gradient_that_updates_the_weights_is_no_longer_than_the_threshold(l
 
 def test_the_pull_of_each_term_is_the_norm_of_its_gradient_taken_once_a_sub_epoch(labelled, tmp_path):
     student = new_model(dropout=0.0)
-    losses = ({"kind": "kd", "source": "online", "weight": 0.5}, {"kind": "self_distillation"})
-    objective = DistillObjective(student, losses, 1.0, build_online_teacher("mutual", {}, student, []), False)
+    losses = (LossSpec("kd", 0.5, KDConfig(source="online")), LossSpec("self_distillation"))
+    objective = DistillObjective(student, losses, 1.0, build_online_teacher("mutual", None, student, []), False)
     trainer = trainer_of(labelled, tmp_path, model=student, objective=objective)
     batch = next(trainer._batches("labelled"))
     weights = list(student.parameters())
