@@ -12,6 +12,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tomllib
@@ -55,6 +56,7 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="at a time (default: %(default)s)")
     parser.add_argument("--folder", type=Path, default=Path("/tmp/asr_kd-mutation"), help="of the copy (%(default)s)")
     args = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # else ignored in the background, where a test needs it
     folder: Path = args.folder
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
