@@ -132,7 +132,7 @@ class EncodedRows(Sequence[FrameTargets | None]):
     def __init__(
         self, table: pa.Table, quantiser: ProbabilityQuantiser, k: int | None = None, classes: int = MAX_CLASSES
     ) -> None:
-        columns = {name: table.column(name).combine_chunks() for name in SCHEMA.names if name not in ("id", "reason")}
+        columns = {name: table.column(name).combine_chunks() for name in ("frames", "kept", "id_bits", "packed")}
         frames = columns["frames"].fill_null(0).to_numpy().astype(np.int64)
         kept = columns["kept"].fill_null(0).to_numpy().astype(np.int64)
         bits = set(columns["id_bits"].to_pylist())

@@ -53,32 +53,35 @@ def select_top_k_batch(log_p_BTC: Tensor, frames_B: Tensor, config: SelectionCon
 
     log_p_BTC: log-posteriors; what lies behind an utterance's frames is not read.  frames_B: frames of each.
     """
-    frames = frames_B.tolist()
     if log_p_BTC.device.type == "cpu":
-        chosen = [select_top_k(log_p_TC[:n], config) for log_p_TC, n in zip(log_p_BTC, frames, strict=True)]
-    else:  # one transfer for all
-        inside_BT = torch.arange(log_p_BTC.shape[1], device=log_p_BTC.device) < frames_B.to(log_p_BTC.device)[:, None]
-        chosen = _split(select_top_k(log_p_BTC[inside_BT], config), frames)
+        chosen = [select_top_k(log_p_TC[:n], config) for log_p_TC, n in zip(log_p_BTC, frames_B.tolist(), strict=True)]
+    else:
+        chosen = _select_together(log_p_BTC, frames_B, config)
     # A frame's posteriors are normalised: one NaN among its logits makes all of them NaN, the likeliest too.
     return [None if np.isnan(targets.log_p_TK).any() else targets for targets in chosen]
 
 
+def _select_together(log_p_BTC: Tensor, frames_B: Tensor, config: SelectionConfig) -> list[FrameTargets]:
+    """Of all utterances at once: one transfer from the device, not one each."""
+    inside_BT = torch.arange(log_p_BTC.shape[1], device=log_p_BTC.device) < frames_B.to(log_p_BTC.device)[:, None]
+    return _split(select_top_k(log_p_BTC[inside_BT], config), frames_B.tolist())
+
+
 def _select_top_k(log_p_TC: Tensor, config: SelectionConfig) -> FrameTargets:
-    classes = log_p_TC.shape[1]
-    log_p_TK, ids_TK = log_p_TC.topk(min(config.top_k, classes), dim=-1)
+    log_p_TK, ids_TK = log_p_TC.topk(min(config.top_k, log_p_TC.shape[1]))
     # Summed over what is left: 1 - sum(p) would have no digits to spare where the teacher is sure. Nothing left is
     # likelier than the last that is kept, so that one serves as logsumexp's maximum, and its passes are spared.
     last_T1 = log_p_TK[:, -1:].clamp(min=torch.finfo(log_p_TK.dtype).min)
-    left_TC = (log_p_TC - last_T1).exp_().scatter_(-1, ids_TK, 0.0)
-    log_tail_T = left_TC.sum(-1).log_() + last_T1[:, 0]
+    left_TC = (log_p_TC - last_T1).exp_().scatter_(1, ids_TK, 0.0)
+    log_tail_T = left_TC.sum(1).log_() + last_T1[:, 0]
     p_TK = log_p_TK.exp()
     if config.top_p is None:
         dropped_TK = p_TK < config.min_prob
     else:
-        dropped_TK = p_TK.cumsum(-1) - p_TK >= config.top_p  # the mass is reached before this one
+        dropped_TK = p_TK.cumsum(1) - p_TK >= config.top_p  # the mass is reached before this one
     dropped_TK[:, 0] = False
     if dropped_TK.is_cuda or dropped_TK.any():  # a GPU is not asked: the answer would have to be waited for
-        log_dropped_T = log_p_TK.masked_fill(~dropped_TK, -torch.inf).logsumexp(-1)
+        log_dropped_T = log_p_TK.masked_fill(~dropped_TK, -torch.inf).logsumexp(1)
         log_tail_T = torch.logaddexp(log_tail_T, log_dropped_T)
         ids_TK = ids_TK.masked_fill(dropped_TK, -1)
         log_p_TK = log_p_TK.masked_fill(dropped_TK, -torch.inf)
@@ -86,9 +89,14 @@ def _select_top_k(log_p_TC: Tensor, config: SelectionConfig) -> FrameTargets:
 
 
 def _to_host(ids_TK: Tensor, log_p_TK: Tensor, log_tail_T: Tensor) -> FrameTargets:
-    """The targets in main memory; from a GPU in one copy, in which classes travel as the bits of a float32."""
-    if not ids_TK.is_cuda:
-        return FrameTargets(ids_TK.numpy(), log_p_TK.numpy(), log_tail_T.numpy())
+    """The targets in main memory."""
+    if ids_TK.is_cuda:
+        return _in_one_copy(ids_TK, log_p_TK, log_tail_T)
+    return FrameTargets(ids_TK.numpy(), log_p_TK.numpy(), log_tail_T.numpy())
+
+
+def _in_one_copy(ids_TK: Tensor, log_p_TK: Tensor, log_tail_T: Tensor) -> FrameTargets:
+    """The same by one copy from the device, in which classes travel as the bits of a float32."""
     packed_TN = torch.cat([ids_TK.view(torch.float32), log_p_TK, log_tail_T[:, None]], dim=1).cpu().numpy()
     kept = ids_TK.shape[1]
     parts = [np.ascontiguousarray(part) for part in np.split(packed_TN, [kept, 2 * kept], axis=1)]

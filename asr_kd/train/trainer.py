@@ -278,7 +278,7 @@ class Trainer:
         state = self.state
         ended = {name for name, position in state.positions.items() if position.epoch} | {self.dev.stream.name}
         names = {*self.plans, *ended} if state.finished else ended - self.checked
-        self.checked |= ended
+        self.checked = ended
         plans = [plan for plan in (*self.plans.values(), self.dev) if plan.stream.name in names]
         check_skipped(state, plans, self.out, self.config.max_skipped)
 

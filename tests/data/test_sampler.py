@@ -5,9 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from asr_kd.core.config import to_dict
+from asr_kd.core.files import fingerprint
 from asr_kd.data.sampler import BatchSampler, Position, ShardCache, TrainingSet
 from asr_kd.frontend.augment import AugmentConfig
 from asr_kd.shards.index import Entry, Index, write_index
+from asr_kd.targets.empty import NoTargets
 from asr_kd.targets.frame_targets import SHARDS_KEPT_OPEN
 
 FRAME_S = 0.030
@@ -117,5 +120,57 @@ def test_a_list_of_utterances_is_all_that_a_stream_has(tmp_path):
 def test_a_list_of_everything_changes_nothing(tmp_path):
     shards = write_indexes(tmp_path, *[[1 + 0.1 * j for j in range(20)]] * 3)
     everything = frozenset(f"{i}-{j}" for i in range(3) for j in range(20))
-    rows = lambda plan: [spec.rows for spec in plan.epoch(1)]
-    assert rows(plan_of(shards, utterance_ids=everything)) == rows(plan_of(shards))
+    listed, plan = plan_of(shards, utterance_ids=everything), plan_of(shards)
+    assert [spec.rows for spec in listed.epoch(1)] == [spec.rows for spec in plan.epoch(1)]
+    assert listed.utterances == plan.utterances == 60 and not listed.missing and not plan.missing
+    assert listed.seconds == pytest.approx(plan.seconds) == pytest.approx(3 * (20 + 0.1 * 190))
+
+
+def test_the_order_of_a_seed_stays_what_it_was(tmp_path):
+    """A run that goes on with a later version goes on with the same batches."""
+    lengths = [[0.4 + 0.3 * ((5 * i + 3 * j) % 11) for j in range(7)] for i in range(6)]
+    shards = write_indexes(tmp_path, *lengths)
+    order = lambda **given: [
+        [f"{shards.index(path)}-{row}" for path, row in spec.rows] for spec in plan_of(shards, **given).epoch(1)
+    ]
+    assert fingerprint(order())[:16] == "8406e26e4f1f6fa8"
+    assert fingerprint(order(augment=AugmentConfig(speed_perturb=(0.9, 1.0)), seed=3))[:16] == "e36d4c46eee9d86a"
+    spec = next(plan_of(shards, seed=5).epoch(2))
+    assert spec.seed == (5, 7838746699194913584, 2, 0)
+
+
+def test_held_out_utterances_go_by_length_within_a_window_of_shards(tmp_path):
+    shards = write_indexes(tmp_path, [1.0, 3.0, 2.0, 3.0], *[[5.0]] * 4)
+    plan = BatchSampler(TrainingSet("dev", shards, None), 1, 0, shuffle=False)
+    met = [(shards.index(path), row) for spec in plan.epoch(0) for path, row in spec.rows]
+    assert met == [(1, 0), (2, 0), (3, 0), (0, 1), (0, 3), (0, 2), (0, 0), (4, 0)]
+
+
+def test_batches_are_as_full_as_they_can_be(tmp_path):
+    shards = write_indexes(tmp_path, [0.3] * 10, [0.9] * 4)
+    plan = BatchSampler(TrainingSet("dev", shards, None), 61, 0, shuffle=False)  # 1.83 s
+    assert [len(spec.rows) for spec in plan.epoch(0)] == [2, 2, 6, 4]
+
+
+def test_a_run_is_identified_by_its_utterances_their_targets_and_augmentation(tmp_path):
+    shards = write_indexes(tmp_path, [1.0, 2.0], [4.0])
+    masked = AugmentConfig(num_time_masks=1)
+    of = lambda shards=shards, **given: BatchSampler(
+        TrainingSet("labelled", shards, NoTargets(), **given), 300, 0
+    ).identity()
+    found = of()
+    assert {name: found[name] for name in ("utterances", "seconds", "augment")} == {
+        "utterances": 3,
+        "seconds": 7.0,
+        "augment": to_dict(AugmentConfig()),
+    }
+    others = [
+        of(shards[::-1]),
+        of(shards[:1]),
+        of(utterance_ids=frozenset({"0-0", "1-0"})),
+        of(utterance_ids=frozenset({"0-0", "0-1", "1-0"})),
+    ]
+    assert len({x["shards and targets"] for x in [found, *others]}) == 5
+    assert of(augment=masked)["augment"] == to_dict(masked)
+    stream = TrainingSet("labelled", shards, NoTargets(), masked, is_supervised=False)
+    assert stream.without_augmentation() == TrainingSet("labelled", shards, stream.targets, is_supervised=False)

@@ -108,6 +108,38 @@ def test_spikes_that_come_a_little_later_cost_nothing_when_delays_are_allowed():
         )
 
 
+def test_frames_that_are_surely_blank_on_both_sides_are_not_compared_at_any_bound():
+    sides = ModelDims(STUDENT, None, 3)
+    sure, unsure = [1.0, 0.0, 0.0], [0.5, 0.25, 0.25]
+    student = torch.tensor([[[200.0, 0.0, 0.0], [200.0, 0.0, 0.0], [0.0, 0.0, 0.0]]])
+    lesson = KDInputs(batch([3], [[sure, unsure, sure]]), trace(student), None)
+    assert kind("kd", sides, frame_matching="non_blank", max_blank_prob=1.0)(lesson).count == 2
+
+
+@pytest.mark.parametrize("frames", [1, 2])
+def test_an_utterance_shorter_than_the_shifts_is_compared_as_far_as_it_goes(frames):
+    blank, spike, sides = [0.9, 0.05, 0.05], [0.1, 0.8, 0.1], ModelDims(STUDENT, None, 3)
+    lesson = KDInputs(batch([frames], [[spike] * frames]), trace(torch.tensor([[blank, spike][:frames]]).log()), None)
+    missed = 0.1 * math.log(0.1 / 0.9) + 0.8 * math.log(0.8 / 0.05) + 0.1 * math.log(0.1 / 0.05)
+    found = kind("kd", sides, frame_matching="shifted", max_shift_frames=3)(lesson)
+    assert found.count == frames and found.sum.item() == pytest.approx(missed, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"max_blank_prob": 0.0}, r"kd\.max_blank_prob is 0\.0; it must lie in \(0, 1\]"),
+        ({"max_blank_prob": 1.1}, r"kd\.max_blank_prob is 1\.1; it must lie in \(0, 1\]"),
+        ({"max_shift_frames": 0}, r"kd\.max_shift_frames is 0; it must be 1 or more"),
+        ({"temperature": 0.0}, r"loss\.temperature is 0\.0"),
+    ],
+)
+def test_wrong_settings_of_kd_are_refused_by_name(options, message):
+    with pytest.raises(ValueError, match=message):
+        kind("kd", **options)
+    assert kind("kd", max_blank_prob=1.0, max_shift_frames=1).config.max_shift_frames == 1
+
+
 def test_hidden_layers_are_compared_by_angle_or_by_distance():
     student = trace(torch.zeros(1, 2, 3), layer0=torch.zeros(1, 2, 3), layer1=torch.tensor([[[1.0, 0.0], [0.0, 2.0]]]))
     teacher = trace(torch.zeros(1, 2, 3), layer0=torch.tensor([[[3.0, 3.0], [0.0, 1.0]]]))
@@ -275,7 +307,18 @@ def test_micro_batches_add_up_to_the_batch(name, options):
         ("rkd", ModelDims(STUDENT, None, 3), {}, "rkd: needs an online teacher"),
         ("fsp", SIDES, {"layers": {"layer0": "layer1"}}, "two or more"),
         ("self_distillation", SIDES, {"layers": ["layer1"]}, "layer1 is the student's last layer"),
-        ("kd", ModelDims(STUDENT, None, 3, stored=False), {}, "no online teacher"),
+        (
+            "kd",
+            ModelDims(STUDENT, None, 3, stored=False),
+            {},
+            r"^kd: there is no online teacher and there are no stored targets\. Give --targets, or another --mode\.$",
+        ),
+        (
+            "kd",
+            ModelDims(STUDENT, TEACHER, 3, stored=False),
+            {"source": "stored"},
+            r"^kd\.source is stored, but there are no stored targets\. Give --targets DIR\.$",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused_naming_both_sides(name, sides, options, message):

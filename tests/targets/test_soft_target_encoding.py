@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from asr_kd.targets.codec import EMPTY_TAIL, EncodedRows, ProbabilityQuantiser, encode_table
+from asr_kd.targets.codec import EMPTY_TAIL, MAX_CLASSES, SCHEMA, EncodedRows, ProbabilityQuantiser, encode_table
+from asr_kd.targets.frame_targets import FrameTargets
 from asr_kd.targets.topk import SelectionConfig, select_top_k
 
 LOG_P = arrays(np.float32, st.integers(1, 50), elements=st.floats(-60, 0, width=32))
@@ -129,11 +130,69 @@ def test_the_mass_of_a_row_is_what_its_classes_hold():
     assert table.column("kept")[0].as_py() == 250
 
 
+def test_what_a_quantiser_says_of_itself_is_what_a_reader_needs():
+    """docs/sidecars.md promises these names."""
+    assert ProbabilityQuantiser(20).describe() == {
+        "formula": "p = max(1 - code / levels, 1 / (4 levels))^4",
+        "levels": 20,
+        "empty_tail": EMPTY_TAIL,
+    }
+    assert ProbabilityQuantiser(2).levels == 2 and ProbabilityQuantiser(30).levels == 30
+    assert ProbabilityQuantiser().encode(np.array([0.3, 0.0])).tolist() == [0, 0]  # 1 and a rounding error
+
+
+def hard(*classes):
+    return FrameTargets.hard(np.array(classes, np.int32))
+
+
+@pytest.mark.parametrize(
+    ("rows", "bits"),
+    [
+        ([hard(0, 0)], 1),
+        ([hard(1)], 1),
+        ([hard(2, 0)], 2),
+        ([hard(MAX_CLASSES - 1, 0, 7)], 16),
+        ([hard(), "no audio"], 1),
+        (["no audio"], 1),
+        ([], 1),
+    ],
+)
+def test_class_ids_take_as_many_bits_as_the_largest_needs(rows, bits):
+    table, back = decoded(rows, ProbabilityQuantiser())
+    assert table.schema.equals(SCHEMA) and table.column("id_bits").to_pylist() == [bits] * len(rows)
+    assert len(back) == len(rows)
+    for row, got, mass in zip(rows, back, table.column("mass").to_pylist(), strict=True):
+        if isinstance(row, str):
+            assert got is mass is None
+        else:
+            np.testing.assert_array_equal(got.ids_TK, row.ids_TK)
+            assert mass == 1 and np.isneginf(got.log_tail_T).all()
+
+
+def test_classes_must_be_below_those_of_the_inventory_and_ids_for_all_rows():
+    table, rows = decoded([hard(4)], ProbabilityQuantiser(), classes=5)
+    assert rows[0].ids_TK.tolist() == [[4]]
+    with pytest.raises(ValueError, match=r"^holds class 4, the inventory has 4 classes$"):
+        EncodedRows(table, ProbabilityQuantiser(), classes=4)
+    with pytest.raises(ValueError):
+        encode_table(["u0"], [hard(1), hard(1)], ProbabilityQuantiser())
+    with pytest.raises(AssertionError):
+        encode_table(["u0"], [hard(MAX_CLASSES)], ProbabilityQuantiser())
+
+
 def test_damage_and_classes_that_do_not_exist_are_refused():
     table, _ = decoded([selected(0, 30, SelectionConfig())] * 2, ProbabilityQuantiser())
     with pytest.raises(ValueError, match="the inventory has 20 classes"):
         EncodedRows(table, ProbabilityQuantiser(), classes=20)
-    for column, wrong in (("kept", [1, 1]), ("id_bits", [0, 0]), ("id_bits", [3, 6]), ("frames", [1 << 30, 1])):
+    for column, wrong in (
+        ("kept", [1, 1]),
+        ("kept", [-1, 1]),
+        ("id_bits", [0, 0]),
+        ("id_bits", [17, 17]),
+        ("id_bits", [3, 6]),
+        ("frames", [1 << 30, 1]),
+        ("frames", [-1, 1]),
+    ):
         position = table.schema.get_field_index(column)
         broken = table.set_column(
             position, table.schema.field(column), pa.array(wrong, table.schema.field(column).type)

@@ -4,7 +4,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr_kd.targets.topk import CPU_BLOCK_FRAMES, SelectionConfig, select_top_k, select_top_k_batch
+from asr_kd.targets.topk import (
+    CPU_BLOCK_FRAMES,
+    SelectionConfig,
+    _in_one_copy,
+    _select_together,
+    select_top_k,
+    select_top_k_batch,
+)
 
 
 def posteriors(seed, frames=5, classes=12, spread=3.0):
@@ -99,3 +106,38 @@ def test_classes_that_cannot_be_leave_nothing_over():
     assert np.isneginf(kept.log_tail_T[0]) and kept.log_tail_T[1] == pytest.approx(
         -20 - np.log(2 * np.exp(-0.7)), abs=1e-3
     )
+
+
+def assert_same(got, expected):
+    for name in ("ids_TK", "log_p_TK", "log_tail_T"):
+        np.testing.assert_array_equal(getattr(got, name), getattr(expected, name))
+        assert getattr(got, name).dtype == getattr(expected, name).dtype
+
+
+def test_what_a_gpu_does_in_one_transfer_gives_the_same():
+    log_p_BTC, frames_B = torch.stack([posteriors(seed, frames=6) for seed in range(3)]), torch.tensor([4, 6, 1])
+    config = SelectionConfig(top_k=3, min_prob=0.05)
+    together = _select_together(log_p_BTC, frames_B, config)
+    for got, expected in zip(together, select_top_k_batch(log_p_BTC, frames_B, config), strict=True):
+        assert_same(got, expected)
+    (alone,) = _select_together(log_p_BTC[:1], frames_B[:1], config)
+    assert_same(alone, together[0])
+    kept = together[1]
+    assert (kept.ids_TK < 0).any() and kept.k == 3
+    assert_same(_in_one_copy(*(torch.from_numpy(x) for x in (kept.ids_TK, kept.log_p_TK, kept.log_tail_T))), kept)
+
+
+def test_each_utterance_has_its_frames():
+    with pytest.raises(ValueError):
+        select_top_k_batch(posteriors(0)[None], torch.tensor([4, 4]), SelectionConfig())
+
+
+def test_what_lies_on_a_bound_is_kept_or_not_as_the_options_say():
+    p = [0.5, 0.25, 0.125, 0.125]  # exact in float32
+    log_p = torch.tensor([p]).log()
+    assert torch.equal(log_p.exp(), torch.tensor([p]))
+    count = lambda **options: int((select_top_k(log_p, SelectionConfig(**options)).ids_TK >= 0).sum())
+    assert [count(top_p=mass) for mass in (0.5, 0.51, 0.75, 1.0)] == [1, 2, 2, 4]
+    assert [count(min_prob=floor) for floor in (0.125, 0.13, 0.25, 0.6)] == [4, 2, 2, 1]
+    for bound in ({"top_k": 1}, {"top_k": 255}, {"top_p": 1.0}, {"min_prob": 0.0}):
+        assert count(**bound) in (1, 4)

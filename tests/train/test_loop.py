@@ -133,10 +133,12 @@ def test_a_run_that_died_goes_on_from_its_last_state(streams, tmp_path):
     assert_same_bits(record(tmp_path / "cut"), record(tmp_path / "whole"))
 
 
-def test_a_finished_run_is_not_run_again_and_restart_begins_anew(streams, tmp_path):
+def test_a_finished_run_is_not_run_again_and_restart_begins_anew(streams, tmp_path, capsys):
     first = train(streams, tmp_path)
     before = record(tmp_path)
+    assert before[0].keys() == {"model", "optimizer", "average"}
     assert train(streams, tmp_path) == first
+    assert f"{tmp_path / 'state.pt'}: going on at step {first.steps}\n" in capsys.readouterr().err
     assert_same_bits(record(tmp_path), before)
     assert train(streams, tmp_path, resume=False).steps == first.steps
     assert_same_bits(record(tmp_path), before)
@@ -324,6 +326,9 @@ def test_what_is_skipped_is_told_once_when_a_pass_is_done_and_of_all_sets_at_the
         assert (tmp_path / "out/skipped-unlabelled.jsonl").exists()
         counts = [told.count(f" {name} utterances skipped") for name in ("labelled", "unlabelled", "dev")]
         assert counts == expected
+    rows = [json.loads(line) for line in (tmp_path / "out/skipped-labelled.jsonl").read_text().splitlines()]
+    assert {row["id"] for row in rows} <= {f"tone-{n:02d}" for n in range(0, 12, 2)}
+    assert {row["reason"] for row in rows} == {"it has no targets"}
 
 
 def test_held_out_batches_are_kept_where_they_fit_and_give_the_same_where_not(streams, tmp_path, monkeypatch):
@@ -339,7 +344,7 @@ def test_held_out_batches_are_kept_where_they_fit_and_give_the_same_where_not(st
     assert_same_bits(record(tmp_path / "kept"), record(tmp_path / "anew"))
 
 
-@pytest.mark.parametrize(("seconds", "saved"), [(50, False), (61, True)])
+@pytest.mark.parametrize(("seconds", "saved"), [(50, False), (60.2, True)])
 def test_the_state_is_saved_as_often_as_asked(streams, tmp_path, seconds, saved):
     labelled, _, dev = streams
     model, found = new_model(), []
@@ -390,7 +395,7 @@ def test_the_last_weights_are_kept_when_held_out_data_cannot_judge(streams, tmp_
 
 def test_newbob_halves_the_rate_until_its_floor(streams, tmp_path):
     labelled, _, dev = streams
-    optim = OptimConfig(lr=1e-9, decay="newbob", min_lr_ratio=0.2, warmup_fraction=0)
+    optim = OptimConfig(lr=1e-9, decay="newbob", min_lr_ratio=0.25, warmup_fraction=0)
     result = fit(new_model(), [(labelled, 0.5)] * 9, dev, replace(CONFIG, optim=optim, patience=None), tmp_path)
     rates = [json.loads(line)["lr"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert result.stopped_early

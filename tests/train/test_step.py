@@ -8,6 +8,7 @@ from tones import FRONTEND, INVENTORY, align_tones
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from asr_kd.core.runtime import has_bf16
 from asr_kd.data.loader import TrainingSet
 from asr_kd.distill.losses.hidden_states import FeatureLossConfig
 from asr_kd.distill.losses.kd import KDConfig
@@ -27,7 +28,7 @@ from asr_kd.train.config import OptimConfig, TrainConfig
 from asr_kd.train.loss_sum import LossSum, total
 from asr_kd.train.optim import EmaModel
 from asr_kd.train.priors import log_priors
-from asr_kd.train.trainer import Trainer
+from asr_kd.train.trainer import Trainer, _step_seed, precision_on
 
 CONFIG = TrainConfig(max_frames_per_batch=300, num_workers=0, device="cpu", optim=OptimConfig(lr=0.01))
 ALL_LOSSES = (
@@ -155,13 +156,17 @@ def test_the_pull_of_each_term_is_the_norm_of_its_gradient_taken_once_a_sub_epoc
     assert all(trainer.grad_norm[name] is norm for name, norm in before.items())
     trainer._read_losses()
     trainer.forward_backward(batch)
-    assert not trainer.grad_norm and trainer.state.grad_norm == {name: float(x) for name, x in before.items()}
-
-
-def test_one_term_alone_is_not_measured(labelled, tmp_path):
-    trainer = trainer_of(labelled, tmp_path)
-    trainer.forward_backward(next(trainer._batches("labelled")))
     assert not trainer.grad_norm
+    trainer._read_losses()
+    assert trainer.state.grad_norm == {name: float(x) for name, x in before.items()}
+
+
+def test_pulls_are_measured_where_there_are_two_terms_and_not_of_one_alone(labelled, tmp_path):
+    for losses, measured in ((), set()), (({"kind": "self_distillation"},), {"label", "self_distillation"}):
+        student = new_model()
+        trainer = trainer_of(labelled, tmp_path, model=student, objective=DistillObjective(student, losses))
+        trainer.forward_backward(next(trainer._batches("labelled")))
+        assert trainer.grad_norm.keys() == measured
 
 
 def test_an_update_goes_by_the_rate_of_the_audio_done_and_is_followed(labelled, tmp_path):
@@ -202,6 +207,51 @@ def test_what_does_not_train_gets_no_gradient_and_no_rate(labelled, tmp_path):
     before = model.output.bias.clone()
     trainer._step(next(trainer._batches("labelled")))
     assert torch.equal(model.output.bias, before) and model.training
+    assert trainer.state.losses["labelled"][1] > 0  # on a CPU, losses are read at once
+
+
+def test_training_is_in_float32_on_a_cpu_unless_asked(labelled, tmp_path):
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    assert [precision_on(d, "auto") for d in (cpu, gpu)] == ["float32", "auto"]
+    assert [precision_on(d, p) for d in (cpu, gpu) for p in ("bf16", "float32")] == ["bf16", "float32"] * 2
+    if not has_bf16(cpu):
+        pytest.skip("this processor has no bfloat16 kernels")
+    for precision, expected in (("auto", torch.float32), ("bf16", torch.bfloat16)):
+        model, seen = new_model(encoder="conformer", bidirectional=True), set()
+        model.output.register_forward_hook(lambda module, x, y, seen=seen: seen.add((module.training, y.dtype)))
+        config = dataclasses.replace(CONFIG, precision=precision)
+        trainer = trainer_of(labelled, tmp_path / precision, config, model)
+        trainer.forward_backward(next(trainer._batches("labelled")))
+        assert seen == {(True, expected)}
+
+
+@pytest.mark.parametrize("mode", ["mutual", "snapshot"])
+def test_who_teaches_is_told_of_each_sub_epoch_saved_with_the_state_and_with_the_model(labelled, tmp_path, mode):
+    student = new_model()
+    options = {"interval_sub_epochs": 1} if mode == "snapshot" else {}
+    objective = DistillObjective(
+        student, ({"kind": "kd", "source": "online"},), 1.0, build_online_teacher(mode, options, student, []), False
+    )
+    trainer = Trainer(student, [(labelled, 0.3)], labelled, CONFIG, tmp_path, objective=objective)
+    trainer.run()
+    parts = torch.load(tmp_path / "state.pt", weights_only=True)["parts"]
+    assert parts.keys() == {"model", "optimizer", "objective", "average"}
+    assert_equal_states(parts["objective"], objective.state_dict())
+    assert_equal_states(parts["average"], trainer.average.state_dict())
+    if mode == "mutual":
+        assert (tmp_path / "peer" / "model.safetensors").exists()
+    else:
+        assert_equal_states(objective.online_teacher.model.state_dict(), student.state_dict())
+
+
+def assert_equal_states(left, right):
+    assert left.keys() == right.keys()
+    assert all(torch.equal(torch.as_tensor(value), torch.as_tensor(right[name])) for name, value in left.items())
+
+
+def test_the_seed_of_a_step_stays_what_it_was():
+    """A run that goes on with a later version draws the same."""
+    assert (_step_seed(0, 0), _step_seed(7, 1000)) == (7896617691693857887, 3070391556088676067)
 
 
 def test_gradients_of_micro_batches_add_up_to_that_of_the_step(labelled, tmp_path):
