@@ -108,12 +108,12 @@ def list_files(folder: PathOrUrl, suffix: str) -> list[PathOrUrl]:
 
     Over https the server must list its folders as HTML links.
     """
-    return sorted(_listing(folder, suffix), key=str)
+    return list(_listing(folder, suffix))
 
 
 def file_sizes(folder: PathOrUrl, suffix: str) -> dict[PathOrUrl, int]:
     """Those files and their bytes, by one listing."""
-    return {where: size(where) if n is None else n for where, n in sorted(_listing(folder, suffix).items(), key=str)}
+    return {where: size(where) if n is None else n for where, n in _listing(folder, suffix).items()}
 
 
 def read_bytes(where: PathOrUrl, start: int | None = None, size: int | None = None) -> bytes:
@@ -197,11 +197,12 @@ def _pieces(url: str) -> Iterator[bytes]:
 
 def _read(url: str, start: int | None, size: int | None, exactly: bool = False) -> bytes:
     end = None if start is None or size is None else start + size
-    most = -start if start is not None and start < 0 else size
 
     def read(system: Any) -> bytes:
         data = system.cat_file(url, start=start, end=end)
-        if most is not None and len(data) > most:  # a server that knows no ranges sends everything
+        if start is not None and start < 0:  # a server that knows no ranges sends everything
+            data = data[start:]
+        elif size is not None and len(data) > size:
             data = data[start:end]
         if exactly and len(data) != size:
             raise ConnectionError(f"{len(data)} of {size} bytes came")
@@ -211,17 +212,18 @@ def _read(url: str, start: int | None, size: int | None, exactly: bool = False) 
 
 
 def _listing(folder: PathOrUrl, suffix: str) -> dict[PathOrUrl, int | None]:
+    """Files and their bytes, where the listing tells them; sorted by name."""
     folder = parse_path_or_url(folder)
     if isinstance(folder, Path):
-        return {path: path.stat().st_size for path in folder.glob(f"*{suffix}") if path.is_file()}
+        return {path: path.stat().st_size for path in sorted(folder.glob(f"*{suffix}")) if path.is_file()}
     asked = folder + "/" if folder.startswith("http") else folder
     try:
         found = _ask(folder, lambda system: system.ls(asked, detail=True))
     except MissingError:
         return {}
     base = folder if folder.startswith("http") else folder.partition("://")[2]
-    files = {}
-    for entry in found:
+    files: dict[PathOrUrl, int | None] = {}
+    for entry in sorted(found, key=lambda entry: str(entry["name"])):
         place, _, name = entry["name"].rpartition("/")
         if place == base and name and name.endswith(suffix) and entry["type"] == "file":
             files[join(folder, name)] = entry["size"]
@@ -272,7 +274,7 @@ def _options(scheme: str) -> dict[str, Any]:
         return {"use_listings_cache": False}
     import aiohttp
 
-    timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=READ_S)
+    timeout = aiohttp.ClientTimeout(sock_connect=CONNECT_S, sock_read=READ_S)
     hops = aiohttp.TraceConfig()
     hops.on_request_redirect.append(_check_hop)
     return {"use_listings_cache": False, "client_kwargs": {"timeout": timeout, "trace_configs": [hops]}}

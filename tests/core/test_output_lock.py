@@ -54,6 +54,7 @@ def test_the_second_is_refused_and_both_sides_are_named(tmp_path: Path) -> None:
         assert "asr-kd shard --minutes 5" in told
         assert f"process {os.getpid()}" in told
         assert "asr-kd train b" in told
+        assert told.endswith("does not start. Wait until it has ended, or give another --out.")
         assert "\n" not in told
         assert json.loads((out / LOCK_FILE).read_text())["pid"] == holder.pid
         holder.communicate("go\n")
@@ -100,7 +101,7 @@ def test_one_that_has_just_taken_it_is_waited_for_until_it_has_said_who_it_is(tm
         fcntl.flock(owner, fcntl.LOCK_EX)
         with monkeypatch.context() as patch:
             patch.setattr(output_lock, "_NAMED_WITHIN_S", 0.0)
-            with pytest.raises(ValueError, match="another command is writing there"), OutputLock(tmp_path, ["b"]):
+            with pytest.raises(ValueError, match=": another command is writing there"), OutputLock(tmp_path, ["b"]):
                 pass
         monkeypatch.setattr(time, "sleep", lambda s: owner.write(json.dumps(ELSEWHERE)) and owner.flush())
         with pytest.raises(ValueError, match="process 7 on elsewhere"), OutputLock(tmp_path, ["b"]):
@@ -109,7 +110,7 @@ def test_one_that_has_just_taken_it_is_waited_for_until_it_has_said_who_it_is(tm
 
 @pytest.mark.parametrize(
     ("at", "since"),
-    [(86400.0 * 365, True), (1e300, False), ("yesterday", False), (None, False)],
+    [(86400.0 * 365, True), (1e300, False), (1e17, False), ("yesterday", False), (None, False)],
 )
 def test_a_refusal_says_who_since_when_and_what_to_do(tmp_path: Path, at: object, since: bool) -> None:
     (tmp_path / LOCK_FILE).write_text(json.dumps(ELSEWHERE | {"at": at}))
@@ -131,6 +132,7 @@ def test_an_owner_gives_signs_of_life(tmp_path: Path) -> None:
         while path.stat().st_mtime == 0:
             time.sleep(0.01)
         assert time.time() - path.stat().st_mtime < 60
+        assert path.stat().st_mode & 0o111 == 0
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import os
 import socket
 import sys
 import threading
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -157,7 +158,11 @@ def test_a_fetch_comes_in_pieces_and_is_checked(payload, tmp_path, on_the_way):
     log = on_the_way()
     assert storage.download(url, tmp_path / "to", digest).read_bytes() == data
     assert len(log) == 6  # its size, five pieces
-    with pytest.raises(StorageError, match="0000… was expected"):
+    told = (
+        rf"^{url}: its bytes have the digest {digest[:12]}…, 0{{12}}… was expected\. "
+        r"Upload it again, with what was made from it\.$"
+    )
+    with pytest.raises(StorageError, match=told):
         storage.download(url, tmp_path / "other", "0" * 64)
     assert os.listdir(tmp_path / "to") == ["a.tar"]
     assert os.listdir(tmp_path / "other") == []
@@ -232,7 +237,9 @@ def test_folders_over_http_are_read_from_a_server_without_ranges(tmp_path, monke
         assert storage.file_sizes(url, ".json") == {f"{url}/a.index.json": 4321}
         assert storage.list_files(f"{url}/none", ".tar") == []
         assert storage.exists(f"{url}/a.tar") and not storage.exists(f"{url}/none.tar")
-        assert storage.read_bytes(f"{url}/a.tar", 10, 5) == data[10:15]
+        for start, size in ((10, 5), (0, 5), (1, 5), (4000, 500)):
+            assert storage.read_bytes(f"{url}/a.tar", start, size) == data[start:][:size]
+        assert storage.read_bytes(f"{url}/a.tar", -9999) == data
         assert storage.read_bytes(f"{url}/a.tar", -5) == data[-5:]
         assert storage.download(f"{url}/a.tar", tmp_path / "to").read_bytes() == data
         with pytest.raises(MissingError):
@@ -290,13 +297,18 @@ def test_a_version_is_of_place_size_and_time(bucket, tmp_path):
     assert len(versions) == 11
 
 
-def test_a_server_that_does_not_say_how_long_a_file_is_is_read_to_its_end(tmp_path):
+@contextmanager
+def telling(data, headers):
+    """A server whose one file is `data`; `headers` of the answer to HEAD, and to GET."""
+
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
             self.send_response(200)
+            for name, value in headers[self.command].items():
+                self.send_header(name, value)
             self.end_headers()
             if self.command == "GET":
-                self.wfile.write(b"0123456789")
+                self.wfile.write(data)
 
         do_HEAD = do_GET
 
@@ -304,10 +316,35 @@ def test_a_server_that_does_not_say_how_long_a_file_is_is_read_to_its_end(tmp_pa
             pass
 
     with serving(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as url:
-        assert storage.size(f"{url}/a.tar") == 10
-        assert storage.download(f"{url}/a.tar", tmp_path, hashlib.sha256(b"0123456789").hexdigest()).read_bytes() == (
-            b"0123456789"
-        )
+        yield f"{url}/a.tar"
+
+
+def test_a_server_that_does_not_say_how_long_a_file_is_is_read_to_its_end(tmp_path):
+    with telling(b"0123456789", {"HEAD": {}, "GET": {}}) as url:
+        assert storage.size(url) == 10
+        digest = hashlib.sha256(b"0123456789").hexdigest()
+        assert storage.download(url, tmp_path, digest).read_bytes() == b"0123456789"
+
+
+def test_fewer_bytes_than_were_promised_are_no_file(tmp_path, monkeypatch):
+    monkeypatch.setattr("asr_kd.core.retries.RETRIES", RetryPolicy(tries=2, first_wait_s=0.001))
+    with (
+        telling(b"01234", {"HEAD": {"Content-Length": "10"}, "GET": {"Content-Length": "5"}}) as url,
+        pytest.raises(StorageError, match=r"5 of 10 bytes came.*2 times in a row"),
+    ):
+        storage.download(url, tmp_path)
+    assert os.listdir(tmp_path) == []
+
+
+def test_another_tag_of_the_server_is_another_version():
+    versions = set()
+    for tag in ("a", "b"):
+        headers = {"Content-Length": "5", "ETag": tag, "Last-Modified": "Mon, 01 Jan 2024 00:00:00 GMT"}
+        with telling(b"01234", {"HEAD": headers, "GET": headers}) as url:
+            versions.add(storage.version(url))
+            assert storage.version(url) in versions
+            headers["ETag"] = "c"
+            assert storage.version(url) not in versions
 
 
 @pytest.mark.parametrize("scheme", ["s3", "http"])
