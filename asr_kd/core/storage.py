@@ -40,6 +40,7 @@ __all__ = [
     "parallel_map",
     "parse_path_or_url",
     "read_bytes",
+    "scan",
     "size",
     "stem",
     "version",
@@ -108,12 +109,47 @@ def list_files(folder: PathOrUrl, suffix: str) -> list[PathOrUrl]:
 
     Over https the server must list its folders as HTML links.
     """
-    return list(_listing(folder, suffix))
+    return [join(folder, name) for name, _, _ in sorted(scan(folder, suffix))]
 
 
 def file_sizes(folder: PathOrUrl, suffix: str) -> dict[PathOrUrl, int]:
     """Those files and their bytes, by one listing."""
-    return {where: size(where) if n is None else n for where, n in _listing(folder, suffix).items()}
+    sizes = {join(folder, name): n for name, n, _ in sorted(scan(folder, suffix))}
+    return {where: size(where) if n is None else n for where, n in sizes.items()}
+
+
+def scan(folder: PathOrUrl, suffix: str) -> Iterator[tuple[str, int | None, int]]:
+    """Name, bytes and time of change of each of those files, in no order, by one listing.
+
+    Bytes are None where an https server does not tell them; the time is in ns, 0 in a store.
+    """
+    folder = parse_path_or_url(folder)
+    if isinstance(folder, Path):
+        yield from _scan_disk(folder, suffix)
+        return
+    asked = folder + "/" if folder.startswith("http") else folder
+    try:
+        listed = _ask(folder, lambda system: system.ls(asked, detail=True))
+    except MissingError:
+        return
+    base = folder if folder.startswith("http") else folder.partition("://")[2]
+    for found in listed:
+        place, _, name = found["name"].rpartition("/")
+        if place == base and name and name.endswith(suffix) and found["type"] == "file":
+            yield name, found["size"], 0
+
+
+def _scan_disk(folder: Path, suffix: str) -> Iterator[tuple[str, int | None, int]]:
+    try:
+        entries = os.scandir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    with entries:
+        for entry in entries:
+            with suppress(FileNotFoundError):  # removed meanwhile, or a link to nowhere
+                if entry.name.endswith(suffix) and entry.is_file():
+                    state = entry.stat()
+                    yield entry.name, state.st_size, state.st_mtime_ns
 
 
 def read_bytes(where: PathOrUrl, start: int | None = None, size: int | None = None) -> bytes:
@@ -209,25 +245,6 @@ def _read(url: str, start: int | None, size: int | None, exactly: bool = False) 
         return data
 
     return b"" if size == 0 else _ask(url, read)
-
-
-def _listing(folder: PathOrUrl, suffix: str) -> dict[PathOrUrl, int | None]:
-    """Files and their bytes, where the listing tells them; sorted by name."""
-    folder = parse_path_or_url(folder)
-    if isinstance(folder, Path):
-        return {path: path.stat().st_size for path in sorted(folder.glob(f"*{suffix}")) if path.is_file()}
-    asked = folder + "/" if folder.startswith("http") else folder
-    try:
-        found = _ask(folder, lambda system: system.ls(asked, detail=True))
-    except MissingError:
-        return {}
-    base = folder if folder.startswith("http") else folder.partition("://")[2]
-    files: dict[PathOrUrl, int | None] = {}
-    for entry in sorted(found, key=lambda entry: str(entry["name"])):
-        place, _, name = entry["name"].rpartition("/")
-        if place == base and name and name.endswith(suffix) and entry["type"] == "file":
-            files[join(folder, name)] = entry["size"]
-    return files
 
 
 def _info(url: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from asr_kd.corpora.audio import decode_audio
 from asr_kd.shards.index import Entry, index_of
 from asr_kd.shards.remote import cache_folder, discard_copy, fetch_copy, remote_index
 
-__all__ = ["Entry", "Shard", "find_shards", "open_shard"]
+__all__ = ["Entry", "Shard", "find_shards", "open_shard", "shard_order"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,8 @@ class Shard:
     """The folder that a remote tar is fetched to when its audio is first asked for; None for a local tar."""
     set_aside: tuple[dict[str, str], ...] = ()
     """{"id", "error"} of what could not become a row when the tar was written or first read."""
+    bytes: int = 0
+    """Size of the tar."""
 
     def audio(self, row: int) -> np.ndarray:
         """The samples of a row: (N,) float32 in [-1, 1), 16 kHz mono. ValueError names tar and utterance.
@@ -79,13 +81,14 @@ def open_shard(path: str | Path, cache: Path | None = None) -> Shard:
     where = parse_path_or_url(path)
     if isinstance(where, Path):
         index = index_of(where)
-        return Shard(where, index.sha256, index.seconds, index.entries, None, tuple(index.set_aside))
-    cache = cache or cache_folder()
-    try:
-        index = remote_index(where, cache)
-    except FileNotFoundError:
-        raise ValueError(f"{where}: no such shard. `asr-kd shard` writes shards.") from None
-    return Shard(where, index.sha256, index.seconds, index.entries, cache, tuple(index.set_aside))
+        cache = None
+    else:
+        cache = cache or cache_folder()
+        try:
+            index = remote_index(where, cache)
+        except FileNotFoundError:
+            raise ValueError(f"{where}: no such shard. `asr-kd shard` writes shards.") from None
+    return Shard(where, index.sha256, index.seconds, index.entries, cache, tuple(index.set_aside), index.bytes)
 
 
 @overload
@@ -116,7 +119,7 @@ def find_shards(*paths: str | Path) -> list[PathOrUrl] | list[Path]:
             raise ValueError(f"{path}: {wrong}. `asr-kd shard` writes shards.")
     if not found:
         raise ValueError("no shards given. Give a folder of shards or tars.")
-    return sorted(found, key=_order)
+    return sorted(found, key=shard_order)
 
 
 def _remote_tars(folder: str) -> list[PathOrUrl]:
@@ -127,6 +130,6 @@ def _remote_tars(folder: str) -> list[PathOrUrl]:
     return tars
 
 
-def _order(tar: PathOrUrl) -> tuple[tuple[str, ...], str]:
-    """Local tars in the order of their paths (part by part), remote ones after those of the same folder."""
-    return (tar.parts if isinstance(tar, Path) else (str(dirname(tar)),)), basename(tar)
+def shard_order(tar: PathOrUrl) -> str:
+    """What shards are sorted by: paths part by part, remote tars after those of the same folder."""
+    return "\0".join(tar.parts if isinstance(tar, Path) else (str(dirname(tar)), basename(tar)))

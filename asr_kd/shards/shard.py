@@ -1,4 +1,5 @@
-"""Each manifest becomes a folder of shards: OUT/<manifest stem>/shard-000000.tar, with an index beside every tar.
+"""Each manifest becomes a folder of shards: OUT/<manifest stem>/shard-000000.tar, with an index beside every tar and
+catalogue.parquet, which lists them all.
 
 The same command resumes a stopped run; finished shards stay. Utterances whose audio cannot be read are skipped and
 listed in OUT/<manifest stem>/set_aside.jsonl; they are tried again when their file has changed. If they are more than
@@ -15,10 +16,12 @@ from asr_kd.core.files import atomic_path
 from asr_kd.core.options import argument, option
 from asr_kd.core.progress import SECONDS_PER_HOUR
 from asr_kd.core.skipped import MAX_SKIPPED, Skipped, SkippedOptions
+from asr_kd.core.storage import basename
 from asr_kd.core.terminal import show
 from asr_kd.corpora.corpus import SET_ASIDE, warn_of_long
 from asr_kd.corpora.manifest import read_manifest
-from asr_kd.shards.index import read_index
+from asr_kd.shards.catalogue_file import CATALOGUE_NAME, HERE, CatalogueRow, write_catalogue
+from asr_kd.shards.reader import open_shard
 from asr_kd.shards.writer import SHARD_SECONDS, write_shards
 
 SECONDS_PER_MINUTE = 60
@@ -69,11 +72,12 @@ def shard_manifest(
     if not utterances:
         raise ValueError(f"{manifest}: holds no utterance; leave it out")
     tars = write_shards(utterances, out, shard_seconds, strip_text=strip_text, jobs=jobs)
-    indexes = [read_index(tar) for tar in tars]
-    aside = [item for index in indexes for item in index.set_aside]
-    count, hours = sum(index.count for index in indexes), sum(index.seconds for index in indexes) / SECONDS_PER_HOUR
+    shards = [open_shard(tar) for tar in tars]
+    write_catalogue(out / CATALOGUE_NAME, (CatalogueRow.of(shard, basename(shard.path)) for shard in shards), [HERE])
+    aside = [item for shard in shards for item in shard.set_aside]
+    count, hours = sum(len(shard.entries) for shard in shards), sum(s.seconds for s in shards) / SECONDS_PER_HOUR
     show(f"{out}: {len(tars)} shards, {count} utterances, {hours:.3f} h")
-    warn_of_long((entry.seconds for index in indexes for entry in index.entries), str(out))
+    warn_of_long((entry.seconds for shard in shards for entry in shard.entries), str(out))
     _list_set_aside(out / SET_ASIDE, aside)
     files = {u.id: u.audio_filepath for u in utterances}
     for item in aside:

@@ -1,5 +1,6 @@
-"""Prints what a file is and what it holds: manifest (.jsonl), shard (.tar), sidecar (.parquet), checkpoint
-(.safetensors), or a folder of shards or sidecars; shards and sidecars also in an object store (s3://, gs://, https://)."""
+"""Prints what a file is and what it holds: manifest (.jsonl), shard (.tar), sidecar or catalogue (.parquet), checkpoint
+(.safetensors), or a folder of shards or sidecars; all but manifests and checkpoints also in an object store (s3://,
+gs://, https://)."""
 
 import json
 from collections.abc import Sequence
@@ -13,11 +14,12 @@ from safetensors import SafetensorError, safe_open
 from asr_kd.core.commands import command
 from asr_kd.core.options import argument, option
 from asr_kd.core.progress import SECONDS_PER_HOUR
-from asr_kd.core.storage import PathOrUrl, file_sizes, list_files, parallel_map, parse_path_or_url, size
+from asr_kd.core.storage import PathOrUrl, file_sizes, join, list_files, parallel_map, parse_path_or_url, size
 from asr_kd.core.terminal import show
 from asr_kd.core.text_files import parse_json, read_rows
 from asr_kd.corpora.corpus import SET_ASIDE
 from asr_kd.corpora.manifest import Utterance, read_manifest
+from asr_kd.shards.catalogue_file import CATALOGUE_NAME, CatalogueFile, is_catalogue
 from asr_kd.shards.index import Entry
 from asr_kd.shards.reader import find_shards, open_shard
 from asr_kd.shards.remote import scratch_dir
@@ -65,19 +67,21 @@ def inspect(path: PathOrUrl, rows: int = 3, verify: bool = False) -> dict[str, A
     if path.name == SET_ASIDE:
         found = [row for _, row in read_rows(path)]
         return {"kind": "set aside", "count": len(found), "rows": found[:rows]}
-    readers = {".jsonl": _manifest, ".parquet": _sidecar, ".safetensors": _checkpoint}
+    readers = {".jsonl": _manifest, ".parquet": _parquet, ".safetensors": _checkpoint}
     if path.suffix == ".tar":
         return _shards([path], rows, verify)
     if path.suffix in readers:
         return readers[path.suffix](path, rows)
-    raise ValueError(f"{path}: not a manifest (.jsonl), shard (.tar), sidecar (.parquet) or checkpoint (.safetensors)")
+    raise ValueError(
+        f"{path}: not a manifest (.jsonl), shard (.tar), sidecar or catalogue (.parquet) or checkpoint (.safetensors)"
+    )
 
 
 def _remote(url: str, rows: int, verify: bool) -> dict[str, Any]:
     if url.endswith((".jsonl", ".safetensors")):
-        raise ValueError(f"{url}: only shards and sidecars are read from a store. Copy it to this machine first.")
+        raise ValueError(f"{url}: only shards, sidecars and catalogues are read from a store. Copy it here first.")
     if url.endswith(".parquet"):
-        return _sidecar(url, rows)
+        return _parquet(url, rows)
     return _shards([url], rows, verify) if url.endswith(".tar") else _folder(url, rows, verify)
 
 
@@ -85,11 +89,13 @@ def _folder(path: PathOrUrl, rows: int, verify: bool) -> dict[str, Any]:
     if isinstance(path, Path) and (path / CHECKPOINT_NAME).is_file():
         return _checkpoint(path / CHECKPOINT_NAME, rows)
     sidecars = list_files(path, ".parquet")
+    if (own := join(path, CATALOGUE_NAME)) in sidecars and is_catalogue(own):  # beside its shards
+        sidecars.remove(own)
     if sidecars:
         found = _sidecar(sidecars[0], rows)
         descriptions = list(parallel_map(read_description, sidecars, isinstance(path, str)))
         count = sum(parallel_map(count_rows, sidecars, isinstance(path, str)))
-        sizes = sum(file_sizes(path, ".parquet").values())
+        sizes = sum(n for file, n in file_sizes(path, ".parquet").items() if file in sidecars)
         totals = {"kind": "sidecars", "files": len(sidecars), "count": count, "bytes": sizes}
         return {**found, **totals, **_density(descriptions, sizes)}
     return _shards(find_shards(path), rows, verify)
@@ -129,6 +135,27 @@ def _speech(items: list[Utterance] | list[Entry]) -> dict[str, Any]:
         "hours": round(seconds / SECONDS_PER_HOUR, 4),
         "speakers": len({item.speaker for item in items if item.speaker is not None}),
         "with_text": sum(item.text is not None for item in items),
+    }
+
+
+def _parquet(path: PathOrUrl, rows: int) -> dict[str, Any]:
+    return _catalogue(path, rows) if is_catalogue(path) else _sidecar(path, rows)
+
+
+def _catalogue(path: PathOrUrl, rows: int) -> dict[str, Any]:
+    file = CatalogueFile(path)
+    fields = ("path", "bytes", "digest", "seconds")
+    return {
+        "kind": "catalogue",
+        "shards": len(file),
+        "count": int(file.utterances_N.sum(dtype=int)),
+        "hours": round(float(file.seconds_N.sum()) / SECONDS_PER_HOUR, 4),
+        "tar_bytes": int(file.bytes_N.sum()),
+        "description": file.description,
+        "rows": [
+            {name: getattr(row, name) for name in fields} | {"utterances": len(row.lengths_N)}
+            for row in map(file.row, range(min(rows, len(file))))
+        ],
     }
 
 

@@ -44,6 +44,9 @@ def test_each_kind_is_recognised_with_its_counts(files, capsys):
     shards = inspected(capsys, files / "shards" / "part", "--verify")
     assert (shards["kind"], shards["files"], shards["count"], shards["hours"]) == ("shards", 2, 5, round(5 / 3600, 4))
     assert inspected(capsys, files / "shards" / "part" / "shard-000001.tar")["count"] == 2
+    catalogue = inspected(capsys, files / "shards" / "part" / "catalogue.parquet", "--rows", 1)
+    assert (catalogue["kind"], catalogue["shards"], catalogue["count"]) == ("catalogue", 2, 5)
+    assert [(row["path"], row["utterances"]) for row in catalogue["rows"]] == [("shard-000000.tar", 3)]
     sidecar = inspected(capsys, files / "targets" / "shard-000000.parquet")
     assert (sidecar["kind"], sidecar["count"]) == ("sidecar of alignment", 3)
     assert sidecar["rows"][0]["states"] == "40 values, the first [1, 1, 1, 1]"

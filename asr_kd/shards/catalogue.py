@@ -1,0 +1,202 @@
+"""The shards of a corpus, from its catalogues: what a plan of batches needs to know of each, without opening any."""
+
+import posixpath
+import shlex
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+
+from asr_kd.core.storage import PathOrUrl, basename, dirname, exists, join, parse_path_or_url, scan
+from asr_kd.shards.catalogue_file import CATALOGUE_NAME, HERE, CatalogueFile, CatalogueRow, catalogue_bytes
+from asr_kd.shards.index import index_path, read_index
+from asr_kd.shards.reader import Shard, find_shards, open_shard
+
+SHARDS_CHECKED = 1000
+"""Tars that are newer than their catalogue whose digests are compared when it is opened; all others when they are."""
+
+
+class Catalogue:
+    """Shards by number, in the order of `find_shards`. Small: a million of them are 150 MB."""
+
+    def __init__(self, files: Sequence[CatalogueFile]) -> None:
+        """files: whose shards are put together; one that is in several counts once."""
+        self._files = list(files)
+        self._file_N = np.repeat(np.arange(len(files), dtype=np.int32), [len(file) for file in files])
+        self._row_N = np.concatenate([np.arange(len(file), dtype=np.int32) for file in files])
+        if len(files) > 1:
+            first: dict[str, int] = {}
+            for n, key in enumerate(key for file in files for key in file.sort_keys()):
+                first.setdefault(key, n)
+            order_N = np.array([first[key] for key in sorted(first)])
+            self._file_N, self._row_N = self._file_N[order_N], self._row_N[order_N]
+        self.seconds_N = self._column("seconds_N")
+        """Audio of each shard, float64."""
+        self.utterances_N = self._column("utterances_N")
+        """Rows of each shard, int32."""
+        self.bytes_N = self._column("bytes_N")
+        """Size of each tar, int64."""
+
+    def __len__(self) -> int:
+        return len(self._row_N)
+
+    def path(self, shard: int) -> PathOrUrl:
+        """Where a shard's tar lies."""
+        file, row = self._place(shard)
+        return file.locate(file.paths[row].as_py())
+
+    def digest(self, shard: int) -> str:
+        """SHA-256 of a shard's tar."""
+        file, row = self._place(shard)
+        return file.digests[row].as_py()
+
+    def lengths(self, shard: int) -> np.ndarray:
+        """Seconds of each utterance of a shard, in its order: (n,) float64. Neighbours are read together."""
+        file, row = self._place(shard)
+        return file.lengths(row)
+
+    def open(self, shard: int) -> Shard:
+        """Open a shard. ValueError when its tar is another one than the catalogue lists."""
+        found = open_shard(self.path(shard))
+        if found.digest != self.digest(shard):
+            file, _ = self._place(shard)
+            raise ValueError(
+                f"{found.path}: its digest is {found.digest[:12]}…, {file.where} lists {self.digest(shard)[:12]}…. "
+                f"It was written anew since; extend the catalogue: {extend_command(file)}"
+            )
+        return found
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of all paths (as the catalogues name them) and digests, in order: 64 hex digits."""
+        digest = sha256()
+        paths, digests = ([getattr(file, name).to_pylist() for file in self._files] for name in ("paths", "digests"))
+        for n, row in zip(self._file_N.tolist(), self._row_N.tolist(), strict=True):
+            digest.update(f"{paths[n][row]}\0{digests[n][row]}\n".encode())
+        return digest.hexdigest()
+
+    def _place(self, shard: int) -> tuple[CatalogueFile, int]:
+        return self._files[self._file_N[shard]], int(self._row_N[shard])
+
+    def _column(self, name: str) -> np.ndarray:
+        if len(self._files) == 1:
+            return getattr(self._files[0], name)
+        values_N = np.empty(len(self), getattr(self._files[0], name).dtype)
+        for n, file in enumerate(self._files):
+            mine_N = self._file_N == n
+            values_N[mine_N] = getattr(file, name)[self._row_N[mine_N]]
+        return values_N
+
+
+def open_catalogue(*paths: PathOrUrl) -> Catalogue:
+    """The shards of folders, tars and catalogues. A folder's own catalogue is used; shards without one are opened here.
+
+    ValueError as `find_shards`, for a catalogue that is damaged, and for one that does not fit its shards: it says
+    which, and the command that extends it.
+    """
+    files: list[CatalogueFile] = []
+    loose: list[PathOrUrl] = []
+    for path in map(parse_path_or_url, paths):
+        is_file = basename(path).endswith(".parquet")
+        is_folder = path.is_dir() if isinstance(path, Path) else not path.endswith(".tar")
+        if is_file or (is_folder and exists(join(path, CATALOGUE_NAME))):
+            try:
+                files.append(CatalogueFile(path if is_file else join(path, CATALOGUE_NAME)))
+            except FileNotFoundError:
+                raise ValueError(f"{path}: no such catalogue. `asr-kd catalogue` makes one.") from None
+            check_fit(files[-1], [] if is_file else [HERE])
+        else:
+            loose.append(path)
+    if loose or not files:
+        files += _in_memory(find_shards(*loose))
+    return Catalogue(files)
+
+
+def _in_memory(tars: Sequence[PathOrUrl]) -> list[CatalogueFile]:
+    """Tars without a catalogue, opened: as a catalogue of each of their folders."""
+    rows: dict[PathOrUrl, list[CatalogueRow]] = {}
+    for tar in tars:
+        rows.setdefault(dirname(tar), []).append(CatalogueRow.of(open_shard(tar), basename(tar)))
+    return [CatalogueFile(join(folder, CATALOGUE_NAME), catalogue_bytes(found, [])) for folder, found in rows.items()]
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How a catalogue differs from what lies in its folders: paths as it names them."""
+
+    new: list[str]
+    gone: list[str]
+    changed: list[str]
+    """Of another size."""
+    newer: list[str]
+    """Of the same size, but changed since the catalogue was written: perhaps others, perhaps copied."""
+
+
+def compare(file: CatalogueFile, whole: Iterable[str] = ()) -> Fit:
+    """Compare a catalogue with its folders, by one listing of each.
+
+    whole: folders that it has to list wholly, beside those of which it says so.
+    """
+    rows = {path: n for n, path in enumerate(file.paths.to_pylist())}
+    listed_wholly = {*whole, *file.description["folders"]}
+    seen_N = np.zeros(len(rows), bool)
+    fit = Fit([], [], [], [])
+    for folder in sorted(listed_wholly | {posixpath.dirname(path) or HERE for path in rows}):
+        before = "" if folder == HERE else posixpath.join(folder, "")
+        place = file.locate(folder)
+        if isinstance(place, str) and place.startswith("http") and folder not in listed_wholly:
+            seen_N[[n for path, n in rows.items() if posixpath.dirname(path) == folder]] = True  # need not be listed
+            continue
+        for name, size, changed_ns in scan(place, ".tar"):
+            path = before + name
+            row = rows.get(path)
+            if row is None:
+                if folder in listed_wholly and file.description["skipped"].get(path, -1) != size:
+                    fit.new.append(path)
+                continue
+            seen_N[row] = True
+            if size not in (None, file.bytes_N[row]):
+                fit.changed.append(path)
+            elif changed_ns > file.written_ns:
+                fit.newer.append(path)
+    fit.gone.extend(path for path, n in rows.items() if not seen_N[n])
+    return fit
+
+
+def check_fit(file: CatalogueFile, whole: Iterable[str] = ()) -> None:
+    """ValueError when a catalogue does not fit what lies in its folders (`compare`); it says which and the way out.
+
+    Digests are compared for tars that are newer than the catalogue, of many for evenly spread ones.
+    """
+    fit = compare(file, whole)
+    spread = sorted(fit.newer)[:: max(1, len(fit.newer) // SHARDS_CHECKED)]
+    numbers = {path: n for n, path in enumerate(file.paths.to_pylist())} if spread else {}
+    other = [path for path in spread if not _is_same(file.locate(path), file.digests[numbers[path]].as_py())]
+    told = [
+        f"{len(found)} {what} (first {min(found)})"
+        for what, found in (
+            ("shards that it does not list", fit.new),
+            ("that it lists are gone", fit.gone),
+            ("are of another size", fit.changed),
+            ("of another digest", other),
+        )
+        if found
+    ]
+    if told:
+        raise ValueError(f"{file.where}: does not fit its shards: {', '.join(told)}. Extend it: {extend_command(file)}")
+
+
+def _is_same(tar: PathOrUrl, digest: str) -> bool:
+    """Whether a local tar's index has this digest; true where there is no index to tell."""
+    return not isinstance(tar, Path) or not index_path(tar).is_file() or read_index(tar).sha256 == digest
+
+
+def extend_command(file: CatalogueFile) -> str:
+    """The command line that makes a catalogue fit again."""
+    folders = [str(file.locate(folder)) for folder in file.description["folders"]]
+    if file.description["folders"] == [HERE] and basename(file.where) == CATALOGUE_NAME:
+        return f"asr-kd catalogue {shlex.quote(str(file.folder))}"
+    return f"asr-kd catalogue {shlex.join(folders) or 'SHARDS...'} --out {shlex.quote(str(file.where))}"
