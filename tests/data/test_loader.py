@@ -11,6 +11,7 @@ from asr_kd.data.loader import batches
 from asr_kd.data.sampler import BatchSampler, TrainingSet
 from asr_kd.frontend.augment import AugmentConfig
 from asr_kd.frontend.fbank import FrontEndConfig
+from asr_kd.inventory.senones import Senones
 from asr_kd.inventory.tokens import Tokens
 from asr_kd.shards.reader import Shard, open_shard
 from asr_kd.targets.alignments import AlignmentFolders, find_inventory
@@ -161,3 +162,22 @@ def test_alignments_are_found_by_shard_not_by_name(tone_shards, alignments, tmp_
         AlignmentFolders([tmp_path], INVENTORY).check(tone_shards[:1])
     with pytest.raises(ValueError, match=r"holds inventory\.json"):
         find_inventory([tmp_path])
+
+
+def test_alignments_that_do_not_fit_are_refused_naming_what_was_looked_for(tone_shards, alignments, tmp_path):
+    other, name = Senones.monophone(["SIL", "AH", "EE"]), tone_shards[0].parent.name
+    told = (
+        rf"^{alignments / name / 'shard-000000.parquet'}: aligned to inventory {INVENTORY.fingerprint[:12]}…, the "
+        rf"model's is {other.fingerprint[:12]}…\. Align all data with one inventory \(`asr-kd align --model`\)\.$"
+    )
+    with pytest.raises(ValueError, match=told):
+        AlignmentFolders([alignments], other).check(tone_shards)
+    nowhere = [tmp_path / "a", tmp_path / "b"]
+    told = rf"^{tone_shards[0]}: no alignment in {nowhere[0]}, {nowhere[1]}\. `asr-kd align` makes one\.$"
+    with pytest.raises(ValueError, match=told):
+        AlignmentFolders(nowhere, INVENTORY).check(tone_shards)
+    both = AlignmentFolders([tmp_path, alignments / name], INVENTORY)
+    assert both.load(open_shard(tone_shards[0])) is both.load(open_shard(tone_shards[0]))
+    assert find_inventory([alignments, tmp_path]) == INVENTORY
+    with pytest.raises(ValueError, match=rf"^{tmp_path}: neither it nor the folder above holds inventory\.json\. Give"):
+        find_inventory([tmp_path, alignments])

@@ -1,15 +1,13 @@
 import json
 import os
-import re
+import shutil
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 
 import pytest
 import torch
-from safetensors import safe_open
 from tones import FRONTEND, INVENTORY, align_tones, fit
 
 from asr_kd.data.loader import TrainingSet, batches
@@ -18,7 +16,6 @@ from asr_kd.frontend.augment import AugmentConfig
 from asr_kd.models.acoustic import build_model
 from asr_kd.models.checkpoint import load_model
 from asr_kd.models.config import ModelConfig
-from asr_kd.shards.reader import open_shard
 from asr_kd.targets.alignments import AlignmentFolders
 from asr_kd.train.cmvn import feature_statistics
 from asr_kd.train.config import OptimConfig, TrainConfig
@@ -36,7 +33,7 @@ def targets(tone_shards, tmp_path_factory):
     return AlignmentFolders([out], INVENTORY)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def streams(tone_shards, targets):
     augment = AugmentConfig(speed_perturb=(0.9, 1.0, 1.1), noise_prob=0.5, num_time_masks=1)
     unlabelled = TrainingSet("unlabelled", tone_shards[1:], targets, augment)
@@ -56,6 +53,20 @@ def train(streams, out, config=CONFIG, model=None, **options):
     labelled, unlabelled, dev = streams
     schedule = [(unlabelled, 0.5), (labelled, 1.0)] * 2
     return fit(model or new_model(), schedule, dev, config, out, **options)
+
+
+@pytest.fixture(scope="module")
+def finished(streams, tmp_path_factory):
+    """The folder of a run that has ended, and how it ended. Read only."""
+    out = tmp_path_factory.mktemp("finished")
+    return out, train(streams, out)
+
+
+@pytest.fixture
+def again(finished, tmp_path):
+    """A copy of that folder."""
+    shutil.copytree(finished[0], tmp_path / "again")
+    return tmp_path / "again"
 
 
 def record(out):
@@ -101,20 +112,22 @@ def model_that_is_signalled(at_step, which):
     [((1, 2, 3), 2, signal.SIGTERM), ((4,), 0, signal.SIGINT)],
     ids=["stopped three times", "stopped once, other workers"],
 )
-def test_a_run_that_was_stopped_ends_bit_for_bit_as_one_that_was_not(streams, tmp_path, capfd, stops, workers, which):
+def test_a_run_that_was_stopped_ends_bit_for_bit_as_one_that_was_not(
+    streams, finished, tmp_path, capfd, stops, workers, which
+):
     config = replace(CONFIG, num_workers=workers)
-    whole = train(streams, tmp_path / "whole")
+    out, whole = finished
     for step in stops:
         with pytest.raises(KeyboardInterrupt):
             train(streams, tmp_path / "cut", config, model=model_that_is_signalled(step, which))
         assert f"{which.name}: stopped at step" in capfd.readouterr().err
     cut = train(streams, tmp_path / "cut", config)
     assert cut.steps == whole.steps > sum(stops)
-    assert_same_bits(record(tmp_path / "cut"), record(tmp_path / "whole"))
+    assert_same_bits(record(tmp_path / "cut"), record(out))
 
 
-def test_a_run_that_died_goes_on_from_its_last_state(streams, tmp_path):
-    whole = train(streams, tmp_path / "whole")
+def test_a_run_that_died_goes_on_from_its_last_state(streams, finished, tmp_path):
+    out, whole = finished
     config = replace(CONFIG, checkpoint_every_minutes=0)  # after every step
 
     def die(module, arguments):
@@ -130,32 +143,29 @@ def test_a_run_that_died_goes_on_from_its_last_state(streams, tmp_path):
     with open(tmp_path / "cut" / "metrics.jsonl", "a") as f:
         f.write('{"step": 100000, "of": "steps that are lost"}\n{"step')
     train(streams, tmp_path / "cut")
-    assert_same_bits(record(tmp_path / "cut"), record(tmp_path / "whole"))
+    assert_same_bits(record(tmp_path / "cut"), record(out))
 
 
-def test_a_finished_run_is_not_run_again_and_restart_begins_anew(streams, tmp_path, capsys):
-    first = train(streams, tmp_path)
-    before = record(tmp_path)
+def test_a_finished_run_is_not_run_again_and_restart_begins_anew(streams, finished, again, capsys):
+    first, before = finished[1], record(again)
     assert before[0].keys() == {"model", "optimizer", "average"}
-    assert train(streams, tmp_path) == first
-    assert f"{tmp_path / 'state.pt'}: going on at step {first.steps}\n" in capsys.readouterr().err
-    assert_same_bits(record(tmp_path), before)
-    assert train(streams, tmp_path, resume=False).steps == first.steps
-    assert_same_bits(record(tmp_path), before)
+    assert train(streams, again) == first
+    assert f"{again / 'state.pt'}: going on at step {first.steps}\n" in capsys.readouterr().err
+    assert_same_bits(record(again), before)
+    assert train(streams, again, resume=False).steps == first.steps
+    assert_same_bits(record(again), before)
 
 
-def test_a_run_with_other_settings_is_not_mixed_in(streams, tmp_path):
-    train(streams, tmp_path)
+def test_a_run_with_other_settings_is_not_mixed_in(streams, again):
     with pytest.raises(ValueError, match=r"train\.optim\.lr = 0\.01, here it is 0\.02.*--restart"):
-        train(streams, tmp_path, replace(CONFIG, optim=OptimConfig(lr=0.02)))
-    (tmp_path / "state.pt").write_bytes((tmp_path / "state.pt").read_bytes()[:1000])
+        train(streams, again, replace(CONFIG, optim=OptimConfig(lr=0.02)))
+    (again / "state.pt").write_bytes((again / "state.pt").read_bytes()[:1000])
     with pytest.raises(ValueError, match=r"state\.pt: damaged"):
-        train(streams, tmp_path)
+        train(streams, again)
 
 
-def test_a_run_goes_on_only_over_the_same_shards_and_targets(tone_shards, targets, streams, tmp_path):
+def test_a_run_goes_on_only_over_the_same_shards_and_targets(tone_shards, targets, streams, again, tmp_path):
     labelled, unlabelled, dev = streams
-    train(streams, tmp_path / "run")
     others = AlignmentFolders([align_tones(tone_shards, tmp_path / "moved", {"tone-03"}, shift=1)], INVENTORY)
     without = AlignmentFolders([align_tones(tone_shards, tmp_path / "fewer", {"tone-03", "tone-05"})], INVENTORY)
     same = AlignmentFolders([align_tones(tone_shards, tmp_path / "copy", {"tone-03"})], INVENTORY)
@@ -166,10 +176,10 @@ def test_a_run_goes_on_only_over_the_same_shards_and_targets(tone_shards, target
         ((replace(labelled, shards=labelled.shards[::-1]), unlabelled, dev), "labelled"),
     ):
         with pytest.raises(ValueError, match=rf"this run was begun with sets\.{stream}\.shards and targets = "):
-            train(changed, tmp_path / "run")
-    before = record(tmp_path / "run")
-    train(tuple(replace(stream, targets=same) for stream in streams), tmp_path / "run")
-    assert_same_bits(record(tmp_path / "run"), before)
+            train(changed, again)
+    before = record(again)
+    train(tuple(replace(stream, targets=same) for stream in streams), again)
+    assert_same_bits(record(again), before)
 
 
 def damaged(content):
@@ -184,13 +194,12 @@ def damaged(content):
 
 
 @pytest.mark.parametrize("what", ["weight", "moment", "counter", "position", "no digest"])
-def test_a_state_with_flipped_bits_is_refused(streams, tmp_path, what):
-    train(streams, tmp_path)
-    content = torch.load(tmp_path / "state.pt", weights_only=True)
+def test_a_state_with_flipped_bits_is_refused(streams, again, what):
+    content = torch.load(again / "state.pt", weights_only=True)
     dict(damaged(content))[what]()
-    torch.save(content, tmp_path / "state.pt")
+    torch.save(content, again / "state.pt")
     with pytest.raises(ValueError, match=r"state\.pt: damaged \(its digest is another\)"):
-        train(streams, tmp_path)
+        train(streams, again)
 
 
 @pytest.mark.parametrize(
@@ -258,122 +267,6 @@ def test_the_kept_weights_are_the_average_where_there_is_one(streams, tmp_path, 
     assert all(torch.equal(kept[name], last[name]) for name in last) == (ema_decay == 0)
     line = json.loads((tmp_path / "metrics.jsonl").read_text())
     assert line["sub_epoch"] == 1 and line["hours_per_second"] > 0
-
-
-@pytest.fixture
-def recorded(streams, tmp_path, capsys):
-    """A run of two sub-epochs: the set it trained on, how it ended, its lines, what it said."""
-    labelled, _, dev = streams
-    config = replace(CONFIG, num_workers=0, ema_decay=0.0, optim=OptimConfig(lr=0.01, warmup_fraction=0.5))
-    trainer = Trainer(new_model(), [(labelled, 1.0)] * 2, dev, config, tmp_path)
-    result = trainer.run()
-    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    return labelled, result, lines, capsys.readouterr().err
-
-
-def test_each_sub_epoch_is_a_line_of_metrics_and_on_the_terminal(recorded):
-    labelled, _, lines, told = recorded
-    hours = sum(open_shard(path).seconds for path in labelled.shards) / 3600
-    assert [(line["sub_epoch"], line["stream"], line["skipped"]) for line in lines] == [
-        (1, "labelled", 1),
-        (2, "labelled", 1),
-    ]
-    assert [line["lr"] for line in lines] == pytest.approx([0.01, 0.01 * OptimConfig().min_lr_ratio])
-    passed, lowest = 0.0, float("inf")
-    for line in lines:
-        assert line["losses"].keys() == {"labelled"} and line["loss"] == line["losses"]["labelled"]
-        assert line["grad_norm"] == {}
-        assert line["hours_per_second"] == pytest.approx(hours / (line["seconds"] - passed), rel=1e-6)
-        passed = line["seconds"]
-        best = r" \*" if line["dev_loss"] < lowest else ""
-        lowest = min(lowest, line["dev_loss"])
-        shown = (
-            rf"^  {line['sub_epoch']}/2 labelled: loss {line['loss']:.3f}, dev {line['dev_loss']:.3f}, frame accuracy "
-            rf"{100 * line['dev_frame_accuracy']:.1f}%, lr {line['lr']:.1e}, {line['hours_per_second']:.3f} h/s, "
-            rf"{passed:.0f} s{best}$"
-        )
-        assert re.search(shown, told, re.MULTILINE)
-
-
-def test_a_run_ends_with_the_best_of_its_tests(recorded, tmp_path):
-    _, result, lines, _ = recorded
-    best = min(lines, key=lambda line: line["dev_loss"])
-    assert (result.best_step, result.dev_loss) == (best["step"], best["dev_loss"])
-    assert result.dev_frame_accuracy == best["dev_frame_accuracy"]
-    assert (result.steps, result.seconds) == (lines[-1]["step"], lines[-1]["seconds"])
-    assert (result.stopped_early, result.accuracy_unit) == (False, "frames")
-    assert result.hours == pytest.approx(2 * lines[0]["hours_per_second"] * lines[0]["seconds"])
-    with safe_open(tmp_path / "model.safetensors", "pt") as f:
-        (described,) = f.metadata().values()
-    assert json.loads(described)["notes"] == {
-        "step": best["step"],
-        "loss": best["dev_loss"],
-        "frame_accuracy": best["dev_frame_accuracy"],
-    }
-
-
-def test_what_is_skipped_is_told_once_when_a_pass_is_done_and_of_all_sets_at_the_end(
-    tone_shards, streams, tmp_path, capsys
-):
-    targets = AlignmentFolders(
-        [align_tones(tone_shards, tmp_path / "half", {f"tone-{n:02d}" for n in range(0, 12, 2)})], INVENTORY
-    )
-    config = replace(CONFIG, num_workers=0, max_skipped=1.0, patience=None)
-    labelled, unlabelled, dev = (replace(stream, targets=targets) for stream in streams)
-    for expected in ([2, 1, 2], [1, 1, 1]):  # a run that has ended tells all of it again
-        fit(new_model(), [(labelled, 1.0)] * 3 + [(unlabelled, 0.5)], dev, config, tmp_path / "out")
-        told = capsys.readouterr().err
-        assert (tmp_path / "out/skipped-unlabelled.jsonl").exists()
-        counts = [told.count(f" {name} utterances skipped") for name in ("labelled", "unlabelled", "dev")]
-        assert counts == expected
-    rows = [json.loads(line) for line in (tmp_path / "out/skipped-labelled.jsonl").read_text().splitlines()]
-    assert {row["id"] for row in rows} <= {f"tone-{n:02d}" for n in range(0, 12, 2)}
-    assert {row["reason"] for row in rows} == {"it has no targets"}
-
-
-def test_held_out_batches_are_kept_where_they_fit_and_give_the_same_where_not(streams, tmp_path, monkeypatch):
-    labelled, _, dev = streams
-    config = replace(CONFIG, num_workers=0)
-    kept = Trainer(new_model(), [(labelled, 1.0)], dev, config, tmp_path / "kept")
-    assert kept._dev_batches() is kept._dev_batches()
-    kept.run()
-    monkeypatch.setattr("asr_kd.train.trainer.KEPT_DEV_SECONDS", 0)
-    anew = Trainer(new_model(), [(labelled, 1.0)], dev, config, tmp_path / "anew")
-    assert anew._dev_batches() is not anew._dev_batches()
-    anew.run()
-    assert_same_bits(record(tmp_path / "kept"), record(tmp_path / "anew"))
-
-
-@pytest.mark.parametrize(("seconds", "saved"), [(50, False), (60.2, True)])
-def test_the_state_is_saved_as_often_as_asked(streams, tmp_path, seconds, saved):
-    labelled, _, dev = streams
-    model, found = new_model(), []
-    config = replace(CONFIG, num_workers=0, checkpoint_every_minutes=1)
-    trainer = Trainer(model, [(labelled, 1.0)], dev, config, tmp_path)
-
-    def turn_back_the_clock(module, arguments):
-        if module.training:
-            found.append((tmp_path / "state.pt").exists())
-            trainer.last_save = time.monotonic() - seconds
-
-    model.register_forward_pre_hook(turn_back_the_clock)
-    trainer.run()
-    assert found[:2] == [False, saved]
-    assert time.monotonic() - trainer.last_save < 40
-
-
-def test_a_run_goes_on_only_with_its_schedule_and_what_it_was_begun_with(streams, tmp_path):
-    labelled, _, dev = streams
-    config = replace(CONFIG, num_workers=0)
-    begin = lambda times, **given: Trainer(new_model(), [(labelled, 0.2)] * times, dev, config, tmp_path, **given)
-    begin(1, begun_with={"init": "a"}).run()
-    assert begin(1, begun_with={"init": "a"}).state.finished
-    with pytest.raises(ValueError, match="this run was begun with init = a, here it is b"):
-        begin(1, begun_with={"init": "b"})
-    with pytest.raises(ValueError, match="this run was begun with schedule = "):
-        begin(2, begun_with={"init": "a"})
-    anew = begin(2, resume=False)
-    assert anew.state.step == 0 and not (tmp_path / "state.pt").exists() and not (tmp_path / "metrics.jsonl").exists()
 
 
 def test_patience_ends_a_run_that_no_longer_gains(streams, tmp_path):

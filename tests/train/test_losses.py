@@ -73,6 +73,17 @@ def test_all_classes_kept_is_the_dense_kl_at_any_temperature(seed, classes, temp
 
 
 @settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**31), st.integers(2, 9), st.sampled_from([1.0, 2.0, 0.5]))
+def test_a_tail_of_one_class_is_that_class(seed, classes, temperature):
+    config = LossConfig(temperature=temperature)
+    log_p_BTC, ids, log_p, log_tail, logits = random_target(seed, classes=classes, k=classes - 1)
+    all_ids = torch.arange(classes).expand_as(log_p_BTC)
+    torch.testing.assert_close(
+        frame_losses(logits, ids, log_p, log_tail, config), frame_losses(logits, all_ids, log_p_BTC, None, config)
+    )
+
+
+@settings(max_examples=30, deadline=None)
 @given(st.integers(0, 2**31), st.integers(1, 9), st.floats(0.1, 20))
 def test_kl_is_not_negative_at_most_the_dense_kl_and_zero_at_the_teacher(seed, k, spread):
     log_p_BTC, ids, log_p, log_tail, logits = random_target(seed, k=k, spread=spread)
