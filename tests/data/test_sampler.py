@@ -150,6 +150,8 @@ def test_batches_are_as_full_as_they_can_be(tmp_path):
     shards = write_indexes(tmp_path, [0.3] * 10, [0.9] * 4)
     plan = BatchSampler(TrainingSet("dev", shards, None), 61, 0, shuffle=False)  # 1.83 s
     assert [len(spec.rows) for spec in plan.epoch(0)] == [2, 2, 6, 4]
+    exactly = BatchSampler(TrainingSet("dev", write_indexes(tmp_path, [1.0] * 7), None), 12, 0, 0.25, shuffle=False)
+    assert [len(spec.rows) for spec in exactly.epoch(0)] == [3, 3, 1]
 
 
 def test_a_run_is_identified_by_its_utterances_their_targets_and_augmentation(tmp_path):
