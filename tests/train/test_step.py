@@ -162,7 +162,7 @@ def test_the_pull_of_each_term_is_the_norm_of_its_gradient_taken_once_a_sub_epoc
 
 
 def test_pulls_are_measured_where_there_are_two_terms_and_not_of_one_alone(labelled, tmp_path):
-    for losses, measured in ((), set()), (({"kind": "self_distillation"},), {"label", "self_distillation"}):
+    for losses, measured in ((), set()), ((LossSpec("self_distillation"),), {"label", "self_distillation"}):
         student = new_model()
         trainer = trainer_of(labelled, tmp_path, model=student, objective=DistillObjective(student, losses))
         trainer.forward_backward(next(trainer._batches("labelled")))
@@ -228,10 +228,9 @@ def test_training_is_in_float32_on_a_cpu_unless_asked(labelled, tmp_path):
 @pytest.mark.parametrize("mode", ["mutual", "snapshot"])
 def test_who_teaches_is_told_of_each_sub_epoch_saved_with_the_state_and_with_the_model(labelled, tmp_path, mode):
     student = new_model()
-    options = {"interval_sub_epochs": 1} if mode == "snapshot" else {}
-    objective = DistillObjective(
-        student, ({"kind": "kd", "source": "online"},), 1.0, build_online_teacher(mode, options, student, []), False
-    )
+    options = SnapshotTeacherConfig(interval_sub_epochs=1) if mode == "snapshot" else None
+    losses = (LossSpec("kd", options=KDConfig(source="online")),)
+    objective = DistillObjective(student, losses, 1.0, build_online_teacher(mode, options, student, []), False)
     trainer = Trainer(student, [(labelled, 0.3)], labelled, CONFIG, tmp_path, objective=objective)
     trainer.run()
     parts = torch.load(tmp_path / "state.pt", weights_only=True)["parts"]
