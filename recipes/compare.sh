@@ -30,6 +30,6 @@ status=0
 asr-kd experiment recipes/compare.yaml --exp "${folders[@]}" --first-seed "$first" --out "exp/$name/compare" --title "$title" \
   --var recipe="$name" ${whisper:+whisper="$whisper"} ${let[@]+"${let[@]}"} ${rest[@]+"${rest[@]}"} || status=$?
 if ((!dry)) && [[ -f exp/$name/compare/compare.md ]]; then # also where a row failed: the others are there
-  cp "exp/$name/compare/"{compare.md,compare.json,measured.jsonl} "exp/$name/"
+  cp "exp/$name/compare/"{compare.md,compare.json,results.jsonl} "exp/$name/"
 fi
 exit $status

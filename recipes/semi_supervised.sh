@@ -74,8 +74,11 @@ if ((${all_text:-0})); then
   join
   systems+=(teacher) students=() compared=() shown=(--student teacher)
 else
-  # The generations together label for the student. For the oracle alone the last also aligns the text that was hidden.
+  # The generations together label for the student. For the oracle alone the last also aligns the text of the references.
   stage 9 "tune teacher"          asr-kd tune $shards/dev --model $(models_of teacher) --graph $graph --out $exp/tune/teacher
+  if ((oracle_epochs)); then # apart from the shards that students learn from
+    stage 9 "reference shards"    asr-kd shard $exp/manifests/unlabelled_references.jsonl --out $exp/references
+  fi
   teachers=("${first[@]}")
   if ((${#generations[@]})); then teachers=("${generations[@]/#/$exp/}"); fi
   stage_bg 10 "targets"           asr-kd label $shards/unlabelled --teacher "${teachers[@]}" --graph $graph \
@@ -85,15 +88,16 @@ else
                                     --out $exp/student_labelled_only
   students=(student_labelled_only student_distilled) compared=(--baseline student_labelled_only) shown=()
   if ((oracle_epochs)); then
-    stage_bg 12 "hidden alignments" asr-kd align $shards/hidden --model $(models_of teacher) \
-                                    --lexicon $exp/aligned/lexicon.txt --out $exp/hidden
+    stage_bg 12 "reference alignments" asr-kd align $exp/references/unlabelled_references --model $(models_of teacher) \
+                                    --lexicon $exp/aligned/lexicon.txt --out $exp/reference_alignments
   fi
   join
   stage_bg 13 "distilled student" asr-kd distill --unlabelled $shards/unlabelled --targets $exp/targets/teacher \
                                     --teacher "${teachers[@]}" --labelled $shards/labelled "${training[@]}" \
                                     --config $conf/distill.yaml --out $exp/student_distilled
   if ((oracle_epochs)); then
-    stage_bg 14 "oracle student"  asr-kd train $shards/{labelled,hidden} --alignments $exp/{realigned,hidden} \
+    stage_bg 14 "oracle student"  asr-kd train $shards/labelled $exp/references/unlabelled_references \
+                                    --alignments $exp/{realigned,reference_alignments} \
                                     "${dev[@]}" --seed "$seed" --config $conf/student.yaml \
                                     --set epochs=$oracle_epochs --out $exp/student_oracle
     students+=(student_oracle) compared+=(--oracle student_oracle)

@@ -1,6 +1,6 @@
 """How well do the signals of pseudo-transcripts tell right from wrong? Measured where the truth is known after all:
 
-  python tools/confidence.py exp/an4/shards/unlabelled --ref exp/an4/manifests/hidden.jsonl \\
+  python tools/confidence.py exp/an4/shards/unlabelled --ref exp/an4/manifests/unlabelled_references.jsonl \\
       --teacher exp/an4/second_teacher exp/an4/teacher --decoding-scales exp/an4/tune/teacher --graph exp/an4/graph
 
 For each signal: Spearman's correlation with the utterance's word error rate, the area under the ROC curve for "has an

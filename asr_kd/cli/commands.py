@@ -69,11 +69,11 @@ Writes NeMo-style manifests, as far as the corpus has them:
   labelled.jsonl    trains the teacher
   dev.jsonl         held out: early stopping and tuning
   unlabelled.jsonl  without text: labelled by the teacher, trains the student
-  hidden.jsonl      the unlabelled part with its text: for the oracle and for scoring only
+  unlabelled_references.jsonl  its text, where it is known: for the oracle and for scoring only
   test.jsonl        final WER
   lexicon.txt       pronunciations
 
-Unusable recordings are skipped and listed in set_aside.jsonl. If they are more than --max-skipped, the command fails
+Unusable recordings are skipped and listed in rejected.jsonl. If they are more than --max-skipped, the command fails
 after writing the rest.
 
 Each corpus has its own options: asr-kd prepare CORPUS --help."""

@@ -133,6 +133,19 @@ VALUES: dict[str, dict[str, str]] = {
 """Values by their key."""
 
 
+OLD_FILES = {
+    "hidden.jsonl": "unlabelled_references.jsonl",
+    "set_aside.jsonl": "rejected.jsonl",
+    "measured.jsonl": "results.jsonl",
+}
+"""Files that commands write, by their name."""
+
+
+def renamed_file(name: str) -> str:
+    """A sentence for a message when a file of this name is called otherwise since 0.3, else nothing."""
+    return f" Since version 0.3 {name} is called {OLD_FILES[name]}." if name in OLD_FILES else ""
+
+
 def renamed_value(key: str, value: object) -> str:
     """A sentence for a message when `value` is the old name of a value of `key`, else nothing."""
     new = VALUES.get(key, {}).get(value) if isinstance(value, str) else None

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from asr_kd.core.renames import renamed_file
+
 MAX_DEPTH = 64
 """Objects and lists within each other in JSON; what copies or compares deeper values ends in RecursionError."""
 MAX_DIGITS = 40
@@ -90,7 +92,7 @@ def _opened(path: Path, where: object, advice: str) -> io.BufferedReader:
     try:
         return open(path, "rb")
     except (FileNotFoundError, NotADirectoryError):
-        raise ValueError(f"{where}: no such file. {advice}".rstrip()) from None
+        raise ValueError(f"{where}: no such file.{renamed_file(path.name)} {advice}".rstrip()) from None
     except IsADirectoryError:
         raise ValueError(f"{where}: a folder, not a file. {advice}".rstrip()) from None
 

@@ -50,8 +50,8 @@ def read_an4(root: Path, labelled: str | Path | None = None) -> Corpus:
     ValueError when the folder is not AN4 or a list names unknown speakers.
     """
     root = _home(root)
-    train, train_aside = measure(_recordings(root, "train"))
-    test, test_aside = measure(_recordings(root, "test"))
+    train, train_rejected = measure(_recordings(root, "train"))
+    test, test_rejected = measure(_recordings(root, "test"))
     speakers = sorted({u.speaker for u in train if u.speaker})
     if labelled is None or str(labelled) == "all":
         roles = labelled_speakers(speakers)
@@ -67,7 +67,7 @@ def read_an4(root: Path, labelled: str | Path | None = None) -> Corpus:
         unlabelled=[u for u in train if part[u.speaker or ""] == "unlabelled"],
         test=test,
         lexicon=_lexicon(root / "etc" / "an4.dic"),
-        set_aside=train_aside + test_aside,
+        rejected=train_rejected + test_rejected,
     )
 
 

@@ -14,10 +14,12 @@ from asr_kd.core.terminal import say, show
 from asr_kd.corpora.audio import audio_seconds
 from asr_kd.corpora.manifest import Utterance, write_manifest
 
-MANIFESTS = ("labelled", "dev", "unlabelled", "hidden", "test")
+REFERENCES = "unlabelled_references"
+"""The manifest of the unlabelled part with its text, where it is known."""
+MANIFESTS = ("labelled", "dev", "unlabelled", REFERENCES, "test")
 LONG_S = 60.0
 """A longer utterance fills a batch by itself, or does not fit one; corpora of speech have 1 to 35 s."""
-SET_ASIDE = "set_aside.jsonl"
+REJECTED = "rejected.jsonl"
 """Beside the manifests: what was left out and why, one {"id", "audio_filepath", "error"} a line."""
 
 
@@ -34,7 +36,7 @@ class Recording:
 
 
 @dataclass(frozen=True)
-class SetAside:
+class Rejected:
     """A recording that cannot be used, and why."""
 
     id: str
@@ -50,41 +52,43 @@ class Corpus:
     dev: list[Utterance] = field(default_factory=list)
     """Labelled, held out: early stopping and tuning."""
     unlabelled: list[Utterance] = field(default_factory=list)
-    """Written without text to `unlabelled.jsonl`, and where the text is known, with it to `hidden.jsonl`."""
+    """Written without text to `unlabelled.jsonl`; with text, where it is known, to `unlabelled_references.jsonl`."""
     test: list[Utterance] = field(default_factory=list)
     lexicon: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
     """Word and phones, one pronunciation an entry."""
-    set_aside: list[SetAside] = field(default_factory=list)
+    rejected: list[Rejected] = field(default_factory=list)
 
     def parts(self) -> dict[str, list[Utterance]]:
         """The manifests' contents by manifest name."""
         bare = [
             Utterance(u.id, u.audio_filepath, u.duration, u.offset, None, u.speaker, u.meta) for u in self.unlabelled
         ]
-        hidden = [u for u in self.unlabelled if u.text is not None]
-        return dict(zip(MANIFESTS, (self.labelled, self.dev, bare, hidden, self.test), strict=True))
+        references = [u for u in self.unlabelled if u.text is not None]
+        return dict(zip(MANIFESTS, (self.labelled, self.dev, bare, references, self.test), strict=True))
 
 
-def measure(recordings: Iterable[Recording], threads: int = 8) -> tuple[list[Utterance], list[SetAside]]:
-    """Read the length of every recording (headers only); what cannot be read is set aside, the order is kept."""
+def measure(recordings: Iterable[Recording], threads: int = 8) -> tuple[list[Utterance], list[Rejected]]:
+    """Read the length of every recording (headers only); what cannot be read is rejected, the order is kept."""
 
-    def one(recording: Recording) -> Utterance | SetAside:
+    def one(recording: Recording) -> Utterance | Rejected:
         path = recording.path
         if path is None:
-            return SetAside(recording.id, None, f"{recording.id}: no audio file in its place")
+            return Rejected(recording.id, None, f"{recording.id}: no audio file in its place")
         try:
             seconds = audio_seconds(path)
         except ValueError as e:
-            return SetAside(recording.id, str(path), str(e))
+            return Rejected(recording.id, str(path), str(e))
         return Utterance(recording.id, str(path), seconds, 0.0, recording.text, recording.speaker, recording.meta)
 
     with ThreadPoolExecutor(threads) as pool:
         results = list(pool.map(one, recordings))
-    return [r for r in results if isinstance(r, Utterance)], [r for r in results if isinstance(r, SetAside)]
+    return [r for r in results if isinstance(r, Utterance)], [r for r in results if isinstance(r, Rejected)]
 
 
 def write_corpus(corpus: Corpus, out: Path) -> None:
-    """Write the manifests, `lexicon.txt` and `set_aside.jsonl` that the corpus has; those of an earlier run go."""
+    """Write the manifests, `lexicon.txt` and `rejected.jsonl` that the corpus has; those of an earlier run go."""
+    for old in ("hidden.jsonl", "set_aside.jsonl"):  # of version 0.2
+        (out / old).unlink(missing_ok=True)
     for name, utterances in corpus.parts().items():
         path = out / f"{name}.jsonl"
         if utterances:
@@ -93,7 +97,7 @@ def write_corpus(corpus: Corpus, out: Path) -> None:
             path.unlink(missing_ok=True)
     lines = sorted({" ".join((word, *phones)) for word, phones in corpus.lexicon})
     _write_lines(out / "lexicon.txt", lines)
-    _write_lines(out / SET_ASIDE, [json.dumps(vars(s), ensure_ascii=False) for s in corpus.set_aside])
+    _write_lines(out / REJECTED, [json.dumps(vars(s), ensure_ascii=False) for s in corpus.rejected])
 
 
 def _write_lines(path: Path, lines: list[str]) -> None:
@@ -130,13 +134,13 @@ def leave_out_held_speakers(corpus: Corpus) -> None:
 
 def print_summary(corpus: Corpus) -> None:
     """Counts, hours and speakers of each part to stdout; what there is to mend to stderr."""
-    show(f"{'part':<12}{'utterances':>12}{'hours':>10}{'speakers':>10}")
+    show(f"{'part':<22}{'utterances':>12}{'hours':>10}{'speakers':>10}")
     for name, utterances in corpus.parts().items():
         hours = sum(u.duration for u in utterances) / SECONDS_PER_HOUR
         speakers = len({u.speaker for u in utterances if u.speaker is not None})
-        show(f"{name:<12}{len(utterances):>12}{hours:>10.3f}{speakers:>10}")
+        show(f"{name:<22}{len(utterances):>12}{hours:>10.3f}{speakers:>10}")
     if corpus.lexicon:
-        show(f"{'lexicon':<12}{len(corpus.lexicon):>12} pronunciations")
+        show(f"{'lexicon':<22}{len(corpus.lexicon):>12} pronunciations")
     with_digits = sum(any(c.isdigit() for c in u.text or "") for u in [*corpus.labelled, *corpus.dev, *corpus.test])
     if with_digits:
         say(
@@ -144,16 +148,16 @@ def print_summary(corpus: Corpus) -> None:
             "write numbers as words to use them.",
         )
     for name, utterances in corpus.parts().items():
-        if name != "hidden":  # the unlabelled again
+        if name != REFERENCES:  # the unlabelled again
             warn_of_long((u.duration for u in utterances), name)
 
 
-def check_set_aside(corpus: Corpus, out: Path | None, skipped: Skipped) -> None:
-    """Say how many recordings were set aside and why. ValueError when they are all, or too many for `skipped`.
+def check_rejected(corpus: Corpus, out: Path | None, skipped: Skipped) -> None:
+    """Say how many recordings were rejected and why. ValueError when they are all, or too many for `skipped`.
 
     out: the folder of the manifests; None where none are written.
     """
-    for item in corpus.set_aside:
+    for item in corpus.rejected:
         skipped.add(item.id, item.error, item.audio_filepath)
-    used = sum(len(utterances) for name, utterances in corpus.parts().items() if name != "hidden")
-    skipped.check(used + len(skipped), None if out is None else out / SET_ASIDE)
+    used = sum(len(utterances) for name, utterances in corpus.parts().items() if name != REFERENCES)
+    skipped.check(used + len(skipped), None if out is None else out / REJECTED)

@@ -1,8 +1,8 @@
 """Your own audio: a folder of files with transcripts beside them where there are some, or a NeMo-style manifest.
 
 What has text is labelled, the rest unlabelled. Whole speakers of the labelled part are held out. Where everything has
-text, --labelled-fraction hides the text of a part (hidden.jsonl keeps it, for the oracle), to measure what distillation
-would gain.
+text, --labelled-fraction hides the text of a part (unlabelled_references.jsonl keeps it, for the oracle), to measure
+what distillation would gain.
 """
 
 from collections import Counter
@@ -17,7 +17,7 @@ from asr_kd.core.terminal import say
 from asr_kd.core.text_files import read_text
 from asr_kd.corpora.audio import SUFFIXES, audio_seconds
 from asr_kd.corpora.audio_file import SLACK_S
-from asr_kd.corpora.corpus import Corpus, Recording, SetAside, measure
+from asr_kd.corpora.corpus import Corpus, Recording, Rejected, measure
 from asr_kd.corpora.manifest import Utterance, read_manifest
 from asr_kd.corpora.prepare import PrepareOptions, prepare
 from asr_kd.corpora.speakers import draw_order
@@ -66,16 +66,16 @@ def _read(config: FolderRun) -> Corpus:
         )
     if config.root.is_dir():
         recordings, unknown = folder_recordings(config.root, config.speaker_from == "folder")
-        utterances, aside = measure(recordings)
-        aside += unknown
+        utterances, rejected = measure(recordings)
+        rejected += unknown
     else:
-        utterances, aside = checked_manifest(config.root)
+        utterances, rejected = checked_manifest(config.root)
     corpus = split(utterances, config.dev_fraction, config.test_fraction, config.seed, kept)
-    corpus.set_aside = aside
+    corpus.rejected = rejected
     return corpus
 
 
-def folder_recordings(root: Path, speaker_from_folder: bool = True) -> tuple[list[Recording], list[SetAside]]:
+def folder_recordings(root: Path, speaker_from_folder: bool = True) -> tuple[list[Recording], list[Rejected]]:
     """Every audio file below `root`, sorted, with the text of NAME.txt beside NAME.flac; and audio that cannot be read.
 
     The id is the path below `root` without suffix, `/` as `-`, and with the suffix where several files would have the
@@ -86,7 +86,7 @@ def folder_recordings(root: Path, speaker_from_folder: bool = True) -> tuple[lis
     paths = [path for path in files if path.suffix.lower() in suffixes]
     cannot = "files cannot be read. Convert it, for example: ffmpeg -i FILE -ac 1 -ar 16000 FILE.flac"
     unknown = [
-        SetAside("-".join(path.relative_to(root).parts), str(path), f"{path}: {path.suffix} {cannot}")
+        Rejected("-".join(path.relative_to(root).parts), str(path), f"{path}: {path.suffix} {cannot}")
         for path in files
         if path.suffix.lower() in UNREADABLE_SUFFIXES
     ]
@@ -125,13 +125,13 @@ def _unique_names(paths: Sequence[Path], root: Path) -> list[str]:
     return names
 
 
-def checked_manifest(path: Path) -> tuple[list[Utterance], list[SetAside]]:
-    """The utterances of a manifest with normalised text; those whose audio is missing or too short are set aside.
+def checked_manifest(path: Path) -> tuple[list[Utterance], list[Rejected]]:
+    """The utterances of a manifest with normalised text; those whose audio is missing or too short are rejected.
 
     "" is labelled as holding no word; other text without a word (NeMo writes `-` for unlabelled audio) is no text.
     """
     utterances: list[Utterance] = []
-    aside: list[SetAside] = []
+    rejected: list[Rejected] = []
     lengths: dict[str, float | str] = {}
     for u in read_manifest(path):
         if u.audio_filepath not in lengths:  # many utterances of a long recording name the same file
@@ -141,13 +141,13 @@ def checked_manifest(path: Path) -> tuple[list[Utterance], list[SetAside]]:
                 lengths[u.audio_filepath] = str(e)
         length = lengths[u.audio_filepath]
         if isinstance(length, str):
-            aside.append(SetAside(u.id, u.audio_filepath, length))
+            rejected.append(Rejected(u.id, u.audio_filepath, length))
         elif u.offset + u.duration > length + SLACK_S:
             error = f"ends at {u.offset + u.duration:.2f} s, the file has {length:.2f} s"
-            aside.append(SetAside(u.id, u.audio_filepath, error))
+            rejected.append(Rejected(u.id, u.audio_filepath, error))
         else:
             utterances.append(Utterance(**{**vars(u), "text": _normalised(u.text)}))
-    return utterances, aside
+    return utterances, rejected
 
 
 def split(

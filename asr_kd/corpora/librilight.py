@@ -76,17 +76,17 @@ def read_librilight(
         folders = [
             half for pattern in LIMITED[limited] for half in sorted((root / LIMITED_FOLDER).glob(f"{pattern}/*"))
         ]
-        corpus.labelled, aside = measure(transcribed_recordings(folders, {"subset": limited}))
-        corpus.set_aside.extend(aside)
+        corpus.labelled, rejected = measure(transcribed_recordings(folders, {"subset": limited}))
+        corpus.rejected.extend(rejected)
     else:
         say(f"{root / LIMITED_FOLDER}: not there, no labelled part. --download fetches it.")
     subsets = tuple(s for s in UNLABELLED if (root / s).is_dir()) if unlabelled_subsets is None else unlabelled_subsets
     for subset in subsets:
         if not (root / subset).is_dir():
             raise ValueError(f"--unlabelled-subsets {subset}: {root} has no such folder")
-        chapters, aside = measure(_chapters(root / subset))
+        chapters, rejected = measure(_chapters(root / subset))
         corpus.unlabelled.extend(piece for chapter in chapters for piece in _pieces(chapter, max_seconds))
-        corpus.set_aside.extend(aside)
+        corpus.rejected.extend(rejected)
     return corpus
 
 

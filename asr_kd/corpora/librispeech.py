@@ -80,9 +80,9 @@ def read_librispeech(
                 say(f"{home / subset}: not there, left out of {part}. --download fetches it.")
                 continue
             found = True
-            utterances, aside = measure(transcribed_recordings([home / subset], {"subset": subset}, genders))
+            utterances, rejected = measure(transcribed_recordings([home / subset], {"subset": subset}, genders))
             getattr(corpus, part).extend(utterances)
-            corpus.set_aside.extend(aside)
+            corpus.rejected.extend(rejected)
     if not found:
         raise ValueError(f"{root}: holds no subset of LibriSpeech. Give the folder with LibriSpeech/, or --download.")
     if labelled != "all":

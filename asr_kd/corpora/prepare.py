@@ -6,7 +6,7 @@ from pathlib import Path
 
 from asr_kd.core.options import option
 from asr_kd.core.skipped import Skipped, SkippedOptions
-from asr_kd.corpora.corpus import Corpus, check_set_aside, leave_out_held_speakers, print_summary, write_corpus
+from asr_kd.corpora.corpus import Corpus, check_rejected, leave_out_held_speakers, print_summary, write_corpus
 from asr_kd.corpora.download import fetch_archive
 
 DOWNLOADS = Path("data")
@@ -39,9 +39,9 @@ def prepare(
     corpus = read()
     leave_out_held_speakers(corpus)
     if not any(corpus.parts().values()):
-        check_set_aside(corpus, None, skipped)
+        check_rejected(corpus, None, skipped)
         raise ValueError(f"{root}: holds no recording")
     if not config.dry_run:
         write_corpus(corpus, config.out)
     print_summary(corpus)
-    check_set_aside(corpus, None if config.dry_run else config.out, skipped)
+    check_rejected(corpus, None if config.dry_run else config.out, skipped)

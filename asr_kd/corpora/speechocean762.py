@@ -58,9 +58,9 @@ def read_speechocean762(root: Path, labelled: str | Path | None = None) -> Corpu
     ValueError when the folder is another corpus or a list names unknown speakers.
     """
     root = _home(root)
-    train, train_aside = measure(_recordings(root, "train"))
+    train, train_rejected = measure(_recordings(root, "train"))
     official = (root / "test" / "wav.scp").is_file()
-    test, test_aside = measure(_recordings(root, "test")) if official else ([], [])
+    test, test_rejected = measure(_recordings(root, "test")) if official else ([], [])
     speakers = {u.speaker for u in train if u.speaker}
     if labelled is None or str(labelled) == "all":
         roles = speaker_roles(train)
@@ -75,7 +75,7 @@ def read_speechocean762(root: Path, labelled: str | Path | None = None) -> Corpu
     parts: dict[str, list[Utterance]] = {"labelled": [], "dev": [], "unlabelled": [], "test": test}
     for utterance in train:
         parts[roles.get(utterance.speaker or "", "unlabelled")].append(utterance)
-    return Corpus(**parts, lexicon=_lexicon(root), set_aside=train_aside + test_aside)
+    return Corpus(**parts, lexicon=_lexicon(root), rejected=train_rejected + test_rejected)
 
 
 def speaker_roles(utterances: list[Utterance]) -> dict[str, str]:

@@ -21,7 +21,7 @@ def normalise(text: str) -> str:
     - Apostrophes stay inside and at one edge of a word (DON'T, 'TIS, DOGS'); a pair around a word, or
       around several, is a quotation (`asr_kd.corpora.quotations`).
     - Digits stay digits. How a number is read aloud cannot be seen from it (1994, 90 210), and a guess would train
-      on words that were not said; `prepare` counts such transcripts, a lexicon sets them aside.
+      on words that were not said; `prepare` counts such transcripts, a lexicon rejects them.
     - Characters that nobody sees (soft hyphen, word joiner, zero-width joiner, byte order mark, selectors of an emoji's
       form) are left out: they do not separate words.
     - Everything else, hyphens and full stops included, separates words: TWENTY-ONE is two words, U.S. is U S.

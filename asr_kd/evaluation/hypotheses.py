@@ -19,7 +19,7 @@ def read_references(path: str | Path) -> list[Utterance]:
     if silent:
         raise ValueError(
             f"{path}: no text for {preview_ids(silent)}. "
-            "Score against a manifest with text (hidden.jsonl, not unlabelled.jsonl)."
+            "Score against a manifest with text (unlabelled_references.jsonl, not unlabelled.jsonl)."
         )
     return utterances
 

@@ -7,11 +7,11 @@ dependencies. The same command resumes a stopped run; a row whose commands chang
   asr-kd experiment recipes/compare.yaml --exp exp/an4 exp/an4-seed1 --out exp/an4/compare
   asr-kd experiment recipes/compare.yaml --exp exp/an4 --out exp/an4/compare --only hidden_cosine relations --dry-run
   asr-kd experiment recipes/compare.yaml --exp exp/an4-seed2 --first-seed 2 --out seed2    # on another machine, then
-  asr-kd experiment recipes/compare.yaml --merge-results seed*/measured.jsonl --out exp/an4/compare  # one table of all
+  asr-kd experiment recipes/compare.yaml --merge-results seed*/results.jsonl --out exp/an4/compare  # one table of all
   asr-kd experiment recipes/compare.yaml --exp exp/an4 --merge-results seed0.jsonl --out rest  # what seed0.jsonl lacks
 
 writes OUT/compare.md and OUT/compare.json, a list with for each row its name, knowledge, mode, student, params, bytes,
-rtf (of the forward pass on one core), wer, ci95, werr, recovery and teacher_share, and OUT/measured.jsonl, the errors
+rtf (of the forward pass on one core), wer, ci95, werr, recovery and teacher_share, and OUT/results.jsonl, the errors
 that they were computed from.
 """
 
@@ -52,11 +52,11 @@ class ExperimentRun:
     )
     first_seed: int = option("seed of the first folder of --exp", 0, metavar="N")
     merge_results: tuple[Path, ...] = option(
-        "measured.jsonl of seeds or rows that were run elsewhere; they join the table and are not run again",
+        "results.jsonl of seeds or rows that were run elsewhere; they join the table and are not run again",
         (),
         metavar="FILE",
     )
-    out: Path = option("output folder: results of the rows, compare.md, compare.json, measured.jsonl")
+    out: Path = option("output folder: results of the rows, compare.md, compare.json, results.jsonl")
     var: tuple[str, ...] = option("replace variables of the grid", (), metavar="NAME=TEXT")
     only: tuple[str, ...] = option("run only these rows and those that they depend on", (), metavar="ROW")
     jobs: int | None = option("rows that run at the same time (default: one per core)", None, metavar="N")
@@ -243,7 +243,7 @@ def _with_needs(grid: Suite, names: Sequence[str]) -> list[System]:
 
 
 def _measure(grid: Suite, tasks: Sequence[_Task], config: ExperimentRun) -> SeedResults | None:
-    """Score and size up what was run; OUT/measured.jsonl. None when nothing was."""
+    """Score and size up what was run; OUT/results.jsonl. None when nothing was."""
     if not tasks:
         return None
     models: dict[str, list[Path]] = {}
@@ -263,7 +263,7 @@ def _measure(grid: Suite, tasks: Sequence[_Task], config: ExperimentRun) -> Seed
         write_scores(config.out / f"seed{seed}" / "scores.json", found)
         seeds.append((f"seed {seed}", SeedResults.of(seed, found, about)))
     measured = merge(seeds)
-    measured.write(config.out / "measured.jsonl")
+    measured.write(config.out / "results.jsonl")
     return measured
 
 

@@ -1,6 +1,6 @@
 """What `asr-kd experiment` measured: the errors of each row and seed, so that tables made apart can become one.
 
-OUT/measured.jsonl is JSON Lines. The first line is the test: {"ids": [...], "speakers": [...], "words": [...]} (ids,
+OUT/results.jsonl is JSON Lines. The first line is the test: {"ids": [...], "speakers": [...], "words": [...]} (ids,
 speakers or null, and words of the reference, one each an utterance). Every other line is a row with one seed:
 {"seed": 1, "row": "hard", "errors": [...], "params": ..., "bytes": ..., "rtf": ..., "commit": ...}, the errors in the
 order of the test.
@@ -103,10 +103,10 @@ def read_measured(paths: Sequence[Path]) -> SeedResults:
 
 def _read(path: Path) -> SeedResults:
     try:
-        rows = read_rows(path, advice="`asr-kd experiment` leaves measured.jsonl beside its table.")
+        rows = read_rows(path, advice="`asr-kd experiment` leaves results.jsonl beside its table.")
         return _parsed([row for _, row in rows])
     except (KeyError, TypeError, ValueError) as e:
-        raise ValueError(f"{path}: not what `asr-kd experiment` leaves in measured.jsonl ({e!r})") from None
+        raise ValueError(f"{path}: not what `asr-kd experiment` leaves in results.jsonl ({e!r})") from None
 
 
 def _parsed(lines: Sequence[dict[str, Any]]) -> SeedResults:

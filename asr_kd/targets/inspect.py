@@ -17,7 +17,7 @@ from asr_kd.core.progress import SECONDS_PER_HOUR
 from asr_kd.core.storage import PathOrUrl, file_sizes, join, list_files, parallel_map, parse_path_or_url, size
 from asr_kd.core.terminal import show
 from asr_kd.core.text_files import parse_json, read_rows
-from asr_kd.corpora.corpus import SET_ASIDE
+from asr_kd.corpora.corpus import REJECTED
 from asr_kd.corpora.manifest import Utterance, read_manifest
 from asr_kd.shards.catalogue_file import CATALOGUE_NAME, CatalogueFile, is_catalogue
 from asr_kd.shards.index import Entry
@@ -64,9 +64,9 @@ def inspect(path: PathOrUrl, rows: int = 3, verify: bool = False) -> dict[str, A
         raise ValueError(f"{path}: no such file or folder")
     if path.is_dir():
         return _folder(path, rows, verify)
-    if path.name == SET_ASIDE:
+    if path.name == REJECTED:
         found = [row for _, row in read_rows(path)]
-        return {"kind": "set aside", "count": len(found), "rows": found[:rows]}
+        return {"kind": "rejected", "count": len(found), "rows": found[:rows]}
     readers = {".jsonl": _manifest, ".parquet": _parquet, ".safetensors": _checkpoint}
     if path.suffix == ".tar":
         return _shards([path], rows, verify)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What each kind of knowledge, mode and student brings: exp/an4/compare.md, compare.json and measured.jsonl.
+# What each kind of knowledge, mode and student brings: exp/an4/compare.md, compare.json and results.jsonl.
 #   --seeds N         how many seeds (default 1); recipes/an4/run.sh runs first for each
 #   --first-seed M    seeds M to M + N - 1 (default 0): machines can share the seeds out, `asr-kd experiment --merge-results` joins them
 # Other options are those of `asr-kd experiment`, such as --only ROW ..., --jobs N, --dry-run, --merge-results FILE ... (what was

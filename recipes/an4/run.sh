@@ -8,7 +8,7 @@
 shards=$exp/shards
 first_teachers=3 generations=(second_teacher teacher) oracle_epochs=16 by=gender
 lm_options=(--word-classes manifests/an4_classes.txt) transcripts=1
-title="AN4, 20% of the speakers labelled" parts=(labelled dev unlabelled hidden test)
+title="AN4, 20% of the speakers labelled" parts=(labelled dev unlabelled test)
 if [[ $labelled == all ]]; then
   first_teachers=1 first_options=(--set epochs=10) all_text=1 generations=()
   title="AN4, all training text" parts=(labelled dev test)

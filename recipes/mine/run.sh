@@ -17,7 +17,7 @@ takes="a folder of audio or a manifest"
 shards=$exp/shards lexicon= by= first_teachers=1 generations=() title="My audio: $(basename "$data")"
 kind=manifest parts=(labelled dev unlabelled test) oracle_epochs=0
 [[ ! -d $data ]] || kind=folder
-[[ -z $labelled ]] || parts+=(hidden) oracle_epochs=16
+[[ -z $labelled ]] || oracle_epochs=16
 parts=("${parts[@]/#/$exp/manifests/}")
 
 stage 0 "manifests"               asr-kd prepare $kind "$data" --dev-fraction 0.1 --test-fraction 0.2 \

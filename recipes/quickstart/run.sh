@@ -12,6 +12,6 @@ first_teachers=1 generations=() oracle_epochs=12 by=snr title="Quick start: synt
 
 stage 0 "manifests"               asr-kd prepare synthetic --unlabelled-minutes 60 \
                                     ${labelled:+--labelled-minutes "$labelled"} --out $exp/manifests
-stage 1 "shards"                  asr-kd shard $exp/manifests/{labelled,dev,unlabelled,hidden,test}.jsonl --out $shards
+stage 1 "shards"                  asr-kd shard $exp/manifests/{labelled,dev,unlabelled,test}.jsonl --out $shards
 
 . recipes/semi_supervised.sh

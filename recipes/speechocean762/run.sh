@@ -10,6 +10,6 @@ first_teachers=1 generations=(teacher) oracle_epochs=8 by=group title="speechoce
 
 stage 0 "manifests"               asr-kd prepare speechocean762 "$(corpus_root SPEECHOCEAN_ROOT speechocean762)" --download \
                                     ${labelled:+--labelled "$labelled"} --out $exp/manifests
-stage 1 "shards"                  asr-kd shard $exp/manifests/{labelled,dev,unlabelled,hidden,test}.jsonl --out $shards
+stage 1 "shards"                  asr-kd shard $exp/manifests/{labelled,dev,unlabelled,test}.jsonl --out $shards
 
 . recipes/semi_supervised.sh

@@ -12,6 +12,7 @@ from asr_kd.cli import COMMANDS, all_commands, main
 from asr_kd.cli.options import config_fields
 from asr_kd.core import renames
 from asr_kd.core.config import load_config, to_dict
+from asr_kd.core.text_files import read_lines
 from asr_kd.distill.distill import DistillRun
 from asr_kd.distill.losses.registry import KD_LOSSES
 from asr_kd.distill.online_teachers.registry import ONLINE_TEACHERS
@@ -71,6 +72,17 @@ def test_old_commands_and_values_are_answered_too(capsys):
         load_config(DistillRun, NEEDED | {"losses": [{"kind": "flow"}]})
     with pytest.raises(ValueError, match=r"frame_matching .*Since version 0.3 delayed is called shifted"):
         load_config(CLASSES["KDConfig"], {"frame_matching": "delayed"})
+
+
+@pytest.mark.parametrize("old", renames.OLD_FILES)
+def test_an_old_file_is_answered_with_the_new_one(old, tmp_path, capsys):
+    new = renames.OLD_FILES[old]
+    with pytest.raises(ValueError, match=f"no such file. Since version 0.3 {old} is called {new}. Make it."):
+        list(read_lines(tmp_path / old, advice="Make it."))
+    (tmp_path / old).write_text("{}\n")
+    assert main(["shard", str(tmp_path / old), "--out", str(tmp_path / "out")]) == 2
+    assert f"{old} is called {new}. Rename it, or run" in capsys.readouterr().err
+    assert f"`{new}`" in CHANGES and f"`{old}`" in CHANGES
 
 
 def test_a_config_that_version_02_wrote_into_a_model_is_read():

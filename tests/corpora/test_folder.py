@@ -73,9 +73,9 @@ def test_a_labelled_share_hides_the_text_of_whole_speakers(seed: int):
     corpus = split(everyone + unlabelled, 0.1, 0.2, seed, labelled_share=0.2)
     assert [len(getattr(corpus, part)) // 5 for part in ("labelled", "dev", "test")] == pytest.approx([4, 2, 4], abs=1)
     parts = corpus.parts()
-    assert {u.id for u in parts["unlabelled"]} == {u.id for u in parts["hidden"]} | {"bare"}
-    assert all(u.text is None for u in parts["unlabelled"]) and all(u.text for u in parts["hidden"])
-    hidden = {u.speaker for u in parts["hidden"]}
+    assert {u.id for u in parts["unlabelled"]} == {u.id for u in parts["unlabelled_references"]} | {"bare"}
+    assert all(u.text is None for u in parts["unlabelled"]) and all(u.text for u in parts["unlabelled_references"])
+    hidden = {u.speaker for u in parts["unlabelled_references"]}
     assert not hidden & set().union(*_speakers(corpus).values())
 
 
@@ -88,7 +88,7 @@ def test_a_labelled_share_that_hides_nothing_or_all_is_refused(share: str, tmp_p
 
 def _prepare(root: Path, out: Path, *options: str) -> dict[str, list[dict]]:
     assert main(["prepare", "folder", str(root), "--out", str(out), "--speaker-from", "none", *options]) == 0
-    files = {name: out / f"{name}.jsonl" for name in ("unlabelled", "set_aside")}
+    files = {name: out / f"{name}.jsonl" for name in ("unlabelled", "rejected")}
     return {
         n: [json.loads(line) for line in p.read_text().splitlines()] if p.exists() else [] for n, p in files.items()
     }
@@ -104,8 +104,8 @@ def test_every_audio_file_is_used_or_listed(tmp_path: Path):
     (root / "notes.pdf").write_bytes(b"no audio")
     found = _prepare(root, tmp_path / "out", "--max-skipped", "0.5")
     assert {u["id"] for u in found["unlabelled"]} == {f"of-{s}" for s in ("wav", "aiff", "au", "caf", "w64", "flac")}
-    assert {u["id"] for u in found["set_aside"]} == {"call.m4a", "film.webm", "note.AMR"}
-    assert all("ffmpeg" in u["error"] for u in found["set_aside"])
+    assert {u["id"] for u in found["rejected"]} == {"call.m4a", "film.webm", "note.AMR"}
+    assert all("ffmpeg" in u["error"] for u in found["rejected"])
 
 
 def test_files_that_would_share_an_id_get_ids_of_their_own(tmp_path: Path, capsys):

@@ -38,7 +38,7 @@ def an4_root(root: Path, speakers=("fa", "fb", "fc", "ma", "mb", "mc", "md"), su
 
 
 def prepared(out: Path) -> dict[str, list]:
-    return {path.stem: list(read_manifest(path)) for path in out.glob("*.jsonl") if path.stem != "set_aside"}
+    return {path.stem: list(read_manifest(path)) for path in out.glob("*.jsonl") if path.stem != "rejected"}
 
 
 @pytest.mark.parametrize("suffix", [".wav", ".flac"])
@@ -53,12 +53,14 @@ def test_an4_parts_are_disjoint_by_speaker_and_the_unlabelled_part_has_no_text(t
         "labelled": {"fb", "mb"},
         "dev": {"fa", "ma"},
         "unlabelled": {"fc", "mc", "md"},
-        "hidden": {"fc", "mc", "md"},
+        "unlabelled_references": {"fc", "mc", "md"},
         "test": {"fz", "mz"},
     }
     assert all(u.text is None for u in parts["unlabelled"])
-    assert [(u.id, u.duration) for u in parts["hidden"]] == [(u.id, u.duration) for u in parts["unlabelled"]]
-    assert {u.text for u in parts["hidden"]} == {"YES 0", "YES 1"}
+    assert [(u.id, u.duration) for u in parts["unlabelled_references"]] == [
+        (u.id, u.duration) for u in parts["unlabelled"]
+    ]
+    assert {u.text for u in parts["unlabelled_references"]} == {"YES 0", "YES 1"}
     assert (out / "lexicon.txt").read_text() == "YES Y AE S\nYES Y EH S\n"
 
 
@@ -80,12 +82,12 @@ def test_unreadable_audio_is_set_aside_and_listed(tmp_path, capsys):
     (root / "wav/an4_clstk/mb/an1-mb-b.wav").unlink()
     tone(root / "wav/an4_clstk/mc/an0-mc-b.wav", seconds=0)
     assert main(["prepare", "an4", str(root), "--out", str(out)]) == 0
-    listed = [json.loads(line) for line in (out / "set_aside.jsonl").read_text().splitlines()]
+    listed = [json.loads(line) for line in (out / "rejected.jsonl").read_text().splitlines()]
     assert [item["id"] for item in listed] == ["an0-ma-b", "an1-mb-b", "an0-mc-b"]
     assert f"3 of 18 recordings of {root} skipped (1 x " in capsys.readouterr().err
     assert main(["prepare", "an4", str(root), "--out", str(out), "--max-skipped", "0.1"]) == 2
     assert "accept it with --max-skipped 0.17" in capsys.readouterr().err
-    assert sum(len(us) for name, us in prepared(out).items() if name != "hidden") == 18 - 3
+    assert sum(len(us) for name, us in prepared(out).items() if name != "unlabelled_references") == 18 - 3
 
 
 def test_a_dry_run_writes_nothing(tmp_path, capsys):
@@ -220,7 +222,7 @@ def test_a_manifest_is_checked_against_its_audio(tmp_path):
     parts = prepared(tmp_path / "out")
     assert [u.text for u in parts["labelled"]] == ["ONE"]
     assert [u.offset for u in parts["unlabelled"]] == [1.0]
-    assert len((tmp_path / "out" / "set_aside.jsonl").read_text().splitlines()) == 2
+    assert len((tmp_path / "out" / "rejected.jsonl").read_text().splitlines()) == 2
 
 
 @pytest.mark.parametrize("order", ["<i2", ">i2"])

@@ -28,7 +28,7 @@ def test_an4_numbers_and_the_committed_list_is_what_the_rule_draws():
         "labelled": (168, 13),
         "dev": (26, 2),
         "unlabelled": (754, 59),
-        "hidden": (754, 59),
+        "unlabelled_references": (754, 59),
         "test": (130, 10),
     }
     everyone = read_an4(DATA / "an4", "all")

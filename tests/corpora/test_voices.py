@@ -19,7 +19,7 @@ SMALL = {
     **{"seed": 3, "labelled_minutes": 0.2, "dev_minutes": 0.1, "unlabelled_minutes": 0.4, "test_utterances": 8},
     **{"voices": 30, "labelled_voices": 3, "dev_voices": 2, "test_voices": 7},
 }
-PARTS = ("labelled", "dev", "unlabelled", "hidden", "test")
+PARTS = ("labelled", "dev", "unlabelled", "unlabelled_references", "test")
 
 
 def digests(folder):
@@ -80,9 +80,9 @@ def test_parts_share_no_speaker_no_family_of_voices_and_no_held_out_sentence(par
     family_of = {variant: family for family in (*LOW_FAMILIES, *HIGH_FAMILIES) for variant in family}
     for a, b in (
         ("labelled", "dev"),
-        ("labelled", "hidden"),
+        ("labelled", "unlabelled_references"),
         ("labelled", "test"),
-        ("hidden", "test"),
+        ("unlabelled_references", "test"),
         ("dev", "test"),
     ):
         assert {u.speaker for u in parts[a]}.isdisjoint(u.speaker for u in parts[b])
@@ -95,8 +95,10 @@ def test_parts_share_no_speaker_no_family_of_voices_and_no_held_out_sentence(par
 
 def test_unlabelled_has_no_text_and_hidden_is_the_same_with_text(parts):
     assert all(u.text is None for u in parts["unlabelled"])
-    assert all(u.text for u in parts["hidden"])
-    assert [(u.id, u.duration) for u in parts["unlabelled"]] == [(u.id, u.duration) for u in parts["hidden"]]
+    assert all(u.text for u in parts["unlabelled_references"])
+    assert [(u.id, u.duration) for u in parts["unlabelled"]] == [
+        (u.id, u.duration) for u in parts["unlabelled_references"]
+    ]
 
 
 def test_sizes_are_those_asked_for(parts):
@@ -122,9 +124,9 @@ def test_audio_is_16_khz_16_bit_and_does_not_clip(parts):
 
 def test_lexicon_spells_every_word(corpus, parts):
     lines = [line.split() for line in (corpus / "lexicon.txt").read_text().splitlines()]
-    assert {w for part in ("labelled", "dev", "hidden", "test") for u in parts[part] for w in u.text.split()} <= {
-        word for word, *_ in lines
-    }
+    assert {
+        w for part in ("labelled", "dev", "unlabelled_references", "test") for u in parts[part] for w in u.text.split()
+    } <= {word for word, *_ in lines}
     assert all(phones and all(p.isalpha() for p in phones) for _, *phones in lines)
 
 

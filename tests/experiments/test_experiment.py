@@ -122,7 +122,7 @@ def test_a_seed_made_elsewhere_joins_the_table(grid, trained, tmp_path, capsys):
     assert compare(grid(), trained, there, "--first-seed", 2, "--only", "student") == 0
     assert (there / "seed2/student/model.safetensors").exists()
     assert (
-        run("experiment", grid(), "--merge-results", here / "measured.jsonl", there / "measured.jsonl", "--out", both)
+        run("experiment", grid(), "--merge-results", here / "results.jsonl", there / "results.jsonl", "--out", both)
         == 0
     )
     assert "not every seed has them: copy" in capsys.readouterr().err
@@ -140,7 +140,7 @@ def test_a_seed_made_elsewhere_joins_the_table(grid, trained, tmp_path, capsys):
 def test_what_was_measured_elsewhere_is_not_run_again(grid, trained, tmp_path, capsys):
     first, rest, whole = (tmp_path / name for name in ("first", "rest", "whole"))
     assert compare(grid(), trained, first, "--only", "teacher") == 0
-    join = ("--merge-results", first / "measured.jsonl")
+    join = ("--merge-results", first / "results.jsonl")
     capsys.readouterr()
     assert compare(grid(), trained, rest, *join, "--dry-run") == 0
     lines = capsys.readouterr().out.splitlines()
@@ -150,14 +150,14 @@ def test_what_was_measured_elsewhere_is_not_run_again(grid, trained, tmp_path, c
     joined, at_once = (json.loads((out / "compare.json").read_text()) for out in (rest, whole))
     assert [(row["name"], row["wers"]) for row in joined] == [(row["name"], row["wers"]) for row in at_once]
     assert not (rest / "seed0/teacher").exists()
-    assert compare(grid(), trained, tmp_path / "none", "--merge-results", whole / "measured.jsonl") == 0
+    assert compare(grid(), trained, tmp_path / "none", "--merge-results", whole / "results.jsonl") == 0
     assert not (tmp_path / "none/seed0").exists()  # nothing was left to run
 
 
 def test_a_row_measured_with_other_errors_stops_those_that_need_it(grid, trained, tmp_path, capsys):
     first, rest = tmp_path / "first", tmp_path / "rest"
     assert compare(grid(), trained, first, "--only", "student") == 0
-    file = first / "measured.jsonl"
+    file = first / "results.jsonl"
     lines = [json.loads(line) for line in file.read_text().splitlines()]
     student = next(line for line in lines if line.get("row") == "student")
     student["errors"][0] += 1  # as trained on another processor

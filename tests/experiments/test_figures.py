@@ -90,7 +90,7 @@ def test_what_does_not_belong_together_is_not_joined(tmp_path):
     for second, message in [
         (again, "b.jsonl: ours with seed 3 has other errors than where it was measured before"),
         (other, "c.jsonl: 1 utterances of another test than the others' 4"),
-        (junk, "d.jsonl: not what `asr-kd experiment` leaves in measured.jsonl"),
+        (junk, "d.jsonl: not what `asr-kd experiment` leaves in results.jsonl"),
         (short, "e.jsonl: not what .*errors of row ours"),
         (tmp_path / "none.jsonl", "none.jsonl: no such file"),
     ]:

@@ -118,7 +118,7 @@ def test_audio_that_fails_is_set_aside_and_listed_also_on_resume(manifest, tmp_p
         assert "accept it with --max-skipped 0.29" in capsys.readouterr().err
         tars = shard(manifest, tmp_path / "out", "--max-skipped", "0.29")
         assert sum(len(open_shard(tar).entries) for tar in tars) == 5
-        listed = (tmp_path / "out" / "labelled" / "set_aside.jsonl").read_text().splitlines()
+        listed = (tmp_path / "out" / "labelled" / "rejected.jsonl").read_text().splitlines()
         assert [json.loads(line)["id"] for line in listed] == ["utt-2", "utt-4"]
         told = capsys.readouterr().err
         assert f"2 of 7 utterances of {manifest} skipped (1 x " in told and f"first {tmp_path / '2.wav'};" in told

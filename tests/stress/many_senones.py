@@ -2,7 +2,8 @@
 """A teacher with many classes, from one with few: the same encoder, a new output layer over finer senones.
 
     .venv/bin/python tests/stress/many_senones.py --teacher exp/an4/teacher --alignments exp/an4/realigned/labelled \\
-        exp/an4/hidden/hidden --shards exp/an4/shards/labelled exp/an4/shards/hidden --leave-out 1 --out many
+        exp/an4/reference_alignments/unlabelled_references --shards exp/an4/shards/labelled \\
+        exp/an4/references/unlabelled_references --leave-out 1 --out many
 
 For measuring how many bytes the posteriors of a large inventory take (tools/sidecar_table.py) where none was trained:
 each senone is split by the senones before and after it wherever these three have --min-count frames in the alignments,
