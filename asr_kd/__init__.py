@@ -18,6 +18,7 @@ _PLACES = {
     "transcripts.recognised": ("Transcript", "Word"),
     "corpora.folder": ("FolderRun", "prepare_folder"),
     "shards.shard": ("ShardRun", "make_shards"),
+    "jobs.make_catalogue": ("CatalogueRun", "make_catalogue"),
     "inventory.make_tokens": ("TokensRun", "make_tokens"),
     "align.align": ("AlignRun", "align_shards"),
     "train.train": ("TrainRun", "train_model"),
@@ -56,6 +57,8 @@ if TYPE_CHECKING:  # `as`: exported, also for mypy --strict
     from asr_kd.graph.graph import build_graph as build_graph
     from asr_kd.inventory.make_tokens import TokensRun as TokensRun
     from asr_kd.inventory.make_tokens import make_tokens as make_tokens
+    from asr_kd.jobs.make_catalogue import CatalogueRun as CatalogueRun
+    from asr_kd.jobs.make_catalogue import make_catalogue as make_catalogue
     from asr_kd.label.label import LabelRun as LabelRun
     from asr_kd.label.label import label_shards as label_shards
     from asr_kd.models.quantise import QuantiseRun as QuantiseRun

@@ -108,8 +108,14 @@ asr-kd bench model exp/student --teacher exp/teacher"""
 COMMANDS: dict[str, CommandEntry | CommandGroup] = {
     "prepare": CommandGroup("corpus -> manifests", "CORPUS", _PREPARE, _ABOUT_PREPARE),
     "shard": _entry("shards.shard", "ShardRun", "make_shards", "manifests -> WebDataset tars"),
+    "catalogue": _entry(
+        "jobs.make_catalogue", "CatalogueRun", "make_catalogue", "shards of any origin -> catalogue that lists them"
+    ),
     "inspect": _entry(
-        "targets.inspect", "InspectRun", "inspect_paths", "what is in a manifest, shard, sidecar or checkpoint"
+        "targets.inspect",
+        "InspectRun",
+        "inspect_paths",
+        "what is in a manifest, shard, catalogue, sidecar or checkpoint",
     ),
     "tokens": _entry(
         "inventory.make_tokens", "TokensRun", "make_tokens", "text -> tokens for CTC: characters or subwords"

@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 import yaml
 
 from asr_kd.core.config import to_dict
-from asr_kd.core.locations import PathOrUrl
+from asr_kd.core.locations import PathOrUrl, dirname, join, parse_path_or_url, stem
 from asr_kd.core.output_lock import OutputLock
-from asr_kd.core.storage import exists, join, read_bytes, write_bytes
+from asr_kd.core.storage import exists, read_bytes, write_bytes
 
 C = TypeVar("C")
 R = TypeVar("R")
@@ -50,8 +50,9 @@ def command(
             if out is None or getattr(config, "dry_run", False) or getattr(config, "status", False):
                 return function(config)
             one_file = is_file(config) if callable(is_file) else is_file
-            lock = nullcontext() if is_shared else OutputLock(Path(out), command_words(), one_file)
-            with lock:
+            where = parse_path_or_url(out)  # in an object store nothing can be locked
+            own = not is_shared and isinstance(where, Path)
+            with OutputLock(Path(where), command_words(), one_file) if own else nullcontext():
                 result = function(config)
                 if keeps_config:
                     _note(config, _config_file(out, one_file))
@@ -69,4 +70,4 @@ def _note(config: Any, file: PathOrUrl) -> None:
 
 
 def _config_file(out: PathOrUrl, is_file: bool) -> PathOrUrl:
-    return Path(out).with_suffix(f".{CONFIG_FILE}") if is_file else join(out, CONFIG_FILE)
+    return join(dirname(out), f"{stem(out)}.{CONFIG_FILE}") if is_file else join(out, CONFIG_FILE)

@@ -9,7 +9,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 from asr_kd.shards.reader import Shard, open_shard
 from asr_kd.shards.remote import scratch_dir
@@ -26,6 +26,8 @@ class Job(ABC):
     """`auto`, `cpu`, `cuda`, `cuda:1`, ..."""
     threads: int | None = field(default=None, kw_only=True)
     """CPU threads of one operation; None: as many as cores."""
+    checks_tars: ClassVar[bool] = True
+    """Whether a shard's tar is fetched and its digest compared first; False for work on indexes alone."""
 
     @abstractmethod
     def processor(self) -> "ShardProcessor":
@@ -98,9 +100,11 @@ class _Step:
 class Worker:
     """Processes one shard after the other; fetching, reading and writing go on beside the model's work."""
 
-    def __init__(self, processor: ShardProcessor, report: Callable[[ShardEvent], None]) -> None:
-        """report: called with every event, from any thread, one at a time."""
-        self.processor = processor
+    def __init__(
+        self, processor: ShardProcessor, report: Callable[[ShardEvent], None], checks_tars: bool = Job.checks_tars
+    ) -> None:
+        """report: called with every event, from any thread, one at a time.  checks_tars: as in `Job`."""
+        self.processor, self._checks_tars = processor, checks_tars
         self._report = report
         self._lock = threading.Lock()
 
@@ -146,7 +150,8 @@ class Worker:
         while (path := receive()) is not None:
             try:
                 shard = open_shard(path, scratch_dir())
-                shard.check()
+                if self._checks_tars:
+                    shard.check()
                 fetched.put(_Step(path, self.processor.task(shard)))
             except Exception as e:
                 fetched.put(_Step(path, error=e))

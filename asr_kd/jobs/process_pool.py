@@ -208,4 +208,4 @@ def _work(job: Job, pipe: Connection, environment: dict[str, str]) -> None:
         report(ShardEvent("", "broken", reason=str(e)))
         return
     report(ShardEvent("", "ready"))
-    Worker(processor, report).run(receive)
+    Worker(processor, report, job.checks_tars).run(receive)

@@ -35,7 +35,7 @@ class _Actor:
         self._events: dict[str, queue.Queue[ShardEvent]] = {}
         self._broken: str | None = None
         try:
-            worker = Worker(job.processor(), self._report)
+            worker = Worker(job.processor(), self._report, job.checks_tars)
         except Exception as e:  # reported as an event: an exception in here would only look like a lost actor
             self._broken = str(e)
         else:

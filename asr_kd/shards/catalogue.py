@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from asr_kd.core.storage import PathOrUrl, basename, dirname, exists, join, parse_path_or_url, scan
-from asr_kd.shards.catalogue_file import CATALOGUE_NAME, HERE, CatalogueFile, CatalogueRow, catalogue_bytes
+from asr_kd.shards.catalogue_file import CatalogueFile, stored_path
+from asr_kd.shards.catalogue_writer import CATALOGUE_NAME, HERE, CatalogueRow, catalogue_bytes
 from asr_kd.shards.index import index_path, read_index
 from asr_kd.shards.reader import Shard, find_shards, open_shard
 
@@ -119,7 +120,8 @@ def _in_memory(tars: Sequence[PathOrUrl]) -> list[CatalogueFile]:
     """Tars without a catalogue, opened: as a catalogue of each of their folders."""
     rows: dict[PathOrUrl, list[CatalogueRow]] = {}
     for tar in tars:
-        rows.setdefault(dirname(tar), []).append(CatalogueRow.of(open_shard(tar), basename(tar)))
+        folder = dirname(tar)
+        rows.setdefault(folder, []).append(CatalogueRow.of(open_shard(tar), stored_path(folder, tar)))
     return [CatalogueFile(join(folder, CATALOGUE_NAME), catalogue_bytes(found, [])) for folder, found in rows.items()]
 
 

@@ -1,17 +1,8 @@
-"""The file `catalogue.parquet`: a row for each shard of a corpus, so that nothing that starts opens every index.
+"""Reading the file `catalogue.parquet` (`catalogue_writer` says what it holds), and how it names shards."""
 
-Columns: path, utterances, seconds, bytes, digest (SHA-256 of the tar), lengths (seconds of each utterance, in the
-shard's order). Paths are those below the catalogue's folder; shards that lie elsewhere have an absolute path or a URL.
-The schema metadata holds JSON under the key `asr_kd`. The same shards give the same bytes.
-"""
-
-import io
-import json
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,112 +11,18 @@ import pyarrow
 import pyarrow.compute
 import pyarrow.parquet
 
-from asr_kd import __version__
 from asr_kd.core.errors import is_system_error
-from asr_kd.core.files import atomic_path, fingerprint
-from asr_kd.core.storage import PathOrUrl, basename, dirname, download, parse_path_or_url, version, write_bytes
+from asr_kd.core.files import fingerprint
+from asr_kd.core.storage import PathOrUrl, basename, dirname, download, parse_path_or_url, version
 from asr_kd.core.text_files import parse_json
-from asr_kd.shards.reader import Shard, shard_order
+from asr_kd.shards.catalogue_writer import CATALOGUE_NAME, CATALOGUE_VERSION, HERE, KEY, SCHEMA, CatalogueRow
+from asr_kd.shards.reader import shard_order
 from asr_kd.shards.remote import cache_folder
 
-CATALOGUE_NAME = "catalogue.parquet"
-CATALOGUE_VERSION = 1
-SHARDS_PER_GROUP = 1024
-"""Shards whose lengths are read at a time."""
 GROUPS_KEPT = 8
-HERE = "."
-"""The catalogue's own folder, among folders that it lists."""
-_KEY = b"asr_kd"
-_SCHEMA = pyarrow.schema(
-    [
-        pyarrow.field(name, kind, nullable=False)
-        for name, kind in (
-            ("path", pyarrow.string()),
-            ("utterances", pyarrow.int32()),
-            ("seconds", pyarrow.float64()),
-            ("bytes", pyarrow.int64()),
-            ("digest", pyarrow.string()),
-            ("lengths", pyarrow.list_(pyarrow.field("element", pyarrow.float64(), nullable=False))),
-        )
-    ]
-)
-_WRITTEN: dict[str, Any] = {
-    "compression": "zstd",
-    "compression_level": 9,
-    "write_statistics": False,
-    "write_page_checksum": True,
-    "dictionary_pagesize_limit": 8 << 20,  # lengths recur: 1.5 to 5 bytes each, split into byte streams 4.5 to 6.5
-}
-_PATH = r"^(/|[a-z0-9]+://)?([^/\\\x00]+/)*[^/\\\x00]*\.tar$"
+"""Groups of shards whose lengths stay in memory."""
+_PATH = r"^(/|[a-z0-9]+://)?([^/]+/)*[^/]*\.tar$"
 _LEADS_OUT = r"(^|/)\.\.?/"
-
-
-@dataclass(frozen=True)
-class CatalogueRow:
-    """A shard in a catalogue."""
-
-    path: str
-    bytes: int
-    """Of the tar."""
-    digest: str
-    seconds: float
-    lengths_N: Sequence[float] | np.ndarray
-    """Seconds of each utterance, in the shard's order."""
-
-    @classmethod
-    def of(cls, shard: Shard, path: str) -> "CatalogueRow":
-        """The row of an open shard."""
-        return cls(path, shard.bytes, shard.digest, shard.seconds, [entry.seconds for entry in shard.entries])
-
-
-def write_catalogue(
-    where: PathOrUrl, rows: Iterable[CatalogueRow], folders: Sequence[str], skipped: Mapping[str, int] | None = None
-) -> None:
-    """Write a catalogue; it appears whole or not at all.
-
-    rows: sorted as `find_shards` sorts.  folders: those whose tars are all listed, as `stored_path` gives them; the
-    catalogue does not fit once they hold others.  skipped: tars in them that cannot be used, and their bytes.
-    """
-    where = parse_path_or_url(where)
-    if isinstance(where, Path):
-        with atomic_path(where) as temporary:
-            _write(temporary, rows, folders, skipped or {})
-    else:
-        write_bytes(where, catalogue_bytes(rows, folders, skipped))
-
-
-def catalogue_bytes(
-    rows: Iterable[CatalogueRow], folders: Sequence[str], skipped: Mapping[str, int] | None = None
-) -> bytes:
-    """What `write_catalogue` writes."""
-    buffer = io.BytesIO()
-    _write(buffer, rows, folders, skipped or {})
-    return buffer.getvalue()
-
-
-def _write(target: Any, rows: Iterable[CatalogueRow], folders: Sequence[str], skipped: Mapping[str, int]) -> None:
-    description = {
-        "kind": "catalogue",
-        "version": CATALOGUE_VERSION,
-        "library": f"asr_kd {__version__}",
-        "folders": sorted(folders),
-        "skipped": dict(sorted(skipped.items())),
-    }
-    description["digest"] = fingerprint(description)
-    schema = _SCHEMA.with_metadata({_KEY: json.dumps(description, sort_keys=True).encode()})
-    left = iter(rows)
-    with pyarrow.parquet.ParquetWriter(target, schema, **_WRITTEN) as writer:
-        while group := list(islice(left, SHARDS_PER_GROUP)):
-            writer.write_table(_table(group, schema))
-
-
-def _table(rows: Sequence[CatalogueRow], schema: pyarrow.Schema) -> pyarrow.Table:
-    counts_N = np.array([len(row.lengths_N) for row in rows], np.int32)
-    offsets_N = np.concatenate([np.zeros(1, np.int32), np.cumsum(counts_N, dtype=np.int32)])
-    values_N = np.concatenate([np.asarray(row.lengths_N, np.float64) for row in rows])
-    lengths = pyarrow.ListArray.from_arrays(offsets_N, values_N, type=schema.field("lengths").type)
-    columns = [[getattr(row, name) for row in rows] for name in ("path", "seconds", "bytes", "digest")]
-    return pyarrow.table([columns[0], counts_N, *columns[1:], lengths], schema=schema)
 
 
 class CatalogueFile:
@@ -150,7 +47,7 @@ class CatalogueFile:
             self._file = pyarrow.parquet.ParquetFile(source, page_checksum_verification=True)
         self.description = self._describe()
         with self._reading():
-            names = [name for name in _SCHEMA.names if name != "lengths"]
+            names = [name for name in SCHEMA.names if name != "lengths"]
             table = self._file.read(columns=names, use_threads=False).combine_chunks()
         self.paths, self.digests = table.column("path"), table.column("digest")
         self.utterances_N, self.seconds_N, self.bytes_N = (
@@ -206,7 +103,7 @@ class CatalogueFile:
         """The description, checked."""
         schema = self._file.schema_arrow
         try:
-            found = parse_json((schema.metadata or {})[_KEY], self.where)
+            found = parse_json((schema.metadata or {})[KEY], self.where)
             kind, number = found.get("kind"), found.get("version")
         except (KeyError, ValueError, AttributeError):
             raise ValueError(f"{self.where}: Parquet, but no catalogue of asr_kd (it has no description)") from None
@@ -219,7 +116,7 @@ class CatalogueFile:
             )
         if found.pop("digest", None) != fingerprint(found):
             raise self._damaged("the digest of its description is another")
-        if not schema.equals(_SCHEMA):
+        if not schema.equals(SCHEMA):
             raise self._damaged("its columns are others")
         return found
 
@@ -256,11 +153,15 @@ def is_catalogue(where: PathOrUrl) -> bool:
         metadata = pyarrow.parquet.read_schema(where).metadata or {}
     except (pyarrow.ArrowException, OSError):
         return False
-    return b'"kind": "catalogue"' in metadata.get(_KEY, b"")
+    return b'"kind": "catalogue"' in metadata.get(KEY, b"")
 
 
 def stored_path(folder: PathOrUrl, where: PathOrUrl) -> str:
     """How a catalogue in `folder` names a tar or a folder: below it by the way to it, elsewhere in full."""
+    try:
+        str(where).encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{where}: its name is not UTF-8, so no catalogue can hold it. Rename it.") from None
     if isinstance(where, Path) and isinstance(folder, Path):
         full, base = _absolute(where), _absolute(folder)
         return str(full.relative_to(base)) if full.is_relative_to(base) else str(full)

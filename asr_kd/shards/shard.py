@@ -21,7 +21,7 @@ from asr_kd.core.storage import basename
 from asr_kd.core.terminal import show
 from asr_kd.corpora.corpus import REJECTED, warn_of_long
 from asr_kd.corpora.manifest import read_manifest
-from asr_kd.shards.catalogue_file import CATALOGUE_NAME, HERE, CatalogueRow, write_catalogue
+from asr_kd.shards.catalogue_writer import CATALOGUE_NAME, HERE, CatalogueRow, write_catalogue
 from asr_kd.shards.reader import open_shard
 from asr_kd.shards.writer import SHARD_SECONDS, write_shards
 

@@ -19,7 +19,8 @@ from asr_kd.core.terminal import show
 from asr_kd.core.text_files import parse_json, read_rows
 from asr_kd.corpora.corpus import REJECTED
 from asr_kd.corpora.manifest import Utterance, read_manifest
-from asr_kd.shards.catalogue_file import CATALOGUE_NAME, CatalogueFile, is_catalogue
+from asr_kd.shards.catalogue_file import CatalogueFile, is_catalogue
+from asr_kd.shards.catalogue_writer import CATALOGUE_NAME
 from asr_kd.shards.index import Entry
 from asr_kd.shards.reader import find_shards, open_shard
 from asr_kd.shards.remote import scratch_dir
