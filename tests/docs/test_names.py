@@ -3,6 +3,7 @@
 The contracts of docs/architecture.md are checked against the file that each stands under."""
 
 import ast
+import builtins
 import re
 from functools import cache
 from pathlib import Path
@@ -26,6 +27,7 @@ NOT_OURS = {
     "WebDataset",
     "HuBERT",
 }
+BUILTINS = set(dir(builtins))
 FENCE = re.compile(r"```\w*\n(.*?)```", re.DOTALL)
 NAMES = re.compile(r"\b(?:[A-Z][a-z0-9]+(?:[A-Z][a-z0-9]*)+|[a-z][a-z0-9]*(?:_[a-zA-Z0-9]+)+)\b")
 """Words that only code has: CamelCase and snake_case."""
@@ -114,14 +116,18 @@ def wrong_contracts(text: str) -> list[str]:
             code = line.partition("#")[0]
             fields = re.findall(r"(?:class \w+(?:\([^)]*\))?:|;)\s+([a-z]\w*)(?=[:=;(]| *$)", code)
             fields += re.findall(r"(?<![\w)\]\"])\.([a-z]\w*)", code)
-            wrong += [f"{file}: {owner} has no {word}" for word in fields if word not in members(owner)]
+            wrong += [f"{file}: {owner} has no {word}" for word in fields if word not in members(owner) | BUILTINS]
     return wrong + [f"nobody knows {w}" for block in FENCE.findall(text) for w in unknown_names(block)]
 
 
 def unknown_names(code: str) -> list[str]:
     """Words in code that the package does not have."""
     return sorted(
-        {word for word in NAMES.findall(code) + CALLS.findall(code) if word not in all_names() | members_of_all()}
+        {
+            word
+            for word in NAMES.findall(code) + CALLS.findall(code)
+            if word not in all_names() | members_of_all() | BUILTINS
+        }
     )
 
 
