@@ -1,4 +1,4 @@
-"""The built-in `voices` corpus: smart-home requests by synthetic voices in simulated rooms and noise, from a seed.
+"""The built-in `synthetic` corpus: smart-home requests by synthetic voices in simulated rooms and noise, from a seed.
 
 Needs the extra `voices`: asr-kd says how to install it when it is missing."""
 
@@ -20,7 +20,7 @@ from asr_kd.corpora.corpus import Corpus, print_summary, write_corpus
 from asr_kd.corpora.manifest import Utterance
 from asr_kd.corpora.rng import seeded_rng
 from asr_kd.corpora.synthetic_acoustics import NOISES, SAMPLE_RATE, Scene, SceneMix, record
-from asr_kd.corpora.synthetic_speakers import Voice, cast_voices
+from asr_kd.corpora.synthetic_speakers import Voice, draw_voices
 from asr_kd.corpora.synthetic_text import draw_sentence_of, pronunciations, vocabulary
 from asr_kd.corpora.tts import espeak_version, synthesise
 
@@ -43,7 +43,7 @@ SENTENCES_OF = {"labelled": "train", "dev": "dev", "unlabelled": "train", "test"
 
 
 @dataclass(frozen=True)
-class VoicesConfig:
+class SyntheticConfig:
     """How much is spoken, and by how many."""
 
     seed: int = option("random seed; the same options and espeak-ng version give the same bytes", 0)
@@ -78,7 +78,7 @@ class VoicesConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SyntheticRun(VoicesConfig):
+class SyntheticRun(SyntheticConfig):
     """What `asr-kd prepare synthetic` is given."""
 
     out: Path = option("output folder: the manifests and the audio")
@@ -87,10 +87,10 @@ class SyntheticRun(VoicesConfig):
 @command()
 def prepare_synthetic(config: SyntheticRun) -> None:
     """Make the corpus of synthetic voices."""
-    prepare_voices(config.out, config)
+    write_synthetic_corpus(config.out, config)
 
 
-def prepare_voices(out: Path, config: VoicesConfig) -> None:
+def write_synthetic_corpus(out: Path, config: SyntheticConfig) -> None:
     """Write the corpus into `out`: `audio/ID.flac` (16 kHz, 16 bit), the manifests and `lexicon.txt`.
 
     Audio already there that this configuration would make again is kept (each file carries the fingerprint of what it
@@ -98,20 +98,20 @@ def prepare_voices(out: Path, config: VoicesConfig) -> None:
     ValueError when espeakng-loader is missing or the configuration cannot be met.
     """
     sizes = {part: getattr(config, f"{part}_voices") for part in MIXES}
-    studio = Synthesiser(out, config.seed, cast_voices(sizes, config.seed))
+    synthesiser = Synthesiser(out, config.seed, draw_voices(sizes, config.seed))
     minutes = {part: getattr(config, f"{part}_minutes") for part in ("labelled", "dev", "unlabelled")}
     corpus = Corpus(lexicon=pronunciations(vocabulary()))
     for part, wanted in minutes.items():
-        with Progress(f"voices: {part}", wanted * 60) as progress:
+        with Progress(f"synthetic: {part}", wanted * 60) as progress:
             held_s = 0.0
             utterances: list[Utterance] = getattr(corpus, part)
             while held_s < wanted * 60:
-                utterances.append(studio.utterance(part, len(utterances)))
+                utterances.append(synthesiser.utterance(part, len(utterances)))
                 held_s += utterances[-1].duration
                 progress.update(utterances[-1].duration)
-    with Progress("voices: test") as progress:
+    with Progress("synthetic: test") as progress:
         for index in range(config.test_utterances):
-            corpus.test.append(studio.utterance("test", index))
+            corpus.test.append(synthesiser.utterance("test", index))
             progress.update(corpus.test[-1].duration)
     write_corpus(corpus, out)
     print_summary(corpus)
@@ -120,8 +120,8 @@ def prepare_voices(out: Path, config: VoicesConfig) -> None:
 class Synthesiser:
     """Makes utterances, each from (seed, part, index) alone, and keeps those that are on disk already."""
 
-    def __init__(self, out: Path, seed: int, cast: dict[str, list[Voice]]) -> None:
-        self.out, self.seed, self.cast = out, seed, cast
+    def __init__(self, out: Path, seed: int, voices: dict[str, list[Voice]]) -> None:
+        self.out, self.seed, self.voices = out, seed, voices
         self._version = [GENERATOR_VERSION, espeak_version()]
         self._babble_clips: dict[tuple[str, int], np.ndarray] = {}
         self._test_sentences = self._unique_sentences()
@@ -165,12 +165,12 @@ class Synthesiser:
 
     def babble_voices(self, part: str) -> list[Voice]:
         """Who talks in the background: test voices in the test, unlabelled ones elsewhere."""
-        enough = len(self.cast["test"]) > BABBLE_TALKERS
-        return self.cast["test" if part == "test" and enough else "unlabelled"]
+        enough = len(self.voices["test"]) > BABBLE_TALKERS
+        return self.voices["test" if part == "test" and enough else "unlabelled"]
 
     def _voice(self, part: str, index: int) -> Voice:
         """Rounds over the voices, each round in another order, so that voices and conditions do not go in step."""
-        voices = self.cast[part]
+        voices = self.voices[part]
         turn, place = divmod(index, len(voices))
         return voices[int(seeded_rng(self.seed, part, "turn", turn).permutation(len(voices))[place])]
 

@@ -94,7 +94,7 @@ class Voice:
         return f"{ACCENTS[self.accent]}+{self.variant}"
 
 
-def cast_voices(sizes: dict[str, int], seed: int) -> dict[str, list[Voice]]:
+def draw_voices(sizes: dict[str, int], seed: int) -> dict[str, list[Voice]]:
     """Draw the voices of each part of the corpus.
 
     sizes: voices wanted of `labelled`, `dev`, `test` and `unlabelled`. Voices of the first three have a family each;
@@ -113,8 +113,8 @@ def cast_voices(sizes: dict[str, int], seed: int) -> dict[str, list[Voice]]:
             if count >= len(families[register]):
                 most = len(LOW_FAMILIES) + len(HIGH_FAMILIES)
                 raise ValueError(
-                    f"voices: {sizes['labelled']} labelled, {sizes['dev']} dev and {sizes['test']} test voices are too"
-                    f" many for the {most} families of espeak voices, which the parts do not share. Ask for fewer."
+                    f"synthetic: {sizes['labelled']} labelled, {sizes['dev']} dev and {sizes['test']} test voices are"
+                    f" too many for the {most} families of espeak voices, which the parts do not share. Ask for fewer."
                 )
         drawn = [families[register].pop() for register, count in takes.items() for _ in range(count)]
         parts[part] = _voices(part, [family[rng.integers(len(family))] for family in drawn], rng)

@@ -45,7 +45,7 @@ def synthesise(text: str, voice: str, rate: int, pitch: int, pitch_range: int) -
     try:
         library = ctypes.CDLL(path)
     except OSError as e:
-        raise ValueError(f"voices: espeak-ng cannot be loaded ({e}). Reinstall espeakng-loader.") from None
+        raise ValueError(f"synthetic: espeak-ng cannot be loaded ({e}). Reinstall espeakng-loader.") from None
     try:
         return _speak(library, loader.get_data_path(), text, voice, rate, pitch, pitch_range)
     finally:
@@ -65,12 +65,14 @@ def _speak(
     callback = _SynthCallback(collect)
     sample_rate = library.espeak_Initialize(AUDIO_OUTPUT_SYNCHRONOUS, 0, data_path.encode(), INITIALIZE_DONT_EXIT)
     if sample_rate <= 0:
-        raise ValueError(f"voices: espeak-ng does not start with the data in {data_path}. Reinstall espeakng-loader.")
+        raise ValueError(
+            f"synthetic: espeak-ng does not start with the data in {data_path}. Reinstall espeakng-loader."
+        )
     try:
         library.espeak_ng_SetRandSeed(ctypes.c_long(RANDOM_SEED))  # breath and flutter; starts from the clock otherwise
         library.espeak_SetSynthCallback(callback)
         if library.espeak_SetVoiceByName(voice.encode()) != 0:
-            raise ValueError(f"voices: espeak-ng has no voice {voice}. Install espeakng-loader>=0.2.4.")
+            raise ValueError(f"synthetic: espeak-ng has no voice {voice}. Install espeakng-loader>=0.2.4.")
         settings = {
             PARAMETER_RATE: rate,
             PARAMETER_VOLUME: VOLUME,
@@ -91,7 +93,7 @@ def _loader() -> ModuleType:
     try:
         import espeakng_loader  # an extra: most users bring a corpus
     except ImportError:
-        raise ValueError(f"voices: espeakng-loader is not installed. {how_to_install('voices')}") from None
+        raise ValueError(f"synthetic: espeakng-loader is not installed. {how_to_install('voices')}") from None
     return espeakng_loader
 
 
@@ -104,7 +106,7 @@ def _refuse_when_loaded(path: str) -> None:
     except OSError:
         return
     _ctypes.dlclose(handle)
-    raise ValueError(f"voices: {path} is already in use in this process. Make the corpus in a process of its own.")
+    raise ValueError(f"synthetic: {path} is already in use in this process. Make the corpus in a process of its own.")
 
 
 def _unload(library: ctypes.CDLL) -> None:

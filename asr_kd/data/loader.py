@@ -208,13 +208,13 @@ class _BatchDataset(Dataset[Any]):
             ids.append(name)
             waves.append(wave)
             known.append(target)
-        heard_BTF = None
+        teacher_features_BTF = None
         if waves:
             waves, speed = self.augment.waves(waves, rng)
             wave_BN, samples_B = pad_waves(waves)
             x_BTF, frames_B = self.frontend(wave_BN, samples_B)
             if self.teacher is not None:
-                heard_BTF = (
+                teacher_features_BTF = (
                     x_BTF if self.teacher.config == self.frontend.config else self.teacher(wave_BN, samples_B)[0]
                 )
             x_BTF = self.augment.features(x_BTF, frames_B, rng)
@@ -230,7 +230,7 @@ class _BatchDataset(Dataset[Any]):
             set_aside=set_aside,
             spec=spec,
             is_supervised=self.stream.is_supervised,
-            teacher_features_BTF=heard_BTF,
+            teacher_features_BTF=teacher_features_BTF,
         )
 
     def _padded(self, known: list[Targets], frames: list[int], steps: int, speed: float) -> BatchTargets:

@@ -21,7 +21,7 @@ class Inventory(ABC):
     kind: ClassVar[str]
     """Name in descriptions."""
     accuracy_unit: ClassVar[str]
-    """What is counted where a model's answers are compared with the truth."""
+    """What is counted where a model's answers are compared with the reference."""
     default_prior_scale: ClassVar[float]
     """Share of the log-priors that is taken off in decoding, where no `asr-kd tune` has chosen one."""
     frame_shift_s: float

@@ -110,8 +110,8 @@ class ShardLabels:
     def process(self, batch: Features) -> None:
         """Put a batch through the teacher and keep its targets."""
         if batch.rows:
-            for row, (result, heard) in zip(batch.rows, self._targets(batch), strict=True):
-                self._results[row], self._decoded[row] = result, heard
+            for row, (result, decoded) in zip(batch.rows, self._targets(batch), strict=True):
+                self._results[row], self._decoded[row] = result, decoded
 
     def table(self) -> pa.Table:
         """The sidecar table, one row per utterance in the shard's order, when all batches are labelled."""
@@ -127,17 +127,17 @@ class ShardLabels:
         """Of each utterance of the batch its targets, or why there are none, and its decoded words."""
         selection = self.config.selection
         log_p_BTC = self.teacher.log_posteriors(batch.x_BTF, batch.frames_B)
-        heard: list[DecodedUtterance | None] = [None] * len(batch.rows)
+        decoded: list[DecodedUtterance | None] = [None] * len(batch.rows)
         if self.lattices is not None:
             for row, n in enumerate(batch.frames_B.tolist()):
                 log_p_TC = log_p_BTC[row, :n]
                 if not torch.isnan(log_p_TC).any():
-                    mixed_TC, heard[row] = self.lattices.search(log_p_TC.cpu().numpy())
+                    mixed_TC, decoded[row] = self.lattices.search(log_p_TC.cpu().numpy())
                     log_p_TC.copy_(torch.from_numpy(mixed_TC))
         frames_B = batch.frames_B
         if self.mapping is not None:
             log_p_BTC, frames_B = self.mapping(log_p_BTC, frames_B)
-        for targets, found in zip(select_top_k_batch(log_p_BTC, frames_B, selection), heard, strict=True):
+        for targets, found in zip(select_top_k_batch(log_p_BTC, frames_B, selection), decoded, strict=True):
             yield "the teacher's posteriors are not finite" if targets is None else targets, found
 
 

@@ -72,11 +72,11 @@ class LstmEncoder(nn.Module):
     ) -> Tensor:
         x_TBF = x_BTF.transpose(0, 1).contiguous()
         reversal_TB = reversal(frames_B, x_TBF.shape[0])
-        heard_TB1 = (torch.arange(x_TBF.shape[0], device=x_TBF.device)[:, None] < frames_B).unsqueeze(-1)
+        mask_TB1 = (torch.arange(x_TBF.shape[0], device=x_TBF.device)[:, None] < frames_B).unsqueeze(-1)
         for layer, lookahead in zip(self.layers, self.lookaheads, strict=True):
             x_TBF = layer(x_TBF, reversal_TB, trimmed)
             if isinstance(lookahead, LookAhead):
-                x_TBF = lookahead(x_TBF * heard_TB1)
+                x_TBF = lookahead(x_TBF * mask_TB1)
             if layers is not None:
                 layers.append(x_TBF.transpose(0, 1))
             x_TBF = self.dropout(x_TBF)

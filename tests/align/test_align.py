@@ -162,7 +162,7 @@ def test_without_a_lexicon_words_come_from_cmudict(tone_shards, tmp_path):
 
 @pytest.fixture
 def heard(tone_utterances, aligned, tmp_path):
-    """A model, a shard without text, and what a teacher heard in it: the truth, but for what the lines show."""
+    """A model, a shard without text, and what a teacher heard in it: the reference, but for what the lines show."""
     torch.manual_seed(0)
     save_model(
         tmp_path / "model",
@@ -191,9 +191,9 @@ def test_a_model_aligns_speech_without_text_to_what_was_heard_and_says_so(heard,
     assert "2 have no transcript, or one the teacher is not sure enough of" in told
     assert "1 of 3 utterances with text skipped (1 x ЭХО has no pronunciation" in told
     assert align(tone_shards, lexicon, folder / "true", "--model", folder / "model") == 0
-    truth = open_shard(tone_shards[0])
-    assert states[0] == states_of(folder / "true", truth)[0]  # the text is the same
-    assert "pseudo_text" not in read_description(sidecar_path(folder / "true" / truth.path.parent.name, truth))
+    reference = open_shard(tone_shards[0])
+    assert states[0] == states_of(folder / "true", reference)[0]  # the text is the same
+    assert "pseudo_text" not in read_description(sidecar_path(folder / "true" / reference.path.parent.name, reference))
 
 
 def test_transcripts_of_other_shards_or_without_a_model_are_refused(heard, lexicon, tone_shards, capsys):

@@ -76,10 +76,12 @@ def test_flat_start_finds_the_phones_in_unsegmented_speech(spoken, mono):
     inventory, _, alignments = mono
     spoken_phones = len(PHONES) - 1
     off = []
-    for (_, truth), classes in zip(spoken, alignments, strict=True):
+    for (_, reference), classes in zip(spoken, alignments, strict=True):
         found = np.where(classes == 0, 0, (classes - 1) % spoken_phones + 1)
-        assert found[edges(found) - 1].tolist() == truth[edges(truth) - 1].tolist(), "the same phones and pauses"
-        off += np.abs(edges(found) - edges(truth)).tolist()
+        assert found[edges(found) - 1].tolist() == reference[edges(reference) - 1].tolist(), (
+            "the same phones and pauses"
+        )
+        off += np.abs(edges(found) - edges(reference)).tolist()
     assert np.mean(np.array(off) <= 1) > 0.98, "boundaries are right to a frame of 30 ms"
     assert max(off) <= 2
     assert inventory == MONO
@@ -94,10 +96,10 @@ def test_tied_states_keep_the_phones_apart(spoken):
     )
     assert any("24 of 24 utterances" in line for line in said)
     counts = np.zeros((inventory.num_classes, len(PHONES)))
-    for (_, truth), classes in zip(
+    for (_, reference), classes in zip(
         spoken, align_all(speech, text_graphs(speech, LEXICON, inventory), gaussians), strict=True
     ):
-        np.add.at(counts, (classes, truth), 1)
+        np.add.at(counts, (classes, reference), 1)
     assert counts.max(1).sum() / counts.sum() > 0.97, "nearly all frames of a class are of one phone"
 
 
@@ -123,9 +125,9 @@ def test_a_phone_without_speech_has_classes_and_breaks_nothing(spoken):
 
 
 def test_uniform_alignment_puts_silence_where_it_is_quiet():
-    speech, truth = speak(np.random.default_rng(3), ["CAD"], steps=(10, 11))
+    speech, reference = speak(np.random.default_rng(3), ["CAD"], steps=(10, 11))
     classes = uniform_alignment(speech, LEXICON, MONO)
-    assert (classes == 0).tolist() == (truth == 0).tolist()
+    assert (classes == 0).tolist() == (reference == 0).tolist()
     states = [c for p in ("C", "A", "D") for c in MONO.senones(NO_PHONE, PHONES.index(p), NO_PHONE)]
     assert classes[classes > 0].tolist() == np.repeat(states, 5).tolist()
 
@@ -153,11 +155,11 @@ def test_speech_that_is_too_short_for_its_text_is_set_aside_not_fatal(spoken):
 
 def test_every_phone_may_take_a_single_frame(mono):
     _, gaussians, _ = mono
-    speech, truth = speak(np.random.default_rng(5), ["CAD", "DO"], pauses=0, steps=(1, 2))
+    speech, reference = speak(np.random.default_rng(5), ["CAD", "DO"], pauses=0, steps=(1, 2))
     (classes,) = align_all([speech], text_graphs([speech], LEXICON, MONO), gaussians)
     assert classes is not None
     found = np.where(classes == 0, 0, (classes - 1) % (len(PHONES) - 1) + 1)
-    assert np.mean(found == truth) > 0.7
+    assert np.mean(found == reference) > 0.7
 
 
 def test_contexts_are_read_off_an_alignment():

@@ -169,11 +169,11 @@ def test_noise_is_no_reason_to_stop(trained, tmp_path):
 
 def frames_right(folder, shards, inventory, alignments):
     targets = SoftTargets(folder, inventory)
-    truth = [
+    reference = [
         t.ids_TK[:, 0] for s in shards for t in AlignmentTargets(alignments / s.path.parent.name, inventory).load(s)
     ]
     found = [t.ids_TK[:, 0] for s in shards for t in targets.load(s)]
-    return np.mean(np.concatenate(truth) == np.concatenate(found))
+    return np.mean(np.concatenate(reference) == np.concatenate(found))
 
 
 def test_soft_targets_through_a_graph_are_corrected_by_what_can_be_said(tone_shards, trained, tmp_path, capsys):

@@ -30,7 +30,7 @@ def kind(name, sides=SIDES, **options):
     return KD_LOSSES[name](load_config(KD_LOSSES[name].Config, options), sides)
 
 
-def batch(frames, targets=None, truth=False):
+def batch(frames, targets=None, is_supervised=False):
     """A batch of utterances of so many frames. targets: (B, T, C) probabilities, all classes."""
     frames_B = torch.tensor(frames)
     shape = (len(frames), max(frames))
@@ -42,14 +42,14 @@ def batch(frames, targets=None, truth=False):
         outside = torch.arange(shape[1]) >= frames_B[:, None]
         ids, log_p = ids.masked_fill(outside[..., None], -1), log_p.masked_fill(outside[..., None], -torch.inf)
         known = BatchTargets(PaddedFrames(ids, log_p, None))
-    return Batch(torch.zeros(*shape, 1), frames_B, known, "s", 1.0, ["u"], [], None, truth)
+    return Batch(torch.zeros(*shape, 1), frames_B, known, "s", 1.0, ["u"], [], None, is_supervised)
 
 
 def trace(logits, **layers):
     return ModelOutput(torch.as_tensor(logits), {name: torch.as_tensor(x) for name, x in layers.items()})
 
 
-def random_lesson(frames=(5, 3), truth=False, seed=1):
+def random_inputs(frames=(5, 3), is_supervised=False, seed=1):
     """With values behind the ends of utterances that must not matter."""
     draw = torch.Generator().manual_seed(seed)
     shape = (len(frames), max(frames))
@@ -57,25 +57,25 @@ def random_lesson(frames=(5, 3), truth=False, seed=1):
     student = trace(rand(3), **{n: rand(w) for n, w in STUDENT.items()})
     teacher = trace(rand(3), **{n: rand(w) for n, w in TEACHER.items()})
     targets = torch.randn(*shape, 3, generator=draw).softmax(-1).tolist()
-    return KDInputs(batch(frames, targets, truth), student, teacher)
+    return KDInputs(batch(frames, targets, is_supervised), student, teacher)
 
 
 def test_the_response_is_the_kl_from_the_stored_posteriors():
     logits = torch.tensor([[[0.2, 0.3, 0.5], [1 / 3, 1 / 3, 1 / 3]]]).log()
-    lesson = KDInputs(batch([2], [[[0.7, 0.2, 0.1], [0.5, 0.25, 0.25]]]), trace(logits), None)
+    inputs = KDInputs(batch([2], [[[0.7, 0.2, 0.1], [0.5, 0.25, 0.25]]]), trace(logits), None)
     first = 0.7 * math.log(0.7 / 0.2) + 0.2 * math.log(0.2 / 0.3) + 0.1 * math.log(0.1 / 0.5)
     second = 0.5 * math.log(1.5) + 0.5 * math.log(0.75)
     sides = ModelDims(STUDENT, None, 3)
-    assert kind("kd", sides)(lesson).mean.item() == pytest.approx((first + second) / 2, rel=1e-5)
-    assert kind("kd", sides)(KDInputs(batch([2], None, truth=True), trace(logits), None)) is None
+    assert kind("kd", sides)(inputs).mean.item() == pytest.approx((first + second) / 2, rel=1e-5)
+    assert kind("kd", sides)(KDInputs(batch([2], None, is_supervised=True), trace(logits), None)) is None
 
 
 def test_the_response_of_a_companion_is_the_kl_from_its_answers_on_all_audio():
     student, teacher = torch.tensor([[[0.2, 0.3, 0.5]]]).log(), torch.tensor([[[0.7, 0.2, 0.1]]]).log() + 4
     by_hand = 0.7 * math.log(0.7 / 0.2) + 0.2 * math.log(0.2 / 0.3) + 0.1 * math.log(0.1 / 0.5)
-    for truth in (False, True):
-        lesson = KDInputs(batch([1], None, truth), trace(student), trace(teacher))
-        assert kind("kd", source="online")(lesson).mean.item() == pytest.approx(by_hand, rel=1e-5)
+    for is_supervised in (False, True):
+        inputs = KDInputs(batch([1], None, is_supervised), trace(student), trace(teacher))
+        assert kind("kd", source="online")(inputs).mean.item() == pytest.approx(by_hand, rel=1e-5)
 
 
 def test_selected_frames_are_those_where_someone_speaks():
@@ -85,20 +85,20 @@ def test_selected_frames_are_those_where_someone_speaks():
     selected = kind("kd", sides, frame_matching="non_blank", max_blank_prob=0.95)
     wrong = 0.1 * math.log(0.1 / 0.98) + 0.8 * math.log(80) + 0.1 * math.log(10)
     missed = 0.98 * math.log(9.8) + 0.01 * math.log(0.01 / 0.8) + 0.01 * math.log(0.1)
-    lesson = KDInputs(batch([3], [[blank, speaks, blank]]), trace(student), None)  # the first frame says nothing twice
-    assert selected(lesson).mean.item() == pytest.approx((wrong + missed) / 2, rel=1e-4)
+    inputs = KDInputs(batch([3], [[blank, speaks, blank]]), trace(student), None)  # the first frame says nothing twice
+    assert selected(inputs).mean.item() == pytest.approx((wrong + missed) / 2, rel=1e-4)
 
 
 def test_spikes_that_come_a_little_later_cost_nothing_when_delays_are_allowed():
     blank, spike, sides = [0.9, 0.05, 0.05], [0.1, 0.8, 0.1], ModelDims(STUDENT, None, 3)
     teacher = [[spike, spike, blank, blank, blank], [blank, spike, blank, spike, blank]]
     student = torch.tensor([[blank, blank, spike, spike, blank], [blank, blank, spike, blank, spike]]).log()
-    lesson = KDInputs(batch([5, 5], teacher), trace(student), None)
-    late = kind("kd", sides, frame_matching="shifted", max_shift_frames=2)(lesson)
+    inputs = KDInputs(batch([5, 5], teacher), trace(student), None)
+    late = kind("kd", sides, frame_matching="shifted", max_shift_frames=2)(inputs)
     missed = 0.1 * math.log(0.1 / 0.9) + 0.8 * math.log(0.8 / 0.05) + 0.1 * math.log(0.1 / 0.05)
     # Two frames late, the first two have nothing before them; one frame late, the second utterance costs nothing.
     assert late.mean.item() == pytest.approx(2 * missed / 10, rel=1e-5)
-    assert kind("kd", sides)(lesson).mean > 2 * late.mean
+    assert kind("kd", sides)(inputs).mean > 2 * late.mean
     for match in ("aligned", "shifted"):
         same = KDInputs(batch([5, 5], teacher), trace(torch.tensor(teacher).log()), None)
         assert kind("kd", sides, frame_matching=match)(same).mean.item() == pytest.approx(0, abs=1e-6)
@@ -112,16 +112,16 @@ def test_frames_that_are_surely_blank_on_both_sides_are_not_compared_at_any_boun
     sides = ModelDims(STUDENT, None, 3)
     sure, unsure = [1.0, 0.0, 0.0], [0.5, 0.25, 0.25]
     student = torch.tensor([[[200.0, 0.0, 0.0], [200.0, 0.0, 0.0], [0.0, 0.0, 0.0]]])
-    lesson = KDInputs(batch([3], [[sure, unsure, sure]]), trace(student), None)
-    assert kind("kd", sides, frame_matching="non_blank", max_blank_prob=1.0)(lesson).count == 2
+    inputs = KDInputs(batch([3], [[sure, unsure, sure]]), trace(student), None)
+    assert kind("kd", sides, frame_matching="non_blank", max_blank_prob=1.0)(inputs).count == 2
 
 
 @pytest.mark.parametrize("frames", [1, 2])
 def test_an_utterance_shorter_than_the_shifts_is_compared_as_far_as_it_goes(frames):
     blank, spike, sides = [0.9, 0.05, 0.05], [0.1, 0.8, 0.1], ModelDims(STUDENT, None, 3)
-    lesson = KDInputs(batch([frames], [[spike] * frames]), trace(torch.tensor([[blank, spike][:frames]]).log()), None)
+    inputs = KDInputs(batch([frames], [[spike] * frames]), trace(torch.tensor([[blank, spike][:frames]]).log()), None)
     missed = 0.1 * math.log(0.1 / 0.9) + 0.8 * math.log(0.8 / 0.05) + 0.1 * math.log(0.1 / 0.05)
-    found = kind("kd", sides, frame_matching="shifted", max_shift_frames=3)(lesson)
+    found = kind("kd", sides, frame_matching="shifted", max_shift_frames=3)(inputs)
     assert found.count == frames and found.sum.item() == pytest.approx(missed, rel=1e-5)
 
 
@@ -143,11 +143,11 @@ def test_wrong_settings_of_kd_are_refused_by_name(options, message):
 def test_hidden_layers_are_compared_by_angle_or_by_distance():
     student = trace(torch.zeros(1, 2, 3), layer0=torch.zeros(1, 2, 3), layer1=torch.tensor([[[1.0, 0.0], [0.0, 2.0]]]))
     teacher = trace(torch.zeros(1, 2, 3), layer0=torch.tensor([[[3.0, 3.0], [0.0, 1.0]]]))
-    lesson = KDInputs(batch([2]), student, teacher)
+    inputs = KDInputs(batch([2]), student, teacher)
     options = {"layers": {"layer1": "layer0"}, "project": False}
-    assert kind("hidden_states", **options)(lesson).mean.item() == pytest.approx((1 - math.sqrt(0.5)) / 2, rel=1e-5)
+    assert kind("hidden_states", **options)(inputs).mean.item() == pytest.approx((1 - math.sqrt(0.5)) / 2, rel=1e-5)
     # squared distances 4 + 9 = 13 and 1; squared lengths 18 and 1
-    assert kind("hidden_states", distance="l2", **options)(lesson).mean.item() == pytest.approx(
+    assert kind("hidden_states", distance="l2", **options)(inputs).mean.item() == pytest.approx(
         (13 + 1) / (18 + 1), rel=1e-5
     )
 
@@ -156,9 +156,9 @@ def test_similarity_compares_who_is_like_whom_whatever_the_widths():
     student = trace(torch.zeros(1, 2, 3), layer1=torch.tensor([[[1.0, 0.0], [0.0, 1.0]]]))
     teacher = trace(torch.zeros(1, 2, 3), layer1=torch.tensor([[[1.0, 1.0, 0.0, 0.0], [1.0, 1.0, 0.0, 0.0]]]))
     same = math.sqrt(0.5)  # rows (2, 2) scaled to length 1
-    lesson = KDInputs(batch([2]), student, teacher)
+    inputs = KDInputs(batch([2]), student, teacher)
     by_hand = (1 - same) ** 2 + same**2
-    found = kind("spkd", layers={"layer1": "layer1"})(lesson)
+    found = kind("spkd", layers={"layer1": "layer1"})(inputs)
     assert found.mean.item() == pytest.approx(by_hand, rel=1e-5)
     torch.testing.assert_close(gram(torch.tensor([[3.0, 0.0], [0.0, 4.0]])), torch.eye(2))
 
@@ -175,10 +175,10 @@ def test_relations_are_distances_over_their_mean_and_cosines_of_angles():
         trace(torch.zeros(1, 3, 3), layer1=triangle[None]),
         trace(torch.zeros(1, 3, 3), layer2=line[None]),
     )
-    lesson = KDInputs(batch([3]), student, teacher)
+    inputs = KDInputs(batch([3]), student, teacher)
     huber = lambda a, b: torch.nn.functional.smooth_l1_loss(torch.tensor(a), torch.tensor(b)).item()
     ours, theirs = [0, 0.75, 1, 0.75, 0, 1.25, 1, 1.25, 0], [0, 0.75, 1.5, 0.75, 0, 0.75, 1.5, 0.75, 0]
-    found = kind("rkd", angle_weight=0.0)(lesson)
+    found = kind("rkd", angle_weight=0.0)(inputs)
     assert found.mean.item() == pytest.approx(huber(ours, theirs), rel=1e-4)
 
 
@@ -186,10 +186,10 @@ def test_flow_is_the_mean_product_of_two_layers():
     a, b = torch.tensor([[[1.0, 2.0], [3.0, 0.0]]]), torch.tensor([[[1.0, 0.0], [1.0, 1.0]]])
     torch.testing.assert_close(fsp(a, b, torch.tensor([[[2]]])), torch.tensor([[[2.0, 1.5], [1.0, 0.0]]]))
     flow = kind("fsp", width=2)
-    lesson = random_lesson()
-    found = flow(lesson)
-    ours = [flow.learnt[n](lesson.student.hidden_states[x]) for n, x in enumerate(("layer0", "layer1"))]
-    theirs = [lesson.teacher.hidden_states[x] @ getattr(flow, f"fixed{n}") for n, x in enumerate(("layer0", "layer2"))]
+    inputs = random_inputs()
+    found = flow(inputs)
+    ours = [flow.learnt[n](inputs.student.hidden_states[x]) for n, x in enumerate(("layer0", "layer1"))]
+    theirs = [inputs.teacher.hidden_states[x] @ getattr(flow, f"fixed{n}") for n, x in enumerate(("layer0", "layer2"))]
     by_hand = 0
     for row, n in enumerate((5, 3)):
         own, wanted = (x[0][row, :n].T @ x[1][row, :n] / n for x in (ours, theirs))
@@ -198,19 +198,19 @@ def test_flow_is_the_mean_product_of_two_layers():
 
 
 def test_deeper_layers_teach_earlier_ones_and_are_not_pulled_at():
-    lesson = random_lesson()
-    for x in (lesson.student.logits_BTC, *lesson.student.hidden_states.values()):
+    inputs = random_inputs()
+    for x in (inputs.student.logits_BTC, *inputs.student.hidden_states.values()):
         x.requires_grad_()
     deeper = kind("self_distillation", label_weight=0.0, feature_weight=0.0)
-    loss = deeper(lesson)
+    loss = deeper(inputs)
     log_p, log_q = (
-        x[lesson.mask_BT].log_softmax(-1)
-        for x in (lesson.student.logits_BTC, deeper.heads[0](lesson.student.hidden_states["layer0"]))
+        x[inputs.mask_BT].log_softmax(-1)
+        for x in (inputs.student.logits_BTC, deeper.heads[0](inputs.student.hidden_states["layer0"]))
     )
     assert loss.mean.item() == pytest.approx((log_p.exp() * (log_p - log_q)).sum(-1).mean().item(), rel=1e-4)
-    kind("self_distillation")(lesson).mean.backward()
-    assert lesson.student.hidden_states["layer0"].grad.abs().sum() > 0
-    assert lesson.student.hidden_states["layer1"].grad is None and lesson.student.logits_BTC.grad is None
+    kind("self_distillation")(inputs).mean.backward()
+    assert inputs.student.hidden_states["layer0"].grad.abs().sum() > 0
+    assert inputs.student.hidden_states["layer1"].grad is None and inputs.student.logits_BTC.grad is None
 
 
 CASES = [
@@ -231,38 +231,38 @@ CASES = [
 
 @pytest.mark.parametrize(("name", "options"), CASES)
 def test_gradients_are_those_of_small_steps(name, options):
-    lesson = random_lesson(frames=(5, 3, 4))
+    inputs = random_inputs(frames=(5, 3, 4))
     term = kind(name, **options)
 
     def loss(logits, layer0, layer1):
         student = ModelOutput(logits, {"layer0": layer0, "layer1": layer1})
-        return term(KDInputs(lesson.batch, student, lesson.teacher)).mean
+        return term(KDInputs(inputs.batch, student, inputs.teacher)).mean
 
-    student = lesson.student
-    inputs = [x.double().requires_grad_() for x in (student.logits_BTC, *student.hidden_states.values())]
+    student = inputs.student
+    leaves = [x.double().requires_grad_() for x in (student.logits_BTC, *student.hidden_states.values())]
     if name == "self_distillation":  # what teaches is taken as it is: no gradient, though small steps change the loss
-        inputs = [x if n == 1 else x.detach() for n, x in enumerate(inputs)]
+        leaves = [x if n == 1 else x.detach() for n, x in enumerate(leaves)]
     # Losses are computed in float32 whatever comes in, hence the large step.
-    assert torch.autograd.gradcheck(loss, inputs, eps=1e-3, atol=3e-3, rtol=1e-2)
+    assert torch.autograd.gradcheck(loss, leaves, eps=1e-3, atol=3e-3, rtol=1e-2)
 
 
 @pytest.mark.parametrize(("name", "options"), CASES)
 def test_what_lies_behind_the_end_of_an_utterance_does_not_matter(name, options):
-    lesson = random_lesson(frames=(5, 3, 4))
+    inputs = random_inputs(frames=(5, 3, 4))
     term = kind(name, **options)
 
     def spoilt(trace):
         return ModelOutput(
             *(
-                {n: torch.where(lesson.mask_BT[..., None], v, 7.0) for n, v in x.items()}
+                {n: torch.where(inputs.mask_BT[..., None], v, 7.0) for n, v in x.items()}
                 if isinstance(x, dict)
-                else torch.where(lesson.mask_BT[..., None], x, 7.0)
+                else torch.where(inputs.mask_BT[..., None], x, 7.0)
                 for x in (trace.logits_BTC, trace.hidden_states)
             )
         )
 
     torch.testing.assert_close(
-        term(KDInputs(lesson.batch, spoilt(lesson.student), spoilt(lesson.teacher))).mean, term(lesson).mean
+        term(KDInputs(inputs.batch, spoilt(inputs.student), spoilt(inputs.teacher))).mean, term(inputs).mean
     )
 
 
@@ -278,17 +278,19 @@ def test_what_lies_behind_the_end_of_an_utterance_does_not_matter(name, options)
     ],
 )
 def test_micro_batches_add_up_to_the_batch(name, options):
-    lesson = random_lesson(frames=(5, 3, 4))
+    inputs = random_inputs(frames=(5, 3, 4))
     term = kind(name, **options)
-    whole, parts = term(lesson), []
+    whole, parts = term(inputs), []
     for row, frames in enumerate((5, 3, 4)):
         cut = lambda x, row=row, frames=frames: x[row : row + 1, :frames]
         outputs = [
             ModelOutput(cut(x.logits_BTC), {n: cut(h) for n, h in x.hidden_states.items()})
-            for x in (lesson.student, lesson.teacher)
+            for x in (inputs.student, inputs.teacher)
         ]
-        targets = lesson.batch.targets.map(cut)
-        parts.append(term(KDInputs(dataclasses.replace(batch([frames], truth=False), targets=targets), *outputs)))
+        targets = inputs.batch.targets.map(cut)
+        parts.append(
+            term(KDInputs(dataclasses.replace(batch([frames], is_supervised=False), targets=targets), *outputs))
+        )
     torch.testing.assert_close(sum(part.sum for part in parts), whole.sum)
     torch.testing.assert_close(sum(part.count for part in parts), whole.count)
 

@@ -48,12 +48,12 @@ SUM = (
 
 @pytest.fixture(scope="module")
 def streams(tone_shards, tmp_path_factory):
-    truth = AlignmentFolders([align_tones(tone_shards, tmp_path_factory.mktemp("align"))], INVENTORY)
+    targets = AlignmentFolders([align_tones(tone_shards, tmp_path_factory.mktemp("align"))], INVENTORY)
     masked = AugmentConfig(speed_perturb=(0.9, 1.0), num_time_masks=1)
     return (
-        TrainingSet("labelled", tone_shards[:1], truth, masked),
+        TrainingSet("labelled", tone_shards[:1], targets, masked),
         TrainingSet("unlabelled", tone_shards[1:2], NoTargets(), masked, is_supervised=False),
-        TrainingSet("dev", tone_shards[2:], truth),
+        TrainingSet("dev", tone_shards[2:], targets),
     )
 
 

@@ -9,8 +9,8 @@ import pytest
 import soundfile
 
 from asr_kd.corpora.manifest import read_manifest
-from asr_kd.corpora.synthetic import VoicesConfig, prepare_voices
-from asr_kd.corpora.synthetic_speakers import ACCENTS, HIGH_FAMILIES, LOW_FAMILIES, cast_voices
+from asr_kd.corpora.synthetic import SyntheticConfig, write_synthetic_corpus
+from asr_kd.corpora.synthetic_speakers import ACCENTS, HIGH_FAMILIES, LOW_FAMILIES, draw_voices
 from asr_kd.corpora.tts import synthesise
 
 pytest.importorskip("espeakng_loader", reason="needs the extra voices")
@@ -29,7 +29,7 @@ def digests(folder):
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
     out = tmp_path_factory.mktemp("voices")
-    prepare_voices(out, VoicesConfig(**SMALL))
+    write_synthetic_corpus(out, SyntheticConfig(**SMALL))
     return out
 
 
@@ -41,7 +41,7 @@ def parts(corpus):
 def test_another_process_makes_the_same_bytes(corpus, tmp_path):
     code = (
         "import sys, pathlib, json; from asr_kd.corpora.synthetic import *;"
-        "prepare_voices(pathlib.Path(sys.argv[1]), VoicesConfig(**json.loads(sys.argv[2])))"
+        "write_synthetic_corpus(pathlib.Path(sys.argv[1]), SyntheticConfig(**json.loads(sys.argv[2])))"
     )
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "5", "MALLOC_PERTURB_": "77"}
     subprocess.run([sys.executable, "-c", code, tmp_path, json.dumps(SMALL)], check=True, env=environment)
@@ -57,12 +57,12 @@ def test_samples_do_not_depend_on_what_was_said_before():
 
 
 def test_files_of_an_earlier_run_are_kept_and_broken_ones_made_again(corpus, tmp_path):
-    prepare_voices(tmp_path, VoicesConfig(**SMALL | {"unlabelled_minutes": 0.1}))
+    write_synthetic_corpus(tmp_path, SyntheticConfig(**SMALL | {"unlabelled_minutes": 0.1}))
     kept = {p: p.stat().st_mtime_ns for p in (tmp_path / "audio").iterdir()}
     cut, lost, *_ = sorted(kept)
     cut.write_bytes(cut.read_bytes()[:40])
     lost.unlink()
-    prepare_voices(tmp_path, VoicesConfig(**SMALL))
+    write_synthetic_corpus(tmp_path, SyntheticConfig(**SMALL))
     assert digests(tmp_path) == digests(corpus)
     assert all(p.stat().st_mtime_ns == time for p, time in kept.items() if p not in (cut, lost))
 
@@ -71,7 +71,7 @@ def test_another_seed_replaces_the_audio(tmp_path):
     tiny = SMALL | {"labelled_minutes": 0.05, "dev_minutes": 0, "unlabelled_minutes": 0, "test_utterances": 1}
     for folder, seeds in (("over", (1, 2)), ("fresh", (2,))):
         for seed in seeds:
-            prepare_voices(tmp_path / folder, VoicesConfig(**tiny | {"seed": seed}))
+            write_synthetic_corpus(tmp_path / folder, SyntheticConfig(**tiny | {"seed": seed}))
     fresh = digests(tmp_path / "fresh")
     assert fresh.items() <= digests(tmp_path / "over").items()
 
@@ -106,8 +106,8 @@ def test_sizes_are_those_asked_for(parts):
         wanted_s = SMALL[f"{part}_minutes"] * 60
         assert wanted_s <= sum(u.duration for u in parts[part]) < wanted_s + 8
     assert [u.meta["snr"] for u in parts["test"]] == ["clean", 20, 10, 5] * 2
-    cast = cast_voices({"labelled": 10, "dev": 3, "test": 15, "unlabelled": 72}, seed=0)
-    assert {part: len(voices) for part, voices in cast.items()} == {
+    drawn = draw_voices({"labelled": 10, "dev": 3, "test": 15, "unlabelled": 72}, seed=0)
+    assert {part: len(voices) for part, voices in drawn.items()} == {
         **{"labelled": 10, "dev": 3, "test": 15, "unlabelled": 72}
     }
 
@@ -133,13 +133,13 @@ def test_lexicon_spells_every_word(corpus, parts):
 def test_missing_package_is_told_with_the_way_out(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "espeakng_loader", None)
     with pytest.raises(ValueError, match=r"setup.sh voices,dev` .*pip install -e '\.\[voices\]'"):
-        prepare_voices(tmp_path, VoicesConfig())
+        write_synthetic_corpus(tmp_path, SyntheticConfig())
 
 
 def test_too_few_or_unknown_voices_are_told():
     with pytest.raises(ValueError, match="--voices is 30"):
-        VoicesConfig(voices=30)
+        SyntheticConfig(voices=30)
     with pytest.raises(ValueError, match="too many"):
-        cast_voices({"labelled": 30, "dev": 3, "test": 15, "unlabelled": 72}, seed=0)
+        draw_voices({"labelled": 30, "dev": 3, "test": 15, "unlabelled": 72}, seed=0)
     with pytest.raises(ValueError, match="no voice"):
         synthesise("hello", "en-us-nowhere", 150, 50, 50)

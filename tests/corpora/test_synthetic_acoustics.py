@@ -18,9 +18,9 @@ def test_noise_lies_the_stated_snr_below_the_active_speech(snr, kind, seed):
     speech_N = bursts(seed)
     noise_N = NOISES[kind](len(speech_N), np.random.default_rng(seed))
     scene = Scene(snr, kind, 0.0, None, level_db=-30.0)
-    heard_N = record(speech_N, noise_N, scene, np.random.default_rng(seed)) / 32767
+    recorded_N = record(speech_N, noise_N, scene, np.random.default_rng(seed)) / 32767
     speech_share_N = speech_N * np.sqrt(10**-3.0 / active_power(speech_N))
-    measured = 10 * np.log10(10**-3.0 / np.mean((heard_N - speech_share_N) ** 2))
+    measured = 10 * np.log10(10**-3.0 / np.mean((recorded_N - speech_share_N) ** 2))
     assert measured == pytest.approx(snr, abs=0.1)
 
 
@@ -30,9 +30,9 @@ def test_no_recording_clips(level_db, snr, seed):
     speech_N = bursts(seed)
     noise_N = None if snr is None else NOISES["hum"](len(speech_N), np.random.default_rng(seed))
     scene = Scene(snr, None if snr is None else "hum", 0.4, 3.0, level_db)
-    heard_N = record(speech_N, noise_N, scene, np.random.default_rng(seed))
-    assert len(heard_N) == len(speech_N)
-    assert np.abs(heard_N.astype(int)).max() <= round(PEAK * 32767)
+    recorded_N = record(speech_N, noise_N, scene, np.random.default_rng(seed))
+    assert len(recorded_N) == len(speech_N)
+    assert np.abs(recorded_N.astype(int)).max() <= round(PEAK * 32767)
 
 
 @pytest.mark.parametrize("rt60", [0.2, 0.4, 0.6])
