@@ -151,7 +151,7 @@ def append_json(path: str | os.PathLike[str], obj: Any) -> None:
     with open(path, "a+b") as f:
         size = f.seek(0, os.SEEK_END)
         is_cut_off = size > 0 and os.pread(f.fileno(), 1, size - 1) != b"\n"
-        f.write(b"\n" * is_cut_off + json.dumps(obj, ensure_ascii=False).encode() + b"\n")
+        f.write(b"\n" * is_cut_off + json.dumps(obj).encode() + b"\n")
         f.flush()
         os.fsync(f.fileno())
 

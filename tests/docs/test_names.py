@@ -235,6 +235,23 @@ def test_a_contract_that_is_gone_is_noticed(line):
     assert wrong_contracts(f"```python\n# {file}\n{line}\n```")
 
 
+def is_defined(place: str) -> bool:
+    """Whether a dotted name is that of a module, of what it defines, or of a member of that."""
+    parts = place.split(".")
+    for split in range(len(parts), 0, -1):
+        if (module := "/".join(parts[:split]) + ".py") in trees():
+            name, *rest = [*parts[split:], ""][:2]
+            return not name or (name in names_in(trees()[module]) and (rest in ([], [""]) or rest[0] in members(name)))
+    return False
+
+
+def test_new_names_in_the_list_of_changes_exist():
+    part = (ROOT / "CHANGELOG.md").read_text().split("### Classes")[1]
+    new = re.findall(r"^\| `[^`]+` \| `([^`]+)` \|", part, re.MULTILINE)
+    assert len(new) > 50 and not [name for name in new if not is_defined(name)]
+    assert not is_defined("core.files.nothing") and not is_defined("core.nothing")
+
+
 def test_the_table_of_rooms_has_each_command_in_its_room():
     rows = re.findall(r"^\| `(\w+)` \| (.*?) \|", (ROOT / DOCUMENTS[0]).read_text(), re.MULTILINE)
     table = {(room, command) for room, cell in rows for command in re.findall(r"`(\w+)`", cell)}
