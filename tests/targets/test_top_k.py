@@ -76,11 +76,14 @@ def test_wrong_settings_are_refused_by_name(wrong):
         SelectionConfig(**wrong)
 
 
-def test_frames_are_selected_one_by_one_however_many_there_are():
-    log_p_TC = posteriors(0, frames=2 * CPU_BLOCK_FRAMES + 3)
+@pytest.mark.parametrize("blocks", [0, 1, 2])
+def test_frames_are_selected_one_by_one_however_many_there_are(blocks):
+    frames = blocks * CPU_BLOCK_FRAMES + 3
+    log_p_TC = posteriors(0, frames=frames)
     config = SelectionConfig(top_k=4, top_p=0.8)
     kept = select_top_k(log_p_TC, config)
-    for t in (0, CPU_BLOCK_FRAMES - 1, CPU_BLOCK_FRAMES, 2 * CPU_BLOCK_FRAMES + 2):
+    assert kept.frames == frames
+    for t in {0, min(CPU_BLOCK_FRAMES, frames) - 1, frames - 3, frames - 1}:
         alone = select_top_k(log_p_TC[t : t + 1], config)
         np.testing.assert_array_equal(kept.ids_TK[t], alone.ids_TK[0])
         np.testing.assert_array_equal(kept.log_p_TK[t], alone.log_p_TK[0])
