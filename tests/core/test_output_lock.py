@@ -101,8 +101,13 @@ def test_one_that_has_just_taken_it_is_waited_for_until_it_has_said_who_it_is(tm
         fcntl.flock(owner, fcntl.LOCK_EX)
         with monkeypatch.context() as patch:
             patch.setattr(output_lock, "_NAMED_WITHIN_S", 0.0)
-            with pytest.raises(ValueError, match=": another command is writing there"), OutputLock(tmp_path, ["b"]):
-                pass
+            for odd in ("", "[1]"):
+                owner.write(odd)
+                owner.flush()
+                with pytest.raises(ValueError, match=": another command is writing there"), OutputLock(tmp_path, ["b"]):
+                    pass
+        owner.seek(0)
+        owner.truncate()
         monkeypatch.setattr(time, "sleep", lambda s: owner.write(json.dumps(ELSEWHERE)) and owner.flush())
         with pytest.raises(ValueError, match="process 7 on elsewhere"), OutputLock(tmp_path, ["b"]):
             pass

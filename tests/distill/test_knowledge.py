@@ -119,7 +119,8 @@ def test_frames_that_are_surely_blank_on_both_sides_are_not_compared_at_any_boun
 @pytest.mark.parametrize("frames", [1, 2])
 def test_an_utterance_shorter_than_the_shifts_is_compared_as_far_as_it_goes(frames):
     blank, spike, sides = [0.9, 0.05, 0.05], [0.1, 0.8, 0.1], ModelDims(STUDENT, None, 3)
-    inputs = KDInputs(batch([frames], [[spike] * frames]), trace(torch.tensor([[blank, spike][:frames]]).log()), None)
+    student = trace(torch.tensor([[blank, spike][:frames]]).log())
+    inputs = KDInputs(batch([frames], [[spike, blank][:frames]]), student, None)
     missed = 0.1 * math.log(0.1 / 0.9) + 0.8 * math.log(0.8 / 0.05) + 0.1 * math.log(0.1 / 0.05)
     found = kind("kd", sides, frame_matching="shifted", max_shift_frames=3)(inputs)
     assert found.count == frames and found.sum.item() == pytest.approx(missed, rel=1e-5)

@@ -21,8 +21,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 WANTED_SHARE = 0.85
 COPIED = ("asr_kd", "tests", "tools", "docs", "recipes", "manifests", "pyproject.toml", "README.md", "CHANGELOG.md")
-KILLED = (1, 3, 24, -24, 36, 152, 255, -9, -11)
-"""mutmut's exit codes of a mutant that was noticed: a test failed, gave no answer in time, or crashed."""
+KILLED = (1, 2, 3, 24, -24, 36, 152, 255, -9, -11)
+"""mutmut's exit codes of a mutant that was noticed: a test failed or was interrupted, was too late, or crashed."""
 
 
 def mutmut(folder: Path, *words: str) -> str:
