@@ -33,7 +33,7 @@ class CatalogueFile:
 
         FileNotFoundError when there is none, ValueError when it is damaged, of a newer version, or leads out.
         """
-        self.where = parse_path_or_url(where)
+        self.where, self._content = parse_path_or_url(where), content
         self.folder = dirname(self.where)
         self.written_ns = 0
         """When it was written; 0 in a store."""
@@ -99,6 +99,10 @@ class CatalogueFile:
         size, seconds = int(self.bytes_N[row]), float(self.seconds_N[row])
         return CatalogueRow(self.paths[row].as_py(), size, self.digests[row].as_py(), seconds, self.lengths(row))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Another process opens it anew."""
+        return CatalogueFile, (self.where, self._content)
+
     def _describe(self) -> dict[str, Any]:
         """The description, checked."""
         schema = self._file.schema_arrow
@@ -116,6 +120,9 @@ class CatalogueFile:
             )
         if found.pop("digest", None) != fingerprint(found):
             raise self._damaged("the digest of its description is another")
+        folders, skipped = found.get("folders"), found.get("skipped")
+        if not isinstance(folders, list) or not isinstance(skipped, dict) or any(map(_leads_out, folders)):
+            raise self._damaged("its description is not as it was written")
         if not schema.equals(SCHEMA):
             raise self._damaged("its columns are others")
         return found
@@ -143,6 +150,10 @@ class CatalogueFile:
 
     def _damaged(self, reason: str) -> ValueError:
         return ValueError(f"{self.where}: damaged ({reason}). Delete it and make it again with `asr-kd catalogue`.")
+
+
+def _leads_out(folder: Any) -> bool:
+    return not isinstance(folder, str) or ".." in folder.split("/")
 
 
 def is_catalogue(where: PathOrUrl) -> bool:

@@ -3,7 +3,10 @@
 import io
 import json
 import shutil
+import subprocess
+import sys
 import tarfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -97,6 +100,32 @@ def test_what_a_stopped_run_opened_is_not_opened_again(corpus, capsys):
     found = open_catalogue(corpus)
     assert [found.digest(n) == f"{n}.tar" * 8 for n in range(5)] == [False, True, False, True, False]
     assert [len(found.lengths(n)) for n in range(5)] == [2, 2, 1, 2, 2]
+
+
+def test_however_often_it_is_killed_every_tar_is_read_once(tmp_path, capsys):
+    corpus = tmp_path / "corpus"
+    tars = [foreign_tar(corpus / f"{n:02d}.tar", n, 20) for n in range(24)]
+    copy = shutil.copytree(corpus, tmp_path / "copy")
+    catalogue(capsys, copy)
+    read: dict[Path, int] = {}
+    for kill_at in (3, 12, None):
+        command = [sys.executable, "-m", "asr_kd.cli", "catalogue", str(corpus), "--jobs", "2"]
+        with subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as job:
+            while job.poll() is None and (kill_at is None or sum(map(has_index, tars)) < kill_at):
+                time.sleep(0.01)
+            job.kill()
+        assert (job.returncode == 0) == (kill_at is None)
+        indexes = [index_path(tar) for tar in tars if has_index(tar)]
+        now = {index: index.stat().st_mtime_ns for index in indexes}
+        assert now | read == now  # none was written again
+        read = now
+    assert len(read) == 24
+    assert (corpus / CATALOGUE_NAME).read_bytes() == (copy / CATALOGUE_NAME).read_bytes()
+    assert not [path for path in corpus.iterdir() if path.name.startswith(".")]
+
+
+def has_index(tar: Path) -> bool:
+    return index_path(tar).is_file()
 
 
 def test_damaged_tars_are_skipped_listed_and_tried_again(corpus, capsys):

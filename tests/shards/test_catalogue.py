@@ -1,6 +1,7 @@
 """The catalogue: what the indexes say, in one file; another is refused when it no longer fits the shards."""
 
 import os
+import pickle
 import shutil
 from pathlib import Path
 
@@ -86,7 +87,7 @@ def test_without_a_catalogue_the_indexes_are_opened_and_nothing_else_differs(cor
     with_one = open_catalogue(corpus)
     (corpus / CATALOGUE_NAME).unlink()
     without = open_catalogue(corpus)
-    assert contents(without) == contents(with_one)
+    assert contents(without) == contents(with_one) == contents(pickle.loads(pickle.dumps(without)))
     assert without.fingerprint == with_one.fingerprint
     assert not (corpus / CATALOGUE_NAME).exists()
     some = find_shards(corpus)[1:3]
