@@ -118,14 +118,15 @@ def file_sizes(folder: PathOrUrl, suffix: str) -> dict[PathOrUrl, int]:
     return {where: size(where) if n is None else n for where, n in sizes.items()}
 
 
-def scan(folder: PathOrUrl, suffix: str) -> Iterator[tuple[str, int | None, int]]:
+def scan(folder: PathOrUrl, suffix: str, stat_every: int = 1) -> Iterator[tuple[str, int | None, int]]:
     """Name, bytes and time of change of each of those files, in no order, by one listing.
 
     Bytes are None where an https server does not tell them; the time is in ns, 0 in a store.
+    stat_every: on a disk, which has to be asked for each file, only every so many have bytes and time.
     """
     folder = parse_path_or_url(folder)
     if isinstance(folder, Path):
-        yield from _scan_disk(folder, suffix)
+        yield from _scan_disk(folder, suffix, stat_every)
         return
     asked = folder + "/" if folder.startswith("http") else folder
     try:
@@ -139,17 +140,19 @@ def scan(folder: PathOrUrl, suffix: str) -> Iterator[tuple[str, int | None, int]
             yield name, found["size"], 0
 
 
-def _scan_disk(folder: Path, suffix: str) -> Iterator[tuple[str, int | None, int]]:
+def _scan_disk(folder: Path, suffix: str, stat_every: int) -> Iterator[tuple[str, int | None, int]]:
     try:
         entries = os.scandir(folder)
     except (FileNotFoundError, NotADirectoryError):
         return
     with entries:
-        for entry in entries:
-            with suppress(FileNotFoundError):  # removed meanwhile, or a link to nowhere
-                if entry.name.endswith(suffix) and entry.is_file():
-                    state = entry.stat()
-                    yield entry.name, state.st_size, state.st_mtime_ns
+        for number, entry in enumerate(e for e in entries if e.name.endswith(suffix) and e.is_file()):
+            if number % stat_every:
+                yield entry.name, None, 0
+                continue
+            with suppress(FileNotFoundError):  # removed meanwhile
+                state = entry.stat()
+                yield entry.name, state.st_size, state.st_mtime_ns
 
 
 def read_bytes(where: PathOrUrl, start: int | None = None, size: int | None = None) -> bytes:

@@ -3,7 +3,6 @@
 import posixpath
 import shlex
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -16,8 +15,9 @@ from asr_kd.shards.catalogue_writer import CATALOGUE_NAME, HERE, CatalogueRow, c
 from asr_kd.shards.index import index_path, read_index
 from asr_kd.shards.reader import Shard, find_shards, open_shard
 
-SHARDS_CHECKED = 1000
-"""Tars that are newer than their catalogue whose digests are compared when it is opened; all others when they are."""
+SIZES_CHECKED, DIGESTS_CHECKED = 100_000, 1000
+"""Tars whose sizes, and newer tars whose digests, are compared when a catalogue is opened. `Catalogue.open` compares
+those of every shard."""
 
 
 class Catalogue:
@@ -125,64 +125,41 @@ def _in_memory(tars: Sequence[PathOrUrl]) -> list[CatalogueFile]:
     return [CatalogueFile(join(folder, CATALOGUE_NAME), catalogue_bytes(found, [])) for folder, found in rows.items()]
 
 
-@dataclass(frozen=True)
-class Fit:
-    """How a catalogue differs from what lies in its folders: paths as it names them."""
+def check_fit(file: CatalogueFile, whole: Iterable[str] = ()) -> None:
+    """ValueError when a catalogue does not fit what lies in its folders; it says which shards, and the way out.
 
-    new: list[str]
-    gone: list[str]
-    changed: list[str]
-    """Of another size."""
-    newer: list[str]
-    """Of the same size, but changed since the catalogue was written: perhaps others, perhaps copied."""
-
-
-def compare(file: CatalogueFile, whole: Iterable[str] = ()) -> Fit:
-    """Compare a catalogue with its folders, by one listing of each.
-
+    One listing of each folder shows tars that are new, gone, or of another size. Those that are newer than the
+    catalogue (copied, perhaps) have their digests compared. Of very many, sizes and digests of evenly spread ones.
     whole: folders that it has to list wholly, beside those of which it says so.
     """
-    rows = {path: n for n, path in enumerate(file.paths.to_pylist())}
-    listed_wholly = {*whole, *file.description["folders"]}
-    seen_N = np.zeros(len(rows), bool)
-    fit = Fit([], [], [], [])
-    for folder in sorted(listed_wholly | {posixpath.dirname(path) or HERE for path in rows}):
+    new, changed, newer = [], [], []
+    gone = {path: n for n, path in enumerate(file.paths.to_pylist())}
+    stat_every = max(1, len(gone) // SIZES_CHECKED)
+    listed_wholly, skipped = {*whole, *file.description["folders"]}, file.description["skipped"]
+    for folder in sorted(listed_wholly | file.folders()):
         before = "" if folder == HERE else posixpath.join(folder, "")
         place = file.locate(folder)
         if isinstance(place, str) and place.startswith("http") and folder not in listed_wholly:
-            seen_N[[n for path, n in rows.items() if posixpath.dirname(path) == folder]] = True  # need not be listed
+            gone = {path: n for path, n in gone.items() if posixpath.dirname(path) != folder}  # it need not be listed
             continue
-        for name, size, changed_ns in scan(place, ".tar"):
+        for name, size, changed_ns in scan(place, ".tar", stat_every):
             path = before + name
-            row = rows.get(path)
+            row = gone.pop(path, None)
             if row is None:
-                if folder in listed_wholly and file.description["skipped"].get(path, -1) != size:
-                    fit.new.append(path)
-                continue
-            seen_N[row] = True
-            if size not in (None, file.bytes_N[row]):
-                fit.changed.append(path)
+                if folder in listed_wholly and not (path in skipped and size in (None, skipped[path])):
+                    new.append(path)
+            elif size is not None and size != file.bytes_N[row]:
+                changed.append(path)
             elif changed_ns > file.written_ns:
-                fit.newer.append(path)
-    fit.gone.extend(path for path, n in rows.items() if not seen_N[n])
-    return fit
-
-
-def check_fit(file: CatalogueFile, whole: Iterable[str] = ()) -> None:
-    """ValueError when a catalogue does not fit what lies in its folders (`compare`); it says which and the way out.
-
-    Digests are compared for tars that are newer than the catalogue, of many for evenly spread ones.
-    """
-    fit = compare(file, whole)
-    spread = sorted(fit.newer)[:: max(1, len(fit.newer) // SHARDS_CHECKED)]
-    numbers = {path: n for n, path in enumerate(file.paths.to_pylist())} if spread else {}
-    other = [path for path in spread if not _is_same(file.locate(path), file.digests[numbers[path]].as_py())]
+                newer.append((path, row))
+    spread = sorted(newer)[:: max(1, len(newer) // DIGESTS_CHECKED)]
+    other = [path for path, row in spread if not _is_same(file.locate(path), file.digests[row].as_py())]
     told = [
         f"{len(found)} {what} (first {min(found)})"
         for what, found in (
-            ("shards that it does not list", fit.new),
-            ("that it lists are gone", fit.gone),
-            ("are of another size", fit.changed),
+            ("shards that it does not list", new),
+            ("that it lists are gone", gone),
+            ("are of another size", changed),
             ("of another digest", other),
         )
         if found

@@ -1,5 +1,6 @@
 """Reading the file `catalogue.parquet` (`catalogue_writer` says what it holds), and how it names shards."""
 
+import posixpath
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -68,6 +69,11 @@ class CatalogueFile:
         if isinstance(self.folder, Path):
             return self.folder / stored
         return self.folder if stored == HERE else f"{self.folder}/{stored}"
+
+    def folders(self) -> set[str]:
+        """Where its shards lie, as it names them."""
+        ways = pyarrow.compute.unique(pyarrow.compute.replace_substring_regex(self.paths, r"[^/]*$", ""))
+        return {posixpath.dirname(f"{way}x") or HERE for way in ways.to_pylist()}
 
     def sort_keys(self) -> Iterator[str]:
         """What the shards are sorted by (`shard_order`)."""

@@ -162,6 +162,16 @@ def test_a_catalogue_that_no_longer_fits_says_which_shards_and_what_to_run(corpu
     assert f"1 are of another size (first {tars[2].name}). {ending}" in refusal(corpus / CATALOGUE_NAME)
 
 
+def test_of_very_many_shards_not_every_size_is_asked_for_but_every_name(corpus, monkeypatch):
+    monkeypatch.setattr("asr_kd.shards.catalogue.SIZES_CHECKED", 1)
+    asked = [size for _, size, _ in storage.scan(corpus, ".tar", 3)]
+    assert asked[0] and asked[1:] == [None, None]
+    open_catalogue(corpus)
+    tar = find_shards(corpus)[1]
+    tar.rename(corpus / "renamed.tar")
+    assert "(first renamed.tar), 1 that it lists are gone (first shard-000001.tar)" in refusal(corpus)
+
+
 def test_a_tar_of_the_same_size_but_other_bytes_is_noticed(corpus, tmp_path):
     before = open_catalogue(corpus)
     tar = find_shards(corpus)[0]
