@@ -174,3 +174,15 @@ def test_a_corpus_in_a_store_gets_its_catalogue_there(corpus, bucket, tmp_path, 
     assert storage.exists(f"{bucket}/catalogue.config.yaml")
     assert not [p for p in (tmp_path / "cache").rglob("*") if p.suffix in (".tar", ".jsonl")]
     assert lengths(bucket) == lengths(corpus)
+
+
+def test_a_tar_in_a_store_that_is_not_of_its_index_is_skipped(corpus, bucket, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("ASR_KD_CACHE", str(tmp_path / "cache"))
+    catalogue(capsys, corpus)
+    for tar in find_shards(corpus):
+        for file in (tar, index_path(tar)):
+            storage.write_bytes(f"{bucket}/{file.name}", file.read_bytes() + bytes(512 * (file.name == "3.tar")))
+    assert "1 of 5 shards skipped" in catalogue(capsys, bucket)
+    listed = json.loads(storage.read_bytes(f"{bucket}/catalogue.skipped.jsonl"))
+    assert listed["id"] == f"{bucket}/3.tar" and "its index was made for" in listed["reason"]
+    assert list(lengths(bucket)) == ["0.tar", "1.tar", "2.tar", "4.tar"]
