@@ -269,7 +269,7 @@ def test_the_kept_weights_are_the_average_where_there_is_one(streams, tmp_path, 
     assert line["sub_epoch"] == 1 and line["hours_per_second"] > 0
 
 
-def test_patience_ends_a_run_that_no_longer_gains(streams, tmp_path):
+def test_patience_ends_a_run_that_no_longer_gains(streams, tmp_path, capsys):
     labelled, _, dev = streams
     still = replace(
         CONFIG, optim=OptimConfig(lr=1e-9), ema_decay=0.0, patience=2, select_checkpoint_by="dev_frame_accuracy"
@@ -277,6 +277,7 @@ def test_patience_ends_a_run_that_no_longer_gains(streams, tmp_path):
     result = fit(new_model(), [(labelled, 1.0)] * 8, dev, still, tmp_path)
     assert result.stopped_early
     assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 3
+    assert capsys.readouterr().err.count(" s *\n") == 1  # of the first, which stays the best
 
 
 def test_the_last_weights_are_kept_when_held_out_data_cannot_judge(streams, tmp_path):
