@@ -8,7 +8,7 @@ from asr_kd import __version__
 from asr_kd.cli.arguments import ArgumentParser
 from asr_kd.cli.commands import COMMANDS, CommandEntry, CommandGroup, all_commands
 from asr_kd.core.renames import COMMANDS as OLD_COMMANDS
-from asr_kd.core.terminal import explain, is_memory_error, say
+from asr_kd.core.terminal import complain, explain, is_memory_error, say
 
 
 def build_parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
@@ -85,7 +85,7 @@ def _run(given: argparse.Namespace, name: str) -> int:
     except (ValueError, OSError, MemoryError, RuntimeError) as e:
         if not isinstance(e, (ValueError, OSError)) and not is_memory_error(e):
             raise
-        say(f"{name}: {explain(e)}")
+        complain(name, explain(e))
         return 2
     except KeyboardInterrupt:
         say(f"{name}: interrupted; what was finished is kept, run the same command to go on.")

@@ -13,6 +13,7 @@ import yaml
 from asr_kd.core.config import to_dict
 from asr_kd.core.locations import PathOrUrl, dirname, join, parse_path_or_url, stem
 from asr_kd.core.output_lock import OutputLock
+from asr_kd.core.processes import rank_and_world
 from asr_kd.core.storage import exists, read_bytes, write_bytes
 
 C = TypeVar("C")
@@ -47,7 +48,8 @@ def command(
         @functools.wraps(function)
         def run(config: C) -> R:
             out: PathOrUrl | None = getattr(config, "out", None)
-            if out is None or getattr(config, "dry_run", False) or getattr(config, "status", False):
+            is_first = not rank_and_world()[0]  # of several ranks, the first writes
+            if out is None or not is_first or getattr(config, "dry_run", False) or getattr(config, "status", False):
                 return function(config)
             one_file = is_file(config) if callable(is_file) else is_file
             where = parse_path_or_url(out)  # in an object store nothing can be locked

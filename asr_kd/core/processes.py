@@ -17,6 +17,13 @@ _PR_SET_PDEATHSIG = 1
 _LARGEST_PID = 2**31 - 1
 
 
+def rank_and_world() -> tuple[int, int]:
+    """Of the ranks that torchrun started, which one this process is, and how many there are; (0, 1) without it."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return 0, 1
+    return int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+
+
 @dataclass(frozen=True)
 class Process:
     """A process of some machine. Numbers of processes are given anew; together with their start they are not."""

@@ -58,6 +58,11 @@ def resolve_precision(on: torch.device, precision: str = "auto") -> str:
     return precision
 
 
+def training_precision(on: torch.device, precision: str) -> str:
+    """`auto` for training: bf16 on GPUs that have it; float32 on CPUs, where oneDNN trains LSTMs in float32 only."""
+    return "float32" if precision == "auto" and on.type == "cpu" else precision
+
+
 def autocast(on: torch.device, precision: str = "auto") -> AbstractContextManager[Any]:
     """Context for forward passes: `bf16`, `auto` = bf16 where it is fast, or another, which needs none."""
     if resolve_precision(on, precision) == "bf16":

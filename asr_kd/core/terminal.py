@@ -10,6 +10,7 @@ import sys
 import unicodedata
 from typing import Any
 
+from asr_kd.core.processes import rank_and_world
 from asr_kd.core.quiet import audible_stderr
 
 _HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
@@ -25,14 +26,23 @@ def printable(text: object) -> str:
 
 
 def say(*lines: object) -> None:
-    """Print to stderr; each argument is one line, whatever it holds."""
+    """Print to stderr; each argument is one line, whatever it holds. Of several ranks, the first speaks for all."""
+    if not rank_and_world()[0]:
+        with audible_stderr():
+            print(*map(printable, lines), sep="\n", file=sys.stderr, flush=True)
+
+
+def complain(name: str, reason: object) -> None:
+    """Print to stderr why a command ends, also from a rank that is not the first."""
+    rank, world = rank_and_world()
     with audible_stderr():
-        print(*map(printable, lines), sep="\n", file=sys.stderr, flush=True)
+        print(printable(f"{name}: {f'rank {rank}: ' if world > 1 else ''}{reason}"), file=sys.stderr, flush=True)
 
 
 def show(*lines: object) -> None:
-    """Print a result to stdout; each argument is one line, whatever it holds."""
-    print(*map(printable, lines), sep="\n", flush=True)
+    """Print a result to stdout; each argument is one line, whatever it holds. Of several ranks, the first does."""
+    if not rank_and_world()[0]:
+        print(*map(printable, lines), sep="\n", flush=True)
 
 
 def markdown_text(text: object) -> str:

@@ -6,7 +6,7 @@ bits, and a run that goes on at batch n sees what it would have seen.
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, field, replace
@@ -65,6 +65,11 @@ class Batch:
         self.frame_rows_N = self.mask_BT.flatten().nonzero()[:, 0]
 
     @property
+    def frames(self) -> int:
+        """Of all utterances."""
+        return len(self.frame_rows_N)
+
+    @property
     def mask_BT(self) -> Tensor:
         """True within each utterance."""
         return torch.arange(self.x_BTF.shape[1], device=self.frames_B.device) < self.frames_B[:, None]
@@ -95,9 +100,11 @@ def batches(
     endless: bool = True,
     teacher: FrontEndConfig | None = None,
     pin_memory: bool = False,
+    lanes: Sequence[int] | None = None,
 ) -> Iterator[Batch]:
     """The batches of a plan from `start` on; `endless` goes on with the next epochs, else they are those of the first.
 
+    lanes: only those of the plan (default: all).
     workers: processes that prepare batches; 0 prepares them here.  teacher: front end of an online teacher.
     pin_memory: tensors lie in page-locked memory, which a GPU copies from while it computes.
     ValueError when shards or targets are missing, broken, or do not belong together.
@@ -107,7 +114,7 @@ def batches(
             replace(plan.stream, utterance_ids=None), frontend, teacher
         ),  # rows are planned: no worker needs a list of ids
         batch_size=None,
-        sampler=plan.epochs(start) if endless else plan.epoch(0),
+        sampler=plan.epochs(start, lanes) if endless else plan.epoch(0),
         num_workers=workers,
         pin_memory=pin_memory,
         prefetch_factor=BATCHES_AHEAD if workers else None,

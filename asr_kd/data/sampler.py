@@ -1,10 +1,16 @@
-"""Which utterances share a batch, and in which order: decided by (seed, stream, epoch), a few shards at a time."""
+"""Which utterances share a batch, and in which order: decided by (seed, stream, epoch), a few shards at a time.
+
+A set is dealt to lanes, virtual ranks whose number belongs to the run and not to the machine. In an epoch each lane
+owns whole shards and makes batches of them; a step takes one batch of every lane, so that batches do not depend on how
+many ranks share the lanes.
+"""
 
 import hashlib
+import heapq
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import count
+from itertools import count, islice
 from typing import Any
 
 import numpy as np
@@ -18,6 +24,8 @@ from asr_kd.targets.frame_targets import SHARDS_KEPT_OPEN, TargetSource
 
 LENGTH_JITTER = 0.1
 """Lengths are ordered with this much noise, so that neighbours in length are not in one batch every epoch."""
+MOST_OF_A_PASS = 1 - 1e-9
+"""A pass is done when its last batch is; sums of seconds may say so a little before."""
 
 
 @dataclass
@@ -44,14 +52,12 @@ class Position:
 
     epoch: int = 0
     batch: int = 0
-    """The next batch of the epoch."""
-    done: float = 0.0
-    """How much of the epoch's audio lies before it, in [0, 1)."""
-
-    @property
-    def epochs_done(self) -> float:
-        """Passes that are done, 2.25 for two and a quarter."""
-        return self.epoch + self.done
+    """The next step of the epoch: the number of each lane's next batch."""
+    seconds: float = 0.0
+    """Audio of the epoch that lies before it, of all lanes."""
+    windows: tuple[tuple[int, int], ...] = ()
+    """Of each lane, the window of shards that it is in and the number of that window's first batch, so that going on
+    opens no shard that is done with. Empty: all lanes are at their first."""
 
 
 START = Position()
@@ -63,20 +69,18 @@ class BatchSpec:
 
     epoch: int
     index: int
-    """Number of the batch within its epoch."""
+    """Number of the batch within its lane's epoch: its step."""
     rows: tuple[tuple[PathOrUrl, int], ...]
     """Shard and row of each utterance."""
     seconds: float
     """Audio in it."""
-    done: float
-    """How much of its epoch is done after it, in (0, 1]; exactly 1 for the last batch."""
     seed: tuple[int, ...]
     """All randomness of the batch is drawn from these numbers."""
-
-    @property
-    def end(self) -> Position:
-        """Where its training set goes on after it."""
-        return Position(self.epoch + 1) if self.done == 1 else Position(self.epoch, self.index + 1, self.done)
+    is_last: bool
+    """Of its lane's epoch."""
+    lane: int = 0
+    window: tuple[int, int] = (0, 0)
+    """As in `Position.windows`."""
 
 
 class BatchSampler:
@@ -87,13 +91,21 @@ class BatchSampler:
     """
 
     def __init__(
-        self, stream: TrainingSet, frames_per_batch: int, seed: int, frame_shift_s: float = 0.030, shuffle: bool = True
+        self,
+        stream: TrainingSet,
+        frames_per_batch: int,
+        seed: int,
+        frame_shift_s: float = 0.030,
+        shuffle: bool = True,
+        lanes: int = 1,
     ) -> None:
-        self.stream, self.shuffle = stream, shuffle
+        self.stream, self.shuffle, self.lanes = stream, shuffle, lanes
         name = int.from_bytes(hashlib.sha256(stream.name.encode()).digest()[:8], "big")
         self.seed = (seed, name)
         self._seconds_per_batch = frames_per_batch * frame_shift_s * min(stream.augment.speed_perturb)
         self._shards = ShardCache()
+        self._shard_seconds: list[float] = []
+        """Audio that the set has in each shard."""
         self.seconds = 0.0
         """Audio in an epoch."""
         self.utterances = 0
@@ -101,17 +113,27 @@ class BatchSampler:
         for path in stream.shards:
             if stream.utterance_ids is None:
                 shard = self._shards(path)
-                self.seconds += shard.seconds
+                self._shard_seconds.append(shard.seconds)
                 self.utterances += len(shard.entries)
+                self.seconds += shard.seconds
                 continue
+            in_shard = 0.0
             for _, entry in self._rows(path):
                 self.seconds += entry.seconds
+                in_shard += entry.seconds
                 self.utterances += 1
                 found.add(entry.id)
+            self._shard_seconds.append(in_shard)
         self.missing = (stream.utterance_ids or frozenset()) - found
-        """Ids of `stream.only` that no shard holds: the caller's to judge."""
+        """Ids of `stream.utterance_ids` that no shard holds: the caller's to judge."""
         if not self.utterances and not self.missing:
             raise ValueError(f"{stream.name}: its {len(stream.shards)} shards hold no utterance")
+        filled = sum(seconds > 0 for seconds in self._shard_seconds)
+        if lanes > max(filled, 1):
+            raise ValueError(
+                f"{stream.name}: {filled} shards with utterances cannot be dealt to {lanes} lanes. Set train.lanes to "
+                f"{filled} or less, or write smaller shards (`asr-kd shard --minutes`)."
+            )
 
     def identity(self) -> dict[str, Any]:
         """What decides the batches and their targets: a run goes on with the same alone. JSON values."""
@@ -124,50 +146,90 @@ class BatchSampler:
             "shards and targets": fingerprint([list(held), only]),
         }
 
-    def epoch(self, epoch: int) -> Iterator[BatchSpec]:
-        """The batches of an epoch, in order. Memory is bounded by the window of shards."""
-        index, consumed, waiting = 0, 0.0, None
-        for rows, seconds in self._batches(epoch):
-            if waiting is not None:
-                consumed += waiting[1]
-                yield self._spec(epoch, index, *waiting, min(consumed / self.seconds, 1 - 1e-9))
-                index += 1
-            waiting = rows, seconds
-        assert waiting is not None
-        yield self._spec(epoch, index, *waiting, 1.0)
+    def epoch(self, epoch: int, start: Position = START, lanes: Sequence[int] | None = None) -> Iterator[BatchSpec]:
+        """The batches of an epoch from `start` on, step after step: in each step one of every lane that has one left.
 
-    def epochs(self, start: Position = START) -> Iterator[BatchSpec]:
-        """Epoch after epoch without end, from `start` on."""
-        for number in count(start.epoch):
-            for spec in self.epoch(number):
-                if number > start.epoch or spec.index >= start.batch:
+        lanes: only those (default: all).  Memory is bounded by a window of shards a lane.
+        """
+        order_N = np.arange(len(self.stream.shards))
+        rng = np.random.default_rng((*self.seed, epoch))
+        if self.shuffle:
+            rng.shuffle(order_N)
+        dealt = self._deal(order_N)
+        opened: dict[int, Iterator[BatchSpec]] = {}
+        for lane in range(self.lanes) if lanes is None else lanes:
+            window, first = start.windows[lane] if start.windows else (0, 0)
+            specs = self._lane(epoch, lane, dealt[lane], rng, window, first)
+            opened[lane] = islice(specs, start.batch - first, None)
+        while opened:
+            for lane, specs in list(opened.items()):
+                spec = next(specs, None)
+                if spec is None:
+                    del opened[lane]
+                else:
                     yield spec
 
-    def _spec(
-        self, epoch: int, index: int, rows: list[tuple[PathOrUrl, int]], seconds: float, done: float
-    ) -> BatchSpec:
-        return BatchSpec(epoch, index, tuple(rows), seconds, done, (*self.seed, epoch, index))
+    def epochs(self, start: Position = START, lanes: Sequence[int] | None = None) -> Iterator[BatchSpec]:
+        """Epoch after epoch without end, from `start` on."""
+        yield from self.epoch(start.epoch, start, lanes)
+        for number in count(start.epoch + 1):
+            yield from self.epoch(number, lanes=lanes)
 
-    def _batches(self, epoch: int) -> Iterator[tuple[list[tuple[PathOrUrl, int]], float]]:
-        """Rows and seconds of each batch."""
-        rng = np.random.default_rng((*self.seed, epoch))
-        paths = list(self.stream.shards)
+    def passes(self, position: Position) -> float:
+        """Passes over the set that are done there, 2.25 for two and a quarter."""
+        return position.epoch + min(position.seconds / self.seconds, MOST_OF_A_PASS)
+
+    def _deal(self, order_N: np.ndarray) -> list[list[int]]:
+        """Shards of each lane: in their order, each to the lane that has least audio so far."""
+        if self.lanes == 1:
+            return [order_N.tolist()]
+        dealt: list[list[int]] = [[] for _ in range(self.lanes)]
+        least = [(0.0, lane) for lane in range(self.lanes)]
+        for shard in order_N.tolist():
+            if seconds := self._shard_seconds[shard]:
+                have, lane = least[0]
+                dealt[lane].append(shard)
+                heapq.heapreplace(least, (have + seconds, lane))
+        return dealt
+
+    def _lane(
+        self, epoch: int, lane: int, shards: list[int], rng: np.random.Generator, window: int, index: int
+    ) -> Iterator[BatchSpec]:
+        """The batches of a lane's epoch from a window of its shards on, whose first batch is number `index`."""
+        windows = range(0, len(shards), SHARDS_KEPT_OPEN)
+        seed = (*self.seed, epoch) if self.lanes == 1 else (*self.seed, epoch, lane)
+        waiting: BatchSpec | None = None
+        for number in range(window, len(windows)):
+            first = index
+            # The first window of a single lane goes on with the epoch's own generator.
+            own = rng if self.lanes == 1 and number == 0 else np.random.default_rng((*self.seed, epoch, lane, number))
+            for rows, seconds in self._window(shards[windows[number] : windows[number] + SHARDS_KEPT_OPEN], own):
+                if waiting is not None:
+                    yield waiting
+                waiting = BatchSpec(
+                    epoch, index, tuple(rows), seconds, (*seed, index), False, lane=lane, window=(number, first)
+                )
+                index += 1
+        if waiting is not None:
+            yield replace(waiting, is_last=True)
+
+    def _window(
+        self, shards: list[int], rng: np.random.Generator
+    ) -> Iterator[tuple[list[tuple[PathOrUrl, int]], float]]:
+        """Rows and seconds of each batch of some shards."""
+        window = [
+            (path, row, entry.seconds)
+            for path in (self.stream.shards[shard] for shard in shards)
+            for row, entry in self._rows(path)
+        ]
+        seconds_N = np.array([seconds for _, _, seconds in window])
+        jitter = LENGTH_JITTER if self.shuffle else 0.0
+        order_N = np.argsort(-seconds_N * rng.uniform(1 - jitter, 1 + jitter, len(window)), kind="stable")
+        batches = list(self._cut(order_N, seconds_N))
         if self.shuffle:
-            rng.shuffle(paths)
-        for start in range(0, len(paths), SHARDS_KEPT_OPEN):
-            window = [
-                (path, row, entry.seconds)
-                for path in paths[start : start + SHARDS_KEPT_OPEN]
-                for row, entry in self._rows(path)
-            ]
-            seconds_N = np.array([seconds for _, _, seconds in window])
-            jitter = LENGTH_JITTER if self.shuffle else 0.0
-            order_N = np.argsort(-seconds_N * rng.uniform(1 - jitter, 1 + jitter, len(window)), kind="stable")
-            batches = list(self._cut(order_N, seconds_N))
-            if self.shuffle:
-                rng.shuffle(batches)
-            for batch in batches:
-                yield [window[i][:2] for i in batch], float(seconds_N[batch].sum())
+            rng.shuffle(batches)
+        for batch in batches:
+            yield [window[i][:2] for i in batch], float(seconds_N[batch].sum())
 
     def _rows(self, path: PathOrUrl) -> Iterator[tuple[int, Entry]]:
         """Number and entry of each row of a shard that belongs to the stream."""

@@ -26,6 +26,7 @@ from asr_kd.core.commands import command
 from asr_kd.core.config import DataclassInstance, load_config, to_dict
 from asr_kd.core.options import option
 from asr_kd.core.progress import SECONDS_PER_HOUR
+from asr_kd.core.ranks import ranks, start_ranks
 from asr_kd.core.runtime import device, seed_everything, set_threads
 from asr_kd.core.storage import PathOrUrl
 from asr_kd.core.terminal import say
@@ -146,6 +147,7 @@ class DistillRun(TrainingOptions):
 def distill_student(config: DistillRun) -> None:
     """Distil a student, or go on with it."""
     set_threads(config.threads)
+    start_ranks(60 * config.train.rank_timeout_minutes)
     source, dev_source = supervision(config)
     labelled = source.stream("labelled", config.labelled, config.labelled_augment)
     dev = dev_source.stream("dev", config.dev, AugmentConfig())
@@ -182,7 +184,7 @@ def distill_student(config: DistillRun) -> None:
         **initial_weights(config),
     }
     result = Trainer(model, schedule, dev, config.train, config.out, not config.restart, objective, begun_with).run()
-    add_priors(config.out, labelled, config.train)
+    ranks().on_first(lambda: add_priors(config.out, labelled, config.train))
     say(summary(result, config.out))
 
 

@@ -5,6 +5,7 @@ from typing import Literal
 
 from asr_kd.core.options import DEVICE_HELP, option
 from asr_kd.core.skipped import MAX_SKIPPED, MAX_SKIPPED_HELP
+from asr_kd.train.strategies.config import StrategyConfig
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,16 @@ class TrainConfig:
     precision: Literal["auto", "bf16", "float32"] = "auto"
     """`auto` is bf16 on GPUs that have it and float32 on CPUs, whose fast LSTM kernels train in float32 only."""
     device: str = option(DEVICE_HELP, "auto")
-    num_workers: int = option("processes that load and augment batches; results do not depend on it", 1, metavar="N")
+    num_workers: int = option(
+        "processes of each rank that load and augment batches; results do not depend on it", 1, metavar="N"
+    )
+    lanes: int = 1
+    """Parts that the data are dealt to; a step takes a batch of each. Any number of ranks that divides it may share
+    them; the results are of the lanes, not of the ranks."""
+    strategy: StrategyConfig = field(default_factory=StrategyConfig)
+    rank_timeout_minutes: float = 10.0
+    """A rank that does not answer for so long ends the run, which goes on from its last saved state when started
+    again."""
     max_skipped: float = option(
         MAX_SKIPPED_HELP,
         MAX_SKIPPED,
@@ -74,6 +84,10 @@ class TrainConfig:
             raise ValueError(f"train.ema_decay is {self.ema_decay}; it must lie in [0, 1)")
         if self.patience is not None and self.patience < 1:
             raise ValueError(f"train.patience is {self.patience}; it must be 1 or more, or null for none")
+        if self.lanes < 1:
+            raise ValueError(f"train.lanes is {self.lanes}; it must be 1 or more")
+        if not 0 < self.rank_timeout_minutes < float("inf"):
+            raise ValueError(f"train.rank_timeout_minutes is {self.rank_timeout_minutes}; it must be above 0")
         if self.num_workers < 0:
             raise ValueError(f"train.num_workers is {self.num_workers}; it must not be negative")
         if self.checkpoint_every_minutes < 0:

@@ -1,16 +1,20 @@
 """Whether a run that goes on is the one that was begun: what identifies it, and the one comparison of it."""
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from asr_kd import __version__
 from asr_kd.core.config import to_dict
+from asr_kd.core.files import fingerprint
+from asr_kd.core.ranks import Ranks
 from asr_kd.data.sampler import BatchSampler
 from asr_kd.models.acoustic import AcousticModel
 from asr_kd.train.config import TrainConfig
 from asr_kd.train.objective import Objective
 
-FREE_TO_CHANGE = ("checkpoint_every_minutes", "device", "num_workers", "max_skipped")
+FREE_TO_CHANGE = ("checkpoint_every_minutes", "device", "num_workers", "max_skipped", "rank_timeout_minutes")
 """Of a TrainConfig: where a run is and how often it saves do not change what it computes."""
 
 
@@ -45,6 +49,18 @@ def check_same_run(path: Path, then: Mapping[str, Any], now: Mapping[str, Any]) 
                 f"{path}: this run was begun with {key} = {begun.get(key)}, here it is {given.get(key)}. "
                 "Give the same to go on, another --out for another run, or --restart to begin this one anew."
             )
+
+
+def check_same_ranks(ranks: Ranks, identity: Mapping[str, Any], model: AcousticModel) -> None:
+    """ValueError naming what is not the same on all ranks, and both sides: code, data, options or first weights."""
+    if ranks.world == 1:
+        return
+    ranks.check_same("version of asr_kd", __version__)
+    flat = {key: fingerprint([value]) if isinstance(value, list) else value for key, value in _flat(identity).items()}
+    for key, value in flat.items() if not ranks.all_same(flat) else ():
+        ranks.check_same(key, value)
+    weights = [tensor.detach().cpu().numpy().tobytes() for tensor in model.state_dict().values()]
+    ranks.check_same("initial weights", hashlib.sha256(b"".join(weights)).hexdigest())
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:

@@ -16,7 +16,9 @@ from asr_kd.data.sampler import Position
 from asr_kd.train.same_run import check_same_run
 
 STATE_FILE = "state.pt"
-STATE_VERSION = 4
+STATE_VERSION = 5
+RANKS_FOLDER = "ranks"
+"""In OUT: where ranks have states of their own, a file of each."""
 _WAY_OUT = "Delete it, or start anew with --restart."
 
 
@@ -54,6 +56,8 @@ class RunState:
     """What newbob has come down to."""
     stopped_early: bool = False
     finished: bool = False
+    ranks: int = 1
+    """That trained when the state was saved."""
 
     def mean_losses(self) -> dict[str, float]:
         """Of each term in the sub-epoch under way, weighted: they add up to the loss."""
@@ -65,9 +69,37 @@ def save_state(out: Path, state: RunState, run: dict[str, Any], parts: dict[str,
 
     run: its identity (`same_run`); going on asks for the same.  parts: state_dicts by name.
     """
-    content = {"version": STATE_VERSION, "run": json.dumps(run), "state": asdict(state), "parts": parts}
+    _write(out / STATE_FILE, {"run": json.dumps(run), "state": asdict(state), "parts": parts})
+
+
+def save_rank_state(out: Path, step: int, rank: int, parts: dict[str, Any]) -> None:
+    """Write what a rank of its own has to remember at that step; it counts when OUT/state.pt has the step."""
+    (out / RANKS_FOLDER).mkdir(exist_ok=True)
+    _write(_rank_file(out, step, rank), {"parts": parts})
+
+
+def load_rank_state(out: Path, step: int, rank: int) -> dict[str, Any]:
+    """The parts that `save_rank_state` wrote. ValueError when the file is missing or damaged."""
+    path = _rank_file(out, step, rank)
+    if not path.is_file():
+        raise ValueError(f"{path}: is missing, which the run goes on with. {_WAY_OUT}")
+    return _checked(path)["parts"]
+
+
+def drop_rank_states(out: Path, but: int | None = None) -> None:
+    """Delete those of all steps but one."""
+    for path in (out / RANKS_FOLDER).glob("*.pt"):
+        if but is None or not path.name.startswith(f"{but:09d}-"):
+            path.unlink(missing_ok=True)
+
+
+def _rank_file(out: Path, step: int, rank: int) -> Path:
+    return out / RANKS_FOLDER / f"{step:09d}-{rank:04d}.pt"
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    content = {"version": STATE_VERSION} | content
     content["digest"] = _digest(content)
-    path = out / STATE_FILE
     with atomic_path(path) as temporary:
         try:
             torch.save(content, temporary)
@@ -84,6 +116,18 @@ def load_state(out: Path, run: dict[str, Any]) -> tuple[RunState, dict[str, Any]
     path = out / STATE_FILE
     if not path.is_file():
         return None
+    content = _checked(path)
+    check_same_run(path, parse_json(content["run"], path), parse_json(json.dumps(run), path))
+    values = content["state"]
+    positions = {
+        name: Position(**position | {"windows": tuple(map(tuple, position["windows"]))})
+        for name, position in values.pop("positions").items()
+    }
+    return RunState(**values, positions=positions), content["parts"]
+
+
+def _checked(path: Path) -> dict[str, Any]:
+    """What `_write` wrote. ValueError when it is damaged or of another version."""
     content = _loaded(path)
     version = content.get("version")
     if version != STATE_VERSION:
@@ -93,10 +137,7 @@ def load_state(out: Path, run: dict[str, Any]) -> tuple[RunState, dict[str, Any]
         )
     if content.pop("digest", None) != _digest(content):
         raise ValueError(f"{path}: damaged (its digest is another). {_WAY_OUT}")
-    check_same_run(path, parse_json(content["run"], path), parse_json(json.dumps(run), path))
-    values = content["state"]
-    positions = {name: Position(**position) for name, position in values.pop("positions").items()}
-    return RunState(**values, positions=positions), content["parts"]
+    return content
 
 
 def _loaded(path: Path) -> dict[str, Any]:

@@ -19,7 +19,8 @@ from typing import Any
 from asr_kd.core.commands import command
 from asr_kd.core.options import THREADS_HELP, argument, option
 from asr_kd.core.progress import SECONDS_PER_HOUR
-from asr_kd.core.runtime import device, seed_everything, set_threads
+from asr_kd.core.ranks import ranks, start_ranks
+from asr_kd.core.runtime import device, seed_everything, set_threads, training_precision
 from asr_kd.core.terminal import say
 from asr_kd.data.sampler import BatchSampler, TrainingSet
 from asr_kd.frontend.augment import AugmentConfig
@@ -35,10 +36,11 @@ from asr_kd.models.checkpoint import (
 from asr_kd.models.config import PRESETS, ModelConfig
 from asr_kd.train.cmvn import feature_statistics
 from asr_kd.train.config import TrainConfig
+from asr_kd.train.fit_result import FitResult
 from asr_kd.train.priors import log_priors
 from asr_kd.train.state import STATE_FILE
 from asr_kd.train.supervision import SupervisionOptions, supervision
-from asr_kd.train.trainer import FitResult, Trainer, precision_on
+from asr_kd.train.trainer import Trainer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +84,7 @@ class TrainRun(TrainingOptions):
 def train_model(config: TrainRun) -> None:
     """Train a model on labelled shards, or go on with it."""
     set_threads(config.threads)
+    start_ranks(60 * config.train.rank_timeout_minutes)
     source, dev_source = supervision(config)
     inventory = source.inventory
     labelled = source.stream("labelled", config.shards, config.augment)
@@ -105,7 +108,7 @@ def train_model(config: TrainRun) -> None:
     result = Trainer(
         model, schedule, dev, config.train, config.out, not config.restart, begun_with=initial_weights(config)
     ).run()
-    add_priors(config.out, labelled, config.train)
+    ranks().on_first(lambda: add_priors(config.out, labelled, config.train))
     say(summary(result, config.out))
 
 
@@ -137,7 +140,7 @@ def add_priors(out: Path, labelled: TrainingSet, config: TrainConfig) -> None:
     on = device(config.device)
     model = load_model(out).to(on)
     model.log_prior_C.copy_(
-        log_priors(model, labelled, config.seed, precision_on(on, config.precision), config.num_workers)
+        log_priors(model, labelled, config.seed, training_precision(on, config.precision), config.num_workers)
     )
     save_model(out, model, notes | {"priors": labelled.name})
 

@@ -4,14 +4,13 @@ Each copy waits for all work that is queued on a GPU, so a copy a step would kee
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from asr_kd.train.loss_sum import LossSum
-from asr_kd.train.state import RunState
 
 
 class NonFiniteLoss(ValueError):
@@ -19,42 +18,61 @@ class NonFiniteLoss(ValueError):
 
 
 @dataclass(frozen=True)
-class _Step:
+class ReadLosses:
+    """Of one batch."""
+
+    place: tuple[int, int]
+    """Step and lane."""
+    parts: dict[str, tuple[float, float]]
+    """By name, weighted sum and count."""
+    where: str
+    """For messages."""
+
+
+@dataclass(frozen=True)
+class _Unread:
     values: Tensor
     """(2 x losses,) float64 on the device: weighted sum and count of each."""
     names: tuple[str, ...]
+    place: tuple[int, int]
     where: str
 
 
 class UnreadLosses:
-    """Losses on the device, and the way from there into a run's state."""
+    """Losses on the device, and the way from there to the host."""
 
     def __init__(self, every: int) -> None:
-        """every: steps after which the losses are due to be read."""
+        """every: steps after which the losses are to be read."""
         self.every = every
-        self._steps: list[_Step] = []
+        self._batches: list[_Unread] = []
 
-    @property
-    def are_due(self) -> bool:
-        """Whether so many steps wait."""
-        return len(self._steps) >= self.every
-
-    def add(self, losses: Mapping[str, LossSum], where: str) -> None:
-        """Keep a step's losses without waiting for the device. where: the step and its batch, for messages."""
+    def add(self, losses: Mapping[str, LossSum], place: tuple[int, int], where: str) -> None:
+        """Keep a batch's losses without waiting for the device. place: step and lane.  where: for messages."""
         values = torch.stack([part.detach().double() for x in losses.values() for part in (x.weight * x.sum, x.count)])
-        self._steps.append(_Step(values, tuple(losses), where))
+        self._batches.append(_Unread(values, tuple(losses), place, where))
 
-    def read_into(self, state: RunState) -> None:
-        """Add what waits to the sums of the sub-epoch. NonFiniteLoss before anything of a step is added up."""
-        steps, self._steps = self._steps, []
-        for names in dict.fromkeys(step.names for step in steps):  # nearly always one: then this is one copy
-            alike = [step for step in steps if step.names == names]
-            rows = torch.stack([step.values for step in alike]).tolist()
-            for step, row in zip(alike, rows, strict=True):
+    def read(self) -> list[ReadLosses]:
+        """What waits, in order of its place."""
+        waiting, self._batches = self._batches, []
+        found = []
+        for names in dict.fromkeys(batch.names for batch in waiting):  # nearly always one: then this is one copy
+            alike = [batch for batch in waiting if batch.names == names]
+            rows = torch.stack([batch.values for batch in alike]).tolist()
+            for batch, row in zip(alike, rows, strict=True):
                 parts = dict(zip(names, zip(row[::2], row[1::2], strict=True), strict=True))
-                loss = sum(part / max(count, 1) for part, count in parts.values())
-                if not math.isfinite(loss):
-                    raise NonFiniteLoss(f"the loss is {loss} at {step.where}")
-                for name, (part, count) in parts.items():
-                    total, of = state.losses.get(name, (0.0, 0.0))
-                    state.losses[name] = (total + part, of + count)
+                found.append(ReadLosses(batch.place, parts, batch.where))
+        return found
+
+
+def add_up(read: Iterable[ReadLosses], losses: dict[str, tuple[float, float]]) -> None:
+    """Add batches to the sums of a sub-epoch in order of their places: whoever read them, the sums have the same bits.
+
+    NonFiniteLoss before anything of such a batch is added up.
+    """
+    for batch in sorted(read, key=lambda batch: batch.place):
+        loss = sum(part / max(count, 1) for part, count in batch.parts.values())
+        if not math.isfinite(loss):
+            raise NonFiniteLoss(f"the loss is {loss} at {batch.where}")
+        for name, (part, count) in batch.parts.items():
+            total, of = losses.get(name, (0.0, 0.0))
+            losses[name] = (total + part, of + count)

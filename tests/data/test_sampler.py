@@ -46,8 +46,7 @@ def test_an_epoch_has_every_utterance_once_in_batches_that_fit(tmp_path_factory,
     for spec in specs:
         longest = max(seconds_of[row] for row in spec.rows) / min(speeds)
         assert len(spec.rows) == 1 or longest * len(spec.rows) <= 300 * FRAME_S * (1 + 1e-9)
-    done = [spec.done for spec in specs]
-    assert done == sorted(done) and done[-1] == 1 and all(d < 1 for d in done[:-1])
+    assert [spec.is_last for spec in specs] == [False] * (len(specs) - 1) + [True]
     assert [spec.index for spec in specs] == list(range(len(specs)))
 
 
@@ -80,9 +79,46 @@ def test_a_shard_is_needed_for_a_window_of_time_only(tmp_path):
 
 def test_epochs_go_on_from_any_batch(tmp_path):
     plan = plan_of(write_indexes(tmp_path, *[[2.0] * 10] * 3))
-    per_epoch = len(list(plan.epoch(0)))
-    whole = list(islice(plan.epochs(), 3 * per_epoch))
-    assert list(islice(plan.epochs(Position(1, 2)), 2 * per_epoch - 2)) == whole[per_epoch + 2 :]
+    whole = list(islice(plan.epochs(), 40))
+    for place, spec in enumerate(whole[:30]):
+        for windows in ((), (spec.window,)):
+            on = plan.epochs(Position(spec.epoch, spec.index, 0.0, windows))
+            assert list(islice(on, 40 - place)) == whole[place:]
+
+
+@given(
+    lengths=st.lists(st.lists(st.floats(0.1, 5), min_size=1, max_size=6), min_size=4, max_size=14),
+    lanes=st.integers(2, 4),
+    epoch=st.integers(0, 2),
+)
+def test_lanes_share_an_epoch_whatever_ranks_they_are_on(tmp_path_factory, lengths, lanes, epoch):
+    shards = write_indexes(tmp_path_factory.mktemp("indexes"), *lengths)
+    plan = BatchSampler(TrainingSet("unlabelled", shards, None), 300, 0, lanes=lanes)
+    whole = list(plan.epoch(epoch))
+    expected = [(path, row) for path, seconds in zip(shards, lengths, strict=True) for row in range(len(seconds))]
+    assert sorted(row for spec in whole for row in spec.rows) == expected
+    owner = {}
+    for spec in whole:
+        for path, _ in spec.rows:
+            assert owner.setdefault(path, spec.lane) == spec.lane  # a shard is read by one lane
+    assert len({spec.seed for spec in whole}) == len(whole)
+    assert [(spec.index, spec.lane) for spec in whole] == sorted((spec.index, spec.lane) for spec in whole)
+    for lane in range(lanes):
+        own = [spec for spec in whole if spec.lane == lane]
+        assert list(plan.epoch(epoch, lanes=[lane])) == own
+        assert [spec.index for spec in own] == list(range(len(own))) and [spec.is_last for spec in own][-1]
+        for place, spec in enumerate(own):  # going on opens only the window
+            windows = tuple(spec.window if other == lane else (0, 0) for other in range(lanes))
+            assert list(plan.epoch(epoch, Position(epoch, place, 0.0, windows), [lane])) == own[place:]
+
+
+def test_lanes_get_about_the_same_audio_and_more_than_shards_are_refused(tmp_path):
+    shards = write_indexes(tmp_path, *[[1.0 + i % 7] * 5 for i in range(40)], [])
+    plan = BatchSampler(TrainingSet("labelled", shards, None), 300, 0, lanes=4)
+    seconds = [sum(spec.seconds for spec in plan.epoch(0, lanes=[lane])) for lane in range(4)]
+    assert max(seconds) - min(seconds) <= 35
+    with pytest.raises(ValueError, match=r"labelled: 40 shards with utterances cannot be dealt to 41 lanes"):
+        BatchSampler(TrainingSet("labelled", shards, None), 300, 0, lanes=41)
 
 
 def test_held_out_data_keeps_its_shards_in_order(tmp_path):
@@ -114,7 +150,7 @@ def test_a_list_of_utterances_is_all_that_a_stream_has(tmp_path):
     for epoch in range(3):
         specs = list(plan.epoch(epoch))
         assert sorted(row for spec in specs for row in spec.rows) == [(shards[0], 1), (shards[2], 0), (shards[2], 1)]
-        assert specs[-1].done == 1 and sum(spec.seconds for spec in specs) == 13.0
+        assert specs[-1].is_last and sum(spec.seconds for spec in specs) == 13.0
 
 
 def test_a_list_of_everything_changes_nothing(tmp_path):
@@ -130,11 +166,16 @@ def test_the_order_of_a_seed_stays_what_it_was(tmp_path):
     """A run that goes on with a later version goes on with the same batches."""
     lengths = [[0.4 + 0.3 * ((5 * i + 3 * j) % 11) for j in range(7)] for i in range(6)]
     shards = write_indexes(tmp_path, *lengths)
-    order = lambda **given: [
+    order = lambda shards, **given: [
         [f"{shards.index(path)}-{row}" for path, row in spec.rows] for spec in plan_of(shards, **given).epoch(1)
     ]
-    assert fingerprint(order())[:16] == "8406e26e4f1f6fa8"
-    assert fingerprint(order(augment=AugmentConfig(speed_perturb=(0.9, 1.0)), seed=3))[:16] == "e36d4c46eee9d86a"
+    slower = AugmentConfig(speed_perturb=(0.9, 1.0))
+    for count, plain, other in (
+        (4, "792c70710b7288b6", "36b5c616a81c5626"),
+        (6, "cc63ed20b6c3a498", "d7f48132aa380d83"),
+    ):
+        assert fingerprint(order(shards[:count]))[:16] == plain
+        assert fingerprint(order(shards[:count], augment=slower, seed=3))[:16] == other
     spec = next(plan_of(shards, seed=5).epoch(2))
     assert spec.seed == (5, 7838746699194913584, 2, 0)
 

@@ -8,8 +8,8 @@ from tones import FRONTEND, INVENTORY, align_tones
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from asr_kd.core.runtime import has_bf16
-from asr_kd.data.loader import TrainingSet
+from asr_kd.core.runtime import has_bf16, training_precision
+from asr_kd.data.loader import START, Position, TrainingSet
 from asr_kd.distill.losses.hidden_states import FeatureLossConfig
 from asr_kd.distill.losses.kd import KDConfig
 from asr_kd.distill.losses.rkd import RKDConfig
@@ -28,7 +28,8 @@ from asr_kd.train.config import OptimConfig, TrainConfig
 from asr_kd.train.loss_sum import LossSum, total
 from asr_kd.train.optim import EmaModel
 from asr_kd.train.priors import log_priors
-from asr_kd.train.trainer import Trainer, _step_seed, precision_on
+from asr_kd.train.strategies.strategy import StepFrames
+from asr_kd.train.trainer import Trainer
 
 CONFIG = TrainConfig(max_frames_per_batch=300, num_workers=0, device="cpu", optim=OptimConfig(lr=0.01))
 ALL_LOSSES = (
@@ -55,6 +56,15 @@ def new_model(inventory=INVENTORY, **changes):
 
 def trainer_of(data, out, config=CONFIG, model=None, objective=None):
     return Trainer(model or new_model(), [(data, 2.0)], data, config, out, objective=objective)
+
+
+def first_batches(trainer, count):
+    data = trainer._batches("labelled")
+    return [data.step(Position(0, number)).batches[0] for number in range(count)]
+
+
+def first_batch(trainer):
+    return first_batches(trainer, 1)[0]
 
 
 class NoReads(TorchFunctionMode):
@@ -96,10 +106,10 @@ def test_in_a_step_the_host_never_waits_for_the_device(labelled, tmp_path, which
     trainer = trainer_of(labelled, tmp_path, model=student, objective=dict(objectives(student))[which])
     trainer.losses.every = 50  # as on a GPU
     data = trainer._batches("labelled")
-    batches = [next(data), next(data)]
+    steps = [data.step(Position(0, number)) for number in range(2)]
     with NoReads(), NoReadsInside():
-        for batch in batches:
-            trainer._step(batch.to(trainer.device))
+        for step in steps:
+            trainer._step(step)
     assert trainer.state.step == 2 and not trainer.state.losses
     trainer._read_losses()
     assert trainer.state.losses
@@ -110,7 +120,7 @@ def test_unlabelled_audio_without_targets_is_trained_on_without_reading_either(l
     student = new_model()
     trainer = trainer_of(unlabelled, tmp_path, model=student, objective=dict(objectives(student))["mutual"])
     trainer.losses.every = 50
-    batch = next(trainer._batches("labelled"))
+    batch = first_batch(trainer)
     assert not batch.targets and batch.utterances
     with NoReads(), NoReadsInside():
         assert "peer" not in trainer.forward_backward(batch)
@@ -125,10 +135,10 @@ def test_the_gradient_that_updates_the_weights_is_no_longer_than_the_threshold(l
     for threshold in (0.01, 1000.0):
         config = dataclasses.replace(CONFIG, optim=OptimConfig(max_grad_norm=threshold))
         trainer = trainer_of(labelled, tmp_path / str(threshold), config)
-        trainer.forward_backward(next(trainer._batches("labelled")))
+        trainer.forward_backward(first_batch(trainer))
         before = norm_of(trainer)
         trainer.optimizer.register_step_pre_hook(lambda *_, t=trainer, at=threshold: norms.update({at: norm_of(t)}))
-        trainer.synchronise()
+        trainer.synchronise(StepFrames(1, 1))
         trainer.update()
         assert all(p.grad is None for p in trainer.trained)
     assert 0.01 < before < 1000
@@ -140,7 +150,7 @@ def test_the_pull_of_each_term_is_the_norm_of_its_gradient_taken_once_a_sub_epoc
     losses = (LossSpec("kd", 0.5, KDConfig(source="online")), LossSpec("self_distillation"))
     objective = DistillObjective(student, losses, 1.0, build_online_teacher("mutual", None, student, []), False)
     trainer = trainer_of(labelled, tmp_path, model=student, objective=objective)
-    batch = next(trainer._batches("labelled"))
+    batch = first_batch(trainer)
     weights = list(student.parameters())
     expected = {}
     for name, loss in objective.losses(student, batch).items():
@@ -165,7 +175,7 @@ def test_pulls_are_measured_where_there_are_two_terms_and_not_of_one_alone(label
     for losses, measured in ((), set()), ((LossSpec("self_distillation"),), {"label", "self_distillation"}):
         student = new_model()
         trainer = trainer_of(labelled, tmp_path, model=student, objective=DistillObjective(student, losses))
-        trainer.forward_backward(next(trainer._batches("labelled")))
+        trainer.forward_backward(first_batch(trainer))
         assert trainer.grad_norm.keys() == measured
 
 
@@ -177,7 +187,7 @@ def test_an_update_goes_by_the_rate_of_the_audio_done_and_is_followed(labelled, 
     trainer = trainer_of(labelled, tmp_path, config, student, objective)
     assert trainer.audio_seconds == pytest.approx(2 * sum(open_shard(path).seconds for path in labelled.shards))
     trainer.state.audio_seconds, trainer.state.lr_factor = trainer.audio_seconds / 4, 0.5
-    trainer.forward_backward(next(trainer._batches("labelled")))
+    trainer.forward_backward(first_batch(trainer))
     trainer.update()
     assert [group["lr"] for group in trainer.optimizer.param_groups] == [pytest.approx(0.005)] * 2
     assert trainer.state.step == trainer.average.steps == objective.online_teacher.average.steps == 1
@@ -188,7 +198,7 @@ def test_an_update_goes_by_the_rate_of_the_audio_done_and_is_followed(labelled, 
 
 def test_dropout_is_drawn_from_seed_and_step(labelled, tmp_path):
     trainer = trainer_of(labelled, tmp_path, model=new_model(dropout=0.5))
-    batch = next(trainer._batches("labelled"))
+    batch = first_batch(trainer)
 
     def loss(step, seed=0):
         trainer.config = dataclasses.replace(CONFIG, seed=seed)
@@ -205,15 +215,15 @@ def test_what_does_not_train_gets_no_gradient_and_no_rate(labelled, tmp_path):
     trainer = trainer_of(labelled, tmp_path, model=model)
     assert len(trainer.trained) == len(list(model.parameters())) - 1
     before = model.output.bias.clone()
-    trainer._step(next(trainer._batches("labelled")))
+    trainer._step(trainer._batches("labelled").step(START))
     assert torch.equal(model.output.bias, before) and model.training
     assert trainer.state.losses["labelled"][1] > 0  # on a CPU, losses are read at once
 
 
 def test_training_is_in_float32_on_a_cpu_unless_asked(labelled, tmp_path):
     cpu, gpu = torch.device("cpu"), torch.device("cuda")
-    assert [precision_on(d, "auto") for d in (cpu, gpu)] == ["float32", "auto"]
-    assert [precision_on(d, p) for d in (cpu, gpu) for p in ("bf16", "float32")] == ["bf16", "float32"] * 2
+    assert [training_precision(d, "auto") for d in (cpu, gpu)] == ["float32", "auto"]
+    assert [training_precision(d, p) for d in (cpu, gpu) for p in ("bf16", "float32")] == ["bf16", "float32"] * 2
     if not has_bf16(cpu):
         pytest.skip("this processor has no bfloat16 kernels")
     for precision, expected in (("auto", torch.float32), ("bf16", torch.bfloat16)):
@@ -221,7 +231,7 @@ def test_training_is_in_float32_on_a_cpu_unless_asked(labelled, tmp_path):
         model.output.register_forward_hook(lambda module, x, y, seen=seen: seen.add((module.training, y.dtype)))
         config = dataclasses.replace(CONFIG, precision=precision)
         trainer = trainer_of(labelled, tmp_path / precision, config, model)
-        trainer.forward_backward(next(trainer._batches("labelled")))
+        trainer.forward_backward(first_batch(trainer))
         assert seen == {(True, expected)}
 
 
@@ -248,16 +258,21 @@ def assert_equal_states(left, right):
     assert all(torch.equal(torch.as_tensor(value), torch.as_tensor(right[name])) for name, value in left.items())
 
 
-def test_the_seed_of_a_step_stays_what_it_was():
+def test_the_seed_of_a_step_stays_what_it_was(labelled, tmp_path):
     """A run that goes on with a later version draws the same."""
-    assert (_step_seed(0, 0), _step_seed(7, 1000)) == (7896617691693857887, 3070391556088676067)
+    trainer = trainer_of(labelled, tmp_path)
+    assert trainer._dropout_seed(0) == 7896617691693857887
+    trainer.config, trainer.state.step = dataclasses.replace(CONFIG, seed=7), 1000
+    assert trainer._dropout_seed(0) == 3070391556088676067
+    trainer.config = dataclasses.replace(trainer.config, lanes=2)
+    assert trainer._dropout_seed(0) != trainer._dropout_seed(1)
 
 
 def test_gradients_of_micro_batches_add_up_to_that_of_the_step(labelled, tmp_path):
     trainer = trainer_of(labelled, tmp_path, model=new_model(dropout=0.0))
-    data = trainer._batches("labelled")
     gradients, losses = [], []
-    for batch in (next(data), next(data)):
+    first = first_batches(trainer, 2)
+    for batch in first:
         losses.append(trainer.forward_backward(batch)["labelled"])
         gradients.append([p.grad.clone() for p in trainer.trained])
         trainer.optimizer.zero_grad()
@@ -266,8 +281,7 @@ def test_gradients_of_micro_batches_add_up_to_that_of_the_step(labelled, tmp_pat
     shares = [loss.count / frames for loss in losses]
     assert whole.mean.item() == pytest.approx(sum(x.mean * s for x, s in zip(losses, shares, strict=True)).item())
     assert total({"a": whole, "b": whole.times(0.5)}).item() == pytest.approx(1.5 * whole.mean.item())
-    data = trainer._batches("labelled")
-    for batch in (next(data), next(data)):  # another pass: what is left of the first is nothing
+    for batch in first:  # another pass: what is left of the first is nothing
         assert all(p.grad is None for p in trainer.trained)
         trainer.forward_backward(batch)
         trainer.update()
@@ -310,7 +324,7 @@ def test_priors_are_means_over_real_frames(labelled):
     model.output.weight.data.mul_(5)
     one_by_one = dataclasses.replace(CONFIG, max_frames_per_batch=1)
     plan_of_one = Trainer(model, [(labelled, 1.0)], labelled, one_by_one, labelled.shards[0].parent / "none", False)
-    found = [next(plan_of_one._batches("labelled")) for _ in range(12)]
+    found = first_batches(plan_of_one, 12)
     assert all(len(batch.utterances) == 1 for batch in found)
     assert len({int(batch.frames_B) for batch in found}) > 1  # in one batch, some are padded
     with torch.inference_mode():
@@ -323,5 +337,5 @@ def test_what_has_tokens_is_trained_with_them(tone_shards, tmp_path):
     tokens = Tokens.characters(["AH", "EE", "OH"])
     data = TrainingSet("labelled", tone_shards, TextTargets(tokens))
     trainer = trainer_of(data, tmp_path, model=new_model(tokens))
-    loss = trainer.forward_backward(next(trainer._batches("labelled")))["labelled"]
+    loss = trainer.forward_backward(first_batch(trainer))["labelled"]
     assert loss.mean.item() > 0

@@ -1,0 +1,182 @@
+"""Ranks: the processes that train one model together, started by torchrun; without it there is one.
+
+    torchrun --nproc-per-node 4 --no-python asr-kd train ...
+
+What is decided together travels between CPUs (gloo), gradients between devices (NCCL where each rank has a GPU of its
+own, else gloo).
+"""
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from asr_kd.core.processes import rank_and_world
+from asr_kd.core.terminal import shorten
+
+R = TypeVar("R")
+NOTE_INTERVAL_S = 1.0
+"""How far a rank has got is noted for the others at most so often."""
+
+
+class Ranks:
+    """This process among those that train together."""
+
+    def __init__(self, rank: int = 0, world: int = 1, timeout_s: float = 0.0) -> None:
+        self.rank, self.world, self.timeout_s = rank, world, timeout_s
+        self.bytes_sent = 0
+        """Of gradients and weights that this rank gave away, before any protocol's own."""
+        self._noted = 0.0
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is the rank that writes."""
+        return self.rank == 0
+
+    def sum_later(self, values_N: np.ndarray) -> Callable[[], np.ndarray]:
+        """Begin to add float64 values over ranks; what is returned waits for the sum."""
+        if self.world == 1:
+            return lambda: values_N
+        tensor = torch.from_numpy(values_N)
+        work = dist.all_reduce(tensor, async_op=True)
+
+        def result() -> np.ndarray:
+            self._waited(work)
+            return values_N
+
+        return result
+
+    def sum(self, tensors: Sequence[Tensor]) -> None:
+        """Add each tensor over ranks, in place."""
+        if self.world == 1:
+            return
+        works = []
+        for tensor in tensors:
+            self.bytes_sent += tensor.nbytes
+            works.append(dist.all_reduce(tensor, async_op=True))
+        for work in works:
+            self._waited(work)
+
+    def add_of(self, partner: int, tensor: Tensor) -> None:
+        """Add the tensor of another rank, which does the same at this moment: both then have the same bits."""
+        theirs = torch.empty_like(tensor)
+        self.bytes_sent += tensor.nbytes
+        works = dist.batch_isend_irecv(
+            [dist.P2POp(dist.isend, tensor, partner), dist.P2POp(dist.irecv, theirs, partner)]
+        )
+        for work in works:
+            self._waited(work)
+        tensor += theirs
+
+    def gather_tensors(self, own_M: Tensor) -> list[Tensor]:
+        """The one-dimensional tensor of each rank, of whatever length, on all of them."""
+        if self.world == 1:
+            return [own_M]
+        counts = np.zeros(self.world)
+        counts[self.rank] = len(own_M)
+        lengths = self.sum_later(counts)().astype(int).tolist()
+        padded = own_M.new_zeros(max(lengths))
+        padded[: len(own_M)] = own_M
+        found = [torch.empty_like(padded) for _ in lengths]
+        self.bytes_sent += own_M.nbytes
+        self._waited(dist.all_gather(found, padded, async_op=True))
+        return [theirs[:length] for theirs, length in zip(found, lengths, strict=True)]
+
+    def gather(self, value: R) -> list[R]:
+        """The value of each rank, on all of them. For small things that pickle."""
+        if self.world == 1:
+            return [value]
+        found: list[Any] = [None] * self.world
+        self._told(lambda: dist.all_gather_object(found, value))
+        return found
+
+    def on_first(self, work: Callable[[], R]) -> R:
+        """What `work` gives on the first rank, on all of them; its ValueError or OSError is raised on all of them."""
+        if self.world == 1:
+            return work()
+        answer: list[Any] = [None, None]
+        if self.is_first:
+            try:
+                answer = [work(), None]
+            except (ValueError, OSError) as e:
+                answer = [None, e]
+        self._told(lambda: dist.broadcast_object_list(answer, src=0))
+        if answer[1] is not None:
+            raise answer[1]
+        return answer[0]
+
+    def all_same(self, value: Any) -> bool:
+        """Whether all ranks have the same value."""
+        return all(other == value for other in self.gather(value))
+
+    def check_same(self, what: str, value: Any) -> None:
+        """ValueError naming the first rank whose value is another than the first rank's, and both."""
+        values = self.gather(value)
+        for rank, other in enumerate(values):
+            if other != values[0]:
+                raise ValueError(
+                    f"{what}: rank 0 has {shorten(values[0])}, rank {rank} has {shorten(other)}. "
+                    "Start all ranks with the same code, data and options."
+                )
+
+    def note(self, progress: str) -> None:
+        """Leave a note how far this rank has got, for the others' messages."""
+        now = time.monotonic()
+        if self.world > 1 and now - self._noted > NOTE_INTERVAL_S:
+            self._noted = now
+            _store().set(f"progress/{self.rank}", f"{time.time():.0f} {progress}")
+
+    def _waited(self, work: Any) -> None:
+        self._told(work.wait)
+
+    def _told(self, wait: Callable[[], Any]) -> None:
+        try:
+            wait()
+        except RuntimeError as e:
+            first = (str(e).splitlines() or [""])[0][:200]
+            raise ConnectionError(f"rank {self.rank}: the other ranks do not answer ({first}). {self._notes()}") from e
+
+    def _notes(self) -> str:
+        """How far each rank had got when it last said so."""
+        notes = []
+        for rank in range(self.world):
+            try:
+                key = f"progress/{rank}"
+                at, _, progress = _store().get(key).decode().partition(" ") if _store().check([key]) else ("", "", "")
+            except RuntimeError:  # the store ended with the first rank
+                return "The first rank has ended; see its message."
+            notes.append(f"rank {rank}: {progress}, {time.time() - float(at):.0f} s ago" if at else f"rank {rank}: -")
+        return f"What each noted last: {'; '.join(notes)}. Start again to go on from the last saved state."
+
+
+_ALONE = Ranks()
+_started: Ranks | None = None
+
+
+def ranks() -> Ranks:
+    """Those that `start_ranks` has joined; this process alone before."""
+    return _started or _ALONE
+
+
+def start_ranks(timeout_s: float) -> Ranks:
+    """Join the other ranks of torchrun, once. timeout_s: a rank that does not answer for so long is given up."""
+    global _started
+    _, world = rank_and_world()
+    if _started is None and world > 1:
+        here = int(os.environ.get("LOCAL_WORLD_SIZE", world))
+        own_gpu = torch.cuda.is_available() and here <= torch.cuda.device_count() and dist.is_nccl_available()
+        if torch.cuda.is_available():
+            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count())
+        dist.init_process_group("cpu:gloo,cuda:nccl" if own_gpu else "gloo", timeout=timedelta(seconds=timeout_s))
+        _started = Ranks(dist.get_rank(), dist.get_world_size(), timeout_s)
+    return ranks()
+
+
+def _store() -> Any:
+    return dist.distributed_c10d._get_default_store()

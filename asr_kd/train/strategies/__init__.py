@@ -1,0 +1,1 @@
+"""How the gradients of lanes and ranks become updates: one file each."""

@@ -1,0 +1,154 @@
+"""SIGKILL training on several ranks at random moments and go on, also on another number of ranks:
+
+    python tests/stress/rank_kills.py --kills 20 [--strategies tree bmuf] [--seed 0]
+
+The state is saved in every step, so that kills fall into saving too. The end must have the bits of a run that nobody
+disturbed: `tree` whatever ranks go on, the other strategies on as many ranks as began. Prints one line of JSON; exit
+code 1 when anything differed.
+"""
+
+import argparse
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from safetensors.numpy import load_file
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "helpers"))
+from tones import align_tones
+
+from asr_kd.corpora.manifest import Utterance
+from asr_kd.shards.writer import write_shards
+
+RATE = 16000
+SETTINGS = (
+    "model={num_layers: 1, hidden_size: 16, dropout: 0.1}",
+    "frontend={mel_bins: 20}",
+    "epochs=4",
+    "train={max_frames_per_batch: 60, num_workers: 0, precision: float32, ema_decay: 0.9, lanes: 4}",
+)
+RANKS = {"tree": (1, 2, 4), "allreduce": (2,), "bmuf": (2,), "threshold": (2,)}
+"""How many ranks a run may have, each time it goes on; the first of them is the undisturbed one's."""
+OPTIONS = {"bmuf": ("train.strategy.block_steps=3",), "threshold": ("train.strategy.threshold=0.01",)}
+
+
+def make_corpus(folder: Path, utterances: int = 26, seed: int = 0) -> Path:
+    """FOLDER/shards, of very different lengths, and FOLDER/align."""
+    rng = np.random.default_rng(seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    listed = []
+    for n in range(utterances):
+        seconds = float(rng.uniform(0.4, 1.6))
+        times = np.arange(int(RATE * seconds)) / RATE
+        wave_N = 0.3 * np.sin(2 * np.pi * rng.choice([400, 900, 1600]) * times) + rng.normal(0, 0.01, len(times))
+        soundfile.write(folder / f"{n}.wav", wave_N, RATE)
+        listed.append(Utterance(id=f"u{n}", audio_filepath=str(folder / f"{n}.wav"), duration=seconds))
+    align_tones(write_shards(listed, folder / "shards", shard_seconds=4.0), folder / "align")
+    return folder
+
+
+def start(corpus: Path, out: Path, ranks: int, *settings: str) -> subprocess.Popen:
+    """`asr-kd train` on so many ranks, in a process group of its own."""
+    command = ["-m", "asr_kd.cli", "train", str(corpus / "shards"), "--alignments", str(corpus / "align")]
+    command += ["--dev", str(corpus / "shards/shard-000000.tar"), "--out", str(out), "--threads", "1"]
+    command += ["--set", *SETTINGS, *settings]
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)] if ranks > 1 else []
+    return subprocess.Popen(
+        [sys.executable, *launcher, *command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+
+
+def kill(process: subprocess.Popen) -> None:
+    """All of its group, at once."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+def difference(here: Path, there: Path) -> str | None:
+    """The first thing that two runs' models and metrics do not share."""
+    ours, theirs = (load_file(out / "model.safetensors") for out in (here, there))
+    for name in ours:
+        if not np.array_equal(ours[name], theirs[name]):
+            return name
+    lines = [[json.loads(line) for line in (o / "metrics.jsonl").read_text().splitlines()] for o in (here, there)]
+    for pair in zip(*lines, strict=True):
+        for line in pair:
+            for key in ("seconds", "hours_per_second", "grad_norm"):
+                line.pop(key)
+        if pair[0] != pair[1]:
+            return f"metrics of sub-epoch {pair[0]['sub_epoch']}"
+    return None
+
+
+def one_run(corpus: Path, out: Path, strategy: str, kills: int, rng: random.Random) -> list[str]:
+    """A run that is killed so many times after its first state, each time going on with some number of ranks."""
+    settings = (f"train.strategy.kind={strategy}", "train.checkpoint_every_minutes=0", *OPTIONS.get(strategy, ()))
+    state = out / "state.pt"
+    for _ in range(kills):
+        before = state.stat().st_mtime_ns if state.exists() else 0
+        process = start(corpus, out, rng.choice(RANKS[strategy]), *settings)
+        while process.poll() is None and not (state.exists() and state.stat().st_mtime_ns != before):
+            time.sleep(0.02)
+        time.sleep(rng.uniform(0, 0.5))
+        if process.poll() is None:
+            kill(process)
+        elif process.returncode:
+            return [process.communicate()[1][-2000:]]
+    process = start(corpus, out, rng.choice(RANKS[strategy]), *settings)
+    _, told = process.communicate()
+    return [told[-2000:]] if process.returncode else []
+
+
+def stress(kills: int, strategies: list[str], runs: int, seed: int) -> dict[str, dict]:
+    """Of each strategy an undisturbed run, and `runs` that are killed `kills` times."""
+    summary: dict[str, dict] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        corpus = make_corpus(Path(folder) / "corpus")
+        for strategy in strategies:
+            rng = random.Random(seed)
+            whole = Path(folder) / f"{strategy}-whole"
+            process = start(
+                corpus, whole, RANKS[strategy][0], f"train.strategy.kind={strategy}", *OPTIONS.get(strategy, ())
+            )
+            _, told = process.communicate()
+            wrong = [told[-2000:]] if process.returncode else []
+            for number in range(0 if wrong else runs):
+                out = Path(folder) / f"{strategy}-{number}"
+                wrong += one_run(corpus, out, strategy, kills, rng)
+                if not wrong and (found := difference(out, whole)):
+                    wrong.append(f"run {number}: {found} differs")
+            summary[strategy] = {"kills": runs * kills, "wrong": wrong}
+            print(f"{strategy}: {summary[strategy]}", file=sys.stderr, flush=True)
+    return summary
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=4, help="in each run (default: %(default)s)")
+    parser.add_argument("--runs", type=int, default=25, help="of each strategy (default: %(default)s)")
+    parser.add_argument("--strategies", nargs="+", default=list(RANKS), choices=list(RANKS))
+    parser.add_argument("--seed", type=int, default=0, help="of moments and ranks")
+    args = parser.parse_args()
+    summary = stress(args.kills, args.strategies, args.runs, args.seed)
+    print(json.dumps(summary))
+    return int(any(entry["wrong"] for entry in summary.values()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
