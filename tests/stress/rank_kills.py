@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -56,14 +57,18 @@ def make_corpus(folder: Path, utterances: int = 26, seed: int = 0) -> Path:
     return folder
 
 
-def start(corpus: Path, out: Path, ranks: int, *settings: str) -> subprocess.Popen:
-    """`asr-kd train` on so many ranks, in a process group of its own."""
+def arguments(corpus: Path, out: Path) -> list[str]:
+    """Of Python, for `asr-kd train`; more settings may follow."""
     command = ["-m", "asr_kd.cli", "train", str(corpus / "shards"), "--alignments", str(corpus / "align")]
     command += ["--dev", str(corpus / "shards/shard-000000.tar"), "--out", str(out), "--threads", "1"]
-    command += ["--set", *SETTINGS, *settings]
+    return [*command, "--set", *SETTINGS]
+
+
+def start(corpus: Path, out: Path, ranks: int, *settings: str) -> subprocess.Popen:
+    """`asr-kd train` on so many ranks, in a process group of its own."""
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)] if ranks > 1 else []
     return subprocess.Popen(
-        [sys.executable, *launcher, *command],
+        [sys.executable, *launcher, *arguments(corpus, out), *settings],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -95,13 +100,13 @@ def difference(here: Path, there: Path) -> str | None:
     return None
 
 
-def one_run(corpus: Path, out: Path, strategy: str, kills: int, rng: random.Random) -> list[str]:
-    """A run that is killed so many times after its first state, each time going on with some number of ranks."""
+def one_run(corpus: Path, out: Path, strategy: str, ranks: Sequence[int], rng: random.Random) -> list[str]:
+    """A run on `ranks`, one after the other; all but the last are killed soon after they have saved a state."""
     settings = (f"train.strategy.kind={strategy}", "train.checkpoint_every_minutes=0", *OPTIONS.get(strategy, ()))
     state = out / "state.pt"
-    for _ in range(kills):
+    for count in ranks[:-1]:
         before = state.stat().st_mtime_ns if state.exists() else 0
-        process = start(corpus, out, rng.choice(RANKS[strategy]), *settings)
+        process = start(corpus, out, count, *settings)
         while process.poll() is None and not (state.exists() and state.stat().st_mtime_ns != before):
             time.sleep(0.02)
         time.sleep(rng.uniform(0, 0.5))
@@ -109,7 +114,7 @@ def one_run(corpus: Path, out: Path, strategy: str, kills: int, rng: random.Rand
             kill(process)
         elif process.returncode:
             return [process.communicate()[1][-2000:]]
-    process = start(corpus, out, rng.choice(RANKS[strategy]), *settings)
+    process = start(corpus, out, ranks[-1], *settings)
     _, told = process.communicate()
     return [told[-2000:]] if process.returncode else []
 
@@ -129,7 +134,8 @@ def stress(kills: int, strategies: list[str], runs: int, seed: int) -> dict[str,
             wrong = [told[-2000:]] if process.returncode else []
             for number in range(0 if wrong else runs):
                 out = Path(folder) / f"{strategy}-{number}"
-                wrong += one_run(corpus, out, strategy, kills, rng)
+                ranks = [rng.choice(RANKS[strategy]) for _ in range(kills + 1)]
+                wrong += one_run(corpus, out, strategy, ranks, rng)
                 if not wrong and (found := difference(out, whole)):
                     wrong.append(f"run {number}: {found} differs")
             summary[strategy] = {"kills": runs * kills, "wrong": wrong}
