@@ -12,7 +12,8 @@ def save_run(out: Path, state: RunState, run: dict[str, Any], parts: dict[str, A
     """Save the state of all ranks; OUT/state.pt comes last and makes it count."""
     ranks = strategy.ranks
     if strategy.is_local:
-        save_rank_state(out, state.step, ranks.rank, parts | {"strategy": strategy.state_dict()})
+        own = parts if strategy.has_own_weights else {}
+        save_rank_state(out, state.step, ranks.rank, own | {"strategy": strategy.state_dict()})
         ranks.gather(None)  # all have written theirs
 
     def commit() -> None:
@@ -27,8 +28,8 @@ def load_run(
 ) -> tuple[RunState, dict[str, Any], list[dict[str, Any]]] | None:
     """State, this rank's parts, and the strategy's states that it goes on from; None when the run has not begun.
 
-    Where there are other ranks than then, it goes on from the first's weights and moments. ValueError when files are
-    damaged or of another run.
+    Where there are other ranks than then, residuals are taken over, and weights of a block under way are lost.
+    ValueError when files are damaged or of another run.
     """
     found = load_state(out, run)
     if found is None:
@@ -39,11 +40,11 @@ def load_run(
         return state, parts, []
     if state.ranks == ranks.world:
         own = load_rank_state(out, state.step, ranks.rank)
-        return state, own, [own["strategy"]]
-    say(
-        f"{out}: {state.ranks} ranks trained it, {ranks.world} go on: all begin from the weights and the optimiser's "
-        f"moments of the first. With train.strategy.kind {strategy.config.kind} the result depends on the ranks."
-    )
-    mine = list(range(ranks.rank, state.ranks, ranks.world))
-    shared = mine if strategy.shares_states else [0]
-    return state, parts, [load_rank_state(out, state.step, rank)["strategy"] for rank in shared]
+        return state, own if strategy.has_own_weights else parts, [own["strategy"]]
+    kind = strategy.config.kind
+    say(f"{out}: {state.ranks} ranks trained it, {ranks.world} go on; with train.strategy.kind {kind} that matters.")
+    if strategy.has_own_weights:
+        say(f"{out}: all go on from the block's first weights and the optimiser's moments of the first rank.")
+        return state, parts, [load_rank_state(out, state.step, 0)["strategy"]]
+    taken = range(ranks.rank, state.ranks, ranks.world)
+    return state, parts, [load_rank_state(out, state.step, rank)["strategy"] for rank in taken]

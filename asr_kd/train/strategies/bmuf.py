@@ -24,6 +24,7 @@ class Bmuf(Strategy):
     """Communicates the weights once a block instead of gradients once a step."""
 
     is_local = True
+    has_own_weights = True
 
     def __init__(self, trained: Sequence[nn.Parameter], lanes: int, ranks: Ranks, config: StrategyConfig) -> None:
         super().__init__(trained, lanes, ranks, config)

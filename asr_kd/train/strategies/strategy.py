@@ -31,8 +31,8 @@ class Strategy(ABC):
 
     is_local = False
     """Whether each rank has a state of its own, besides the one that all share."""
-    shares_states = False
-    """Whether those of ranks that are gone are taken over by others."""
+    has_own_weights = False
+    """Whether that state includes weights and the optimiser's moments."""
 
     def __init__(self, trained: Sequence[nn.Parameter], lanes: int, ranks: Ranks, config: StrategyConfig) -> None:
         """trained: what is updated, in the same order on all ranks. ValueError when lanes and ranks do not fit."""

@@ -23,7 +23,6 @@ class Threshold(Strategy):
     """What was sent and the residual together are the gradient: nothing is lost, it comes later."""
 
     is_local = True
-    shares_states = True
 
     def __init__(self, trained: Sequence[nn.Parameter], lanes: int, ranks: Ranks, config: StrategyConfig) -> None:
         super().__init__(trained, lanes, ranks, config)
@@ -31,33 +30,38 @@ class Threshold(Strategy):
         if weights > MOST_WEIGHTS:
             raise ValueError(f"train.strategy threshold: {weights} weights; it can name {MOST_WEIGHTS}")
         self.residual_N = torch.zeros(weights, device=self.trained[0].device)
-        self.entries_sent = 0
+        self._has_had = [False] * len(self.trained)
+        """Which weights have had a gradient in some step, on some rank."""
 
     @torch.no_grad()
     def after_backward(self, frames: StepFrames) -> None:
         """The sum of what all ranks send; the mean gradient over the frames of all lanes in the long run."""
-        used = self._used_by_any([weight.grad is not None for weight in self.trained])
+        if not frames.all:
+            return
+        # What waited may be sent in a step that does not use its weight.
+        had = [before or weight.grad is not None for before, weight in zip(self._has_had, self.trained, strict=True)]
+        self._has_had = self._used_by_any(had)
         own = [weight.new_zeros(weight.shape) if weight.grad is None else weight.grad for weight in self.trained]
         grad_N = torch.cat([grad.flatten() for grad in own]).float()
         if self.lanes > 1 and frames.all:
             grad_N /= frames.all
         sent = compress(self.residual_N, grad_N, self.config.threshold)
-        self.entries_sent += len(sent)
         total_N = torch.zeros_like(self.residual_N)
         for entries in self.ranks.gather_tensors(sent):
             expand(entries, self.config.threshold, total_N)
         parts = total_N.split([weight.numel() for weight in self.trained])
-        for weight, part, is_used in zip(self.trained, parts, used, strict=True):
+        for weight, part, is_used in zip(self.trained, parts, self._has_had, strict=True):
             weight.grad = part.view_as(weight).to(weight.dtype) if is_used else None
 
     def state_dict(self) -> dict[str, Any]:
-        """The residual of this rank."""
-        return {"residual_N": self.residual_N}
+        """The residual of this rank, and which weights have had a gradient."""
+        return {"residual_N": self.residual_N, "has_had": self._has_had}
 
     def take_over(self, states: Sequence[dict[str, Any]], same_ranks: bool) -> None:
         """Take the residuals of those that this rank stands for: what waits to be sent is not lost."""
         self.residual_N.zero_()
         for state in states:
+            self._has_had = list(state["has_had"])
             self.residual_N += state["residual_N"].to(self.residual_N.device)
 
 
