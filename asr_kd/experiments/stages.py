@@ -246,10 +246,10 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     seconds, reason = Stage(Path(record), tuple(rest)).begin(again=verb == "again")
     if seconds is not None:
-        sys.stdout.write(f"{seconds}\n")
+        print(seconds)
         return 0
     if reason:
-        sys.stdout.write(f"{reason}\n")
+        print(reason)
     return 1
 
 
