@@ -65,6 +65,9 @@ def report(config: ReportRun) -> None:
     seconds = config.seconds if config.started is None else time.time() - config.started
     with values_of(config.scores, "asr-kd score"):
         student = config.student or default_student(scores)
+        if student not in scores["systems"]:
+            scored = ", ".join(scores["systems"])
+            raise ValueError(f"--student {student}: not among the systems scored ({scored}) in {config.scores}")
         summary = summarise(
             scores,
             student=student,
