@@ -139,7 +139,7 @@ class Ranks:
         try:
             wait()
         except RuntimeError as e:
-            first = (str(e).splitlines() or [""])[0][:200]
+            first = str(e).partition("\n")[0][:200]
             raise ConnectionError(f"rank {self.rank}: the other ranks do not answer ({first}). {self._notes()}") from e
 
     def _notes(self) -> str:

@@ -38,7 +38,7 @@ def summarise(
     command: str | None = None,
     commit: str | None = None,
 ) -> dict[str, Any]:
-    """What `results.json` holds. `student` is the system, one that was scored, whose WERR and recovery the run is about."""
+    """What `results.json` holds. `student` is the system, one of those scored, whose WERR the run is about."""
     systems = scores["systems"]
     kept = ("wer", "ci95", "errors", "words", "cer", "cer_ci95", "substitutions", "deletions", "insertions", "by")
     return {
