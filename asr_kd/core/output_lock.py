@@ -147,7 +147,9 @@ class OutputLock:
                 say(f"{self.out}: another command has taken it over. This one stops.")
                 main = threading.main_thread().ident
                 assert main is not None
-                signal.pthread_kill(main, signal.SIGINT)  # ends what that thread waits for
+                # It ends what that thread waits for. What a script starts in its background ignores SIGINT.
+                ignored = signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+                signal.pthread_kill(main, signal.SIGTERM if ignored else signal.SIGINT)
                 return
 
     def _forget(self) -> None:

@@ -161,11 +161,19 @@ def test_what_is_no_file_is_neither_read_nor_followed(tmp_path: Path, make) -> N
 def test_an_owner_whose_lock_was_given_to_another_stops_and_leaves_it(tmp_path: Path) -> None:
     other = json.dumps(Process("another/1", "elsewhere", 7, "99").record())
     path = tmp_path / LOCK_FILE
-    with pytest.raises(KeyboardInterrupt), OutputLock(tmp_path, ["asr-kd", "train"], lease_s=0.04):
-        path.write_text(other)
-        for _ in range(1200):  # a signal that comes just before a wait ends no wait: many short ones
-            time.sleep(0.05)
-    assert path.read_text() == other
+    for which in (signal.SIGINT, signal.SIGTERM):
+        handlers = {signal.SIGINT: signal.SIG_IGN, which: signal.default_int_handler}
+        before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+        try:
+            with pytest.raises(KeyboardInterrupt), OutputLock(tmp_path, ["asr-kd", "train"], lease_s=0.04):
+                path.write_text(other)
+                for _ in range(1200):  # a signal that comes just before a wait ends no wait: many short ones
+                    time.sleep(0.05)
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+        assert path.read_text() == other
+        path.unlink()
 
 
 def test_files_in_one_folder_have_owners_of_their_own(tmp_path: Path) -> None:
