@@ -9,6 +9,8 @@ from decoding import run
 from asr_kd.corpora.manifest import write_manifest
 from asr_kd.models.checkpoint import read_description
 
+pytestmark = pytest.mark.slow
+
 COLUMNS = ("name", "knowledge", "mode", "student", "params", "bytes", "rtf", "wer", "ci95", "werr", "recovery")
 TRAIN = (
     "distill --unlabelled {shards} --labelled {shards} --alignments {exp}/align --dev {shards} "

@@ -13,6 +13,8 @@ import pytest
 pytest.importorskip("ray", reason="Ray is not installed: bash tools/setup.sh")
 from ray.cluster_utils import Cluster
 
+pytestmark = pytest.mark.slow
+
 PATIENCE_S = 120
 
 

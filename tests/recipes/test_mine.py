@@ -14,6 +14,8 @@ import pytest
 from asr_kd.cli import main
 from asr_kd.corpora.manifest import Utterance
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 PASSES = {"train": ["--set", "epochs=2"], "distill": ["--set", "schedule.epochs=2"]}
 """Fewer than in the recipe's configs."""

@@ -25,6 +25,8 @@ from asr_kd.targets.alignments import AlignmentFolders
 from asr_kd.train.config import OptimConfig, TrainConfig
 from asr_kd.train.metrics import METRICS_FILE, Metrics
 
+pytestmark = pytest.mark.slow
+
 CONFIG = TrainConfig(max_frames_per_batch=150, num_workers=0, device="cpu", optim=OptimConfig(lr=0.01))
 
 
