@@ -28,8 +28,8 @@ NOTE_INTERVAL_S = 1.0
 class Ranks:
     """This process among those that train together."""
 
-    def __init__(self, rank: int = 0, world: int = 1, timeout_s: float = 0.0) -> None:
-        self.rank, self.world, self.timeout_s = rank, world, timeout_s
+    def __init__(self, rank: int = 0, world: int = 1) -> None:
+        self.rank, self.world = rank, world
         self.bytes_sent = 0
         """Of gradients and weights that this rank gave away, before any protocol's own."""
         self._noted = 0.0
@@ -174,7 +174,7 @@ def start_ranks(timeout_s: float) -> Ranks:
         if torch.cuda.is_available():
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count())
         dist.init_process_group("cpu:gloo,cuda:nccl" if own_gpu else "gloo", timeout=timedelta(seconds=timeout_s))
-        _started = Ranks(dist.get_rank(), dist.get_world_size(), timeout_s)
+        _started = Ranks(dist.get_rank(), dist.get_world_size())
     return ranks()
 
 

@@ -12,9 +12,11 @@ import argparse
 import json
 import os
 import random
+import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -63,12 +65,12 @@ def stress(kills: int, names: list[str] | None = None, seed: int = 0) -> dict[st
     return summary
 
 
-def kill_recipe(recipe: Path, kills: int, seed: int = 0) -> dict:
+def kill_recipe(recipe: Path, kills: int, seed: int = 0, arguments: Sequence[str] = ()) -> dict:
     """Run a recipe whole, then once with so many kills of its bash, each followed by another call."""
     rng = random.Random(seed)
     with temporary_folder() as folder:
         run = lambda name: subprocess.Popen(
-            ["bash", str(recipe), "--exp", str(folder / name)],
+            ["bash", str(recipe), *arguments, "--exp", str(folder / name)],
             cwd=ROOT,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -116,12 +118,14 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=40, help="in each command (default: %(default)s)")
     parser.add_argument("--commands", nargs="+", help="only these")
     parser.add_argument("--recipe", type=Path, help="a recipe's run.sh, to be killed as well")
+    parser.add_argument("--recipe-arguments", default="", help="words for the recipe, such as a folder")
     parser.add_argument("--recipe-kills", type=int, default=10, help="(default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     args = parser.parse_args()
     summary = stress(args.kills, args.commands, args.seed) if args.kills else {}
     if args.recipe:
-        summary[str(args.recipe)] = kill_recipe(args.recipe.resolve(), args.recipe_kills, args.seed)
+        words = shlex.split(args.recipe_arguments)
+        summary[str(args.recipe)] = kill_recipe(args.recipe.resolve(), args.recipe_kills, args.seed, words)
     print(json.dumps(summary))
     return int(any(entry["wrong"] for entry in summary.values()))
 

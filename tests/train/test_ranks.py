@@ -31,9 +31,9 @@ def test_a_tree_gives_the_same_bits_whatever_ranks_go_on(corpus, tmp_path):
 
 
 def test_a_signal_stops_all_ranks_at_one_step_and_residuals_go_on(corpus, tmp_path):
-    out, options = tmp_path / "out", ("train.strategy={kind: threshold, threshold: 0.01}", "epochs=40")
+    out, options = tmp_path / "out", ("train.strategy={kind: threshold, threshold: 0.01}", "epochs=60")
     process = start(corpus, out, 2, *options)
-    while process.poll() is None and not (out / "metrics.jsonl").exists():
+    while process.poll() is None and not (out / "state.pt").exists():  # all ranks are at work
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
     _, told = process.communicate(timeout=120)
