@@ -3,8 +3,8 @@
 # train a teacher, it labels what has no text, and a small streaming student learns from that.   8 min on 2 cores.
 # Results: exp/quickstart/report.html, utterances.html and results.json.
 # WER test: teacher 25.9, labelled only 38.2, distilled 28.9, oracle 22.9 (seed 0, a processor with AVX512)
-# Elsewhere: 27.9, 37.9, 29.7, 25.1 (AVX2 alone). Float32 sums depend on the processor's vector width, training amplifies
-# that; the intervals overlap.
+# Elsewhere: 27.9, 37.9, 29.5, 23.9 (AVX2 alone, commit fb3ac25). Float32 sums depend on the processor's vector width,
+# training amplifies that; the intervals overlap.
 . "$(dirname "$0")/../../tools/recipe.sh" "$@"
 
 shards=$exp/shards

@@ -21,38 +21,47 @@ TRAIN = (
 )
 
 
-@pytest.fixture
-def grid(trained, tone_shards, tone_utterances, tmp_path):
-    write_manifest(tmp_path / "test.jsonl", tone_utterances)
+def write_grid(folder, shards, **changes):
+    """A grid of three rows in FOLDER."""
     content = {
         "dev": "{shards}",
         "test": "{shards}",
-        "reference": str(tmp_path / "test.jsonl"),
+        "reference": str(folder / "test.jsonl"),
         "graph": "{exp}/graph",
         "baseline": "student",
         "teacher": "teacher",
-        "vars": {"shards": str(tone_shards[0].parent)},
+        "vars": {"shards": str(shards)},
         "systems": [
             {"name": "teacher", "model": "{exp}/model"},
             {"name": "copy", "student": "int8", "steps": ["quantise {row:student} --out {out}"]},
             {"name": "student", "knowledge": "response", "mode": "offline", "steps": [TRAIN]},
         ],
     }
+    (folder / "grid.yaml").write_text(yaml.safe_dump(content | changes))
+    return folder / "grid.yaml"
 
-    def write(**changes):
-        (tmp_path / "grid.yaml").write_text(yaml.safe_dump(content | changes))
-        return tmp_path / "grid.yaml"
 
-    return write
+@pytest.fixture
+def grid(tone_shards, tone_utterances, tmp_path):
+    write_manifest(tmp_path / "test.jsonl", tone_utterances)
+    return lambda **changes: write_grid(tmp_path, tone_shards[0].parent, **changes)
+
+
+@pytest.fixture(scope="module")
+def measured(trained, tone_shards, tone_utterances, tmp_path_factory):
+    """All rows of the grid with seed 0: FOLDER/out."""
+    folder = tmp_path_factory.mktemp("measured")
+    write_manifest(folder / "test.jsonl", tone_utterances)
+    assert compare(write_grid(folder, tone_shards[0].parent), trained, folder / "out", "--jobs", 2) == 0
+    return folder
 
 
 def compare(grid, trained, out, *more):
     return run("experiment", grid, "--exp", trained, "--out", out, *more)
 
 
-def test_a_grid_becomes_a_table_and_is_not_run_twice(grid, trained, tmp_path, capsys):
-    out = tmp_path / "out"
-    assert compare(grid(), trained, out, "--jobs", 2) == 0
+def test_a_grid_becomes_a_table(measured):
+    out = measured / "out"
     rows = {row["name"]: row for row in json.loads((out / "compare.json").read_text())}
     assert list(rows) == ["teacher", "copy", "student"]
     for row in rows.values():
@@ -63,20 +72,6 @@ def test_a_grid_becomes_a_table_and_is_not_run_twice(grid, trained, tmp_path, ca
     assert rows["copy"]["bytes"] < rows["student"]["bytes"]
     text = (out / "compare.md").read_text()
     assert "| student | response | offline |" in text and "commit" in text
-    model = out / "seed0/student/model.safetensors"
-    before, said = model.stat().st_mtime_ns, capsys.readouterr()
-    assert "copy" in said.err and text in said.out
-    heard = out / "seed0/teacher/decode/hyp.jsonl"
-    whole = heard.read_bytes()
-    heard.write_bytes(whole[:-20])
-    assert compare(grid(), trained, out) == 0
-    assert model.stat().st_mtime_ns == before
-    assert heard.read_bytes() == whole  # what was cut off was made again
-    assert "teacher: decode runs again: " in capsys.readouterr().err
-    changed = grid(vars={"shards": str(yaml.safe_load(grid().read_text())["vars"]["shards"]) + "/"})
-    assert compare(changed, trained, out, "--only", "student") == 0
-    assert model.stat().st_mtime_ns > before  # its command changed: it was made anew
-    assert read_description(model)["notes"]["priors"]
 
 
 def test_a_row_that_fails_takes_down_only_those_that_need_it(grid, trained, tmp_path, capsys):
@@ -118,9 +113,8 @@ def test_seeds_share_what_they_have_in_common(grid, trained, tmp_path, capsys):
     assert [(w[4], w[6]) for w in words] == [(f"{out}/shared/heard", f"{out}/seed{seed}/teacher") for seed in (0, 1)]
 
 
-def test_a_seed_made_elsewhere_joins_the_table(grid, trained, tmp_path, capsys):
-    here, there, both = (tmp_path / name for name in ("here", "there", "both"))
-    assert compare(grid(), trained, here) == 0
+def test_a_seed_made_elsewhere_joins_the_table(grid, trained, measured, tmp_path, capsys):
+    here, there, both = measured / "out", tmp_path / "there", tmp_path / "both"
     assert compare(grid(), trained, there, "--first-seed", 2, "--only", "student") == 0
     assert (there / "seed2/student/model.safetensors").exists()
     assert (
@@ -139,8 +133,8 @@ def test_a_seed_made_elsewhere_joins_the_table(grid, trained, tmp_path, capsys):
     assert (both / "compare.json").read_bytes() == before
 
 
-def test_what_was_measured_elsewhere_is_not_run_again(grid, trained, tmp_path, capsys):
-    first, rest, whole = (tmp_path / name for name in ("first", "rest", "whole"))
+def test_what_was_measured_elsewhere_is_not_run_again(grid, trained, measured, tmp_path, capsys):
+    first, rest, whole = tmp_path / "first", tmp_path / "rest", measured / "out"
     assert compare(grid(), trained, first, "--only", "teacher") == 0
     join = ("--merge-results", first / "results.jsonl")
     capsys.readouterr()
@@ -148,7 +142,6 @@ def test_what_was_measured_elsewhere_is_not_run_again(grid, trained, tmp_path, c
     lines = capsys.readouterr().out.splitlines()
     assert any("quantise" in line for line in lines) and not any("rest/seed0/teacher" in line for line in lines)
     assert compare(grid(), trained, rest, *join) == 0  # copy needs the student, which is trained anew
-    assert compare(grid(), trained, whole) == 0
     joined, at_once = (json.loads((out / "compare.json").read_text()) for out in (rest, whole))
     assert [(row["name"], row["wers"]) for row in joined] == [(row["name"], row["wers"]) for row in at_once]
     assert not (rest / "seed0/teacher").exists()
@@ -172,3 +165,21 @@ def test_a_row_measured_with_other_errors_stops_those_that_need_it(grid, trained
     file.write_text("".join(json.dumps(line) + "\n" for line in lines if line is not student))  # as the message says
     assert compare(grid(), trained, rest, "--merge-results", file) == 0
     assert (rest / "seed0/copy/model.safetensors").exists()
+
+
+def test_what_is_done_is_not_run_again_and_what_was_lost_or_changed_is(measured, trained, tone_shards, capsys):
+    """The last one here: it changes what others read."""
+    out, shards = measured / "out", tone_shards[0].parent
+    model, heard = out / "seed0/student/model.safetensors", out / "seed0/teacher/decode/hyp.jsonl"
+    before, whole = model.stat().st_mtime_ns, heard.read_bytes()
+    heard.write_bytes(whole[:-20])
+    assert compare(write_grid(measured, shards), trained, out) == 0
+    assert model.stat().st_mtime_ns == before
+    assert heard.read_bytes() == whole  # what was cut off was made again
+    said = capsys.readouterr()
+    assert "teacher: decode runs again: " in said.err and "student: distill runs again" not in said.err
+    assert (out / "compare.md").read_text() in said.out
+    changed = write_grid(measured, shards, vars={"shards": f"{shards}/"})
+    assert compare(changed, trained, out, "--only", "student") == 0
+    assert model.stat().st_mtime_ns > before  # its command changed: it was made anew
+    assert read_description(model)["notes"]["priors"]
