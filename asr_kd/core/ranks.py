@@ -2,8 +2,8 @@
 
     torchrun --nproc-per-node 4 --no-python asr-kd train ...
 
-What is decided together travels between CPUs (gloo), gradients between devices (NCCL where each rank has a GPU of its
-own, else gloo).
+Decisions are exchanged between CPUs (gloo), gradients between devices (NCCL where each rank has a GPU of its own, else
+gloo).
 """
 
 import os
@@ -140,7 +140,7 @@ class Ranks:
             wait()
         except RuntimeError as e:
             first = str(e).partition("\n")[0][:200]
-            raise ConnectionError(f"rank {self.rank}: the other ranks do not answer ({first}). {self._notes()}") from e
+            raise ConnectionError(f"the other ranks do not answer ({first}). {self._notes()}") from e
 
     def _notes(self) -> str:
         """How far each rank had got when it last said so."""

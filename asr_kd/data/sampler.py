@@ -24,7 +24,7 @@ from asr_kd.targets.frame_targets import SHARDS_KEPT_OPEN, TargetSource
 
 LENGTH_JITTER = 0.1
 """Lengths are ordered with this much noise, so that neighbours in length are not in one batch every epoch."""
-MOST_OF_A_PASS = 1 - 1e-9
+MAX_PARTIAL_PASS = 1 - 1e-9
 """A pass is done when its last batch is; sums of seconds may say so a little before."""
 
 
@@ -177,7 +177,7 @@ class BatchSampler:
 
     def passes(self, position: Position) -> float:
         """Passes over the set that are done there, 2.25 for two and a quarter."""
-        return position.epoch + min(position.seconds / self.seconds, MOST_OF_A_PASS)
+        return position.epoch + min(position.seconds / self.seconds, MAX_PARTIAL_PASS)
 
     def _deal(self, order_N: np.ndarray) -> list[list[int]]:
         """Shards of each lane: in their order, each to the lane that has least audio so far."""

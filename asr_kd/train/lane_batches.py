@@ -33,7 +33,7 @@ class Step:
     """A step before it is done."""
 
     batches: dict[int, Batch]
-    """By lane; lanes that have run dry, and those of other ranks, are not in it."""
+    """By lane; lanes without a batch left, and those of other ranks, are not in it."""
     agreed: Callable[[], Agreed] = field(repr=False)
     """Waits for the other ranks."""
 
@@ -44,7 +44,7 @@ class Step:
 
 
 class LaneBatches:
-    """All ranks take the same number of steps in an epoch: it ends for all when the last lane has run dry."""
+    """All ranks take the same number of steps in an epoch: it ends for all when the last lane has no batch left."""
 
     def __init__(self, lanes: int, own: Sequence[int], made: Iterator[Batch], ranks: Ranks) -> None:
         """made: the batches of this rank's lanes, from where the set is, in the order of steps, without end."""
@@ -58,7 +58,7 @@ class LaneBatches:
         while len(batches) < len(self.own):
             batch = self._next or next(self._made)
             if (batch.spec.epoch, batch.spec.index) != (position.epoch, position.batch):
-                self._next = batch  # of the next epoch, or of a later step: the other lanes are dry
+                self._next = batch  # of the next epoch, or of a later step: the other lanes have none left
                 break
             self._next, batches[batch.spec.lane] = None, batch
         windows = position.windows or ((0, 0),) * self.lanes

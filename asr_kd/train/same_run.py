@@ -52,7 +52,7 @@ def check_same_run(path: Path, then: Mapping[str, Any], now: Mapping[str, Any]) 
 
 
 def check_same_ranks(ranks: Ranks, identity: Mapping[str, Any], model: AcousticModel) -> None:
-    """ValueError naming what is not the same on all ranks, and both sides: code, data, options or first weights."""
+    """ValueError naming what is not the same on all ranks, and both sides: version, data, options or first weights."""
     if ranks.world == 1:
         return
     ranks.check_same("version of asr_kd", __version__)

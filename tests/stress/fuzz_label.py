@@ -26,6 +26,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from damage import clear, cut, exchange, flip, insert, remove
 from exactly_once import INVENTORY, make_input
 
 from asr_kd.shards.index import index_path
@@ -34,46 +35,9 @@ from asr_kd.targets.frame_targets import FrameTargets
 from asr_kd.targets.sidecar import sidecar_path
 from asr_kd.targets.soft_targets import SoftTargets
 
-BLOCK = 512
 TOLERANCE = 0.05
 """Of probabilities: where an utterance is set aside, the others are padded in another way."""
 PATIENCE_S = 3600
-
-
-def flip(data: bytearray, rng: random.Random) -> None:
-    """1 to 8 bits."""
-    for _ in range(rng.randint(1, 8)):
-        data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
-
-
-def cut(data: bytearray, rng: random.Random) -> None:
-    """The end goes."""
-    del data[rng.randrange(len(data)) :]
-
-
-def insert(data: bytearray, rng: random.Random) -> None:
-    """Up to two blocks come in."""
-    place = rng.randrange(len(data))
-    data[place:place] = rng.randbytes(rng.randint(1, 2 * BLOCK))
-
-
-def remove(data: bytearray, rng: random.Random) -> None:
-    """Up to two blocks go."""
-    place = rng.randrange(len(data))
-    del data[place : place + rng.randint(1, 2 * BLOCK)]
-
-
-def clear(data: bytearray, rng: random.Random) -> None:
-    """Up to two blocks become zeros."""
-    place = rng.randrange(len(data))
-    size = min(rng.randint(1, 2 * BLOCK), len(data) - place)
-    data[place : place + size] = bytes(size)
-
-
-def exchange(data: bytearray, rng: random.Random) -> None:
-    """Two blocks change places."""
-    a, b = (rng.randrange(max(1, len(data) // BLOCK)) * BLOCK for _ in range(2))
-    data[a : a + BLOCK], data[b : b + BLOCK] = data[b : b + BLOCK], data[a : a + BLOCK]
 
 
 DAMAGE: tuple[Callable[[bytearray, random.Random], None], ...] = (flip, flip, cut, insert, remove, clear, exchange)

@@ -15,7 +15,7 @@ from asr_kd.core.ranks import Ranks
 from asr_kd.train.strategies.config import StrategyConfig
 from asr_kd.train.strategies.strategy import StepFrames, Strategy
 
-MOST_WEIGHTS = 2**31 - 1
+MAX_WEIGHTS = 2**31 - 1
 """That an index of 4 bytes with a sign can name."""
 
 
@@ -27,8 +27,8 @@ class Threshold(Strategy):
     def __init__(self, trained: Sequence[nn.Parameter], lanes: int, ranks: Ranks, config: StrategyConfig) -> None:
         super().__init__(trained, lanes, ranks, config)
         weights = sum(weight.numel() for weight in self.trained)
-        if weights > MOST_WEIGHTS:
-            raise ValueError(f"train.strategy threshold: {weights} weights; it can name {MOST_WEIGHTS}")
+        if weights > MAX_WEIGHTS:
+            raise ValueError(f"train.strategy threshold: {weights} weights; at most {MAX_WEIGHTS} can be indexed")
         self.residual_N = torch.zeros(weights, device=self.trained[0].device)
         self._has_had = [False] * len(self.trained)
         """Which weights have had a gradient in some step, on some rank."""
