@@ -3,17 +3,25 @@
 The rate is one that `asr-kd bench label --out bench.json` measured, or one that you give: hours of audio per second of
 one device, which is a GPU where machines have some (--gpus-per-machine), else the whole machine.
 
+With --train, what training a student takes instead: time by ranks, strategy and bandwidth, simulated step by step from
+the --rate at which one rank learns (docs/scaling.md).
+
   asr-kd plan --hours 1000000 --bench bench.json --machines 8 --gpus-per-machine 8 --price-per-hour 20
   asr-kd plan --hours 1000000 --rate 0.8 --gpus-per-machine 8 --deadline 7
+  asr-kd plan --train --hours 1000000 --rate 0.02 --ranks 1 16 64 --bandwidth 1 10
 """
 
+import dataclasses
 import json
 import math
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from asr_kd.bench.peak import flops_per_frame
+from asr_kd.bench.plan_inputs import SECONDS_PER_DAY, UTILISATION, Input, describe_inputs, given_or, span
+from asr_kd.bench.plan_train import TrainPlan, describe_training, plan_training
 from asr_kd.bench.published import PUBLISHED
 from asr_kd.bench.synthetic import PAPER_CLASSES, random_teacher
 from asr_kd.core.commands import command
@@ -26,32 +34,30 @@ from asr_kd.models.acoustic import AcousticModel
 from asr_kd.models.checkpoint import load_model
 from asr_kd.models.config import PRESETS
 
-SECONDS_PER_DAY = 86_400
 KBIT_PER_HOUR_IN_MB = 1000 * SECONDS_PER_HOUR / 8 / 1e6
 """1 kbit/s for an hour, in MB."""
 PCM_KBPS = 16 * 16
 FLAC_KBPS = 140.0
 """Of speechocean762's shards here: 16 kHz, 16 bit, tar and JSON members included."""
 OPUS_KBPS = 24.0
-UTILISATION = 0.9
 BAR_MB_PER_HOUR = 0.75
-
-
-@dataclass(frozen=True)
-class Input:
-    """A number that the plan rests on."""
-
-    name: str
-    value: float
-    unit: str
-    source: str
+LABELLING_ONLY = (
+    "bench",
+    "teacher",
+    "machines",
+    "deadline",
+    "gpus_per_machine",
+    "price_per_hour",
+    "sidecar_mb_per_hour",
+    "audio_kbps",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class PlanRun:
     """What `asr-kd plan` is given."""
 
-    hours: float = option("hours of audio to label")
+    hours: float = option("hours of audio to label, or to train on")
     teacher: str | None = option(
         "teacher whose arithmetic is counted; must be the one that --bench measured", None, metavar="PRESET|MODEL"
     )
@@ -60,7 +66,7 @@ class PlanRun:
         "instead of --machines: compute how many finish within so many days", None, metavar="DAYS"
     )
     gpus_per_machine: int = option("GPUs in each machine; 0: --rate is that of the whole machine", 0, metavar="N")
-    rate: float | None = option("hours of audio per second of one device", None, metavar="H_PER_SECOND")
+    rate: float | None = option("hours of audio per second of one device or rank", None, metavar="H_PER_SECOND")
     bench: Path | None = option("rate and sidecar size from this output of `asr-kd bench label`", None, metavar="FILE")
     utilisation: float = option("share of the time that machines are at work, in (0, 1]", UTILISATION)
     price_per_hour: float | None = option("price of one machine-hour, in any currency", None, metavar="PRICE")
@@ -69,13 +75,31 @@ class PlanRun:
     )
     audio_kbps: float | None = option("also compute the storage at this audio bit rate, beside FLAC and Opus", None)
     json: bool = option("print one line of JSON instead of the text", False)
+    train: bool = option("plan training instead of labelling", False)
+    training: TrainPlan = field(default_factory=TrainPlan)
 
 
 @command()
 def plan(config: PlanRun) -> None:
     """Print the plan."""
-    found = make_plan(config)
-    show(*([json.dumps(found)] if config.json else describe(found)))
+    if config.train:
+        _check_defaults(config, LABELLING_ONLY, "is for labelling, not for --train")
+        if config.rate is None:
+            raise ValueError("--train needs --rate: hours of audio per second that one rank learns from, by itself")
+        found = plan_training(config.training, config.hours, config.rate, config.utilisation)
+        text = describe_training
+    else:
+        _check_defaults(config.training, [f.name for f in dataclasses.fields(TrainPlan)], "needs --train")
+        found, text = make_plan(config), describe
+    show(*([json.dumps(found)] if config.json else text(found)))
+
+
+def _check_defaults(config: PlanRun | TrainPlan, names: Iterable[str], why: str) -> None:
+    """ValueError names the first option that is not as by default."""
+    defaults = {field.name: field.default for field in dataclasses.fields(config)}
+    for name in names:
+        if getattr(config, name) != defaults[name]:
+            raise ValueError(f"--{name.replace('_', '-')} {why}")
 
 
 def make_plan(config: PlanRun) -> dict[str, Any]:
@@ -135,7 +159,7 @@ def describe(plan: dict[str, Any]) -> list[str]:
     """The plan for a reader."""
     lines = [
         f"{plan['hours']:,.0f} hours of audio on {plan['machines']:,} machines, {plan['devices']:,} devices in all:",
-        f"  time      {_span(plan['days'])} at {plan['hours_per_second']:,.4g} h/s; "
+        f"  time      {span(plan['days'])} at {plan['hours_per_second']:,.4g} h/s; "
         f"{plan['machine_hours']:,.1f} machine hours",
         "  cost      " + ("--price-per-hour says it" if plan["cost"] is None else f"{plan['cost']:,.2f}"),
         "  audio     " + ", ".join(f"{_bytes(tb)} {_NAMES[name]}" for name, tb in plan["audio_tb"].items()),
@@ -147,12 +171,10 @@ def describe(plan: dict[str, Any]) -> list[str]:
             f"  arithmetic {a['flops'] / 1e18:,.4g} EFLOP: {a['teacher']}, {a['parameters'] / 1e6:.1f}M values, "
             f"{a['classes']} classes, padding not counted"
         )
-    lines.append("This rests on")
-    for i in plan["inputs"]:
-        lines.append(f"  {i['name']:20} {i['value']:>12,.6g} {i['unit']:16} {i['source']}")
+    lines += describe_inputs(plan["inputs"])
     lines.append(f"Published by others, for as many hours on {plan['devices']:,} of their devices (never idle)")
     for p in plan["published"]:
-        time = "not published" if p["days"] is None else _span(p["days"])
+        time = "not published" if p["days"] is None else span(p["days"])
         lines.append(f"  {p['name']:36} {time:>14}   {p['device']}")
         lines.append(f"    {p['said']} ({p['source']})")
     return lines
@@ -197,7 +219,7 @@ def _inputs(config: PlanRun, bench: dict[str, Any] | None) -> list[Input]:
     inputs = [
         rate,
         Input(
-            "utilisation", config.utilisation, "", _given(config.utilisation, UTILISATION, "stragglers and restarts")
+            "utilisation", config.utilisation, "", given_or(config.utilisation, UTILISATION, "stragglers and restarts")
         ),
         Input("sidecar_mb_per_hour", sidecar[0], "MB/h", sidecar[1]),
         Input("flac_kbps", FLAC_KBPS, "kbit/s", f"default: speechocean762's shards (16 kHz, PCM is {PCM_KBPS})"),
@@ -208,10 +230,6 @@ def _inputs(config: PlanRun, bench: dict[str, Any] | None) -> list[Input]:
     if config.price_per_hour is not None:
         inputs.append(Input("price_per_hour", config.price_per_hour, "per machine hour", "given: --price-per-hour"))
     return inputs
-
-
-def _given(value: float, default: float, why: str) -> str:
-    return f"default: assumed, for {why}" if value == default else "given"
 
 
 def _arithmetic(config: PlanRun) -> dict[str, Any] | None:
@@ -239,12 +257,6 @@ def _teacher(name: str) -> AcousticModel:
 
 def _days(hours: float, rate: float) -> float:
     return hours / rate / SECONDS_PER_DAY
-
-
-def _span(days: float) -> str:
-    if days >= 2:
-        return f"{days:,.1f} days"
-    return f"{days * 24:.1f} hours" if days * 24 >= 2 else f"{days * 24 * 60:.1f} minutes"
 
 
 def _bytes(tb: float) -> str:

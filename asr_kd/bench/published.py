@@ -1,4 +1,5 @@
-"""What others have published on labelling speech at scale, to stand beside a plan. Nothing here was measured by us."""
+"""What others have published on labelling speech and training on it at scale, to stand beside a plan. Nothing here was
+measured by us."""
 
 from dataclasses import dataclass
 
@@ -47,4 +48,29 @@ PUBLISHED: tuple[Published, ...] = (
         said="20 h of Common Voice pseudo-labelled in about 20 minutes, bfloat16, greedy: transcripts",
         source="github.com/huggingface/distil-whisper training/README.md",
     ),
+)
+
+
+@dataclass(frozen=True)
+class PublishedTraining:
+    """How long others trained."""
+
+    name: str
+    hours: float
+    ranks: int
+    days: float
+    said: str
+    """What the source says, in short, and what it does not."""
+    source: str
+
+
+PUBLISHED_TRAINING = PublishedTraining(
+    name="Parthasarathi & Strom 2019",
+    hours=1_000_000,
+    ranks=64,
+    days=12,
+    said="BMUF on 64 GPUs for 1,000,000 h without labels, gradient threshold compression on 16 GPUs for sequence "
+    "training on 7,000 h with labels; 12 days are end to end, targets and features included. The abstracts do not say "
+    "which GPUs, how many passes, or how long training alone took",
+    source="abstracts of arXiv 1904.01624 and 1904.10584",
 )
