@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from asr_kd.core.runtime import autocast, has_fast_bf16
+from asr_kd.core.runtime import autocast, has_fast_bf16, synchronise
 from asr_kd.shards.reader import Shard
 from asr_kd.teachers.inference import Inference, is_out_of_memory
 
@@ -82,10 +82,10 @@ def forward_seconds(
                 teacher.model(x_BTF, frames_B)
 
     with ThreadPoolExecutor(workers) as pool:
-        _synchronise(teacher.device)
+        synchronise(teacher.device)
         start = time.perf_counter()
         list(pool.map(work, [batches[i::workers] for i in range(workers)]))
-        _synchronise(teacher.device)
+        synchronise(teacher.device)
         return time.perf_counter() - start
 
 
@@ -147,8 +147,3 @@ def plain_seconds(shards: Sequence[Shard], teacher: Inference, k: int, threads: 
             kept = log_p_1TC[0].topk(min(k, log_p_1TC.shape[-1]))
             kept.values.cpu(), kept.indices.cpu()
     return time.perf_counter() - start
-
-
-def _synchronise(on: torch.device) -> None:
-    if on.type == "cuda":
-        torch.cuda.synchronize(on)

@@ -19,7 +19,6 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -30,7 +29,7 @@ import torch
 from asr_kd import __version__
 from asr_kd.bench import forward
 from asr_kd.bench.peak import device_name, flops_per_frame, peak_flops
-from asr_kd.bench.runner import BenchOptions, check_counts, report
+from asr_kd.bench.runner import BenchOptions, check_counts, report, some_shards
 from asr_kd.bench.synthetic import PAPER_CLASSES, one_utterance_each, random_teacher, synthetic_shards
 from asr_kd.core.commands import command
 from asr_kd.core.errors import PartFailed
@@ -42,7 +41,7 @@ from asr_kd.jobs.process_pool import workers_here
 from asr_kd.label.label import LabelRun, label_shards
 from asr_kd.label.posteriors import LabelConfig
 from asr_kd.models.checkpoint import load_model, save_model
-from asr_kd.shards.reader import Shard, find_shards, open_shard
+from asr_kd.shards.reader import Shard, open_shard
 from asr_kd.targets.sidecar import sidecar_path
 from asr_kd.targets.soft_targets import SoftTargets
 from asr_kd.teachers.inference import Inference
@@ -106,7 +105,7 @@ def measure(config: BenchLabelRun, folder: Path) -> dict[str, Any]:
     threads = config.threads or max(1, set_threads(None) // workers)
     path, teacher_name = _teacher(config, folder)
     teacher = Inference(load_model(path), on, "float32")
-    shards = _some(config.shards, config.minutes) if config.shards else synthetic_shards(folder, config.minutes)
+    shards = some_shards(config.shards, config.minutes) if config.shards else synthetic_shards(folder, config.minutes)
     opened = [open_shard(tar) for tar in shards]
     seconds = sum(shard.seconds for shard in opened)
     job = _Job(config, path, opened, folder, workers, threads)
@@ -280,18 +279,6 @@ def describe(result: dict[str, Any]) -> list[str]:
             f"  ceiling at {result['peak_share']:.1%} of the GPU's peak, job at {result['job_peak_share']:.1%}"
         )
     return lines
-
-
-def _some(paths: Sequence[Path], minutes: float) -> list[Path]:
-    """The first shards that hold so many minutes together; at least one."""
-    tars: list[Path] = []
-    held_s = 0.0
-    for tar in find_shards(*paths):
-        if held_s >= minutes * 60:
-            break
-        tars.append(tar)
-        held_s += open_shard(tar).seconds
-    return tars
 
 
 def _sidecars(out: Path, shards: list[Shard], teacher: Inference) -> dict[str, Any]:

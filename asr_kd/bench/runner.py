@@ -17,6 +17,7 @@ from asr_kd.core.files import append_json, write_json
 from asr_kd.core.options import option
 from asr_kd.core.terminal import show
 from asr_kd.evaluation.provenance import commit
+from asr_kd.shards.reader import find_shards, open_shard
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,3 +74,15 @@ def machine() -> dict[str, Any]:
 def cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def some_shards(paths: Sequence[Path], minutes: float, at_least: int = 1) -> list[Path]:
+    """The first shards that hold so many minutes together, and at least so many shards where there are."""
+    tars: list[Path] = []
+    held_s = 0.0
+    for tar in find_shards(*paths):
+        if held_s >= minutes * 60 and len(tars) >= at_least:
+            break
+        tars.append(tar)
+        held_s += open_shard(tar).seconds
+    return tars

@@ -4,18 +4,22 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import soundfile
 import torch
 
 from asr_kd.corpora.audio import SAMPLE_RATE
 from asr_kd.corpora.manifest import Utterance
-from asr_kd.frontend.fbank import FrontEndConfig
+from asr_kd.frontend.fbank import FrontEnd, FrontEndConfig
+from asr_kd.inventory.inventory import INVENTORY_FILE
 from asr_kd.inventory.lexicon import SILENCE
 from asr_kd.inventory.senones import Senones
 from asr_kd.models.acoustic import AcousticModel, build_model
 from asr_kd.models.config import PRESETS
-from asr_kd.shards.reader import Shard
+from asr_kd.shards.reader import Shard, open_shard
 from asr_kd.shards.writer import SHARD_SECONDS, write_shards
+from asr_kd.targets.frame_targets import ALIGNMENT_KIND
+from asr_kd.targets.sidecar import sidecar_path, write_sidecar
 
 PAPER_CLASSES = 3183
 """Senones of arXiv 1904.01624."""
@@ -59,6 +63,19 @@ def synthetic_shards(folder: Path, minutes: float, shard_seconds: float = SHARD_
         utterances.append(Utterance(id=path.stem, audio_filepath=str(path), duration=seconds))
         left_s -= seconds
     return write_shards(utterances, folder / "shards", shard_seconds)
+
+
+def synthetic_alignments(shards: Sequence[Path], inventory: Senones, folder: Path) -> Path:
+    """`folder` with random alignments of the shards, as `asr-kd align` writes them. The same every time."""
+    frontend, rng = FrontEnd(), np.random.default_rng(0)
+    inventory.save(folder / INVENTORY_FILE)
+    for shard in map(open_shard, shards):
+        frames = [frontend.num_frames(round(entry.seconds * SAMPLE_RATE)) for entry in shard.entries]
+        states = pa.array([rng.integers(inventory.num_classes, size=n) for n in frames], type=pa.list_(pa.int16()))
+        table = pa.table({"id": [entry.id for entry in shard.entries], "states": states})
+        about = {"kind": ALIGNMENT_KIND, "inventory": inventory.fingerprint, "shard": shard.digest}
+        write_sidecar(sidecar_path(folder, shard), table, about)
+    return folder
 
 
 def one_utterance_each(shards: Sequence[Shard], folder: Path, count: int) -> list[Path]:

@@ -91,6 +91,12 @@ _BENCH = {
         "bench_model",
         "size and real-time factor of models, compared",
     ),
+    "train": _entry(
+        "bench.train",
+        "BenchTrainRun",
+        "bench_train",
+        "speed of training on one rank and several, beside the bare step; bytes that each strategy sends",
+    ),
     "gpu": _entry(
         "bench.gpu.gpu",
         "BenchGpuRun",
@@ -103,7 +109,8 @@ Each ends with one line of JSON on stdout.
 
 asr-kd bench label --preset teacher-paper --minutes 10
 asr-kd bench label exp/shards/unlabelled --teacher exp/teacher --out bench.json
-asr-kd bench model exp/student --teacher exp/teacher"""
+asr-kd bench model exp/student --teacher exp/teacher
+asr-kd bench train --ranks 1 2 --out bench_train.json"""
 
 COMMANDS: dict[str, CommandEntry | CommandGroup] = {
     "prepare": CommandGroup("corpus -> manifests", "CORPUS", _PREPARE, _ABOUT_PREPARE),
@@ -146,7 +153,7 @@ COMMANDS: dict[str, CommandEntry | CommandGroup] = {
     "report": _entry("report.report", "ReportRun", "report", "scores -> results.json and report.html"),
     "results": _entry("report.results", "ResultsRun", "write_results", "runs of several seeds -> RESULTS.md"),
     "bench": CommandGroup(
-        "measure the speed of labelling and of models on this machine", "BENCH", _BENCH, _ABOUT_BENCH
+        "measure the speed of labelling, training and models on this machine", "BENCH", _BENCH, _ABOUT_BENCH
     ),
     "experiment": _entry(
         "experiments.experiment",

@@ -79,6 +79,12 @@ def set_threads(n: int | None) -> int:
     return torch.get_num_threads()
 
 
+def synchronise(on: torch.device) -> None:
+    """Wait until the device has done all that was asked."""
+    if on.type == "cuda":
+        torch.cuda.synchronize(on)
+
+
 def seed_everything(seed: int) -> None:
     """Seed Python, NumPy and PyTorch, and ask PyTorch for deterministic kernels where it has them."""
     random.seed(seed)

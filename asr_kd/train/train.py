@@ -42,6 +42,8 @@ from asr_kd.train.state import STATE_FILE
 from asr_kd.train.supervision import SupervisionOptions, supervision
 from asr_kd.train.trainer import Trainer
 
+DEFAULT_AUGMENT = AugmentConfig(speed_perturb=(0.9, 1.0, 1.1))
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingOptions(SupervisionOptions):
@@ -71,7 +73,7 @@ class TrainRun(TrainingOptions):
     model: ModelConfig = PRESETS["teacher-small"]
     """`preset: NAME`, and fields of ModelConfig that differ from it."""
     frontend: FrontEndConfig = field(default_factory=FrontEndConfig)
-    augment: AugmentConfig = field(default_factory=lambda: AugmentConfig(speed_perturb=(0.9, 1.0, 1.1)))
+    augment: AugmentConfig = DEFAULT_AUGMENT
     epochs: int = 30
     """Passes over the labelled data."""
 

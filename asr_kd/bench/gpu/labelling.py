@@ -11,10 +11,11 @@ from typing import Any
 import torch
 
 from asr_kd.bench import forward
-from asr_kd.bench.gpu.sections import Report, Setup, seconds_of, synchronise
+from asr_kd.bench.gpu.sections import Report, Setup, seconds_of
 from asr_kd.bench.peak import flops_per_frame
 from asr_kd.bench.synthetic import random_teacher
 from asr_kd.core.errors import PartFailed
+from asr_kd.core.runtime import synchronise
 from asr_kd.label.label import LabelRun, label_shards
 from asr_kd.label.posteriors import LabelConfig
 from asr_kd.models.checkpoint import load_model, save_model

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from asr_kd.core.runtime import synchronise
 from asr_kd.core.terminal import say
 from asr_kd.shards.reader import Shard
 from asr_kd.teachers.inference import is_out_of_memory
@@ -80,12 +81,6 @@ def run_section(name: str, setup: Setup, report: Report, measure: Callable[[Setu
     report.figures.setdefault("section_seconds", {})[name] = round(time.monotonic() - started, 1)
     if setup.device.type == "cuda":
         torch.cuda.empty_cache()
-
-
-def synchronise(device: torch.device) -> None:
-    """Wait until the device has done all that was asked."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def seconds_of(device: torch.device, work: Callable[[], Any], repeats: int = 3) -> float:

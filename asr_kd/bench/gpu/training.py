@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from asr_kd.bench.gpu.sections import Report, Setup, synchronise
+from asr_kd.bench.gpu.sections import Report, Setup
 from asr_kd.bench.synthetic import random_teacher
-from asr_kd.core.runtime import autocast
+from asr_kd.core.runtime import autocast, synchronise
 from asr_kd.data.loader import Batch, batches
 from asr_kd.data.sampler import BatchSampler, TrainingSet
 from asr_kd.inventory.tokens import Tokens
