@@ -12,6 +12,7 @@ alignments are synthetic. What ranks send is counted: with random weights, that 
   asr-kd bench train exp/shards/labelled --alignments exp/align --preset student-small --json
 """
 
+import re
 import statistics
 import subprocess
 import sys

@@ -19,7 +19,7 @@ RUN_KEYS = {
 
 
 def test_loops_of_one_rank_and_of_two_are_measured_with_the_bytes_of_each_strategy(tmp_path, capsys):
-    options = ["--preset", "student-tiny", "--classes", "5", "--minutes", "0.3", "--repeats", "1", "--json"]
+    options = ["--preset", "student-tiny", "--classes", "5", "--minutes", "0.7", "--repeats", "1", "--json"]
     options += ["--threads", "1", "--ranks", "1", "2", "--strategies", "allreduce", "bmuf", "--device", "cpu"]
     options += ["--set", "train.max_frames_per_batch=100", "--out", str(tmp_path / "bench.json")]
     assert main(["bench", "train", *options]) == 0
