@@ -190,8 +190,7 @@ def _measure(
     words = [sys.executable, "-m", *launcher, "asr_kd.bench.train_rank", str(folder / "run.json")]
     ended = subprocess.run(words, capture_output=True, text=True)
     if ended.returncode:
-        ours = [line for line in ended.stderr.splitlines() if line.startswith("bench train: ")]
-        raise ValueError(
-            ours[0].partition(": ")[2] if ours else f"{ranks} ranks, {kind}: {ended.stderr.strip()[-500:]}"
-        )
+        ours = re.search("^bench train: (.*)", ended.stderr, re.MULTILINE)
+        reason = ours[1] if ours else ended.stderr.strip()[-500:]
+        raise ValueError(f"{ranks} ranks, {kind}: {reason}")
     return load_config(RankResult, run.out)
