@@ -178,7 +178,7 @@ class _BatchDataset(Dataset[Any]):
         self.teacher = None if teacher is None else FrontEnd(teacher)
         self.frontend = FrontEnd(frontend)
         self.augment = Augment(stream.augment, frontend)
-        self.shards = ShardCache()
+        self.shards = ShardCache(stream.shards.open)
         self.kept: dict[tuple[PathOrUrl, int], np.ndarray] = {}
         self.kept_samples = 0
 
@@ -197,8 +197,8 @@ class _BatchDataset(Dataset[Any]):
         waves: list[np.ndarray] = []
         set_aside: dict[str, str] = {}
         known: list[Targets] = []
-        for path, row in spec.rows:
-            shard = self.shards(path)
+        for number, row in spec.rows:
+            shard = self.shards(number)
             found = self.stream.targets.load(shard)[row]
             target = None if found is None else Targets.of(found)
             name = shard.entries[row].id

@@ -8,7 +8,7 @@ many ranks share the lanes.
 import hashlib
 import heapq
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count, islice
 from typing import Any
@@ -17,15 +17,20 @@ import numpy as np
 
 from asr_kd.core.config import to_dict
 from asr_kd.core.files import fingerprint
-from asr_kd.core.storage import PathOrUrl
+from asr_kd.core.progress import SECONDS_PER_HOUR
 from asr_kd.frontend.augment import AugmentConfig
-from asr_kd.shards.reader import Entry, Shard, open_shard
+from asr_kd.shards.catalogue import Catalogue
+from asr_kd.shards.reader import Shard
 from asr_kd.targets.frame_targets import SHARDS_KEPT_OPEN, TargetSource
 
 LENGTH_JITTER = 0.1
 """Lengths are ordered with this much noise, so that neighbours in length are not in one batch every epoch."""
 MAX_PARTIAL_PASS = 1 - 1e-9
 """A pass is done when its last batch is; sums of seconds may say so a little before."""
+TARGETS_IDENTIFIED = 1000
+"""Shards, evenly spread, whose targets must be the same for a run to go on. All are checked when they are read."""
+COUNTED_HOURS = 50.0
+"""The steps of a longer epoch are estimated from so much of it."""
 
 
 @dataclass
@@ -33,13 +38,16 @@ class TrainingSet:
     """Shards with their targets, that are trained (or tested) on as one set."""
 
     name: str
-    shards: list[PathOrUrl]
+    shards: Catalogue
     targets: TargetSource
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     is_supervised: bool = True
     """Whether its targets are ground truth, not a teacher's."""
     utterance_ids: frozenset[str] | None = None
     """Ids of the utterances that belong to it; None takes all of the shards."""
+    weights: tuple[float, ...] = ()
+    """Of each path that its shards were given by: how often an epoch reads them. 0.5 is half of the shards, drawn anew
+    each epoch; 2 is all of them twice. Empty: once."""
 
     def without_augmentation(self) -> "TrainingSet":
         """The same data as they are."""
@@ -70,8 +78,8 @@ class BatchSpec:
     epoch: int
     index: int
     """Number of the batch within its lane's epoch: its step."""
-    rows: tuple[tuple[PathOrUrl, int], ...]
-    """Shard and row of each utterance."""
+    rows: tuple[tuple[int, int], ...]
+    """Number of the shard, and row, of each utterance."""
     seconds: float
     """Audio in it."""
     seed: tuple[int, ...]
@@ -103,59 +111,84 @@ class BatchSampler:
         name = int.from_bytes(hashlib.sha256(stream.name.encode()).digest()[:8], "big")
         self.seed = (seed, name)
         self._seconds_per_batch = frames_per_batch * frame_shift_s * min(stream.augment.speed_perturb)
-        self._shards = ShardCache()
-        self._shard_seconds: list[float] = []
-        """Audio that the set has in each shard."""
-        self.seconds = 0.0
-        """Audio in an epoch."""
-        self.utterances = 0
-        found: set[str] = set()
-        for path in stream.shards:
-            if stream.utterance_ids is None:
-                shard = self._shards(path)
-                self._shard_seconds.append(shard.seconds)
-                self.utterances += len(shard.entries)
-                self.seconds += shard.seconds
-                continue
-            in_shard = 0.0
-            for _, entry in self._rows(path):
-                self.seconds += entry.seconds
-                in_shard += entry.seconds
-                self.utterances += 1
-                found.add(entry.id)
-            self._shard_seconds.append(in_shard)
-        self.missing = (stream.utterance_ids or frozenset()) - found
+        self._shards = ShardCache(stream.shards.open)
+        self.missing: frozenset[str] = frozenset()
         """Ids of `stream.utterance_ids` that no shard holds: the caller's to judge."""
+        self._seconds_N = stream.shards.seconds_N
+        """Audio that the set has in each shard."""
+        self.utterances = int(stream.shards.utterances_N.sum(dtype=np.int64))
+        if stream.utterance_ids is not None:
+            self._look_up(stream.utterance_ids)
+        self._weight_N = _weights(stream)
+        self.seconds = float(np.add.accumulate(self._seconds_N * self._weight_N)[-1])
+        """Audio in an epoch."""
         if not self.utterances and not self.missing:
             raise ValueError(f"{stream.name}: its {len(stream.shards)} shards hold no utterance")
-        filled = sum(seconds > 0 for seconds in self._shard_seconds)
+        filled = self._least_shards()
         if lanes > max(filled, 1):
             raise ValueError(
                 f"{stream.name}: {filled} shards with utterances cannot be dealt to {lanes} lanes. Set train.lanes to "
                 f"{filled} or less, or write smaller shards (`asr-kd shard --minutes`)."
             )
 
+    def _look_up(self, ids: frozenset[str]) -> None:
+        """Open every shard to see which of the ids it holds."""
+        found: set[str] = set()
+        self._seconds_N = np.zeros(len(self.stream.shards))
+        for shard in range(len(self.stream.shards)):
+            rows, seconds_N = self._rows(shard)
+            self._seconds_N[shard] = sum(seconds_N.tolist())
+            found.update(self._shards(shard).entries[row].id for row in rows)
+        self.missing, self.utterances = ids - found, len(found)
+
+    def _least_shards(self) -> int:
+        """Shards with utterances that every epoch has at least."""
+        whole_N = np.floor(self._weight_N).astype(int)
+        parts = sum(int(len(of_path) * part) for of_path, part in self._parts())
+        return int(whole_N[self._seconds_N > 0].sum()) + parts
+
     def identity(self) -> dict[str, Any]:
         """What decides the batches and their targets: a run goes on with the same alone. JSON values."""
-        held = ([shard.digest, self.stream.targets.digest(shard)] for shard in map(self._shards, self.stream.shards))
-        only = None if self.stream.utterance_ids is None else sorted(self.stream.utterance_ids)
+        shards, only = self.stream.shards, self.stream.utterance_ids
+        targets = [self.stream.targets.digest(shards.key(shard)) for shard in shards.spread(TARGETS_IDENTIFIED)]
         return {
             "utterances": self.utterances,
             "seconds": self.seconds,
+            "weights": list(self.stream.weights) or None,
             "augment": to_dict(self.stream.augment),
-            "shards and targets": fingerprint([list(held), only]),
+            "shards and targets": fingerprint([shards.fingerprint, targets, None if only is None else sorted(only)]),
         }
+
+    def describe(self) -> str:
+        """Hours and utterances, and how even the lanes are, for a line of text."""
+        text = f"{self.seconds / SECONDS_PER_HOUR:.2f} h in {self.utterances} utterances"
+        if self.lanes == 1:
+            return text
+        hours = [self._seconds_N[dealt_N].sum() / SECONDS_PER_HOUR for dealt_N in self._dealt(0)[0]]
+        empty = 1 - sum(hours) / self.lanes / max(hours)
+        return (
+            f"{text}, {self.lanes} lanes of {min(hours):.2f} to {max(hours):.2f} h"
+            f" ({100 * empty:.0f}% of an epoch's batches are empty)"
+        )
+
+    def steps(self) -> int:
+        """About how many steps an epoch has."""
+        dealt = self._dealt(0)[0]
+        seconds = [float(self._seconds_N[dealt_N].sum()) for dealt_N in dealt]
+        longest = int(np.argmax(seconds))
+        counted, counted_s = 0, 0.0
+        for spec in self.epoch(0, lanes=[longest]):
+            counted, counted_s = counted + 1, counted_s + spec.seconds
+            if counted_s > COUNTED_HOURS * SECONDS_PER_HOUR:
+                return round(counted * seconds[longest] / counted_s)
+        return counted
 
     def epoch(self, epoch: int, start: Position = START, lanes: Sequence[int] | None = None) -> Iterator[BatchSpec]:
         """The batches of an epoch from `start` on, step after step: in each step one of every lane that has one left.
 
         lanes: only those (default: all).  Memory is bounded by a window of shards a lane.
         """
-        order_N = np.arange(len(self.stream.shards))
-        rng = np.random.default_rng((*self.seed, epoch))
-        if self.shuffle:
-            rng.shuffle(order_N)
-        dealt = self._deal(order_N)
+        dealt, rng = self._dealt(epoch)
         opened: dict[int, Iterator[BatchSpec]] = {}
         for lane in range(self.lanes) if lanes is None else lanes:
             window, first = start.windows[lane] if start.windows else (0, 0)
@@ -179,31 +212,54 @@ class BatchSampler:
         """Passes over the set that are done there, 2.25 for two and a quarter."""
         return position.epoch + min(position.seconds / self.seconds, MAX_PARTIAL_PASS)
 
-    def _deal(self, order_N: np.ndarray) -> list[list[int]]:
+    def _dealt(self, epoch: int) -> tuple[list[np.ndarray], np.random.Generator]:
+        """Shards of each lane in the epoch's order, and the epoch's generator after it."""
+        rng = np.random.default_rng((*self.seed, epoch))
+        order_N = np.arange(len(self.stream.shards))
+        if self.stream.weights:
+            order_N = np.repeat(order_N, np.floor(self._weight_N).astype(int))
+            drawn = [
+                rng.choice(of_path, int(len(of_path) * part + rng.random()), replace=False)
+                for of_path, part in self._parts()
+            ]
+            order_N = np.concatenate([order_N, *drawn])
+        if self.shuffle:
+            rng.shuffle(order_N)
+        return self._deal(order_N), rng
+
+    def _parts(self) -> Iterator[tuple[np.ndarray, float]]:
+        """Of each path whose weight is no whole number: its shards with utterances, and the share of them that an epoch
+        has beside the whole times."""
+        for number, weight in enumerate(self.stream.weights):
+            if weight % 1:
+                yield np.nonzero((self.stream.shards.given_N == number) & (self._seconds_N > 0))[0], weight % 1
+
+    def _deal(self, order_N: np.ndarray) -> list[np.ndarray]:
         """Shards of each lane: in their order, each to the lane that has least audio so far."""
         if self.lanes == 1:
-            return [order_N.tolist()]
-        dealt: list[list[int]] = [[] for _ in range(self.lanes)]
+            return [order_N]
+        order_N = order_N[self._seconds_N[order_N] > 0]
+        lane_N = np.empty(len(order_N), np.int32)
         least = [(0.0, lane) for lane in range(self.lanes)]
-        for shard in order_N.tolist():
-            if seconds := self._shard_seconds[shard]:
-                have, lane = least[0]
-                dealt[lane].append(shard)
-                heapq.heapreplace(least, (have + seconds, lane))
-        return dealt
+        for place, seconds in enumerate(self._seconds_N[order_N].tolist()):
+            have, lane = least[0]
+            lane_N[place] = lane
+            heapq.heapreplace(least, (have + seconds, lane))
+        return [order_N[lane_N == lane] for lane in range(self.lanes)]
 
     def _lane(
-        self, epoch: int, lane: int, shards: list[int], rng: np.random.Generator, window: int, index: int
+        self, epoch: int, lane: int, shards_N: np.ndarray, rng: np.random.Generator, window: int, index: int
     ) -> Iterator[BatchSpec]:
         """The batches of a lane's epoch from a window of its shards on, whose first batch is number `index`."""
-        windows = range(0, len(shards), SHARDS_KEPT_OPEN)
+        windows = range(0, len(shards_N), SHARDS_KEPT_OPEN)
         seed = (*self.seed, epoch) if self.lanes == 1 else (*self.seed, epoch, lane)
         waiting: BatchSpec | None = None
         for number in range(window, len(windows)):
             first = index
             # The first window of a single lane goes on with the epoch's own generator.
             own = rng if self.lanes == 1 and number == 0 else np.random.default_rng((*self.seed, epoch, lane, number))
-            for rows, seconds in self._window(shards[windows[number] : windows[number] + SHARDS_KEPT_OPEN], own):
+            shards_W = shards_N[windows[number] : windows[number] + SHARDS_KEPT_OPEN]
+            for rows, seconds in self._window(shards_W.tolist(), own):
                 if waiting is not None:
                     yield waiting
                 waiting = BatchSpec(
@@ -213,32 +269,35 @@ class BatchSampler:
         if waiting is not None:
             yield replace(waiting, is_last=True)
 
-    def _window(
-        self, shards: list[int], rng: np.random.Generator
-    ) -> Iterator[tuple[list[tuple[PathOrUrl, int]], float]]:
+    def _window(self, shards: list[int], rng: np.random.Generator) -> Iterator[tuple[list[tuple[int, int]], float]]:
         """Rows and seconds of each batch of some shards."""
-        window = [
-            (path, row, entry.seconds)
-            for path in (self.stream.shards[shard] for shard in shards)
-            for row, entry in self._rows(path)
-        ]
-        seconds_N = np.array([seconds for _, _, seconds in window])
+        places: list[tuple[int, int]] = []
+        lengths = [np.zeros(0)]
+        for shard in shards:
+            rows, seconds_n = self._rows(shard)
+            places += ((shard, row) for row in rows)
+            lengths.append(seconds_n)
+        seconds_N = np.concatenate(lengths)
         jitter = LENGTH_JITTER if self.shuffle else 0.0
-        order_N = np.argsort(-seconds_N * rng.uniform(1 - jitter, 1 + jitter, len(window)), kind="stable")
+        order_N = np.argsort(-seconds_N * rng.uniform(1 - jitter, 1 + jitter, len(places)), kind="stable")
         batches = list(self._cut(order_N, seconds_N))
         if self.shuffle:
             rng.shuffle(batches)
         for batch in batches:
-            yield [window[i][:2] for i in batch], float(seconds_N[batch].sum())
+            yield [places[i] for i in batch], float(seconds_N[batch].sum())
 
-    def _rows(self, path: PathOrUrl) -> Iterator[tuple[int, Entry]]:
-        """Number and entry of each row of a shard that belongs to the stream."""
+    def _rows(self, shard: int) -> tuple[Sequence[int], np.ndarray]:
+        """Rows of a shard that belong to the stream, and their seconds (n,)."""
         only = self.stream.utterance_ids
-        return ((row, e) for row, e in enumerate(self._shards(path).entries) if only is None or e.id in only)
+        seconds_n = self.stream.shards.lengths(shard)
+        if only is None:
+            return range(len(seconds_n)), seconds_n
+        rows = [row for row, entry in enumerate(self._shards(shard).entries) if entry.id in only]
+        return rows, seconds_n[rows]
 
-    def entries(self, path: PathOrUrl) -> Iterator[Entry]:
-        """Of the stream's utterances in a shard."""
-        return (entry for _, entry in self._rows(path))
+    def longest(self) -> float:
+        """Seconds of the longest utterance."""
+        return max(max(self._rows(shard)[1], default=0.0) for shard in range(len(self.stream.shards)))
 
     def _cut(self, order_N: np.ndarray, seconds_N: np.ndarray) -> Iterator[list[int]]:
         """Consecutive items, as many as fit when all are padded to the longest."""
@@ -255,18 +314,30 @@ class BatchSampler:
             yield batch
 
 
+def _weights(stream: TrainingSet) -> np.ndarray:
+    """How often an epoch reads each shard. ValueError when the weights are not one above 0 of each path."""
+    if not stream.weights:
+        return np.ones(len(stream.shards))
+    if len(stream.weights) != stream.shards.paths or not all(0 < weight < float("inf") for weight in stream.weights):
+        given = " ".join(f"{weight:g}" for weight in stream.weights)
+        raise ValueError(
+            f"{stream.name}: weights {given} of {stream.shards.paths} paths of shards. Give each path one, above 0."
+        )
+    return np.array(stream.weights, float)[stream.shards.given_N]
+
+
 class ShardCache:
-    """Opens shards by path and keeps the last few in memory."""
+    """Opens shards by number and keeps the last few in memory."""
 
-    def __init__(self, most: int = SHARDS_KEPT_OPEN) -> None:
-        self._most = most
-        self._open: OrderedDict[PathOrUrl, Shard] = OrderedDict()
+    def __init__(self, open_one: Callable[[int], Shard], most: int = SHARDS_KEPT_OPEN) -> None:
+        self._open_one, self._most = open_one, most
+        self._open: OrderedDict[int, Shard] = OrderedDict()
 
-    def __call__(self, path: PathOrUrl) -> Shard:
-        if path in self._open:
-            self._open.move_to_end(path)
+    def __call__(self, number: int) -> Shard:
+        if number in self._open:
+            self._open.move_to_end(number)
         else:
             if len(self._open) >= self._most:
                 self._open.popitem(last=False)
-            self._open[path] = open_shard(path)
-        return self._open[path]
+            self._open[number] = self._open_one(number)
+        return self._open[number]

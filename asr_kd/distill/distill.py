@@ -25,12 +25,11 @@ from typing import Any, Literal
 from asr_kd.core.commands import command
 from asr_kd.core.config import DataclassInstance, load_config, to_dict
 from asr_kd.core.options import option
-from asr_kd.core.progress import SECONDS_PER_HOUR
 from asr_kd.core.ranks import ranks, start_ranks
 from asr_kd.core.runtime import device, seed_everything, set_threads
 from asr_kd.core.storage import PathOrUrl
 from asr_kd.core.terminal import say
-from asr_kd.data.sampler import BatchSampler, TrainingSet
+from asr_kd.data.sampler import TrainingSet
 from asr_kd.data.utterance_list import UtteranceList
 from asr_kd.distill.losses.kd import KDConfig
 from asr_kd.distill.losses.spec import LossSpec
@@ -43,13 +42,21 @@ from asr_kd.frontend.fbank import FrontEndConfig
 from asr_kd.inventory.inventory import Inventory
 from asr_kd.models.acoustic import AcousticModel, build_model
 from asr_kd.models.config import PRESETS, ModelConfig
-from asr_kd.shards.reader import find_shards
+from asr_kd.shards.catalogue import open_catalogue
 from asr_kd.targets.empty import NoTargets
 from asr_kd.targets.soft_targets import SoftTargets
 from asr_kd.teachers.registry import models_fingerprint
 from asr_kd.train.state import STATE_FILE
 from asr_kd.train.supervision import supervision
-from asr_kd.train.train import TrainingOptions, add_priors, initial_weights, initialise_weights, summary
+from asr_kd.train.train import (
+    WEIGHTS_HELP,
+    TrainingOptions,
+    add_priors,
+    initial_weights,
+    initialise_weights,
+    sampler,
+    summary,
+)
 from asr_kd.train.trainer import Trainer
 
 
@@ -71,7 +78,9 @@ class DistillRun(TrainingOptions):
     utterances: Path | None = option(
         "use only the unlabelled utterances in this list of `asr-kd filter` (default: all)", None, metavar="LIST"
     )
+    unlabelled_weights: tuple[float, ...] = option(f"of each of --unlabelled: {WEIGHTS_HELP}", (), metavar="X")
     labelled: tuple[PathOrUrl, ...] = option("labelled shards", metavar="SHARDS")
+    labelled_weights: tuple[float, ...] = option(f"of each of --labelled: {WEIGHTS_HELP}", (), metavar="X")
     dev: tuple[PathOrUrl, ...] = option("held-out labelled shards", metavar="SHARDS")
     teacher: tuple[Path, ...] = option(
         "teacher that made --targets, or several that were averaged: a check; targets of another teacher are refused",
@@ -149,11 +158,12 @@ def distill_student(config: DistillRun) -> None:
     set_threads(config.threads)
     start_ranks(60 * config.train.rank_timeout_minutes)
     source, dev_source = supervision(config)
-    labelled = source.stream("labelled", config.labelled, config.labelled_augment)
+    labelled = source.stream("labelled", config.labelled, config.labelled_augment, config.labelled_weights)
     dev = dev_source.stream("dev", config.dev, AugmentConfig())
     unlabelled, teacher, only = _unlabelled(config, source.inventory)
     schedule = list(sub_epochs(config.schedule, unlabelled, labelled))
-    plan = BatchSampler(unlabelled, config.train.max_frames_per_batch, config.train.seed)
+    shift_s = source.inventory.frame_shift_s
+    plan = sampler(unlabelled, config.train, shift_s)
     if only:
         only.check(plan.missing)
     seed_everything(config.train.seed)
@@ -163,8 +173,7 @@ def distill_student(config: DistillRun) -> None:
     objective = DistillObjective(model, config.resolved_losses(), config.label_weight, online_teacher, stored)
     say(
         f"{model.parameter_count / 1e6:.2f}M parameters, {source.inventory.num_classes} classes; "
-        f"{_hours(plan)} unlabelled, "
-        f"{_hours(BatchSampler(labelled, config.train.max_frames_per_batch, config.train.seed))} labelled, "
+        f"unlabelled {plan.describe()}, labelled {sampler(labelled, config.train, shift_s).describe()}, "
         f"{len(schedule)} sub-epochs on {device(config.train.device).type}"
     )
     if config.dry_run:
@@ -199,11 +208,12 @@ def _unlabelled(config: DistillRun, inventory: Inventory) -> tuple[TrainingSet, 
     only = None if config.utterances is None else UtteranceList.read(config.utterances)
     unlabelled = TrainingSet(
         "unlabelled",
-        find_shards(*config.unlabelled),
+        open_catalogue(*config.unlabelled),
         targets,
         config.augment,
         is_supervised=False,
         utterance_ids=only.ids if only else None,
+        weights=config.unlabelled_weights,
     )
     return unlabelled, targets.check(unlabelled.shards) if isinstance(targets, SoftTargets) else wanted, only
 
@@ -215,7 +225,3 @@ def _online_teacher(config: DistillRun, student: AcousticModel) -> OnlineTeacher
     if config.online_teacher:
         raise ValueError("--online-teacher: no configured loss uses an online teacher")
     return None
-
-
-def _hours(plan: BatchSampler) -> str:
-    return f"{plan.seconds / SECONDS_PER_HOUR:.2f} h in {plan.utterances} utterances"

@@ -2,7 +2,8 @@
 
 import posixpath
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -10,22 +11,38 @@ from pathlib import Path
 import numpy as np
 
 from asr_kd.core.storage import PathOrUrl, basename, dirname, exists, join, parse_path_or_url, scan
+from asr_kd.core.terminal import say
 from asr_kd.shards.catalogue_file import CatalogueFile, stored_path
 from asr_kd.shards.catalogue_writer import CATALOGUE_NAME, HERE, CatalogueRow, catalogue_bytes
 from asr_kd.shards.index import index_path, read_index
-from asr_kd.shards.reader import Shard, find_shards, open_shard
+from asr_kd.shards.reader import Shard, find_shards, open_shard, shard_order
 
 SIZES_CHECKED, DIGESTS_CHECKED = 100_000, 1000
 """Tars whose sizes, and newer tars whose digests, are compared when a catalogue is opened. `Catalogue.open` compares
 those of every shard."""
+MANY_WITHOUT = 1000
+"""Shards without a catalogue, from which on it is said that one would make starting faster."""
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A shard as its catalogue names it: a `ShardKey`."""
+
+    path: PathOrUrl
+    digest: str
 
 
 class Catalogue:
     """Shards by number, in the order of `find_shards`. Small: a million of them are 150 MB."""
 
-    def __init__(self, files: Sequence[CatalogueFile]) -> None:
-        """files: whose shards are put together; one that is in several counts once."""
+    def __init__(self, files: Sequence[CatalogueFile], given: Sequence[np.ndarray], paths: int) -> None:
+        """files: whose shards are put together; one that is in several counts once.
+
+        given: of each file, the number of the path by which the user gave each of its shards.  paths: given in all.
+        """
         self._files = list(files)
+        self.paths = paths
+        """That the user gave."""
         self._file_N = np.repeat(np.arange(len(files), dtype=np.int32), [len(file) for file in files])
         self._row_N = np.concatenate([np.arange(len(file), dtype=np.int32) for file in files])
         if len(files) > 1:
@@ -34,6 +51,10 @@ class Catalogue:
                 first.setdefault(key, n)
             order_N = np.array([first[key] for key in sorted(first)])
             self._file_N, self._row_N = self._file_N[order_N], self._row_N[order_N]
+            self.given_N = np.concatenate(given)[order_N]
+        else:
+            self.given_N = given[0]
+        """Number of the given path that each shard was found by, int32."""
         self.seconds_N = self._column("seconds_N")
         """Audio of each shard, float64."""
         self.utterances_N = self._column("utterances_N")
@@ -54,6 +75,22 @@ class Catalogue:
         file, row = self._place(shard)
         return file.digests[row].as_py()
 
+    def key(self, shard: int) -> Listed:
+        """A shard's name, where no utterance is asked for."""
+        return Listed(self.path(shard), self.digest(shard))
+
+    def spread(self, most: int) -> range:
+        """Numbers of at most so many shards, evenly spread over all."""
+        return range(0, len(self), max(1, -(-len(self) // most)))
+
+    def stems(self) -> Iterator[tuple[str, str]]:
+        """Name of the folder, and of the tar without its suffix, of each shard in order."""
+        paths = [file.paths.to_pylist() for file in self._files]
+        homes = [basename(file.folder) for file in self._files]
+        for n, row in zip(self._file_N.tolist(), self._row_N.tolist(), strict=True):
+            folder, _, name = paths[n][row].rpartition("/")
+            yield folder.rpartition("/")[2] or homes[n], name.removesuffix(".tar")
+
     def lengths(self, shard: int) -> np.ndarray:
         """Seconds of each utterance of a shard, in its order: (n,) float64. Neighbours are read together."""
         file, row = self._place(shard)
@@ -72,11 +109,11 @@ class Catalogue:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Of all paths (as the catalogues name them) and digests, in order: 64 hex digits."""
+        """Of all digests in order, wherever the shards lie: 64 hex digits."""
         digest = sha256()
-        paths, digests = ([getattr(file, name).to_pylist() for file in self._files] for name in ("paths", "digests"))
+        digests = [file.digests.to_pylist() for file in self._files]
         for n, row in zip(self._file_N.tolist(), self._row_N.tolist(), strict=True):
-            digest.update(f"{paths[n][row]}\0{digests[n][row]}\n".encode())
+            digest.update(digests[n][row].encode())
         return digest.hexdigest()
 
     def _place(self, shard: int) -> tuple[CatalogueFile, int]:
@@ -99,8 +136,9 @@ def open_catalogue(*paths: PathOrUrl) -> Catalogue:
     which, and the command that extends it.
     """
     files: list[CatalogueFile] = []
-    loose: list[PathOrUrl] = []
-    for path in map(parse_path_or_url, paths):
+    given: list[np.ndarray] = []
+    loose: dict[PathOrUrl, int] = {}
+    for number, path in enumerate(map(parse_path_or_url, paths)):
         is_file = basename(path).endswith(".parquet")
         is_folder = path.is_dir() if isinstance(path, Path) else not path.endswith(".tar")
         if is_file or (is_folder and exists(join(path, CATALOGUE_NAME))):
@@ -109,20 +147,27 @@ def open_catalogue(*paths: PathOrUrl) -> Catalogue:
             except FileNotFoundError:
                 raise ValueError(f"{path}: no such catalogue. `asr-kd catalogue` makes one.") from None
             check_fit(files[-1], [] if is_file else [HERE])
+            given.append(np.full(len(files[-1]), number, np.int32))
         else:
-            loose.append(path)
-    if loose or not files:
-        files += _in_memory(find_shards(*loose))
-    return Catalogue(files)
+            for tar in find_shards(path):
+                loose.setdefault(tar, number)
+    if not files and not loose:
+        find_shards()  # which says that none are given
+    if len(loose) > MANY_WITHOUT:
+        say(f"{len(loose)} shards have no catalogue and are opened one by one. `asr-kd catalogue` makes one, once.")
+    for folder, tars in _by_folder(loose).items():
+        rows = [CatalogueRow.of(open_shard(tar), stored_path(folder, tar)) for tar in tars]
+        files.append(CatalogueFile(join(folder, CATALOGUE_NAME), catalogue_bytes(rows, [])))
+        given.append(np.array([loose[tar] for tar in tars], np.int32))
+    return Catalogue(files, given, len(paths))
 
 
-def _in_memory(tars: Sequence[PathOrUrl]) -> list[CatalogueFile]:
-    """Tars without a catalogue, opened: as a catalogue of each of their folders."""
-    rows: dict[PathOrUrl, list[CatalogueRow]] = {}
-    for tar in tars:
-        folder = dirname(tar)
-        rows.setdefault(folder, []).append(CatalogueRow.of(open_shard(tar), stored_path(folder, tar)))
-    return [CatalogueFile(join(folder, CATALOGUE_NAME), catalogue_bytes(found, [])) for folder, found in rows.items()]
+def _by_folder(tars: Iterable[PathOrUrl]) -> dict[PathOrUrl, list[PathOrUrl]]:
+    """Tars in order, by where they lie."""
+    found: dict[PathOrUrl, list[PathOrUrl]] = {}
+    for tar in sorted(tars, key=shard_order):
+        found.setdefault(dirname(tar), []).append(tar)
+    return found
 
 
 def check_fit(file: CatalogueFile, whole: Iterable[str] = ()) -> None:

@@ -3,7 +3,7 @@
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import overload
+from typing import Protocol, overload
 
 import numpy as np
 
@@ -13,7 +13,19 @@ from asr_kd.corpora.audio import decode_audio
 from asr_kd.shards.index import Entry, index_of
 from asr_kd.shards.remote import cache_folder, discard_copy, fetch_copy, remote_index
 
-__all__ = ["Entry", "Shard", "find_shards", "open_shard", "shard_order"]
+__all__ = ["Entry", "Shard", "ShardKey", "find_shards", "open_shard", "shard_order"]
+
+
+class ShardKey(Protocol):
+    """What tells a shard from others, without its utterances: an open shard, or one that a catalogue lists."""
+
+    @property
+    def path(self) -> PathOrUrl:
+        """The tar."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the tar."""
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from asr_kd.core.storage import PathOrUrl, basename, dirname
+from asr_kd.core.storage import basename, dirname
 from asr_kd.inventory.inventory import Inventory
 from asr_kd.inventory.registry import load_inventory
-from asr_kd.shards.reader import Shard, open_shard
+from asr_kd.shards.catalogue import Catalogue
+from asr_kd.shards.reader import Shard, ShardKey
 from asr_kd.targets.frame_targets import AlignmentTargets, FrameTargets
-from asr_kd.targets.sidecar import read_description, sidecar_path
+from asr_kd.targets.sidecar import SIDECARS_CHECKED, read_description, sidecar_path, sidecars_in
 
 INVENTORY_FILE = "inventory.json"
 
@@ -23,10 +24,16 @@ class AlignmentFolders:
         self.folders, self.inventory = list(folders), inventory
         self._targets: dict[Path, AlignmentTargets] = {}
 
-    def check(self, paths: Sequence[PathOrUrl]) -> None:
-        """ValueError when the alignment of a shard is missing or over another inventory."""
-        for path in paths:
-            shard = open_shard(path)
+    def check(self, shards: Catalogue) -> None:
+        """ValueError when the alignment of a shard is missing; of SIDECARS_CHECKED also when over another inventory."""
+        there: dict[str, set[str]] = {}
+        for number, (home, name) in enumerate(shards.stems()):
+            if home not in there:
+                places = [place for given in self.folders for place in (given, given / home)]
+                there[home] = set().union(*(sidecars_in(place) or () for place in places))
+            if name not in there[home]:
+                self._folder(shards.key(number))  # which says where it was looked for
+        for shard in map(shards.key, shards.spread(SIDECARS_CHECKED)):
             file = sidecar_path(self._folder(shard), shard)
             found = read_description(file).get("inventory")
             if found != self.inventory.fingerprint:
@@ -40,17 +47,17 @@ class AlignmentFolders:
         """Targets of a shard's rows, as TargetSource says."""
         return self._in_folder(shard).load(shard)
 
-    def digest(self, shard: Shard) -> str:
+    def digest(self, shard: ShardKey) -> str:
         """As TargetSource says."""
         return self._in_folder(shard).digest(shard)
 
-    def _in_folder(self, shard: Shard) -> AlignmentTargets:
+    def _in_folder(self, shard: ShardKey) -> AlignmentTargets:
         folder = self._folder(shard)
         if folder not in self._targets:
             self._targets[folder] = AlignmentTargets(folder, self.inventory)
         return self._targets[folder]
 
-    def _folder(self, shard: Shard) -> Path:
+    def _folder(self, shard: ShardKey) -> Path:
         stale = None
         for folder in (f for given in self.folders for f in (given, given / basename(dirname(shard.path)))):
             path = sidecar_path(folder, shard)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from asr_kd.shards.reader import Shard
+from asr_kd.shards.reader import Shard, ShardKey
 from asr_kd.targets.frame_targets import Targets
 
 
@@ -13,6 +13,6 @@ class NoTargets:
         """As TargetSource says."""
         return [Targets()] * len(shard.entries)
 
-    def digest(self, shard: Shard) -> str:
+    def digest(self, shard: ShardKey) -> str:
         """As TargetSource says: there is nothing to change."""
         return ""

@@ -12,7 +12,7 @@ import numpy as np
 from asr_kd.core.files import fingerprint
 from asr_kd.core.storage import PathOrUrl, parse_path_or_url
 from asr_kd.inventory.inventory import Inventory
-from asr_kd.shards.reader import Shard
+from asr_kd.shards.reader import Shard, ShardKey
 from asr_kd.targets.sidecar import read_description, read_sidecar, sidecar_path
 
 ALIGNMENT_KIND = "alignment"
@@ -84,7 +84,7 @@ class TargetSource(Protocol):
         """One entry per row of the shard, in its order; None = this utterance is set aside."""
         ...
 
-    def digest(self, shard: Shard) -> str:
+    def digest(self, shard: ShardKey) -> str:
         """Of what decides the targets of a shard; cheap: no rows are read. A run goes on with the same alone."""
         ...
 
@@ -109,7 +109,7 @@ class SidecarTargets(ABC):
     def rows(self, path: PathOrUrl, table: Any, description: dict[str, Any]) -> Sequence[FrameTargets | None]:
         """The targets in `table`; rows are decoded when they are asked for."""
 
-    def digest(self, shard: Shard) -> str:
+    def digest(self, shard: ShardKey) -> str:
         """As TargetSource says: of the sidecar's description, which holds a digest of its rows."""
         if shard.digest not in self._digests:
             self.describe(shard.digest, read_description(sidecar_path(self.folder, shard)))

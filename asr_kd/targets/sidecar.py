@@ -17,10 +17,10 @@ import pyarrow.parquet
 from asr_kd import __version__
 from asr_kd.core.errors import is_system_error
 from asr_kd.core.files import atomic_path, fingerprint
-from asr_kd.core.storage import PathOrUrl, join, parse_path_or_url, read_bytes, stem, write_bytes
+from asr_kd.core.storage import PathOrUrl, join, parse_path_or_url, read_bytes, scan, stem, write_bytes
 from asr_kd.core.terminal import shorten
 from asr_kd.core.text_files import parse_json
-from asr_kd.shards.reader import Shard
+from asr_kd.shards.reader import Shard, ShardKey
 
 SIDECAR_VERSION = 2
 _KEY = b"asr_kd"
@@ -30,6 +30,9 @@ _WRITTEN: dict[str, Any] = {
     "write_statistics": False,  # least and largest values of each column would take more room than some columns do
     "write_page_checksum": True,
 }
+SIDECARS_CHECKED = 1000
+"""Of more sidecars, so many, evenly spread, are looked at before work begins. Each is checked when it is read."""
+NO_STAT = 1 << 40
 _TAIL_BYTES = 64 << 10
 """What is read of a remote sidecar for its description alone; a footer is a few kilobytes."""
 _WAY_OUT = {
@@ -41,12 +44,19 @@ _WAY_OUT = {
 
 
 @overload
-def sidecar_path(folder: Path, shard: Shard | str | Path) -> Path: ...
+def sidecar_path(folder: Path, shard: ShardKey | str | Path) -> Path: ...
 @overload
-def sidecar_path(folder: str | Path, shard: Shard | str | Path) -> PathOrUrl: ...
-def sidecar_path(folder: str | Path, shard: Shard | str | Path) -> PathOrUrl:
+def sidecar_path(folder: str | Path, shard: ShardKey | str | Path) -> PathOrUrl: ...
+def sidecar_path(folder: str | Path, shard: ShardKey | str | Path) -> PathOrUrl:
     """Where the sidecar of a shard lies in a folder of sidecars: `folder/<tar stem>.parquet`."""
-    return join(folder, f"{stem(shard.path if isinstance(shard, Shard) else shard)}.parquet")
+    return join(folder, f"{stem(shard if isinstance(shard, (str, Path)) else shard.path)}.parquet")
+
+
+def sidecars_in(folder: PathOrUrl) -> set[str] | None:
+    """The tar stems that a folder has sidecars of, by one listing; None where it cannot be listed surely (https)."""
+    if isinstance(folder, str) and folder.startswith("http"):
+        return None
+    return {name.removesuffix(".parquet") for name, _, _ in scan(folder, ".parquet", stat_every=NO_STAT)}
 
 
 def write_sidecar(path: str | Path, table: pyarrow.Table, description: dict[str, Any]) -> None:

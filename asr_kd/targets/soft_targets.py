@@ -6,10 +6,11 @@ from typing import Any
 
 from asr_kd.core.storage import PathOrUrl, parallel_map
 from asr_kd.inventory.inventory import Inventory
-from asr_kd.shards.reader import open_shard
+from asr_kd.shards.catalogue import Catalogue
+from asr_kd.shards.reader import ShardKey
 from asr_kd.targets.codec import EncodedRows, ProbabilityQuantiser, check_format
 from asr_kd.targets.frame_targets import FrameTargets, SidecarTargets
-from asr_kd.targets.sidecar import read_description, sidecar_path
+from asr_kd.targets.sidecar import SIDECARS_CHECKED, read_description, sidecar_path, sidecars_in
 from asr_kd.targets.sidecar_kinds import KIND, check_teacher
 
 
@@ -37,24 +38,30 @@ class SoftTargets(SidecarTargets):
         """Posteriors over the same inventory."""
         return {"kind": KIND, "inventory": self.inventory.fingerprint}
 
-    def check(self, shards: Sequence[PathOrUrl]) -> str:
-        """Check the descriptions of all shards' sidecars before work begins; no rows are read.
+    def check(self, shards: Catalogue) -> str:
+        """Check before work begins that each shard has a sidecar, and the descriptions of SIDECARS_CHECKED of them.
 
         Returns the fingerprint of the teacher that made them. ValueError names both sides when one was made of or for
         something else, or by another teacher than the others.
         """
-        teacher = self.teacher
-        paths = [sidecar_path(self.folder, tar) for tar in shards]
+        there = sidecars_in(self.folder)
+        missing = [] if there is None else [name for _, name in shards.stems() if name not in there]
+        if missing:
+            others = f" ({len(missing)} of {len(shards)} shards have none)" if len(missing) > 1 else ""
+            first = sidecar_path(self.folder, f"{missing[0]}.tar")
+            raise ValueError(f"{first}: no such sidecar{others}. Was this shard labelled (or aligned)?")
+        keys = [shards.key(number) for number in shards.spread(SIDECARS_CHECKED)]
+        paths = [sidecar_path(self.folder, key) for key in keys]
         descriptions = parallel_map(read_description, paths, isinstance(self.folder, str))
-        for tar, path, description in zip(shards, paths, descriptions, strict=True):
-            self._check_belongs(path, description, tar)
-            self._check_made(path, description, teacher)
-            teacher = description["teacher"]
+        for key, path, description in zip(keys, paths, descriptions, strict=True):
+            self._check_belongs(path, description, key)
+            self._check_made(path, description, self.teacher)
+            self.teacher = description["teacher"]  # all others must have it too
             self.describe(description["shard"], description)
-        assert teacher is not None
-        return teacher
+        assert self.teacher is not None
+        return self.teacher
 
-    def _check_belongs(self, path: PathOrUrl, description: dict[str, Any], tar: PathOrUrl) -> None:
+    def _check_belongs(self, path: PathOrUrl, description: dict[str, Any], shard: ShardKey) -> None:
         if description["kind"] != KIND:
             raise ValueError(
                 f"{path}: holds {description['kind']}, not {KIND}. Give the folder of `asr-kd label --out`."
@@ -65,10 +72,10 @@ class SoftTargets(SidecarTargets):
                 f"{self.inventory.fingerprint[:12]}… . Teacher and alignments must share one inventory: "
                 "label again with a teacher of these alignments, or give the alignments that it was trained on."
             )
-        digest = open_shard(tar).digest
-        if description["shard"] != digest:
+        if description["shard"] != shard.digest:
             raise ValueError(
-                f"{path}: made from a tar with digest {description['shard'][:12]}…, {tar} has {digest[:12]}… . "
+                f"{path}: made from a tar with digest {description['shard'][:12]}…, "
+                f"{shard.path} has {shard.digest[:12]}… . "
                 "Label that tar again, or give the shards that were labelled."
             )
 

@@ -6,12 +6,15 @@ from typing import Any
 import numpy as np
 
 from asr_kd.core.files import fingerprint
-from asr_kd.core.storage import PathOrUrl
 from asr_kd.core.terminal import say
 from asr_kd.inventory.tokens import Tokens
-from asr_kd.shards.reader import Shard, open_shard
+from asr_kd.shards.catalogue import Catalogue
+from asr_kd.shards.reader import Shard, ShardKey
 from asr_kd.targets.frame_targets import TokenTargets
 from asr_kd.transcripts.transcript_sources import ReferenceText, Texts
+
+SHARDS_CHECKED = 1000
+"""Of more shards, so many, evenly spread, are looked at before work begins."""
 
 
 class TextTargets:
@@ -25,15 +28,18 @@ class TextTargets:
         """Targets of a shard's rows, as TargetSource says."""
         return TextRows(self.texts.for_shard(shard), self.tokens)
 
-    def digest(self, shard: Shard) -> str:
+    def digest(self, shard: ShardKey) -> str:
         """As TargetSource says, of pseudo-labels. Reference text is part of the shard, tokens are the run's."""
         return fingerprint(self.texts.describe(shard))
 
-    def check(self, paths: Sequence[PathOrUrl]) -> None:
-        """Tell how many utterances are set aside. ValueError names the first of them when no shard has another."""
-        self.texts.check(open_shard(path) for path in paths)
+    def check(self, shards: Catalogue) -> None:
+        """Tell how many utterances of at most SHARDS_CHECKED shards are set aside.
+
+        ValueError names the first of them when no shard has another.
+        """
+        self.texts.check(map(shards.key, range(len(shards))))
         fine, aside, first = 0, 0, ""
-        for shard in map(open_shard, paths):  # one at a time: a corpus is larger than memory
+        for shard in map(shards.open, shards.spread(SHARDS_CHECKED)):  # one at a time: a corpus is larger than memory
             for entry, text in zip(shard.entries, self.texts.for_shard(shard), strict=True):
                 spelt = _tokenise(text, self.tokens)
                 if not isinstance(spelt, str):
@@ -43,8 +49,8 @@ class TextTargets:
                 first = first or f"{entry.id}: {spelt}"
         if not fine:
             raise ValueError(
-                f"{paths[0]}: no utterance has text that the tokens can spell; the first, {first}. Make tokens of this "
-                "text with `asr-kd tokens`, or give labelled shards."
+                f"{shards.path(0)}: no utterance has text that the tokens can spell; the first, {first}. Make tokens "
+                "of this text with `asr-kd tokens`, or give labelled shards."
             )
         if aside:
             say(f"{aside} of {fine + aside} utterances are set aside; the first, {first}")

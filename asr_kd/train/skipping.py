@@ -29,9 +29,8 @@ def check_data(state: RunState, plan: BatchSampler) -> None:
     if state.sub_audio_seconds:
         first = next((f"; the first, {item}: {reason}" for item, reason in skipped.items()), "")
         raise ValueError(f"{where}: all of its utterances were skipped{first}. Mend them or their targets.")
-    longest = max(entry.seconds for path in plan.stream.shards for entry in plan.entries(path))
     raise ValueError(
         f"{where}: no data is left for it, a batch before it held more than a sub-epoch (the longest utterance has "
-        f"{longest:.0f} s). Cut long utterances, lower train.max_frames_per_batch, or make sub-epochs longer (distill: "
-        "fewer schedule.unlabelled_sub_epochs)."
+        f"{plan.longest():.0f} s). Cut long utterances, lower train.max_frames_per_batch, or make sub-epochs longer "
+        "(distill: fewer schedule.unlabelled_sub_epochs)."
     )

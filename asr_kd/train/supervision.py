@@ -11,7 +11,7 @@ from asr_kd.data.sampler import TrainingSet
 from asr_kd.frontend.augment import AugmentConfig
 from asr_kd.inventory.inventory import Inventory
 from asr_kd.inventory.registry import load_inventory, require_tokens
-from asr_kd.shards.reader import find_shards
+from asr_kd.shards.catalogue import open_catalogue
 from asr_kd.targets.alignments import AlignmentFolders, find_inventory
 from asr_kd.targets.text_targets import TextTargets
 from asr_kd.transcripts.transcript_sources import (
@@ -30,11 +30,13 @@ class SupervisedSource:
     inventory: Inventory
     targets: AlignmentFolders | TextTargets
 
-    def stream(self, name: str, shards: Sequence[PathOrUrl], augment: AugmentConfig) -> TrainingSet:
+    def stream(
+        self, name: str, shards: Sequence[PathOrUrl], augment: AugmentConfig, weights: tuple[float, ...] = ()
+    ) -> TrainingSet:
         """Labelled shards, or folders of them, as a stream. ValueError when a shard has no targets of this source."""
-        paths = find_shards(*shards)
-        self.targets.check(paths)
-        return TrainingSet(name, paths, self.targets, augment)
+        found = open_catalogue(*shards)
+        self.targets.check(found)
+        return TrainingSet(name, found, self.targets, augment, weights=weights)
 
 
 def supervised_source(

@@ -18,7 +18,6 @@ from typing import Any
 
 from asr_kd.core.commands import command
 from asr_kd.core.options import THREADS_HELP, argument, option
-from asr_kd.core.progress import SECONDS_PER_HOUR
 from asr_kd.core.ranks import ranks, start_ranks
 from asr_kd.core.runtime import device, seed_everything, set_threads, training_precision
 from asr_kd.core.terminal import say
@@ -43,6 +42,10 @@ from asr_kd.train.supervision import SupervisionOptions, supervision
 from asr_kd.train.trainer import Trainer
 
 DEFAULT_AUGMENT = AugmentConfig(speed_perturb=(0.9, 1.0, 1.1))
+WEIGHTS_HELP = (
+    "how often an epoch reads it; 0.5 is half of its shards, drawn anew each epoch, 2 is all of them twice "
+    "(default: once)"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +72,7 @@ class TrainRun(TrainingOptions):
     """What `asr-kd train` is given."""
 
     shards: tuple[Path, ...] = argument("labelled shards or folders of shards")
+    weights: tuple[float, ...] = option(f"of each of SHARDS: {WEIGHTS_HELP}", (), metavar="X")
     dev: tuple[Path, ...] = option("held-out labelled shards", metavar="SHARDS")
     model: ModelConfig = PRESETS["teacher-small"]
     """`preset: NAME`, and fields of ModelConfig that differ from it."""
@@ -89,16 +93,14 @@ def train_model(config: TrainRun) -> None:
     start_ranks(60 * config.train.rank_timeout_minutes)
     source, dev_source = supervision(config)
     inventory = source.inventory
-    labelled = source.stream("labelled", config.shards, config.augment)
+    labelled = source.stream("labelled", config.shards, config.augment, config.weights)
     dev = dev_source.stream("dev", config.dev, AugmentConfig())
     seed_everything(config.train.seed)
     model = build_model(config.model, inventory, config.frontend)
-    plan = BatchSampler(labelled, config.train.max_frames_per_batch, config.train.seed, inventory.frame_shift_s)
-    steps = config.epochs * sum(1 for _ in plan.epoch(0))
+    plan = sampler(labelled, config.train, inventory.frame_shift_s)
     say(
-        f"{model.parameter_count / 1e6:.2f}M parameters, {inventory.num_classes} classes; "
-        f"{plan.seconds / SECONDS_PER_HOUR:.2f} h in {plan.utterances} utterances, {config.epochs} epochs, "
-        f"about {steps} steps on {device(config.train.device).type}"
+        f"{model.parameter_count / 1e6:.2f}M parameters, {inventory.num_classes} classes; {plan.describe()}, "
+        f"{config.epochs} epochs, about {config.epochs * plan.steps()} steps on {device(config.train.device).type}"
     )
     if config.dry_run:
         if config.init is not None or config.init_from_layers:
@@ -112,6 +114,11 @@ def train_model(config: TrainRun) -> None:
     ).run()
     ranks().on_first(lambda: add_priors(config.out, labelled, config.train))
     say(summary(result, config.out))
+
+
+def sampler(stream: TrainingSet, config: TrainConfig, frame_shift_s: float) -> BatchSampler:
+    """The plan by which a run trains on a set."""
+    return BatchSampler(stream, config.max_frames_per_batch, config.seed, frame_shift_s, lanes=config.lanes)
 
 
 def initial_weights(config: TrainingOptions) -> dict[str, Any]:

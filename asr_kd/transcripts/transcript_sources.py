@@ -8,7 +8,7 @@ from asr_kd.core.files import fingerprint
 from asr_kd.core.options import option
 from asr_kd.core.storage import PathOrUrl
 from asr_kd.corpora.text import normalise
-from asr_kd.shards.reader import Shard
+from asr_kd.shards.reader import Shard, ShardKey
 from asr_kd.transcripts.pseudo_labels import read_transcripts
 
 
@@ -18,10 +18,10 @@ class Texts(Protocol):
     def for_shard(self, shard: Shard) -> list[str | None]:
         """Normalised text of each row, None where there is none."""
 
-    def describe(self, shard: Shard) -> dict[str, Any]:
+    def describe(self, shard: ShardKey) -> dict[str, Any]:
         """What the shard's alignments say of their text; nothing where it is the shard's own."""
 
-    def check(self, shards: Iterable[Shard]) -> None:
+    def check(self, shards: Iterable[ShardKey]) -> None:
         """ValueError when these texts are of none of the shards."""
 
 
@@ -32,11 +32,11 @@ class ReferenceText:
         """As `Texts` says."""
         return [normalise(e.text) or None if e.text else None for e in shard.entries]
 
-    def describe(self, shard: Shard) -> dict[str, Any]:
+    def describe(self, shard: ShardKey) -> dict[str, Any]:
         """As `Texts` says."""
         return {}
 
-    def check(self, shards: Iterable[Shard]) -> None:
+    def check(self, shards: Iterable[ShardKey]) -> None:
         """As `Texts` says: always fine."""
 
 
@@ -66,14 +66,14 @@ class PseudoLabels:
         texts = self._texts.get(shard.digest, {})
         return [texts.get(e.id) or None for e in shard.entries]
 
-    def describe(self, shard: Shard) -> dict[str, Any]:
+    def describe(self, shard: ShardKey) -> dict[str, Any]:
         """As `Texts` says."""
         if shard.digest not in self._texts and self.others is not None:
             return self.others.describe(shard)
         texts = dict(sorted(self._texts.get(shard.digest, {}).items()))
         return {"pseudo_text": {"least_confidence": self.least_confidence, "digest": fingerprint(texts)}}
 
-    def check(self, shards: Iterable[Shard]) -> None:
+    def check(self, shards: Iterable[ShardKey]) -> None:
         """As `Texts` says."""
         first = None
         for shard in shards:  # which may be opened one after the other

@@ -13,6 +13,7 @@ from asr_kd.frontend.augment import AugmentConfig
 from asr_kd.frontend.fbank import FrontEndConfig
 from asr_kd.inventory.senones import Senones
 from asr_kd.inventory.tokens import Tokens
+from asr_kd.shards.catalogue import open_catalogue
 from asr_kd.shards.reader import Shard, open_shard
 from asr_kd.targets.alignments import AlignmentFolders, find_inventory
 from asr_kd.targets.batch_targets import pad_frames
@@ -29,7 +30,9 @@ def alignments(tone_shards, tmp_path_factory):
 
 def plan_of(tone_shards, alignments, augment=None):
     targets = AlignmentFolders([alignments], INVENTORY)
-    return BatchSampler(TrainingSet("labelled", tone_shards, targets, augment or AugmentConfig()), 150, seed=0)
+    return BatchSampler(
+        TrainingSet("labelled", open_catalogue(*tone_shards), targets, augment or AugmentConfig()), 150, seed=0
+    )
 
 
 def take(count, *arguments, **options):
@@ -125,7 +128,9 @@ class BothTargets:
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_batch_holds_alignment_and_text_together(tone_shards, alignments, workers):
     tokens = Tokens.characters(["AH", "EE", "OH"])
-    plan = BatchSampler(TrainingSet("labelled", tone_shards, BothTargets(alignments, tokens)), 300, seed=0)
+    plan = BatchSampler(
+        TrainingSet("labelled", open_catalogue(*tone_shards), BothTargets(alignments, tokens)), 300, seed=0
+    )
     batch = next(batches(plan, FRONTEND, workers=workers)).to(torch.device("cpu"))
     assert batch.targets.frames.ids_BTK.shape[:2] == batch.x_BTF.shape[:2]
     assert len(batch.targets.tokens_BU) == len(batch.utterances) > 1
@@ -158,13 +163,13 @@ def test_alignments_are_found_by_shard_not_by_name(tone_shards, alignments, tmp_
     other = align_tones(tone_shards[1:2], tmp_path / "other")
     (other / tone_shards[0].parent.name / "shard-000001.parquet").rename(other / "shard-000000.parquet")
     folders = AlignmentFolders([other, alignments], INVENTORY)
-    folders.check(tone_shards)
+    folders.check(open_catalogue(*tone_shards))
     assert folders.load(open_shard(tone_shards[0]))[0].frames > 0
     assert find_inventory([alignments / tone_shards[0].parent.name]) == INVENTORY
     with pytest.raises(ValueError, match="another shard of that name"):
-        AlignmentFolders([other], INVENTORY).check(tone_shards[:1])
+        AlignmentFolders([other], INVENTORY).check(open_catalogue(*tone_shards[:1]))
     with pytest.raises(ValueError, match=r"no alignment in .* `asr-kd align` makes one"):
-        AlignmentFolders([tmp_path], INVENTORY).check(tone_shards[:1])
+        AlignmentFolders([tmp_path], INVENTORY).check(open_catalogue(*tone_shards[:1]))
     with pytest.raises(ValueError, match=r"holds inventory\.json"):
         find_inventory([tmp_path])
 
@@ -176,11 +181,11 @@ def test_alignments_that_do_not_fit_are_refused_naming_what_was_looked_for(tone_
         rf"model's is {other.fingerprint[:12]}…\. Align all data with one inventory \(`asr-kd align --model`\)\.$"
     )
     with pytest.raises(ValueError, match=told):
-        AlignmentFolders([alignments], other).check(tone_shards)
+        AlignmentFolders([alignments], other).check(open_catalogue(*tone_shards))
     nowhere = [tmp_path / "a", tmp_path / "b"]
     told = rf"^{tone_shards[0]}: no alignment in {nowhere[0]}, {nowhere[1]}\. `asr-kd align` makes one\.$"
     with pytest.raises(ValueError, match=told):
-        AlignmentFolders(nowhere, INVENTORY).check(tone_shards)
+        AlignmentFolders(nowhere, INVENTORY).check(open_catalogue(*tone_shards))
     both = AlignmentFolders([tmp_path, alignments / name], INVENTORY)
     assert both.load(open_shard(tone_shards[0])) is both.load(open_shard(tone_shards[0]))
     assert find_inventory([alignments, tmp_path]) == INVENTORY

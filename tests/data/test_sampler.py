@@ -1,5 +1,6 @@
+from collections import Counter
+from dataclasses import replace
 from itertools import islice
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -9,6 +10,7 @@ from asr_kd.core.config import to_dict
 from asr_kd.core.files import fingerprint
 from asr_kd.data.sampler import BatchSampler, Position, ShardCache, TrainingSet
 from asr_kd.frontend.augment import AugmentConfig
+from asr_kd.shards.catalogue import open_catalogue
 from asr_kd.shards.index import Entry, Index, write_index
 from asr_kd.targets.empty import NoTargets
 from asr_kd.targets.frame_targets import SHARDS_KEPT_OPEN
@@ -29,7 +31,7 @@ def write_indexes(folder, *lengths):
 
 
 def plan_of(shards, frames=300, seed=0, name="labelled", **other):
-    return BatchSampler(TrainingSet(name, shards, None, **other), frames, seed)
+    return BatchSampler(TrainingSet(name, open_catalogue(*shards), None, **other), frames, seed)
 
 
 @given(
@@ -40,7 +42,7 @@ def plan_of(shards, frames=300, seed=0, name="labelled", **other):
 def test_an_epoch_has_every_utterance_once_in_batches_that_fit(tmp_path_factory, lengths, epoch, speeds):
     shards = write_indexes(tmp_path_factory.mktemp("indexes"), *lengths)
     specs = list(plan_of(shards, augment=AugmentConfig(speed_perturb=speeds)).epoch(epoch))
-    expected = [(path, row) for path, seconds in zip(shards, lengths, strict=True) for row in range(len(seconds))]
+    expected = [(shard, row) for shard, seconds in enumerate(lengths) for row in range(len(seconds))]
     assert sorted(row for spec in specs for row in spec.rows) == expected
     seconds_of = dict(zip(expected, [s for seconds in lengths for s in seconds], strict=True))
     for spec in specs:
@@ -61,7 +63,7 @@ def test_seed_stream_and_epoch_decide_the_order_and_nothing_else(tmp_path):
 def test_padding_is_small(tmp_path):
     lengths = [[0.5 + 0.13 * ((7 * j + i) % 50) for j in range(50)] for i in range(4)]
     shards = write_indexes(tmp_path, *lengths)
-    seconds_of = {(path, i): s for path, seconds in zip(shards, lengths, strict=True) for i, s in enumerate(seconds)}
+    seconds_of = {(shard, i): s for shard, seconds in enumerate(lengths) for i, s in enumerate(seconds)}
     specs = list(plan_of(shards, frames=1000).epoch(0))
     padded = sum(max(seconds_of[row] for row in spec.rows) * len(spec.rows) for spec in specs)
     assert padded / sum(spec.seconds for spec in specs) < 1.12
@@ -69,10 +71,10 @@ def test_padding_is_small(tmp_path):
 
 def test_a_shard_is_needed_for_a_window_of_time_only(tmp_path):
     specs = list(plan_of(write_indexes(tmp_path, *[[1.0] * 5] * 30)).epoch(0))
-    used: dict[Path, list[int]] = {}
+    used: dict[int, list[int]] = {}
     for spec in specs:
-        for path, _ in spec.rows:
-            used.setdefault(path, []).append(spec.index)
+        for shard, _ in spec.rows:
+            used.setdefault(shard, []).append(spec.index)
     for spec in specs:
         assert sum(times[0] <= spec.index <= times[-1] for times in used.values()) <= SHARDS_KEPT_OPEN
 
@@ -93,14 +95,14 @@ def test_epochs_go_on_from_any_batch(tmp_path):
 )
 def test_lanes_share_an_epoch_whatever_ranks_they_are_on(tmp_path_factory, lengths, lanes, epoch):
     shards = write_indexes(tmp_path_factory.mktemp("indexes"), *lengths)
-    plan = BatchSampler(TrainingSet("unlabelled", shards, None), 300, 0, lanes=lanes)
+    plan = BatchSampler(TrainingSet("unlabelled", open_catalogue(*shards), None), 300, 0, lanes=lanes)
     whole = list(plan.epoch(epoch))
-    expected = [(path, row) for path, seconds in zip(shards, lengths, strict=True) for row in range(len(seconds))]
+    expected = [(shard, row) for shard, seconds in enumerate(lengths) for row in range(len(seconds))]
     assert sorted(row for spec in whole for row in spec.rows) == expected
     owner = {}
     for spec in whole:
-        for path, _ in spec.rows:
-            assert owner.setdefault(path, spec.lane) == spec.lane  # a shard is read by one lane
+        for shard, _ in spec.rows:
+            assert owner.setdefault(shard, spec.lane) == spec.lane  # a shard is read by one lane
     assert len({spec.seed for spec in whole}) == len(whole)
     assert [(spec.index, spec.lane) for spec in whole] == sorted((spec.index, spec.lane) for spec in whole)
     for lane in range(lanes):
@@ -114,17 +116,17 @@ def test_lanes_share_an_epoch_whatever_ranks_they_are_on(tmp_path_factory, lengt
 
 def test_lanes_get_about_the_same_audio_and_more_than_shards_are_refused(tmp_path):
     shards = write_indexes(tmp_path, *[[1.0 + i % 7] * 5 for i in range(40)], [])
-    plan = BatchSampler(TrainingSet("labelled", shards, None), 300, 0, lanes=4)
+    plan = BatchSampler(TrainingSet("labelled", open_catalogue(*shards), None), 300, 0, lanes=4)
     seconds = [sum(spec.seconds for spec in plan.epoch(0, lanes=[lane])) for lane in range(4)]
     assert max(seconds) - min(seconds) <= 35
     with pytest.raises(ValueError, match=r"labelled: 40 shards with utterances cannot be dealt to 41 lanes"):
-        BatchSampler(TrainingSet("labelled", shards, None), 300, 0, lanes=41)
+        BatchSampler(TrainingSet("labelled", open_catalogue(*shards), None), 300, 0, lanes=41)
 
 
 def test_held_out_data_keeps_its_shards_in_order(tmp_path):
     shards = write_indexes(tmp_path, *[[2.0] * 3] * 9)
-    plan = BatchSampler(TrainingSet("dev", shards, None), 300, 0, shuffle=False)
-    met = [path for spec in plan.epoch(0) for path, _ in spec.rows]
+    plan = BatchSampler(TrainingSet("dev", open_catalogue(*shards), None), 300, 0, shuffle=False)
+    met = [shard for spec in plan.epoch(0) for shard, _ in spec.rows]
     assert met == sorted(met)
 
 
@@ -134,13 +136,13 @@ def test_shards_without_utterances_are_refused_by_the_streams_name(tmp_path):
 
 
 def test_the_shards_used_last_stay_in_memory(tmp_path):
-    first, second, third = write_indexes(tmp_path, [1.0], [1.0], [1.0])
-    shards = ShardCache(most=2)
-    kept, dropped = shards(first), shards(second)
-    assert shards(first) is kept
-    shards(third)
-    assert shards(first) is kept
-    assert shards(second) is not dropped
+    catalogue = open_catalogue(*write_indexes(tmp_path, [1.0], [1.0], [1.0]))
+    shards = ShardCache(catalogue.open, most=2)
+    kept, dropped = shards(0), shards(1)
+    assert shards(0) is kept
+    shards(2)
+    assert shards(0) is kept
+    assert shards(1) is not dropped
 
 
 def test_a_list_of_utterances_is_all_that_a_stream_has(tmp_path):
@@ -149,7 +151,7 @@ def test_a_list_of_utterances_is_all_that_a_stream_has(tmp_path):
     assert (plan.utterances, plan.seconds, plan.missing) == (3, 13.0, {"9-9"})
     for epoch in range(3):
         specs = list(plan.epoch(epoch))
-        assert sorted(row for spec in specs for row in spec.rows) == [(shards[0], 1), (shards[2], 0), (shards[2], 1)]
+        assert sorted(row for spec in specs for row in spec.rows) == [(0, 1), (2, 0), (2, 1)]
         assert specs[-1].is_last and sum(spec.seconds for spec in specs) == 13.0
 
 
@@ -167,7 +169,7 @@ def test_the_order_of_a_seed_stays_what_it_was(tmp_path):
     lengths = [[0.4 + 0.3 * ((5 * i + 3 * j) % 11) for j in range(7)] for i in range(6)]
     shards = write_indexes(tmp_path, *lengths)
     order = lambda shards, **given: [
-        [f"{shards.index(path)}-{row}" for path, row in spec.rows] for spec in plan_of(shards, **given).epoch(1)
+        [f"{shard}-{row}" for shard, row in spec.rows] for spec in plan_of(shards, **given).epoch(1)
     ]
     slower = AugmentConfig(speed_perturb=(0.9, 1.0))
     for count, plain, other in (
@@ -182,16 +184,17 @@ def test_the_order_of_a_seed_stays_what_it_was(tmp_path):
 
 def test_held_out_utterances_go_by_length_within_a_window_of_shards(tmp_path):
     shards = write_indexes(tmp_path, [1.0, 3.0, 2.0, 3.0], *[[5.0]] * 4)
-    plan = BatchSampler(TrainingSet("dev", shards, None), 1, 0, shuffle=False)
-    met = [(shards.index(path), row) for spec in plan.epoch(0) for path, row in spec.rows]
+    plan = BatchSampler(TrainingSet("dev", open_catalogue(*shards), None), 1, 0, shuffle=False)
+    met = [row for spec in plan.epoch(0) for row in spec.rows]
     assert met == [(1, 0), (2, 0), (3, 0), (0, 1), (0, 3), (0, 2), (0, 0), (4, 0)]
 
 
 def test_batches_are_as_full_as_they_can_be(tmp_path):
     shards = write_indexes(tmp_path, [0.3] * 10, [0.9] * 4)
-    plan = BatchSampler(TrainingSet("dev", shards, None), 61, 0, shuffle=False)  # 1.83 s
+    plan = BatchSampler(TrainingSet("dev", open_catalogue(*shards), None), 61, 0, shuffle=False)  # 1.83 s
     assert [len(spec.rows) for spec in plan.epoch(0)] == [2, 2, 6, 4]
-    exactly = BatchSampler(TrainingSet("dev", write_indexes(tmp_path, [1.0] * 7), None), 12, 0, 0.25, shuffle=False)
+    catalogue = open_catalogue(*write_indexes(tmp_path, [1.0] * 7))
+    exactly = BatchSampler(TrainingSet("dev", catalogue, None), 12, 0, 0.25, shuffle=False)
     assert [len(spec.rows) for spec in exactly.epoch(0)] == [3, 3, 1]
 
 
@@ -199,7 +202,7 @@ def test_a_run_is_identified_by_its_utterances_their_targets_and_augmentation(tm
     shards = write_indexes(tmp_path, [1.0, 2.0], [4.0])
     masked = AugmentConfig(num_time_masks=1)
     of = lambda shards=shards, **given: BatchSampler(
-        TrainingSet("labelled", shards, NoTargets(), **given), 300, 0
+        TrainingSet("labelled", open_catalogue(*shards), NoTargets(), **given), 300, 0
     ).identity()
     found = of()
     assert {name: found[name] for name in ("utterances", "seconds", "augment")} == {
@@ -208,12 +211,49 @@ def test_a_run_is_identified_by_its_utterances_their_targets_and_augmentation(tm
         "augment": to_dict(AugmentConfig()),
     }
     others = [
-        of(shards[::-1]),
+        of(shards[1:]),
         of(shards[:1]),
         of(utterance_ids=frozenset({"0-0", "1-0"})),
         of(utterance_ids=frozenset({"0-0", "0-1", "1-0"})),
     ]
     assert len({x["shards and targets"] for x in [found, *others]}) == 5
     assert of(augment=masked)["augment"] == to_dict(masked)
-    stream = TrainingSet("labelled", shards, NoTargets(), masked, is_supervised=False)
-    assert stream.without_augmentation() == TrainingSet("labelled", shards, stream.targets, is_supervised=False)
+    stream = TrainingSet("labelled", open_catalogue(*shards), NoTargets(), masked, is_supervised=False)
+    plain = TrainingSet("labelled", stream.shards, stream.targets, is_supervised=False)
+    assert stream.without_augmentation() == plain
+
+
+def test_an_epoch_reads_each_path_as_often_as_its_weight_says(tmp_path):
+    folders = [tmp_path / name for name in ("a", "b", "c")]
+    for folder, count in zip(folders, (4, 5, 10), strict=True):
+        folder.mkdir()
+        write_indexes(folder, *[[1.0, 2.0]] * count)
+    catalogue = open_catalogue(*folders)
+    stream = TrainingSet("unlabelled", catalogue, NoTargets(), weights=(1, 2, 0.55))
+    plan = BatchSampler(stream, 300, 0, lanes=2)
+    assert (plan.seconds, plan.utterances) == (pytest.approx(3 * (4 + 10 + 5.5)), 38)
+    drawn = []
+    for epoch in range(40):
+        times = Counter(shard for spec in plan.epoch(epoch) for shard, row in spec.rows if row == 0)
+        assert [times[n] for n in range(9)] == [1] * 4 + [2] * 5
+        drawn.append(tuple(n for n in range(9, 19) if times[n] == 1))
+        assert len(drawn[-1]) in (5, 6)
+    assert len(set(drawn)) > 20 and {n for part in drawn for n in part} == set(range(9, 19))
+    assert 5.2 < sum(map(len, drawn)) / len(drawn) < 5.9
+    assert list(plan.epoch(3)) == list(BatchSampler(stream, 300, 0, lanes=2).epoch(3))
+    assert plan.identity() != BatchSampler(replace(stream, weights=()), 300, 0, lanes=2).identity()
+
+
+@pytest.mark.parametrize("weights", [(1.0,), (1.0, 0.0), (1.0, float("inf")), (1.0, -2.0)])
+def test_weights_that_do_not_fit_the_paths_are_refused(tmp_path, weights):
+    shards = open_catalogue(*write_indexes(tmp_path, [1.0], [2.0]))
+    with pytest.raises(ValueError, match=r"labelled: weights .* of 2 paths of shards. Give each path one, above 0"):
+        BatchSampler(TrainingSet("labelled", shards, NoTargets(), weights=weights), 300, 0)
+
+
+def test_steps_are_those_of_the_longest_lane(tmp_path):
+    shards = open_catalogue(*write_indexes(tmp_path, *[[2.0] * (3 + n % 4) for n in range(12)]))
+    for lanes in (1, 3):
+        plan = BatchSampler(TrainingSet("labelled", shards, None), 200, 0, lanes=lanes)
+        assert abs(plan.steps() - (1 + max(spec.index for spec in plan.epoch(0)))) <= 1
+    assert "12 shards" not in plan.describe() and "3 lanes of 0.01 to 0.01 h" in plan.describe()

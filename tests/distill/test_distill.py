@@ -17,6 +17,7 @@ from asr_kd.inventory.senones import Senones
 from asr_kd.models.acoustic import build_model
 from asr_kd.models.checkpoint import load_model, model_fingerprint, save_model
 from asr_kd.models.config import PRESETS
+from asr_kd.shards.catalogue import open_catalogue
 from asr_kd.shards.reader import open_shard
 from asr_kd.targets.soft_targets import SoftTargets
 from asr_kd.train import trainer
@@ -145,7 +146,7 @@ def test_a_run_does_not_go_on_with_other_targets(given, tone_shards, tmp_path, c
 
 def test_checking_the_targets_says_which_teacher_made_them(given, tone_shards):
     targets = SoftTargets(given / "targets", INVENTORY)
-    assert targets.check(tone_shards[:2]) == model_fingerprint(given / "teacher")
+    assert targets.check(open_catalogue(*tone_shards[:2])) == model_fingerprint(given / "teacher")
 
 
 def write_list(path, ids):
@@ -172,7 +173,7 @@ def test_only_the_listed_utterances_are_learned_from(given, tone_shards, tmp_pat
     assert distill(given, tone_shards, tmp_path / "out", *write_list(tmp_path / "list.jsonl", listed)) == 0
     assert {i for stream, i in seen if stream == "unlabelled"} == set(listed)
     assert sum(stream == "unlabelled" for stream, _ in seen) == 4 * len(listed)  # epochs
-    assert f"in {len(listed)} utterances unlabelled" in capsys.readouterr().err
+    assert f"in {len(listed)} utterances, labelled" in capsys.readouterr().err
 
 
 def test_a_run_with_a_list_resumes_exactly_and_refuses_another_list(given, tone_shards, tmp_path, capsys):

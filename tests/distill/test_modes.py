@@ -25,6 +25,7 @@ from asr_kd.inventory.senones import Senones
 from asr_kd.models.acoustic import build_model
 from asr_kd.models.checkpoint import load_model, save_model
 from asr_kd.models.config import ModelConfig
+from asr_kd.shards.catalogue import open_catalogue
 from asr_kd.targets.alignments import AlignmentFolders
 from asr_kd.targets.empty import NoTargets
 from asr_kd.train.cmvn import feature_statistics
@@ -51,9 +52,9 @@ def streams(tone_shards, tmp_path_factory):
     targets = AlignmentFolders([align_tones(tone_shards, tmp_path_factory.mktemp("align"))], INVENTORY)
     masked = AugmentConfig(speed_perturb=(0.9, 1.0), num_time_masks=1)
     return (
-        TrainingSet("labelled", tone_shards[:1], targets, masked),
-        TrainingSet("unlabelled", tone_shards[1:2], NoTargets(), masked, is_supervised=False),
-        TrainingSet("dev", tone_shards[2:], targets),
+        TrainingSet("labelled", open_catalogue(*tone_shards[:1]), targets, masked),
+        TrainingSet("unlabelled", open_catalogue(*tone_shards[1:2]), NoTargets(), masked, is_supervised=False),
+        TrainingSet("dev", open_catalogue(*tone_shards[2:]), targets),
     )
 
 

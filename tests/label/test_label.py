@@ -20,6 +20,7 @@ from asr_kd.label.posteriors import LabelConfig, label_shard
 from asr_kd.models.acoustic import build_model
 from asr_kd.models.checkpoint import load_model, model_fingerprint, save_model
 from asr_kd.models.config import ModelConfig
+from asr_kd.shards.catalogue import open_catalogue
 from asr_kd.shards.reader import open_shard
 from asr_kd.shards.writer import flac_bytes, write_shards
 from asr_kd.targets.codec import FORMAT
@@ -179,7 +180,7 @@ def test_sidecars_of_an_older_format_are_refused_with_a_way_out(tars, teacher, t
     with pytest.raises(ValueError, match="format 1"):
         SoftTargets(tmp_path, INVENTORY).load(open_shard(tars[0]))
     with pytest.raises(ValueError, match="format 1"):
-        SoftTargets(tmp_path, INVENTORY).check(tars[:1])
+        SoftTargets(tmp_path, INVENTORY).check(open_catalogue(*tars[:1]))
     assert path.read_bytes() == before
 
 

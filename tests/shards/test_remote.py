@@ -26,6 +26,7 @@ from asr_kd.label.label_job import LabelJob
 from asr_kd.models.acoustic import build_model
 from asr_kd.models.checkpoint import save_model
 from asr_kd.models.config import ModelConfig
+from asr_kd.shards.catalogue import open_catalogue
 from asr_kd.shards.index import index_path
 from asr_kd.shards.reader import find_shards, open_shard
 from asr_kd.shards.writer import write_shards
@@ -245,7 +246,7 @@ def test_training_batches_are_those_of_local_shards_and_targets(audio, tars, tea
     made = {}
     for name, shards, folder in (("here", tars, tmp_path / "targets"), ("there", [audio], f"{bucket}/targets")):
         targets = SoftTargets(folder, INVENTORY)
-        stream = TrainingSet("unlabelled", find_shards(*shards), targets)
+        stream = TrainingSet("unlabelled", open_catalogue(*shards), targets)
         assert len(targets.check(stream.shards)) == 64
         plan = BatchSampler(stream, frames_per_batch=60, seed=0, shuffle=False)
         made[name] = list(batches(plan, FrontEndConfig(), workers=2 if name == "there" else 0, endless=False))

@@ -5,6 +5,7 @@ import soundfile
 
 from asr_kd.corpora.manifest import Utterance
 from asr_kd.inventory.senones import Senones
+from asr_kd.shards.catalogue import open_catalogue
 from asr_kd.shards.reader import open_shard
 from asr_kd.shards.writer import write_shards
 from asr_kd.targets.codec import ProbabilityQuantiser, encode_table
@@ -124,8 +125,8 @@ def test_soft_targets_come_back_whole_cut_or_hard(soft):
 def test_soft_targets_are_checked_by_their_descriptions_alone(soft):
     folder, shards = soft
     targets = SoftTargets(folder, INVENTORY, k=3)
-    assert targets.check([shard.path for shard in shards]) == TEACHER
-    assert SoftTargets(folder, INVENTORY, TEACHER).check([shards[0].path]) == TEACHER
+    assert targets.check(open_catalogue(*(shard.path for shard in shards))) == TEACHER
+    assert SoftTargets(folder, INVENTORY, TEACHER).check(open_catalogue(shards[0].path)) == TEACHER
     digests = [SoftTargets(folder, INVENTORY).digest(shard) for shard in shards]
     assert [targets.digest(shard) for shard in shards] == digests and len(set(digests)) == 2
     with pytest.raises(ValueError, match=r"^targets: k is 0; at least one class of a frame is needed$"):
@@ -162,7 +163,7 @@ def test_soft_targets_of_something_else_are_refused(tmp_path, changes, options, 
     write_soft(tmp_path, shards[1], changes)
     targets = SoftTargets(tmp_path, INVENTORY, **options)
     with pytest.raises(ValueError, match=rf"^{sidecar_path(tmp_path, shards[1])}: {complaint}$"):
-        targets.check([shard.path for shard in shards])
+        targets.check(open_catalogue(*(shard.path for shard in shards)))
     with pytest.raises(ValueError):
         SoftTargets(tmp_path, INVENTORY, TEACHER, **options).load(shards[1])
     assert SoftTargets(tmp_path, INVENTORY, TEACHER, **options).load(shards[0])[0] is not None

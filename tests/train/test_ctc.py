@@ -14,6 +14,7 @@ from asr_kd.frontend.augment import AugmentConfig
 from asr_kd.inventory.tokens import Tokens, ctc_collapse
 from asr_kd.models.acoustic import build_model
 from asr_kd.models.config import ModelConfig
+from asr_kd.shards.catalogue import open_catalogue
 from asr_kd.shards.reader import open_shard
 from asr_kd.shards.writer import write_shards
 from asr_kd.targets.frame_targets import TokenTargets
@@ -73,7 +74,7 @@ def test_half_precision_is_computed_on_in_float32():
 
 
 def stream_of(shards, tokens=TOKENS, augment=None):
-    return TrainingSet("labelled", shards, TextTargets(tokens), augment or AugmentConfig())
+    return TrainingSet("labelled", open_catalogue(*shards), TextTargets(tokens), augment or AugmentConfig())
 
 
 def all_batches(stream):
@@ -104,10 +105,10 @@ def test_what_cannot_be_spelt_or_does_not_fit_is_set_aside_and_told(tone_utteran
     got = all_batches(stream_of(shards))
     assert sorted(u for b in got for u in b.set_aside) == [long.id, unspelt.id, silent.id]
     assert [u for b in got for u in b.utterances] == [tone_utterances[3].id]
-    TextTargets(TOKENS).check(shards)
+    TextTargets(TOKENS).check(open_catalogue(*shards))
     assert f"2 of 4 utterances are set aside; the first, {unspelt.id}: UH: cannot be spelt" in capsys.readouterr().err
     with pytest.raises(ValueError, match=r"no utterance has text that the tokens can spell.*`asr-kd tokens`"):
-        TextTargets(Tokens.characters(["XYZ"])).check(shards)
+        TextTargets(Tokens.characters(["XYZ"])).check(open_catalogue(*shards))
 
 
 def test_what_a_teacher_heard_is_the_text_of_its_shards_and_others_keep_their_own(tone_utterances, tmp_path, capsys):
@@ -116,13 +117,13 @@ def test_what_a_teacher_heard_is_the_text_of_its_shards_and_others_keep_their_ow
     said = [Transcript([Word("AH", 0, 1, c), Word("OH", 1, 2, c)], c) for c in (0.9, 0.3)]
     write_transcripts(tmp_path / "hyp", open_shard(heard), [*said, "too short"])
     source = TextTargets(TOKENS, PseudoLabels([tmp_path / "hyp"], 0.5, ReferenceText()))
-    source.check([own, heard])
+    source.check(open_catalogue(own, heard))
     assert "2 of 6 utterances are set aside; the first, tone-04: it has no text" in capsys.readouterr().err
     rows = [row for path in (own, heard) for row in source.load(open_shard(path))]
     texts = [None if row is None else TOKENS.decode(row.tokens_U.tolist()) for row in rows]
     assert texts == [*(u.text for u in tone_utterances[:3]), "AH OH", None, None]
     with pytest.raises(ValueError, match=rf"none of them {own}.*Give the shards that were labelled"):
-        source.check([own])
+        source.check(open_catalogue(own))
 
 
 def test_a_text_that_fits_only_when_slow_is_set_aside_at_every_speed(tone_utterances, tmp_path):

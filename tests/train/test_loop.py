@@ -16,6 +16,7 @@ from asr_kd.frontend.augment import AugmentConfig
 from asr_kd.models.acoustic import build_model
 from asr_kd.models.checkpoint import load_model
 from asr_kd.models.config import ModelConfig
+from asr_kd.shards.catalogue import open_catalogue
 from asr_kd.targets.alignments import AlignmentFolders
 from asr_kd.train.cmvn import feature_statistics
 from asr_kd.train.config import OptimConfig, TrainConfig
@@ -36,11 +37,11 @@ def targets(tone_shards, tmp_path_factory):
 @pytest.fixture(scope="module")
 def streams(tone_shards, targets):
     augment = AugmentConfig(speed_perturb=(0.9, 1.0, 1.1), noise_prob=0.5, num_time_masks=1)
-    unlabelled = TrainingSet("unlabelled", tone_shards[1:], targets, augment)
+    unlabelled = TrainingSet("unlabelled", open_catalogue(*tone_shards[1:]), targets, augment)
     return (
-        TrainingSet("labelled", tone_shards[:2], targets, augment),
+        TrainingSet("labelled", open_catalogue(*tone_shards[:2]), targets, augment),
         unlabelled,
-        TrainingSet("dev", tone_shards[2:], targets),
+        TrainingSet("dev", open_catalogue(*tone_shards[2:]), targets),
     )
 
 

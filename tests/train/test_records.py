@@ -13,6 +13,7 @@ from tones import FRONTEND, INVENTORY, align_tones, fit
 from asr_kd.data.loader import TrainingSet
 from asr_kd.models.acoustic import build_model
 from asr_kd.models.config import ModelConfig
+from asr_kd.shards.catalogue import open_catalogue
 from asr_kd.shards.reader import open_shard
 from asr_kd.targets.alignments import AlignmentFolders
 from asr_kd.train.config import OptimConfig, TrainConfig
@@ -26,9 +27,9 @@ def streams(tone_shards, tmp_path_factory):
     aligned = align_tones(tone_shards, tmp_path_factory.mktemp("align"), set_aside={"tone-03"})
     targets = AlignmentFolders([aligned], INVENTORY)
     return (
-        TrainingSet("labelled", tone_shards[:2], targets),
-        TrainingSet("unlabelled", tone_shards[1:], targets),
-        TrainingSet("dev", tone_shards[2:], targets),
+        TrainingSet("labelled", open_catalogue(*tone_shards[:2]), targets),
+        TrainingSet("unlabelled", open_catalogue(*tone_shards[1:]), targets),
+        TrainingSet("dev", open_catalogue(*tone_shards[2:]), targets),
     )
 
 

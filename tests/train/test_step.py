@@ -20,6 +20,7 @@ from asr_kd.distill.online_teachers.snapshot import SnapshotTeacherConfig
 from asr_kd.inventory.tokens import Tokens
 from asr_kd.models.acoustic import build_model
 from asr_kd.models.config import ModelConfig
+from asr_kd.shards.catalogue import open_catalogue
 from asr_kd.shards.reader import open_shard
 from asr_kd.targets.alignments import AlignmentFolders
 from asr_kd.targets.empty import NoTargets
@@ -46,7 +47,7 @@ ALL_LOSSES = (
 @pytest.fixture(scope="module")
 def labelled(tone_shards, tmp_path_factory):
     targets = AlignmentFolders([align_tones(tone_shards, tmp_path_factory.mktemp("align"))], INVENTORY)
-    return TrainingSet("labelled", tone_shards, targets)
+    return TrainingSet("labelled", open_catalogue(*tone_shards), targets)
 
 
 def new_model(inventory=INVENTORY, **changes):
@@ -335,7 +336,7 @@ def test_priors_are_means_over_real_frames(labelled):
 
 def test_what_has_tokens_is_trained_with_them(tone_shards, tmp_path):
     tokens = Tokens.characters(["AH", "EE", "OH"])
-    data = TrainingSet("labelled", tone_shards, TextTargets(tokens))
+    data = TrainingSet("labelled", open_catalogue(*tone_shards), TextTargets(tokens))
     trainer = trainer_of(data, tmp_path, model=new_model(tokens))
     loss = trainer.forward_backward(first_batch(trainer))["labelled"]
     assert loss.mean.item() > 0

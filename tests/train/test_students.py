@@ -15,6 +15,7 @@ from asr_kd.models.acoustic import build_model
 from asr_kd.models.checkpoint import init_from_checkpoint, load_model, save_model
 from asr_kd.models.config import ModelConfig
 from asr_kd.models.quantisation import fake_quantise
+from asr_kd.shards.catalogue import open_catalogue
 from asr_kd.targets.alignments import AlignmentFolders
 from asr_kd.train import trainer
 from asr_kd.train.config import OptimConfig, TrainConfig
@@ -174,7 +175,10 @@ def test_a_loaded_model_in_eight_bits_is_tested_as_it_is_kept(tone_shards, align
     """Also its running average, which is made before the first step."""
     save_model(tmp_path / "begun", model_of(ModelConfig(num_layers=1, hidden_size=16, weight_dtype="int8")))
     targets = AlignmentFolders([alignments], INVENTORY)
-    labelled, dev = TrainingSet("labelled", tone_shards[:2], targets), TrainingSet("dev", tone_shards[2:], targets)
+    labelled, dev = (
+        TrainingSet("labelled", open_catalogue(*tone_shards[:2]), targets),
+        TrainingSet("dev", open_catalogue(*tone_shards[2:]), targets),
+    )
     config = TrainConfig(
         max_frames_per_batch=150, num_workers=0, device="cpu", ema_decay=0.9, optim=OptimConfig(lr=0.01)
     )

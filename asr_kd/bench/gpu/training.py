@@ -4,7 +4,6 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,7 +18,8 @@ from asr_kd.inventory.tokens import Tokens
 from asr_kd.models.acoustic import AcousticModel, build_model
 from asr_kd.models.checkpoint import save_model
 from asr_kd.models.config import PRESETS
-from asr_kd.shards.reader import Shard
+from asr_kd.shards.catalogue import open_catalogue
+from asr_kd.shards.reader import Shard, ShardKey
 from asr_kd.targets.frame_targets import FrameTargets, TokenTargets
 from asr_kd.train.config import OptimConfig, TrainConfig
 from asr_kd.train.objective import FrameObjective, batch_loss
@@ -45,7 +45,7 @@ class RandomTargets:
         """Targets of each utterance."""
         return [self._targets(round(entry.seconds * 16000), row) for row, entry in enumerate(shard.entries)]
 
-    def digest(self, shard: Shard) -> str:
+    def digest(self, shard: ShardKey) -> str:
         """The same for all: a seed makes them."""
         return ""
 
@@ -212,10 +212,9 @@ def _config(setup: Setup, precision: str, frames: int, workers: int) -> TrainCon
 
 
 def _stream(setup: Setup, model: AcousticModel, tokens: bool = False, shards: int | None = None) -> TrainingSet:
-    chosen = [shard.path for shard in setup.shards[:-1][:shards]]
+    chosen = open_catalogue(*(shard.path for shard in setup.shards[:-1][:shards]))
     return TrainingSet("bench", chosen, RandomTargets(model, tokens))
 
 
 def _dev(setup: Setup, model: AcousticModel, tokens: bool = False) -> TrainingSet:
-    paths: list[str | Path] = [setup.shards[-1].path]
-    return TrainingSet("dev", paths, RandomTargets(model, tokens))
+    return TrainingSet("dev", open_catalogue(setup.shards[-1].path), RandomTargets(model, tokens))
