@@ -274,9 +274,8 @@ class _Measured:
         if strategy.kind == "bmuf":  # one block ends among the steps that are measured
             strategy = replace(strategy, block_steps=min(strategy.block_steps, self.steps - WARM_UP_STEPS))
         config = replace(self.run.train, strategy=strategy, checkpoint_every_minutes=1e6, patience=None)
-        shortest = min(
-            (entry for path in self.stream.shards for entry in self.plan.entries(path)), key=lambda e: e.seconds
-        )
+        shards = map(self.stream.shards.open, range(len(self.stream.shards)))
+        shortest = min((entry for shard in shards for entry in shard.entries), key=lambda e: e.seconds)
         dev = replace(self.stream.without_augmentation(), name="dev", utterance_ids=frozenset([shortest.id]))
         trainer = TimedTrainer(
             self.model, [(self.stream, 1.0)], dev, config, self.run.out.parent / "run", False, steps=self.steps
