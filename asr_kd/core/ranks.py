@@ -8,7 +8,7 @@ gloo).
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -111,19 +111,17 @@ class Ranks:
             raise answer[1]
         return answer[0]
 
-    def all_same(self, value: Any) -> bool:
-        """Whether all ranks have the same value."""
-        return all(other == value for other in self.gather(value))
-
-    def check_same(self, what: str, value: Any) -> None:
-        """ValueError naming the first rank whose value is another than the first rank's, and both."""
-        values = self.gather(value)
-        for rank, other in enumerate(values):
-            if other != values[0]:
-                raise ValueError(
-                    f"{what}: rank 0 has {shorten(values[0])}, rank {rank} has {shorten(other)}. "
-                    "Start all ranks with the same code, data and options."
-                )
+    def check_same(self, values: Mapping[str, Any]) -> None:
+        """ValueError naming the first value that some rank has another of than the first rank, and both."""
+        first, *others = self.gather(values)
+        for rank, theirs in enumerate(others, start=1):
+            for what in first | theirs:
+                ours, other = (shorten(side[what]) if what in side else "none" for side in (first, theirs))
+                if ours != other:
+                    raise ValueError(
+                        f"{what}: rank 0 has {ours}, rank {rank} has {other}. "
+                        "Start all ranks with the same code, data and options."
+                    )
 
     def note(self, progress: str) -> None:
         """Leave a note how far this rank has got, for the others' messages."""

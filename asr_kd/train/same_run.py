@@ -5,11 +5,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from asr_kd import __version__
+import asr_kd
 from asr_kd.core.config import to_dict
 from asr_kd.core.files import fingerprint
 from asr_kd.core.ranks import Ranks
 from asr_kd.data.sampler import BatchSampler
+from asr_kd.evaluation.provenance import versions
 from asr_kd.models.acoustic import AcousticModel
 from asr_kd.train.config import TrainConfig
 from asr_kd.train.objective import Objective
@@ -52,15 +53,21 @@ def check_same_run(path: Path, then: Mapping[str, Any], now: Mapping[str, Any]) 
 
 
 def check_same_ranks(ranks: Ranks, identity: Mapping[str, Any], model: AcousticModel) -> None:
-    """ValueError naming what is not the same on all ranks, and both sides: version, data, options or first weights."""
+    """ValueError naming what is not the same on all ranks, and both sides: code, data, options or first weights."""
     if ranks.world == 1:
         return
-    ranks.check_same("version of asr_kd", __version__)
+    ranks.check_same({f"version of {name}": version for name, version in versions(["torch", "numpy"]).items()})
+    ranks.check_same(_source_digests())
     flat = {key: fingerprint([value]) if isinstance(value, list) else value for key, value in _flat(identity).items()}
-    for key, value in flat.items() if not ranks.all_same(flat) else ():
-        ranks.check_same(key, value)
     weights = [tensor.detach().cpu().numpy().tobytes() for tensor in model.state_dict().values()]
-    ranks.check_same("initial weights", hashlib.sha256(b"".join(weights)).hexdigest())
+    ranks.check_same(flat | {"initial weights": hashlib.sha256(b"".join(weights)).hexdigest()})
+
+
+def _source_digests() -> dict[str, str]:
+    """Of every module of the library, by its path."""
+    package = Path(asr_kd.__file__).parent
+    modules = sorted(package.rglob("*.py"))
+    return {str(path.relative_to(package.parent)): hashlib.sha256(path.read_bytes()).hexdigest() for path in modules}
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
