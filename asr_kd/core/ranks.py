@@ -137,8 +137,7 @@ class Ranks:
         try:
             wait()
         except RuntimeError as e:
-            first = str(e).partition("\n")[0][:200]
-            raise ConnectionError(f"the other ranks do not answer ({first}). {self._notes()}") from e
+            raise ConnectionError(f"the other ranks do not answer ({_first_line(e)}). {self._notes()}") from e
 
     def _notes(self) -> str:
         """How far each rank had got when it last said so."""
@@ -171,9 +170,21 @@ def start_ranks(timeout_s: float) -> Ranks:
         own_gpu = torch.cuda.is_available() and here <= torch.cuda.device_count() and dist.is_nccl_available()
         if torch.cuda.is_available():
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count())
-        dist.init_process_group("cpu:gloo,cuda:nccl" if own_gpu else "gloo", timeout=timedelta(seconds=timeout_s))
-        _started = Ranks(dist.get_rank(), dist.get_world_size())
+        timeout, backend = timedelta(seconds=timeout_s), "cpu:gloo,cuda:nccl" if own_gpu else "gloo"
+        try:
+            store, rank, world = next(dist.rendezvous("env://", timeout=timeout))
+            if here == world:
+                # On one machine torchrun may give the store of the last start again, with addresses of ended ranks.
+                store = dist.PrefixStore(f"start {os.environ['TORCHELASTIC_RESTART_COUNT']}", store)
+            dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=timeout)
+        except RuntimeError as e:
+            raise ConnectionError(f"the other ranks did not answer at the start ({_first_line(e)}). Start again.") from e
+        _started = Ranks(rank, world)
     return ranks()
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0][:200]
 
 
 def _store() -> Any:
