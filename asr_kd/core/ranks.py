@@ -24,6 +24,9 @@ R = TypeVar("R")
 NOTE_INTERVAL_S = 1.0
 """How far a rank has got is noted for the others at most so often."""
 
+ANSWER_S = 5.0
+"""A rank that gives others up waits so long for those that do so too; who is silent then is the one that hangs."""
+
 
 class Ranks:
     """This process among those that train together."""
@@ -137,7 +140,23 @@ class Ranks:
         try:
             wait()
         except RuntimeError as e:
-            raise ConnectionError(f"the other ranks do not answer ({_first_line(e)}). {self._notes()}") from e
+            raise ConnectionError(f"no answer from {self._silent()} ({_first_line(e)}). {self._notes()}") from e
+
+    def _silent(self) -> str:
+        """Those that do not say, as this rank does, that they have given others up."""
+        key, until = "given up by rank", time.monotonic() + ANSWER_S
+        silent = []
+        try:
+            _store().set(f"{key} {self.rank}", "")
+            for rank in range(self.world):
+                while not _store().check([f"{key} {rank}"]):
+                    if time.monotonic() > until:
+                        silent.append(f"rank {rank}")
+                        break
+                    time.sleep(ANSWER_S / 100)
+        except RuntimeError:  # the store ended with the first rank
+            silent = ["rank 0"]
+        return ", ".join(silent) or "the other ranks"
 
     def _notes(self) -> str:
         """How far each rank had got when it last said so."""
@@ -178,7 +197,7 @@ def start_ranks(timeout_s: float) -> Ranks:
                 store = dist.PrefixStore(f"start {os.environ['TORCHELASTIC_RESTART_COUNT']}", store)
             dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=timeout)
         except RuntimeError as e:
-            raise ConnectionError(f"the other ranks did not answer at the start ({_first_line(e)}). Start again.") from e
+            raise ConnectionError(f"no answer from other ranks at the start ({_first_line(e)}). Start again.") from e
         _started = Ranks(rank, world)
     return ranks()
 

@@ -189,6 +189,7 @@ class Trainer:
                     where = f"step {self.state.step} ({batch.stream}: {batch.utterances[0]} ...)"
                     self.losses.add(losses, (self.steps_taken, lane), where)
             self.strategy.after_lane()
+        self.ranks.note(f"step {self.state.step}")
         agreed = step.agreed()
         self.steps_taken += 1
         self.state.audio_seconds += agreed.seconds
@@ -255,7 +256,6 @@ class Trainer:
             raise ValueError(
                 f"{self.out}: {e}. Look at those targets, or lower train.optim.lr and begin anew with --restart."
             ) from None
-        self.ranks.note(f"step {state.step}")
 
     def _test(self) -> DevResult:
         """Measure the weights as they would be kept; keep them if they are the best so far."""

@@ -64,9 +64,11 @@ def arguments(corpus: Path, out: Path) -> list[str]:
     return [*command, "--set", *SETTINGS]
 
 
-def start(corpus: Path, out: Path, ranks: int, *settings: str) -> subprocess.Popen:
+def start(
+    corpus: Path, out: Path, ranks: int, *settings: str, torchrun: Sequence[str] = ("--standalone",)
+) -> subprocess.Popen:
     """`asr-kd train` on so many ranks, in a process group of its own."""
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)] if ranks > 1 else []
+    launcher = ["-m", "torch.distributed.run", *torchrun, "--nproc-per-node", str(ranks)] if ranks > 1 else []
     return subprocess.Popen(
         [sys.executable, *launcher, *arguments(corpus, out), *settings],
         stdout=subprocess.PIPE,
@@ -82,6 +84,20 @@ def kill(process: subprocess.Popen) -> None:
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
+
+
+def pid_of(launcher: subprocess.Popen, rank: int) -> int:
+    """The process of a rank that torchrun has started."""
+    children = Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()
+    (found,) = [n for n in children if f"RANK={rank}".encode() in Path(f"/proc/{n}/environ").read_bytes().split(b"\0")]
+    return int(found)
+
+
+def wait_for_state(process: subprocess.Popen, state: Path, than: int = 0) -> int:
+    """Until a state is saved that is newer `than` the given time of change, or the process has ended; its time."""
+    while process.poll() is None and not (state.exists() and state.stat().st_mtime_ns != than):
+        time.sleep(0.02)
+    return state.stat().st_mtime_ns if state.exists() else 0
 
 
 def difference(here: Path, there: Path) -> str | None:
@@ -103,12 +119,10 @@ def difference(here: Path, there: Path) -> str | None:
 def one_run(corpus: Path, out: Path, strategy: str, ranks: Sequence[int], rng: random.Random) -> list[str]:
     """A run on `ranks`, one after the other; all but the last are killed soon after they have saved a state."""
     settings = (f"train.strategy.kind={strategy}", "train.checkpoint_every_minutes=0", *OPTIONS.get(strategy, ()))
-    state = out / "state.pt"
+    saved = 0
     for count in ranks[:-1]:
-        before = state.stat().st_mtime_ns if state.exists() else 0
         process = start(corpus, out, count, *settings)
-        while process.poll() is None and not (state.exists() and state.stat().st_mtime_ns != before):
-            time.sleep(0.02)
+        saved = wait_for_state(process, out / "state.pt", than=saved)
         time.sleep(rng.uniform(0, 0.5))
         if process.poll() is None:
             kill(process)
