@@ -16,6 +16,8 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 from asr_kd.core.processes import rank_and_world
 from asr_kd.core.terminal import shorten
@@ -118,7 +120,7 @@ class Ranks:
         """ValueError naming the first value that some rank has another of than the first rank, and both."""
         first, *others = self.gather(values)
         for rank, theirs in enumerate(others, start=1):
-            for what in first | theirs:
+            for what in {**first, **theirs}:
                 ours, other = (shorten(side[what]) if what in side else "none" for side in (first, theirs))
                 if ours != other:
                     raise ValueError(
@@ -191,10 +193,10 @@ def start_ranks(timeout_s: float) -> Ranks:
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count())
         timeout, backend = timedelta(seconds=timeout_s), "cpu:gloo,cuda:nccl" if own_gpu else "gloo"
         try:
-            store, rank, world = next(dist.rendezvous("env://", timeout=timeout))
+            store, rank, world = next(rendezvous("env://", timeout=timeout))
             if here == world:
                 # On one machine torchrun may give the store of the last start again, with addresses of ended ranks.
-                store = dist.PrefixStore(f"start {os.environ['TORCHELASTIC_RESTART_COUNT']}", store)
+                store = PrefixStore(f"start {os.environ['TORCHELASTIC_RESTART_COUNT']}", store)
             dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=timeout)
         except RuntimeError as e:
             raise ConnectionError(f"no answer from other ranks at the start ({_first_line(e)}). Start again.") from e
