@@ -72,8 +72,9 @@ class Ranks:
         """Add the tensor of another rank, which does the same at this moment: both then have the same bits."""
         theirs = torch.empty_like(tensor)
         self.bytes_sent += tensor.nbytes
+        # To receive is asked for first: gloo sends when it is asked for, and what asks must not wait behind our tensor.
         works = dist.batch_isend_irecv(
-            [dist.P2POp(dist.isend, tensor, partner), dist.P2POp(dist.irecv, theirs, partner)]
+            [dist.P2POp(dist.irecv, theirs, partner), dist.P2POp(dist.isend, tensor, partner)]
         )
         for work in works:
             self._waited(work)
