@@ -97,6 +97,12 @@ _BENCH = {
         "bench_train",
         "speed of training on one rank and several, beside the bare step; bytes that each strategy sends",
     ),
+    "loader": _entry(
+        "bench.loader",
+        "BenchLoaderRun",
+        "bench_loader",
+        "speed of loading for training on one core, beside webdataset, lhotse and decoding alone",
+    ),
     "gpu": _entry(
         "bench.gpu.gpu",
         "BenchGpuRun",
@@ -153,7 +159,7 @@ COMMANDS: dict[str, CommandEntry | CommandGroup] = {
     "report": _entry("report.report", "ReportRun", "report", "scores -> results.json and report.html"),
     "results": _entry("report.results", "ResultsRun", "write_results", "runs of several seeds -> RESULTS.md"),
     "bench": CommandGroup(
-        "measure the speed of labelling, training and models on this machine", "BENCH", _BENCH, _ABOUT_BENCH
+        "measure the speed of labelling, loading, training and models on this machine", "BENCH", _BENCH, _ABOUT_BENCH
     ),
     "experiment": _entry(
         "experiments.experiment",
