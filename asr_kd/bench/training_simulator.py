@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from asr_kd.train.strategies.allreduce import BUCKET_BYTES
+from asr_kd.train.strategies.buckets import BUCKET_BYTES
 
 BYTES_PER_WEIGHT = 4
 BYTES_PER_ENTRY = 4

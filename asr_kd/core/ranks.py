@@ -52,21 +52,22 @@ class Ranks:
         work = dist.all_reduce(tensor, async_op=True)
 
         def result() -> np.ndarray:
-            self._waited(work)
+            self.wait_for(work)
             return values_N
 
         return result
 
+    def begin_sum(self, tensor: Tensor) -> Callable[[], None]:
+        """Begin to add a tensor over ranks, in place; what is returned waits for the sum."""
+        self.bytes_sent += tensor.nbytes
+        work = dist.all_reduce(tensor, async_op=True)
+        return lambda: self.wait_for(work)
+
     def sum(self, tensors: Sequence[Tensor]) -> None:
         """Add each tensor over ranks, in place."""
-        if self.world == 1:
-            return
-        works = []
-        for tensor in tensors:
-            self.bytes_sent += tensor.nbytes
-            works.append(dist.all_reduce(tensor, async_op=True))
-        for work in works:
-            self._waited(work)
+        if self.world > 1:
+            for wait in [self.begin_sum(tensor) for tensor in tensors]:
+                wait()
 
     def add_of(self, partner: int, tensor: Tensor) -> None:
         """Add the tensor of another rank, which does the same at this moment: both then have the same bits."""
@@ -77,7 +78,7 @@ class Ranks:
             [dist.P2POp(dist.irecv, theirs, partner), dist.P2POp(dist.isend, tensor, partner)]
         )
         for work in works:
-            self._waited(work)
+            self.wait_for(work)
         tensor += theirs
 
     def gather_tensors(self, own_M: Tensor) -> list[Tensor]:
@@ -91,7 +92,7 @@ class Ranks:
         padded[: len(own_M)] = own_M
         found = [torch.empty_like(padded) for _ in lengths]
         self.bytes_sent += own_M.nbytes
-        self._waited(dist.all_gather(found, padded, async_op=True))
+        self.wait_for(dist.all_gather(found, padded, async_op=True))
         return [theirs[:length] for theirs, length in zip(found, lengths, strict=True)]
 
     def gather(self, value: R) -> list[R]:
@@ -136,7 +137,8 @@ class Ranks:
             self._noted = now
             _store().set(f"progress/{self.rank}", f"{time.time():.0f} {progress}")
 
-    def _waited(self, work: Any) -> None:
+    def wait_for(self, work: Any) -> None:
+        """For a collective, or a future of one. ConnectionError when others do not answer."""
         self._told(work.wait)
 
     def _told(self, wait: Callable[[], Any]) -> None:

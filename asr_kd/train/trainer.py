@@ -194,9 +194,9 @@ class Trainer:
         self.steps_taken += 1
         self.state.audio_seconds += agreed.seconds
         self.state.sub_audio_seconds += agreed.seconds
+        self.synchronise(StepFrames(agreed.frames, step.own_frames))  # first: it may be under way since the last lane
         if self.steps_taken % self.losses.every == 0:
             self._read_losses()
-        self.synchronise(StepFrames(agreed.frames, step.own_frames))
         if agreed.frames:
             self.update()
         return agreed

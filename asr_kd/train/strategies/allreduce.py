@@ -1,50 +1,64 @@
-"""All-reduce: every rank gets the sum of all gradients, in buckets. Fast; other bits on another number of ranks."""
+"""All-reduce: every rank gets the sum of all gradients, in buckets. Fast; other bits on another number of ranks.
 
-import itertools
+A bucket is sent in the backward pass of the rank's last lane, as soon as all of its weights have their gradients there,
+while those of earlier layers are still computed. Ranks must send buckets in the same order, whatever their batches use:
+it is that of the last weight to the first; what no backward pass has completed is sent at its end.
+"""
 
-import torch
-from torch import Tensor
+from collections.abc import Callable, Sequence
+from functools import partial
 
+from torch import Tensor, nn
+
+from asr_kd.core.ranks import Ranks
+from asr_kd.train.strategies.buckets import buckets_of, flat_gradients, parts_of
+from asr_kd.train.strategies.config import StrategyConfig
 from asr_kd.train.strategies.strategy import StepFrames, Strategy
-
-BUCKET_BYTES = 25_000_000
-"""Gradients are sent together up to so much: a message for each would cost more than its bytes."""
 
 
 class AllReduce(Strategy):
     """Sums over a rank's lanes where they arise, then over ranks."""
 
+    def __init__(self, trained: Sequence[nn.Parameter], lanes: int, ranks: Ranks, config: StrategyConfig) -> None:
+        super().__init__(trained, lanes, ranks, config)
+        self.buckets = buckets_of(reversed(self.trained)) if ranks.world > 1 else []
+        self.sent: list[tuple[Tensor, Callable[[], None]]] = []
+        """Of the first buckets, in this step: the sum under way, and what waits for it."""
+        self._begin_step()
+        for number, bucket in enumerate(self.buckets):
+            for weight in bucket:
+                weight.register_post_accumulate_grad_hook(partial(self._after_gradient, number))
+
+    def _begin_step(self) -> None:
+        self.sent.clear()
+        self._lanes_left = len(self.own_lanes)
+        self._missing = [len(bucket) for bucket in self.buckets]
+        """Of each bucket, weights without a gradient from the last lane."""
+
+    def _after_gradient(self, bucket: int, weight: Tensor) -> None:
+        if self._lanes_left == 1:
+            self._missing[bucket] -= 1
+            while len(self.sent) < len(self.buckets) and not self._missing[len(self.sent)]:
+                self._send()
+
+    def _send(self) -> None:
+        sum_N = flat_gradients(self.buckets[len(self.sent)])
+        self.sent.append((sum_N, self.ranks.begin_sum(sum_N)))
+
+    def after_lane(self) -> None:
+        """Count it."""
+        self._lanes_left -= 1
+
     def after_backward(self, frames: StepFrames) -> None:
         """The mean over the frames of all lanes."""
-        if self.ranks.world > 1:
-            buckets = _buckets(self._gradients())
-            flat = [torch.cat([grad.flatten() for grad in bucket]) for bucket in buckets]
-            self.ranks.sum(flat)
-            for bucket, values_N in zip(buckets, flat, strict=True):
-                parts = values_N.split([grad.numel() for grad in bucket])
-                torch._foreach_copy_(bucket, [part.view_as(grad) for part, grad in zip(parts, bucket, strict=True)])
+        if self.buckets:
+            while len(self.sent) < len(self.buckets):
+                self._send()
+            used = dict(zip(self.trained, self._used_by_any(w.grad is not None for w in self.trained), strict=True))
+            for bucket, (sum_N, wait) in zip(self.buckets, self.sent, strict=True):
+                wait()
+                for weight, part in zip(bucket, parts_of(sum_N, bucket), strict=True):
+                    weight.grad = part if used[weight] else None
+        self._begin_step()
         if self.lanes > 1:
             self._divide(frames.all)
-
-    def _gradients(self) -> list[Tensor]:
-        """Of the weights that some rank has used; 0 where it was another one."""
-        used = self._used_by_any([weight.grad is not None for weight in self.trained])
-        found = []
-        for weight in itertools.compress(self.trained, used):
-            if weight.grad is None:
-                weight.grad = weight.new_zeros(weight.shape)
-            found.append(weight.grad)
-        return found
-
-
-def _buckets(grads: list[Tensor]) -> list[list[Tensor]]:
-    """Gradients of one type, in order, up to `BUCKET_BYTES` together."""
-    buckets: list[list[Tensor]] = []
-    room = 0
-    for grad in grads:
-        if not buckets or grad.nbytes > room or grad.dtype != buckets[-1][0].dtype:
-            buckets.append([])
-            room = BUCKET_BYTES
-        buckets[-1].append(grad)
-        room -= grad.nbytes
-    return buckets

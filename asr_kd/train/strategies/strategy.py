@@ -1,7 +1,7 @@
 """The interface of what makes one update of the gradients of many lanes, and what all of its kinds do."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,7 +78,11 @@ class Strategy(ABC):
             if weight.grad is not None:
                 weight.grad /= frames
 
-    def _used_by_any(self, used: Sequence[bool]) -> list[bool]:
+    def _used_by_any(self, used: Iterable[bool]) -> list[bool]:
         """Of each weight, whether some rank used it. What no lane of a step uses must stay without a gradient: the
         optimiser leaves it alone."""
-        return (self.ranks.sum_later(np.array(used, np.float64))() > 0).tolist()
+        return (self.ranks.sum_later(np.array(list(used), np.float64))() > 0).tolist()
+
+    def _used_so_far(self, before: Iterable[bool]) -> list[bool]:
+        """Of each weight, whether some rank has used it before or now: what has waited is sent in any later step."""
+        return self._used_by_any(b or w.grad is not None for b, w in zip(before, self.trained, strict=True))

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from asr_kd.core.ranks import Ranks
+from asr_kd.train.strategies.buckets import flat_gradients, parts_of
 from asr_kd.train.strategies.config import StrategyConfig
 from asr_kd.train.strategies.strategy import StepFrames, Strategy
 
@@ -38,20 +39,16 @@ class Threshold(Strategy):
         """The sum of what all ranks send; the mean gradient over the frames of all lanes in the long run."""
         if not frames.all:
             return
-        # What waited may be sent in a step that does not use its weight.
-        had = [before or weight.grad is not None for before, weight in zip(self._has_had, self.trained, strict=True)]
-        self._has_had = self._used_by_any(had)
-        own = [weight.new_zeros(weight.shape) if weight.grad is None else weight.grad for weight in self.trained]
-        grad_N = torch.cat([grad.flatten() for grad in own]).float()
-        if self.lanes > 1 and frames.all:
+        self._has_had = self._used_so_far(self._has_had)
+        grad_N = flat_gradients(self.trained).float()
+        if self.lanes > 1:
             grad_N /= frames.all
         sent = compress(self.residual_N, grad_N, self.config.threshold)
         total_N = torch.zeros_like(self.residual_N)
         for entries in self.ranks.gather_tensors(sent):
             expand(entries, self.config.threshold, total_N)
-        parts = total_N.split([weight.numel() for weight in self.trained])
-        for weight, part, is_used in zip(self.trained, parts, self._has_had, strict=True):
-            weight.grad = part.view_as(weight).to(weight.dtype) if is_used else None
+        for weight, part, is_used in zip(self.trained, parts_of(total_N, self.trained), self._has_had, strict=True):
+            weight.grad = part.to(weight.dtype) if is_used else None
 
     def state_dict(self) -> dict[str, Any]:
         """The residual of this rank, and which weights have had a gradient."""

@@ -7,10 +7,10 @@ each level of the tree; traffic: log2(W) gradients a step.
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
 from asr_kd.core.ranks import Ranks
+from asr_kd.train.strategies.buckets import flat_gradients, parts_of
 from asr_kd.train.strategies.config import StrategyConfig
 from asr_kd.train.strategies.strategy import StepFrames, Strategy
 
@@ -41,7 +41,7 @@ class Tree(Strategy):
             return
         for place, weight in enumerate(self.trained):
             self._used[place] |= weight.grad is not None
-        flat_N = torch.cat([(w.new_zeros(w.shape) if w.grad is None else w.grad).flatten() for w in self.trained])
+        flat_N = flat_gradients(self.trained)
         for weight in self.trained:
             weight.grad = None
         count = 1
@@ -60,8 +60,8 @@ class Tree(Strategy):
         while stride:
             self.ranks.add_of(self.ranks.rank ^ stride, flat_N)
             stride //= 2
-        parts = flat_N.split([weight.numel() for weight in self.trained])
+        parts = parts_of(flat_N, self.trained)
         for weight, part, used in zip(self.trained, parts, self._used_by_any(self._used), strict=True):
-            weight.grad = part.view_as(weight) if used else None
+            weight.grad = part if used else None
         self._used = [False] * len(self.trained)
         self._divide(frames.all)
