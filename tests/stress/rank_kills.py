@@ -37,9 +37,13 @@ SETTINGS = (
     "epochs=4",
     "train={max_frames_per_batch: 60, num_workers: 0, precision: float32, ema_decay: 0.9, lanes: 4}",
 )
-RANKS = {"tree": (1, 2, 4), "allreduce": (2,), "bmuf": (2,), "threshold": (2,)}
+RANKS = {"tree": (1, 2, 4), "allreduce": (2,), "bmuf": (2,), "threshold": (2,), "powersgd": (2,)}
 """How many ranks a run may have, each time it goes on; the first of them is the undisturbed one's."""
-OPTIONS = {"bmuf": ("train.strategy.block_steps=3",), "threshold": ("train.strategy.threshold=0.01",)}
+OPTIONS = {
+    "bmuf": ("train.strategy.block_steps=3",),
+    "threshold": ("train.strategy.threshold=0.01",),
+    "powersgd": ("train.strategy.start_step=3",),
+}
 
 
 def make_corpus(folder: Path, utterances: int = 26, seed: int = 0) -> Path:
