@@ -29,7 +29,7 @@ MAX_PARTIAL_PASS = 1 - 1e-9
 """A pass is done when its last batch is; sums of seconds may say so a little before."""
 TARGETS_IDENTIFIED = 1000
 """Shards, evenly spread, whose targets must be the same for a run to go on. All are checked when they are read."""
-COUNTED_HOURS = 50.0
+COUNTED_HOURS = 10.0
 """The steps of a longer epoch are estimated from so much of it."""
 
 
@@ -112,6 +112,8 @@ class BatchSampler:
         self.seed = (seed, name)
         self._seconds_per_batch = frames_per_batch * frame_shift_s * min(stream.augment.speed_perturb)
         self._shards = ShardCache(stream.shards.open)
+        self._last: tuple[int, list[np.ndarray]] = (-1, [])
+        """The epoch that was dealt last."""
         self.missing: frozenset[str] = frozenset()
         """Ids of `stream.utterance_ids` that no shard holds: the caller's to judge."""
         self._seconds_N = stream.shards.seconds_N
@@ -225,7 +227,9 @@ class BatchSampler:
             order_N = np.concatenate([order_N, *drawn])
         if self.shuffle:
             rng.shuffle(order_N)
-        return self._deal(order_N), rng
+        if self._last[0] != epoch:
+            self._last = epoch, self._deal(order_N)
+        return self._last[1], rng
 
     def _parts(self) -> Iterator[tuple[np.ndarray, float]]:
         """Of each path whose weight is no whole number: its shards with utterances, and the share of them that an epoch

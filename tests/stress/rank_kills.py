@@ -46,7 +46,7 @@ OPTIONS = {
 }
 
 
-def make_corpus(folder: Path, utterances: int = 26, seed: int = 0) -> Path:
+def make_corpus(folder: Path, utterances: int = 26, seed: int = 0, shard_seconds: float = 4.0) -> Path:
     """FOLDER/shards, of very different lengths, and FOLDER/align."""
     rng = np.random.default_rng(seed)
     folder.mkdir(parents=True, exist_ok=True)
@@ -57,7 +57,7 @@ def make_corpus(folder: Path, utterances: int = 26, seed: int = 0) -> Path:
         wave_N = 0.3 * np.sin(2 * np.pi * rng.choice([400, 900, 1600]) * times) + rng.normal(0, 0.01, len(times))
         soundfile.write(folder / f"{n}.wav", wave_N, RATE)
         listed.append(Utterance(id=f"u{n}", audio_filepath=str(folder / f"{n}.wav"), duration=seconds))
-    align_tones(write_shards(listed, folder / "shards", shard_seconds=4.0), folder / "align")
+    align_tones(write_shards(listed, folder / "shards", shard_seconds), folder / "align")
     return folder
 
 

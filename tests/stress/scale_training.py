@@ -32,7 +32,7 @@ KIB_PER_MIB = 1024
 
 def make_many(folder: Path, shards: int) -> Path:
     """FOLDER/shards with so many links, their catalogue, and FOLDER/align/shards with a sidecar of each."""
-    real = make_corpus(folder / "real", utterances=10 + 4 * -(-shards // LINKS))
+    real = make_corpus(folder / "real", utterances=40 * (1 + shards // LINKS), shard_seconds=30.0)
     found = [open_shard(tar) for tar in sorted((real / "shards").glob("*.tar"))]
     assert len(found) * LINKS >= shards, f"{len(found)} real shards are too few"
     (folder / "shards").mkdir()

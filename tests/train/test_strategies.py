@@ -81,8 +81,8 @@ def test_bmuf_filters_the_change_of_each_block():
                 weight += 0.25 * (block + 1)
             strategy.after_step()
             last = weight.item()
-        mean = before + 0.5 * change * (block > 0) + 0.5 * (block + 1)
-        change = 0.5 * change + 0.8 * (mean - before)
+        begun = before + 0.5 * change
+        change = 0.5 * change + 0.8 * (begun + 0.5 * (block + 1) - begun)
         before += change
         assert last == pytest.approx(before + 0.5 * change)
 

@@ -1,12 +1,13 @@
 """Blockwise model-update filtering (Chen and Huo, ICASSP 2016): ranks train apart and average now and then.
 
-Every `period` steps the weights of all ranks are averaged to W_bar. With the weights W of the block before,
+Every `block_steps` steps the weights of all ranks are averaged to W_bar. All began the block with the same weights W_g;
 
-    D <- block_momentum D + block_lr (W_bar - W)
+    D <- block_momentum D + block_lr (W_bar - W_g)
     W <- W + D
 
-and all ranks go on from W, or, with Nesterov's momentum, from W + block_momentum D. A step uses the gradient of the
-rank's own lanes; the optimiser's moments stay each rank's own.
+and they begin the next with W_g = W, or, with Nesterov's momentum, W_g = W + block_momentum D. (The difference is to
+W_g, not to W: else Nesterov's momentum counts twice, and D grows without end from 0.5 on.) A step uses the gradient of
+the rank's own lanes; the optimiser's moments stay each rank's own.
 """
 
 from collections.abc import Sequence
@@ -58,13 +59,17 @@ class Bmuf(Strategy):
         mean = [weight.clone() for weight in trained]
         self.ranks.sum(mean)
         torch._foreach_div_(mean, self.ranks.world)
-        torch._foreach_sub_(mean, self.weights)
+        torch._foreach_sub_(mean, self._begun_with())
         torch._foreach_mul_(self.change, self.momentum)
         torch._foreach_add_(self.change, mean, alpha=self.config.block_lr)
         torch._foreach_add_(self.weights, self.change)
-        torch._foreach_copy_(trained, self.weights)
-        if self.config.nesterov:
-            torch._foreach_add_(trained, self.change, alpha=self.momentum)
+        torch._foreach_copy_(trained, self._begun_with())
+
+    def _begun_with(self) -> list[Tensor]:
+        """W_g"""
+        if not self.config.nesterov:
+            return self.weights
+        return list(torch._foreach_add(self.weights, self.change, alpha=self.momentum))
 
     def state_dict(self) -> dict[str, Any]:
         """W and D are the same on all ranks; what lies in the block under way is each rank's own."""
@@ -79,4 +84,4 @@ class Bmuf(Strategy):
         self.steps = state["steps"]
         if not same_ranks:
             self.steps = 0
-            torch._foreach_copy_([*self.trained], self.weights)
+            torch._foreach_copy_([*self.trained], self._begun_with())
