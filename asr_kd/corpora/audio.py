@@ -72,12 +72,13 @@ def decode_audio(data: bytes, name: str, seconds: float) -> np.ndarray:
         measured = Measured(f.samplerate, f.channels, f.frames)
         agree = abs(measured.seconds - seconds) <= SLACK_S
         wave_NC = read_opened(f, name, measured) if agree else None
+        is_pcm = f.subtype.startswith("PCM_")
     if wave_NC is None:
         measured = measure_audio(file, name)
         if abs(measured.seconds - seconds) > SLACK_S:
             raise ValueError(f"{name}: {measured.seconds:.2f} s of audio, its index says {seconds:.2f} s")
         wave_NC = read_samples(file, name, measured)
-    return to_16k_mono(wave_NC, measured.rate, name)
+    return to_16k_mono(wave_NC, measured.rate, name, is_pcm)
 
 
 @contextmanager
@@ -118,16 +119,18 @@ def _measured_once(path: Path, size: int, mtime_ns: int) -> Measured:
         return measure_audio(file, str(path))
 
 
-def to_16k_mono(wave_NC: np.ndarray, rate: int, name: str) -> np.ndarray:
+def to_16k_mono(wave_NC: np.ndarray, rate: int, name: str, is_pcm: bool = False) -> np.ndarray:
     """One channel of (N, C) float samples, at 16 kHz: (N',) float32. Channels are averaged. `name` is for errors.
 
     Where they cancel each other, as of opposite phase, the loudest is taken. Floats with the values of 16-bit integers
     are scaled. ValueError where samples are not finite, or so many lie beyond [-1, 1] that nobody knows their scale.
+    is_pcm: they were integers, and cannot be either.
     """
-    if not np.isfinite(wave_NC).all():
+    if not is_pcm and not np.isfinite(wave_NC).all():
         raise ValueError(f"{name}: holds samples that are not finite numbers")
     wave_N = wave_NC[:, 0] if wave_NC.shape[1] == 1 else _mixed(wave_NC)
-    wave_N = _scaled(wave_N, name)
+    if not is_pcm:
+        wave_N = _scaled(wave_N, name)
     if rate != SAMPLE_RATE:
         import librosa  # slow to import, and most corpora are at 16 kHz
 

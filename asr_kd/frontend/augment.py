@@ -127,8 +127,10 @@ class Augment:
             noise_N = self._noise(dry, row, rng)
             if noise_N is not None:
                 wave_N = noise.mix(wave_N, noise_N, rng.uniform(*c.snr_db))
-        wave_N = wave_N * np.float32(10 ** (rng.uniform(*c.volume_db) / 20))
-        peak = np.abs(wave_N).max(initial=0)
+        gain = np.float32(10 ** (rng.uniform(*c.volume_db) / 20))
+        if gain != 1:
+            wave_N = wave_N * gain
+        peak = max(wave_N.max(initial=0), -wave_N.min(initial=0))
         return wave_N * np.float32(FULL_SCALE / peak) if peak > FULL_SCALE else wave_N
 
     def _noise(self, dry: Sequence[np.ndarray], row: int, rng: np.random.Generator) -> np.ndarray | None:

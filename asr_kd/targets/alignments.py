@@ -1,5 +1,6 @@
 """Finding alignments: which of several folders holds the sidecar of a shard, and the inventory beside them."""
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from asr_kd.inventory.inventory import Inventory
 from asr_kd.inventory.registry import load_inventory
 from asr_kd.shards.catalogue import Catalogue
 from asr_kd.shards.reader import Shard, ShardKey
-from asr_kd.targets.frame_targets import AlignmentTargets, FrameTargets
+from asr_kd.targets.frame_targets import SHARDS_KEPT_OPEN, AlignmentTargets, FrameTargets
 from asr_kd.targets.sidecar import SIDECARS_CHECKED, read_description, sidecar_path, sidecars_in
 
 INVENTORY_FILE = "inventory.json"
@@ -23,6 +24,8 @@ class AlignmentFolders:
     def __init__(self, folders: Sequence[Path], inventory: Inventory) -> None:
         self.folders, self.inventory = list(folders), inventory
         self._targets: dict[Path, AlignmentTargets] = {}
+        self._found: OrderedDict[str, AlignmentTargets] = OrderedDict()
+        """By the digest of the shards loaded last: looking for one again reads a file."""
 
     def check(self, shards: Catalogue) -> None:
         """ValueError when the alignment of a shard is missing; of SIDECARS_CHECKED also when over another inventory."""
@@ -45,7 +48,11 @@ class AlignmentFolders:
 
     def load(self, shard: Shard) -> Sequence[FrameTargets | None]:
         """Targets of a shard's rows, as TargetSource says."""
-        return self._in_folder(shard).load(shard)
+        if shard.digest not in self._found:
+            while len(self._found) >= SHARDS_KEPT_OPEN:
+                self._found.popitem(last=False)
+            self._found[shard.digest] = self._in_folder(shard)
+        return self._found[shard.digest].load(shard)
 
     def digest(self, shard: ShardKey) -> str:
         """As TargetSource says."""

@@ -160,13 +160,16 @@ class AlignedRows(Sequence[FrameTargets | None]):
     """The rows of an alignment sidecar; a row without states is set aside."""
 
     def __init__(self, states: Any) -> None:
-        self._states = states
+        """states: an array of lists of whole numbers."""
+        self._values = states.values.to_numpy(zero_copy_only=False)
+        self._starts = states.offsets.to_numpy()
+        self._is_valid = states.is_valid().to_numpy(zero_copy_only=False)
 
     def __len__(self) -> int:
-        return len(self._states)
+        return len(self._is_valid)
 
     def __getitem__(self, row: Any) -> Any:
-        scalar = self._states[row]
-        if not scalar.is_valid:
+        if not self._is_valid[row]:
             return None
-        return FrameTargets.hard(scalar.values.to_numpy(zero_copy_only=False))
+        row = range(len(self))[row]
+        return FrameTargets.hard(self._values[self._starts[row] : self._starts[row + 1]])
