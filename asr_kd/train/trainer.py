@@ -334,6 +334,7 @@ class Trainer:
             "lr": learning_rate(self.config.optim, self._progress(), state.lr_factor),
             "hours_per_second": state.sub_audio_seconds / SECONDS_PER_HOUR / max(state.sub_wall_seconds, 1e-9),
             "seconds": state.wall_seconds,
+            "bytes_sent": self.ranks.bytes_sent,
         }
         mark = " *" if state.best_step == state.step else ""
         say(

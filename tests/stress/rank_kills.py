@@ -113,7 +113,7 @@ def difference(here: Path, there: Path) -> str | None:
     lines = [[json.loads(line) for line in (o / "metrics.jsonl").read_text().splitlines()] for o in (here, there)]
     for pair in zip(*lines, strict=True):
         for line in pair:
-            for key in ("seconds", "hours_per_second", "grad_norm"):
+            for key in ("seconds", "hours_per_second", "grad_norm", "bytes_sent"):
                 line.pop(key)
         if pair[0] != pair[1]:
             return f"metrics of sub-epoch {pair[0]['sub_epoch']}"

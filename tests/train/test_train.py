@@ -51,6 +51,7 @@ def test_a_model_comes_out_that_knows_its_inventory_and_priors(tone_shards, alig
         "skipped",
         "hours_per_second",
         "seconds",
+        "bytes_sent",
     }
     assert len(lines) == 2 and set(lines[0]) == expected
     assert list((tmp_path / "tb").glob("events*"))
