@@ -4,11 +4,11 @@ The rate is one that `asr-kd bench label --out bench.json` measured, or one that
 one device, which is a GPU where machines have some (--gpus-per-machine), else the whole machine.
 
 With --train, what training a student takes instead: time by ranks, strategy and bandwidth, simulated step by step from
-the --rate at which one rank learns (docs/scaling.md).
+what `asr-kd bench train --out bench.json` measured, or from the --rate at which one rank learns (docs/scaling.md).
 
   asr-kd plan --hours 1000000 --bench bench.json --machines 8 --gpus-per-machine 8 --price-per-hour 20
   asr-kd plan --hours 1000000 --rate 0.8 --gpus-per-machine 8 --deadline 7
-  asr-kd plan --train --hours 1000000 --rate 0.02 --ranks 1 16 64 --bandwidth 1 10
+  asr-kd plan --train --hours 1000000 --bench bench.json --ranks 1 16 64 --bandwidth 1 10
 """
 
 import dataclasses
@@ -21,9 +21,10 @@ from typing import Any
 
 from asr_kd.bench.peak import flops_per_frame
 from asr_kd.bench.plan_inputs import SECONDS_PER_DAY, UTILISATION, Input, describe_inputs, given_or, span
-from asr_kd.bench.plan_train import TrainPlan, describe_training, plan_training
+from asr_kd.bench.plan_train import describe_training, plan_training
 from asr_kd.bench.published import PUBLISHED
 from asr_kd.bench.synthetic import PAPER_CLASSES, random_teacher
+from asr_kd.bench.training_step import TrainPlan
 from asr_kd.core.commands import command
 from asr_kd.core.files import read_json
 from asr_kd.core.options import option
@@ -42,7 +43,6 @@ FLAC_KBPS = 140.0
 OPUS_KBPS = 24.0
 BAR_MB_PER_HOUR = 0.75
 LABELLING_ONLY = (
-    "bench",
     "teacher",
     "machines",
     "deadline",
@@ -67,7 +67,11 @@ class PlanRun:
     )
     gpus_per_machine: int = option("GPUs in each machine; 0: --rate is that of the whole machine", 0, metavar="N")
     rate: float | None = option("hours of audio per second of one device or rank", None, metavar="H_PER_SECOND")
-    bench: Path | None = option("rate and sidecar size from this output of `asr-kd bench label`", None, metavar="FILE")
+    bench: Path | None = option(
+        "rate and sidecar size from this output of `asr-kd bench label`; with --train, of `asr-kd bench train`",
+        None,
+        metavar="FILE",
+    )
     utilisation: float = option("share of the time that machines are at work, in (0, 1]", UTILISATION)
     price_per_hour: float | None = option("price of one machine-hour, in any currency", None, metavar="PRICE")
     sidecar_mb_per_hour: float | None = option(
@@ -84,9 +88,7 @@ def plan(config: PlanRun) -> None:
     """Print the plan."""
     if config.train:
         _check_defaults(config, LABELLING_ONLY, "is for labelling, not for --train")
-        if config.rate is None:
-            raise ValueError("--train needs --rate: hours of audio per second that one rank learns from, by itself")
-        found = plan_training(config.training, config.hours, config.rate, config.utilisation)
+        found = plan_training(config.training, config.hours, config.rate, config.bench, config.utilisation)
         text = describe_training
     else:
         _check_defaults(config.training, [f.name for f in dataclasses.fields(TrainPlan)], "needs --train")

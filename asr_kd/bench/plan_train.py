@@ -2,80 +2,45 @@
 
 import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from asr_kd.bench.plan_inputs import SECONDS_PER_DAY, UTILISATION, Input, describe_inputs, given_or, span
 from asr_kd.bench.published import PUBLISHED_TRAINING
-from asr_kd.bench.synthetic import PAPER_CLASSES, random_teacher
 from asr_kd.bench.training_simulator import (
     Link,
     MeasuredStep,
-    batches_by_hand,
     bound,
     exchange,
     simulate,
 )
-from asr_kd.core.options import option
+from asr_kd.bench.training_step import LATENCY_US, TrainPlan, given, measured_step, step_by_hand
 from asr_kd.core.progress import SECONDS_PER_HOUR
 from asr_kd.train.config import TrainConfig
-from asr_kd.train.strategies.config import StrategyConfig
 from asr_kd.train.strategies.registry import STRATEGIES
 
 PAYLOAD = 1448 / 1538
 """Of what an Ethernet link carries: TCP's payload in a full frame, with preamble and gap."""
-BATCH_SECONDS = 30.0
-"""`max_frames_per_batch` of 30 ms by default."""
-LATENCY_US = 50.0
 MAX_RANKS = 4096
-STUDENT = "student-paper"
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrainPlan:
-    """What `asr-kd plan --train` is given besides."""
-
-    ranks: tuple[int, ...] = option("with --train: numbers of ranks", (1, 4, 16, 64), metavar="N")
-    strategies: tuple[str, ...] = option(
-        "with --train: how ranks make an update (default: all that are possible and whose bytes are known)",
-        (),
-        choices=STRATEGIES,
-    )
-    bandwidth: tuple[float, ...] = option(
-        "with --train: of the link of each rank, in Gbit/s", (1.0, 10.0, 100.0), metavar="GBIT"
-    )
-    latency: float = option("with --train: of a message one way, in microseconds", LATENCY_US, metavar="US")
-    lanes: int | None = option("with --train: lanes of the run (default: as many as ranks)", None, metavar="N")
-    epochs: float = option("with --train: passes over the hours", 1.0)
-    weights: int | None = option(
-        "with --train: trained weights of the model (default: those of the paper's student)", None
-    )
-    batch_seconds: float | None = option("with --train: audio in a lane's batch", None, metavar="SECONDS")
-    spread: float | None = option(
-        "with --train: standard deviation of the time of a lane's batch, as a share of its mean", None
-    )
-    block_steps: int = option("with --train: steps of a block of bmuf", StrategyConfig.block_steps, metavar="N")
-    sent_share: float | None = option("with --train: share of the entries that threshold sends", None, metavar="SHARE")
-    loader_rate: float | None = option(
-        "with --train: hours of audio per second that the loaders of one rank make (default: no limit)",
-        None,
-        metavar="H_PER_SECOND",
-    )
-    checkpoint_seconds: float | None = option(
-        "with --train: time of saving a state, for which all ranks wait", None, metavar="SECONDS"
-    )
-
-
-def plan_training(config: TrainPlan, hours: float, rate: float, utilisation: float) -> dict[str, Any]:
+def plan_training(
+    config: TrainPlan, hours: float, rate: float | None, bench: Path | None, utilisation: float
+) -> dict[str, Any]:
     """All numbers of the plan. ValueError names an option that cannot be, or a file that is not a benchmark's."""
-    _check(config, hours, rate, utilisation)
-    step, inputs = _by_hand(config, rate)
+    _check(config, hours, rate, bench, utilisation)
+    if rate is not None:
+        step, inputs = step_by_hand(config, rate)
+    else:
+        assert bench is not None
+        step, inputs = measured_step(config, bench)
     checkpoint_s = config.checkpoint_seconds or 0.0
     save_every_s = TrainConfig.checkpoint_every_minutes * 60
     at_work = utilisation * save_every_s / (save_every_s + checkpoint_s)
     inputs += [
         Input("utilisation", utilisation, "", given_or(utilisation, UTILISATION, "restarts and held-out tests")),
-        Input("checkpoint_seconds", checkpoint_s, f"s every {save_every_s:g} s", _given(config.checkpoint_seconds)),
+        Input("checkpoint_seconds", checkpoint_s, f"s every {save_every_s:g} s", given(config.checkpoint_seconds)),
         Input("latency", config.latency, "us one way", given_or(config.latency, LATENCY_US, "a data centre")),
         Input("payload", PAYLOAD, "of the bandwidth", "computed: TCP in full Ethernet frames"),
     ]
@@ -146,35 +111,6 @@ def _row(
     }
 
 
-def _by_hand(config: TrainPlan, rate: float) -> tuple[MeasuredStep, list[Input]]:
-    """One rank's step from its rate."""
-    audio_s = BATCH_SECONDS if config.batch_seconds is None else config.batch_seconds
-    spread = config.spread or 0.0
-    lane_s, lane_audio_s = batches_by_hand(audio_s / SECONDS_PER_HOUR / rate, audio_s, spread)
-    if config.weights is None:
-        weights = random_teacher(STUDENT).parameter_count
-        said = f"computed: {STUDENT} with {PAPER_CLASSES} classes"
-    else:
-        weights, said = config.weights, "given: --weights"
-    step = MeasuredStep(lane_s, lane_audio_s, 0.0, weights, sent_share=config.sent_share)
-    inputs = [
-        Input("rate", rate, "h/s per rank", "given: --rate; forward and backward pass and update"),
-        Input(
-            "batch_seconds",
-            audio_s,
-            "s",
-            _given(config.batch_seconds, "default: --set train.max_frames_per_batch=1000"),
-        ),
-        Input(
-            "spread", spread, "of the mean", _given(config.spread, "default: all batches take as long as one another")
-        ),
-        Input("weights", weights, "", said),
-    ]
-    if config.sent_share is not None:
-        inputs.append(Input("sent_share", config.sent_share, "of the weights", "given: --sent-share"))
-    return step, inputs
-
-
 def _possible(step: MeasuredStep, ranks: Iterable[int]) -> tuple[str, ...]:
     """Strategies whose bytes are known, and that run on such ranks."""
     possible = {
@@ -185,12 +121,13 @@ def _possible(step: MeasuredStep, ranks: Iterable[int]) -> tuple[str, ...]:
     return tuple(name for name in STRATEGIES if possible.get(name, True))
 
 
-def _given(value: float | None, otherwise: str = "default: not counted") -> str:
-    return otherwise if value is None else "given"
-
-
-def _check(config: TrainPlan, hours: float, rate: float, utilisation: float) -> None:
+def _check(config: TrainPlan, hours: float, rate: float | None, bench: Path | None, utilisation: float) -> None:
     """ValueError names an option that cannot be."""
+    if (rate is None) == (bench is None):
+        raise ValueError("--rate and --bench: give one of them")
+    for name in ("batch_seconds", "spread", "weights"):
+        if bench is not None and getattr(config, name) is not None:
+            raise ValueError(f"--{name.replace('_', '-')}: for --rate only; --bench has measured it")
     above_0: dict[str, float | None] = {
         "hours": hours,
         "rate": rate,

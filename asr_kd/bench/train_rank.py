@@ -84,6 +84,8 @@ class RankResult:
     """Clipping, AdamW and the running average, alone."""
     step_s: float
     """Of the real loop. With `bmuf`, the end of a block is spread over the steps of the block."""
+    spread: float
+    """Standard deviation, over steps, of what the first rank does before it exchanges, as a share of the mean."""
     parts_s: dict[str, float]
     """Of the loop's step on the first rank; on a GPU, of the host."""
     exchange_s: float
@@ -197,6 +199,7 @@ class _Measured:
             exchange_s = float((parts["update"][sent > 0] - in_block).mean())
             step_s = float((took.sum() - exchange_s * (sent > 0).sum()) / len(took) + exchange_s / every)
         per_exchange = float(sent[sent > 0].mean()) if every > 1 else float(sent.mean())
+        own = parts["batch"] + parts["forward_backward"]
         latency_s, link = self._link()
         return RankResult(
             parameters=sum(p.numel() for p in trainer.trained),
@@ -207,6 +210,7 @@ class _Measured:
             bare_step_with_update_s=with_update_s,
             update_s=update_s,
             step_s=step_s,
+            spread=float(own.std() / own.mean()),
             parts_s={name: float(seconds.mean()) for name, seconds in parts.items()},
             exchange_s=exchange_s,
             exchange_every_steps=every,

@@ -15,6 +15,8 @@ from asr_kd.train.strategies.buckets import BUCKET_BYTES
 BYTES_PER_WEIGHT = 4
 BYTES_PER_ENTRY = 4
 """Of what `threshold` sends: index and sign."""
+BACKWARD_SHARE = 2 / 3
+"""Of a lane's time: the backward pass has twice the arithmetic of the forward pass."""
 STEPS = 300
 """Simulated; rounded up to whole blocks."""
 
@@ -45,11 +47,11 @@ class MeasuredStep:
     sent_share: float | None = None
     """Of the weights, whose entries `threshold` sends in a step."""
     powersgd_bytes: float | None = None
-    """Of the two factors that `powersgd` adds up in a step."""
-    overlap: float = 0.0
-    """Share of the last lane's passes in which `allreduce` is sending already."""
+    """Of the thin matrices that `powersgd` adds up in a step."""
     host_bytes_per_second: float = math.inf
-    """What a rank can copy and add up while it exchanges, however fast the link is."""
+    """What a rank copies and adds up of what it exchanges, however fast the link is."""
+    threshold_s: float = 0.0
+    """Of an exchange of `threshold`, however little is sent: it looks at every weight."""
 
 
 @dataclass(frozen=True)
@@ -60,11 +62,15 @@ class Exchange:
     """Through each rank's link, in each direction."""
     rounds: int
     """Messages of which each waits for the one before."""
+    own_s: float = 0.0
+    """That a rank needs besides, whatever is sent."""
 
-    def seconds(self, link: Link, host_bytes_per_second: float = math.inf) -> float:
-        """From the moment at which the last rank is ready."""
-        rate = min(link.bytes_per_second, host_bytes_per_second)
-        return self.bytes / rate + self.rounds * link.latency_s
+    def seconds(self, link: Link, step: MeasuredStep) -> float:
+        """From the moment at which the last rank is ready. What the rank does and what the link does add up."""
+        if not self.rounds:
+            return 0.0
+        each_byte_s = 1 / link.bytes_per_second + 1 / step.host_bytes_per_second
+        return self.bytes * each_byte_s + self.rounds * link.latency_s + self.own_s
 
 
 @dataclass(frozen=True)
@@ -92,7 +98,7 @@ def exchange(strategy: str, ranks: int, step: MeasuredStep) -> Exchange:
     all_bytes = step.weights * BYTES_PER_WEIGHT
     ring, ring_rounds = 2 * (ranks - 1) / ranks, 2 * (ranks - 1)
     if strategy == "allreduce":
-        return Exchange(ring * all_bytes, ring_rounds * (1 + math.ceil(all_bytes / BUCKET_BYTES)))
+        return Exchange(ring * all_bytes, ring_rounds * (1 + _buckets(step)))
     if strategy == "tree":
         if ranks & (ranks - 1):
             raise ValueError(f"--ranks {ranks}: the strategy tree needs a power of two (1, 2, 4, ...)")
@@ -104,10 +110,10 @@ def exchange(strategy: str, ranks: int, step: MeasuredStep) -> Exchange:
         if step.sent_share is None:
             raise ValueError("threshold: how much it sends is not known. Give --sent-share.")
         own = step.sent_share * step.weights * BYTES_PER_ENTRY
-        return Exchange((ranks - 1) * own, (ranks - 1) + 2 * ring_rounds)
+        return Exchange((ranks - 1) * own, (ranks - 1) + 2 * ring_rounds, step.threshold_s)
     assert strategy == "powersgd", strategy
     if step.powersgd_bytes is None:
-        raise ValueError("powersgd: how much it sends is not known. Measure it: `asr-kd bench train`.")
+        raise ValueError("powersgd: what it sends of so many weights is not known. Leave --weights out.")
     return Exchange(ring * step.powersgd_bytes, 3 * ring_rounds)
 
 
@@ -133,9 +139,9 @@ def simulate(
     own_SW = np.asarray(step.lane_s)[drawn_SWL].sum(-1)
     audio_SW = np.asarray(step.lane_audio_s)[drawn_SWL].sum(-1)
     loaded_SW = np.cumsum(audio_SW, 0) / loader_rate
-    exchange_s = exchange(strategy, ranks, step).seconds(link, step.host_bytes_per_second)
+    exchange_s = exchange(strategy, ranks, step).seconds(link, step)
     if strategy == "allreduce":
-        exchange_s = max(0.0, exchange_s - step.overlap * float(np.mean(step.lane_s)))
+        exchange_s = _after_backward(exchange_s, step)
     agree_s = 2 * (ranks - 1) * link.latency_s
     at_W = np.zeros(ranks)
     for number in range(steps):
@@ -145,6 +151,20 @@ def simulate(
             done_W[:] = done_W.max() + exchange_s
         at_W = done_W + step.update_s
     return SimulatedStep(float(at_W.max()) / steps, float(audio_SW.sum()) / steps)
+
+
+def _after_backward(exchange_s: float, step: MeasuredStep) -> float:
+    """What is left of the exchange of `allreduce` when the last lane's backward pass ends: at least its last bucket.
+
+    Buckets are complete one after the other, at even intervals of that pass, and are sent one after the other.
+    """
+    buckets = _buckets(step)
+    backward_s = BACKWARD_SHARE * float(np.mean(step.lane_s))
+    return max(exchange_s / buckets, exchange_s - backward_s * (buckets - 1) / buckets)
+
+
+def _buckets(step: MeasuredStep) -> int:
+    return math.ceil(step.weights * BYTES_PER_WEIGHT / BUCKET_BYTES)
 
 
 def bound(
@@ -169,7 +189,7 @@ def bound(
     saved = {
         "compute": mean * lanes / ranks + step.update_s,
         "waiting": whole - seconds(even),
-        "network": whole - seconds(replace(step, host_bytes_per_second=math.inf), Link(math.inf, 0.0)),
+        "network": whole - seconds(replace(step, host_bytes_per_second=math.inf, threshold_s=0.0), Link(math.inf, 0.0)),
         "loader": whole - seconds(loader_rate=math.inf),
     }
     return max(saved, key=lambda name: saved[name])

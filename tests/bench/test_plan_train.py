@@ -7,11 +7,15 @@ from dataclasses import replace
 
 import pytest
 
+from asr_kd.bench.train import WHAT, summarise
+from asr_kd.bench.train_rank import RankResult
 from asr_kd.bench.training_simulator import Link, MeasuredStep, batches_by_hand, bound, exchange, simulate
 from asr_kd.cli import main
 from asr_kd.train.strategies.registry import STRATEGIES
 
-STEP = MeasuredStep((0.2, 0.3, 0.5), (10.0, 12.0, 20.0), 0.05, 1_000_000, tensors=12, sent_share=0.01)
+STEP = MeasuredStep(
+    (0.2, 0.3, 0.5), (10.0, 12.0, 20.0), 0.05, 1_000_000, tensors=12, sent_share=0.01, powersgd_bytes=2e4
+)
 EVEN = replace(STEP, lane_s=(0.3,), lane_audio_s=(15.0,))
 WIRE = Link(12.5e6, 1e-4)
 NO_LIMIT = Link(math.inf, 0.0)
@@ -74,12 +78,22 @@ def test_a_loader_is_a_ceiling():
     assert slow == sorted(slow, reverse=True)
 
 
-def test_overlap_hides_the_exchange_and_the_host_limits_it():
-    hidden = [seconds("allreduce", 4, step=replace(EVEN, overlap=share)) for share in (0.0, 0.5, 1.0)]
-    assert hidden[0] - hidden[1] == pytest.approx(0.15) and hidden[1] - hidden[2] == pytest.approx(0.15)
-    assert seconds("allreduce", 4, Link(math.inf, 0), replace(EVEN, host_bytes_per_second=12.5e6)) == pytest.approx(
-        0.35 + 0.48
-    )
+def test_allreduce_sends_in_the_backward_pass_as_soon_as_a_bucket_is_full():
+    large = replace(EVEN, weights=25_000_000)  # 100 MB: four buckets
+    wire_s = 1.5 * 100 / 12.5
+    # each quarter of the backward pass of 0.2 s fills a bucket, and the first three are under way before it ends
+    assert seconds("allreduce", 4, Link(12.5e6, 0), large) == pytest.approx(0.35 + wire_s - 0.15)
+    fast = Link(12.5e9, 0)  # 3 ms a bucket: only the last is waited for
+    assert seconds("allreduce", 4, fast, large) == pytest.approx(0.35 + wire_s / 1000 / 4)
+    assert seconds("bmuf", 4, fast, large) == pytest.approx(0.35 + wire_s / 1000)
+
+
+def test_what_ranks_do_themselves_comes_on_top():
+    copying = replace(EVEN, host_bytes_per_second=12.5e6, threshold_s=0.1)
+    assert seconds("allreduce", 4, NO_LIMIT, copying) == pytest.approx(0.35 + 0.48)
+    assert seconds("allreduce", 4, Link(12.5e6, 0), copying) == pytest.approx(0.35 + 2 * 0.48)
+    assert seconds("threshold", 4, NO_LIMIT, copying) == pytest.approx(0.35 + 0.1 + 0.0096)
+    assert seconds("threshold", 1, NO_LIMIT, copying) == pytest.approx(0.35)
 
 
 @pytest.mark.parametrize(
@@ -136,7 +150,7 @@ def test_every_input_has_its_source_and_the_paper_stands_beside(capsys):
 
 def test_by_default_the_strategies_that_are_possible(capsys):
     got = plan(capsys, "--rate", "0.5", "--weights", "1000000", "--ranks", "3", "--sent-share", "0.01")
-    assert {row["strategy"] for row in got["rows"]} == set(STRATEGIES) - {"tree"}
+    assert {row["strategy"] for row in got["rows"]} == set(STRATEGIES) - {"tree", "powersgd"}
 
 
 def test_the_text_says_what_the_json_says(capsys):
@@ -146,11 +160,67 @@ def test_the_text_says_what_the_json_says(capsys):
     assert "bmuf" in text and "given: --rate" in text and "12 days" in text and "bound by" in text
 
 
+def run_of(ranks, strategy, **figures):
+    """A run of `bench train`: 15 s of audio in 0.35 s."""
+    result = RankResult(
+        parameters=1_000_000, steps=20, audio_hours_per_step=ranks * 15 / 3600, frames_per_step=500.0,
+        bare_step_s=0.28, bare_step_with_update_s=0.33, update_s=0.05, step_s=0.35, spread=0.0, parts_s={},
+        exchange_s=0.1, exchange_every_steps=1, bytes_per_exchange=4e4, bytes_per_step=4e4, latency_s=1e-3,
+        link_bytes_per_second=12.5e6,
+    )  # fmt: skip
+    return {"ranks": ranks, "strategy": strategy, **summarise([replace(result, **figures)])}
+
+
+@pytest.fixture
+def bench(tmp_path):
+    def write(*runs, **others):
+        path = tmp_path / "bench.json"
+        about = {"what": WHAT, "model": "own", "device_name": "a CPU", "precision": "float32"}
+        path.write_text(json.dumps(about | {"runs": runs} | others))
+        return str(path)
+
+    return write
+
+
+def test_a_plan_from_a_benchmark(bench, capsys):
+    path = bench(run_of(1, "allreduce"), run_of(2, "allreduce"), run_of(2, "threshold"))
+    options = ["--ranks", "1", "4", "--bandwidth", "0.1", "--latency", "0"]
+    got = plan(capsys, "--bench", path, *options)
+    rows = {(row["strategy"], row["ranks"]): row for row in got["rows"]}
+    assert rows["allreduce", 1]["hours_per_second"] == pytest.approx(15 / 3600 / 0.35)
+    # 6 MB through the link, and at the 12.5 MB/s that two ranks were seen to add up at
+    wire_s = 6e6 / (12.5e6 * 1448 / 1538)
+    assert rows["allreduce", 4]["seconds_per_step"] == pytest.approx(0.35 + wire_s + 0.48)
+    # 4 bytes of each of 10,000 entries from three others, and 0.1 s to find them
+    assert rows["threshold", 4]["seconds_per_step"] == pytest.approx(0.35 + 0.1 + 0.02 * (wire_s + 0.48))
+    inputs = {i["name"]: i for i in got["inputs"]}
+    assert path in inputs["rate"]["source"] and "a CPU" in inputs["rate"]["source"]
+    assert inputs["sent_share"]["value"] == pytest.approx(0.01)
+    given = plan(capsys, "--bench", path, *options, "--sent-share", "0.5")
+    assert {i["name"]: i["value"] for i in given["inputs"]}["sent_share"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("runs", "others", "options", "said"),
+    [
+        ([], {"what": "asr-kd bench label"}, [], "not what"),
+        ([run_of(2, "tree")], {}, [], "no run of one rank"),
+        ([{"ranks": 1, "strategy": "tree"}], {}, [], "damaged"),
+        ([run_of(1, "tree")], {}, ["--spread", "0.1"], "--spread: for --rate only"),
+        ([run_of(1, "tree")], {}, ["--rate", "1"], "give one of them"),
+        ([run_of(1, "tree", step_s=0.04)], {}, [], "damaged"),
+    ],
+)
+def test_a_benchmark_of_something_else_is_refused(runs, others, options, said, bench, capsys):
+    assert main(["plan", "--train", "--hours", "10", "--bench", bench(*runs, **others), *options]) == 2
+    message = capsys.readouterr().err
+    assert said in message and len(message.strip().splitlines()) == 1
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
         (["--train"], "--rate"),
-        (["--train", "--rate", "1", "--bench", "bench.json"], "--bench is for labelling"),
         (["--train", "--rate", "1", "--machines", "3"], "--machines is for labelling"),
         (["--rate", "1", "--ranks", "3"], "--ranks needs --train"),
         (["--train", "--rate", "-1"], "--rate -1"),

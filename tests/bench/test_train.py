@@ -66,7 +66,7 @@ def test_all_strategies_can_be_measured():
 def test_ratios_are_medians_within_rounds():
     def measured(bare_s, step_s):
         parts = {"update": step_s / 10}
-        return RankResult(7, 3, 0.5, 900.0, bare_s, 1.1 * bare_s, 0.1, step_s, parts, 0.0, 1, 0.0, 0.0, None, None)
+        return RankResult(7, 3, 0.5, 900.0, bare_s, 1.1 * bare_s, 0.1, step_s, 0.2, parts, 0.0, 1, 0.0, 0.0, None, None)
 
     result = summarise([measured(1.0, 2.0), measured(3.0, 4.0), measured(0.8, 1.0)])
     assert result["ratio"] == 0.75 and result["ratio_spread"] == [0.5, 0.8]
