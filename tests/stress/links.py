@@ -102,6 +102,11 @@ class Network:
             subprocess.run(["ip", "netns", "del", name], capture_output=True)
 
 
+def prefix() -> str:
+    """Of the names of this process's namespaces."""
+    return f"kd{os.getpid() % 10_000}"
+
+
 class TimedTrainer(Trainer):
     """The real loop; notes how long this rank worked in each step before it waited for others, and when steps ended."""
 
@@ -249,7 +254,7 @@ def work(job: dict[str, Any]) -> None:
 
 def measure(corpus: Path, folder: Path, world: int, mbit: list[float], strategies: list[str]) -> dict[str, Any]:
     """Everything on so many ranks, in a network made for it."""
-    network = Network(f"kd{os.getpid() % 10_000}x", world)
+    network = Network(f"{prefix()}x", world)
     job = {
         "corpus": str(corpus), "out": str(folder), "prefix": network.prefix, "mbit": mbit, "strategies": strategies,
         "result": str(folder / "result.json"),
@@ -335,7 +340,7 @@ def missing() -> str | None:
     without = [name for name in ("ip", "tc") if shutil.which(name) is None]
     if without:
         return f"{' and '.join(without)} not found: install iproute2"
-    network = Network(f"kd{os.getpid() % 10_000}t", 1)
+    network = Network(f"{prefix()}t", 1)
     try:
         network.make()
         network.limit(100)
@@ -374,7 +379,7 @@ def main() -> int:
             f"{r['measured_s']:9.3f} ({r['predicted_s']:9.3f})  {r['ratio']:.2f} ({ratios})"
         )
     outside = [r for r in rows if abs(r["ratio"] - 1) > args.within]
-    print(json.dumps({"rows": rows, "outside": len(outside)}))
+    print(json.dumps({"rows": rows, "outside": len(outside), "prefix": prefix()}))
     return int(bool(outside))
 
 
