@@ -19,6 +19,7 @@ from asr_kd import __version__
 from asr_kd.bench.gpu import labelling, training
 from asr_kd.bench.gpu.agreement import agreement
 from asr_kd.bench.gpu.machine import machine
+from asr_kd.bench.gpu.ranks import ranks
 from asr_kd.bench.gpu.sections import Report, Setup, run_section
 from asr_kd.bench.runner import BenchOptions, cores, show_figures
 from asr_kd.bench.synthetic import synthetic_shards
@@ -38,6 +39,7 @@ SECTIONS = {
     "stages": labelling.stages,
     "labelling": labelling.labelling,
     "training": training.training,
+    "ranks": ranks,
     "lattices": labelling.lattices,
     "lstm_kernels": labelling.lstm_kernels,
 }
