@@ -17,7 +17,7 @@ on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA devic
 
 
 def test_tiny_mode_measures_every_section_and_finds_nothing_wrong(tmp_path: Path, capsys: pytest.CaptureFixture):
-    code = main(["bench", "gpu", "--tiny", "--device", "cpu", "--out", str(tmp_path / "gpu.json")])
+    code = main(["bench", "gpu", "--tiny", "--device", "cpu", "--minutes", "60", "--out", str(tmp_path / "gpu.json")])
     summary = json.loads(capsys.readouterr().out.splitlines()[-1])
     figures = json.loads((tmp_path / "gpu.json").read_text())
     assert code == 0 and summary["wrong"] == []
