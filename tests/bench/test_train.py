@@ -7,6 +7,7 @@ from asr_kd.bench.train import STRATEGIES, summarise
 from asr_kd.bench.train_rank import RankResult
 from asr_kd.cli import main
 from asr_kd.frontend.fbank import FrontEnd
+from asr_kd.shards.catalogue import open_catalogue
 from asr_kd.shards.reader import open_shard
 from asr_kd.targets.alignments import AlignmentFolders, find_inventory
 from asr_kd.train.strategies.registry import STRATEGIES as REGISTERED
@@ -78,7 +79,7 @@ def test_synthetic_alignments_are_read_as_those_of_align(tmp_path):
     shards = synthetic_shards(tmp_path, 0.2, shard_seconds=6)
     folder = synthetic_alignments(shards, made_up_inventory(7), tmp_path / "alignments")
     found = AlignmentFolders([folder], find_inventory([folder]))
-    found.check(shards)
+    found.check(open_catalogue(*shards))
     shard = open_shard(shards[0])
     for row, entry in zip(found.load(shard), shard.entries, strict=True):
         assert row.frames == FrontEnd().num_frames(round(entry.seconds * 16000)) and row.ids_TK.max() < 7
