@@ -177,17 +177,22 @@ class FrontEnd:
         # does differently within a frame is its first sample, which the Povey window multiplies by 0, and that the
         # frame's mean m is taken off before: that leaves a constant (1 - preemphasis) m to subtract afterwards.
         wave_BN = wave_BN * INT16_SCALE
-        emphasised_BN = wave_BN.clone()
-        emphasised_BN[:, 1:].sub_(wave_BN[:, :-1], alpha=self.config.preemphasis)
+        emphasised_BN = torch.empty_like(wave_BN)
+        emphasised_BN[:, 0] = wave_BN[:, 0]
+        torch.sub(wave_BN[:, 1:], wave_BN[:, :-1], alpha=self.config.preemphasis, out=emphasised_BN[:, 1:])
         raw_BTL = wave_BN.unfold(1, self.window, self.shift)
         emphasised_BTL = emphasised_BN.unfold(1, self.window, self.shift)
         block = CPU_BLOCK_FRAMES if wave_BN.device.type == "cpu" else GPU_BLOCK_FRAMES
         per_step = max(1, block // batch)
+        padded_BTS = wave_BN.new_zeros(batch, min(per_step, steps), self.fft)  # rfft() would copy each block to pad it
         for start in range(0, steps, per_step):
             block_T = slice(start, start + per_step)
             mean_BT1 = raw_BTL[:, block_T].mean(2, keepdim=True)
-            windowed_BTL = torch.addcmul(emphasised_BTL[:, block_T] * k.window_L, mean_BT1, k.mean_window_L)
-            spectrum_BTS = torch.view_as_real(torch.fft.rfft(windowed_BTL, n=self.fft)).flatten(2)
+            block_BTS = padded_BTS[:, : mean_BT1.shape[1]]
+            windowed_BTL = block_BTS[..., : self.window]
+            torch.mul(emphasised_BTL[:, block_T], k.window_L, out=windowed_BTL)
+            windowed_BTL.addcmul_(mean_BT1, k.mean_window_L)
+            spectrum_BTS = torch.view_as_real(torch.fft.rfft(block_BTS)).flatten(2)
             energy_BTF[:, block_T] = spectrum_BTS.square_() @ k.mel_SF
         return energy_BTF.clamp_(min=LOG_FLOOR).log_(), frames_B
 
