@@ -5,9 +5,9 @@
   plain    one utterance after the other in float32: decode, features, forward pass, top k.
 
 They run in turn, round after round; the ratios are medians over the rounds. The start-up time of the job is measured on
-one utterance per worker and subtracted, since real jobs run for hours. Without shards the audio is synthetic, without
---teacher the weights are random: enough for speed, but bytes per hour and kept probability mass need a trained teacher
-and real speech.
+one utterance per worker and subtracted, since real jobs run for hours; for the same reason, shards that the workers
+cannot share evenly are cut anew. Without shards the audio is synthetic, without --teacher the weights are random: enough
+for speed, but bytes per hour and kept probability mass need a trained teacher and real speech.
 
   asr-kd bench label --preset teacher-paper --minutes 10 --repeats 5
   asr-kd bench label exp/shards/unlabelled --teacher exp/teacher --out bench.json
@@ -28,6 +28,7 @@ import torch
 
 from asr_kd import __version__
 from asr_kd.bench import forward
+from asr_kd.bench.even_shards import even_shards
 from asr_kd.bench.peak import device_name, flops_per_frame, peak_flops
 from asr_kd.bench.runner import BenchOptions, check_counts, report, some_shards
 from asr_kd.bench.synthetic import PAPER_CLASSES, one_utterance_each, random_teacher, synthetic_shards
@@ -106,7 +107,7 @@ def measure(config: BenchLabelRun, folder: Path) -> dict[str, Any]:
     path, teacher_name = _teacher(config, folder)
     teacher = Inference(load_model(path), on, "float32")
     shards = some_shards(config.shards, config.minutes) if config.shards else synthetic_shards(folder, config.minutes)
-    opened = [open_shard(tar) for tar in shards]
+    opened = even_shards([open_shard(tar) for tar in shards], workers, folder / "even")
     seconds = sum(shard.seconds for shard in opened)
     job = _Job(config, path, opened, folder, workers, threads)
     features = forward.read_features(opened, teacher)
@@ -135,6 +136,7 @@ def measure(config: BenchLabelRun, folder: Path) -> dict[str, Any]:
         **_sidecars(job.out, opened, teacher),
         "audio_hours": seconds / SECONDS_PER_HOUR,
         "utterances": sum(len(shard.entries) for shard in opened),
+        "shards": len(opened),
         "audio": "given" if config.shards else "made up",
         "teacher": teacher_name,
         "weights": "given" if config.teacher else "random",

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from asr_kd.bench.even_shards import even_shards
 from asr_kd.bench.forward import padded
 from asr_kd.bench.label import Round, summarise
 from asr_kd.bench.peak import flops_per_frame, peak_flops
@@ -73,6 +74,26 @@ def test_the_bench_ends_with_one_line_of_json_that_holds_all_it_measured(tone_sh
 def test_wrong_options_are_refused_by_name(wrong, capsys):
     assert main(["bench", "label", *wrong]) == 2
     assert wrong[0] in capsys.readouterr().err
+
+
+def test_three_shards_are_shared_evenly_by_two_workers(tmp_path):
+    three = [open_shard(tar) for tar in synthetic_shards(tmp_path, 1.0, shard_seconds=20)[:3]]
+    even = even_shards(three, 2, tmp_path / "even")
+    assert len(even) == 4 and len({shard.path for shard in even}) == 4
+    mean = sum(shard.seconds for shard in three) / 4
+    longest = max(entry.seconds for shard in three for entry in shard.entries)
+    assert all(abs(shard.seconds - mean) < longest / 2 for shard in even)
+    samples = [
+        sorted(shard.audio(row).tobytes() for shard in of for row in range(len(shard.entries))) for of in (three, even)
+    ]
+    assert samples[0] == samples[1]
+
+
+def test_shards_that_are_even_already_stay(tmp_path):
+    shards = [open_shard(tar) for tar in synthetic_shards(tmp_path, 1.0, shard_seconds=20)[:3]]
+    assert even_shards(shards, 1, tmp_path / "even") == shards
+    assert even_shards(shards[:1] * 2, 2, tmp_path / "even") == shards[:1] * 2
+    assert not (tmp_path / "even").exists()
 
 
 def test_ratios_are_medians_within_rounds():
