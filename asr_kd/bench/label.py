@@ -6,8 +6,8 @@
 
 They run in turn, round after round; the ratios are medians over the rounds. The start-up time of the job is measured on
 one utterance per worker and subtracted, since real jobs run for hours; for the same reason, shards that the workers
-cannot share evenly are cut anew. Without shards the audio is synthetic, without --teacher the weights are random: enough
-for speed, but bytes per hour and kept probability mass need a trained teacher and real speech.
+cannot share evenly are cut anew. Without shards the audio is synthetic, without --teacher the weights are random:
+enough for speed, but bytes per hour and kept probability mass need a trained teacher and real speech.
 
   asr-kd bench label --preset teacher-paper --minutes 10 --repeats 5
   asr-kd bench label exp/shards/unlabelled --teacher exp/teacher --out bench.json
