@@ -127,10 +127,12 @@ class BatchSampler:
         if not self.utterances and not self.missing:
             raise ValueError(f"{stream.name}: its {len(stream.shards)} shards hold no utterance")
         filled = self._least_shards()
-        if lanes > max(filled, 1):
+        if lanes > (filled if stream.weights else max(filled, 1)):
+            weighted = " (as the weights say, at least)" if stream.weights else ""
             raise ValueError(
-                f"{stream.name}: {filled} shards with utterances cannot be dealt to {lanes} lanes. Set train.lanes to "
-                f"{filled} or less, or write smaller shards (`asr-kd shard --minutes`)."
+                f"{stream.name}: {filled} shards with utterances in an epoch{weighted} cannot be dealt to {lanes} "
+                f"lanes. Set train.lanes to {max(filled, 1)} or less, or write smaller shards (`asr-kd shard "
+                "--minutes`)."
             )
 
     def _look_up(self, ids: frozenset[str]) -> None:

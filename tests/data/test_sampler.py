@@ -119,7 +119,7 @@ def test_lanes_get_about_the_same_audio_and_more_than_shards_are_refused(tmp_pat
     plan = BatchSampler(TrainingSet("labelled", open_catalogue(*shards), None), 300, 0, lanes=4)
     seconds = [sum(spec.seconds for spec in plan.epoch(0, lanes=[lane])) for lane in range(4)]
     assert max(seconds) - min(seconds) <= 35
-    with pytest.raises(ValueError, match=r"labelled: 40 shards with utterances cannot be dealt to 41 lanes"):
+    with pytest.raises(ValueError, match=r"labelled: 40 shards .* in an epoch cannot be dealt to 41 lanes"):
         BatchSampler(TrainingSet("labelled", open_catalogue(*shards), None), 300, 0, lanes=41)
 
 
@@ -249,6 +249,21 @@ def test_weights_that_do_not_fit_the_paths_are_refused(tmp_path, weights):
     shards = open_catalogue(*write_indexes(tmp_path, [1.0], [2.0]))
     with pytest.raises(ValueError, match=r"labelled: weights .* of 2 paths of shards. Give each path one, above 0"):
         BatchSampler(TrainingSet("labelled", shards, NoTargets(), weights=weights), 300, 0)
+
+
+def test_weights_that_may_leave_an_epoch_empty_are_refused(tmp_path):
+    """A run over nothing would go on without end."""
+    shards = open_catalogue(*[folder_of(tmp_path / "a", 3)])
+    stream = TrainingSet("labelled", shards, NoTargets(), weights=(0.2,))
+    with pytest.raises(ValueError, match=r"0 shards .* \(as the weights say, at least\) cannot be dealt to 1 lanes"):
+        BatchSampler(stream, 300, 0)
+    assert list(BatchSampler(replace(stream, weights=(0.4,)), 300, 0).epoch(0))
+
+
+def folder_of(folder, shards):
+    folder.mkdir()
+    write_indexes(folder, *[[1.0, 2.0]] * shards)
+    return folder
 
 
 def test_steps_are_those_of_the_longest_lane(tmp_path):
