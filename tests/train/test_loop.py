@@ -174,9 +174,9 @@ def test_a_run_goes_on_only_over_the_same_shards_and_targets(tone_shards, target
         ((replace(labelled, targets=others), unlabelled, dev), "labelled"),
         ((labelled, replace(unlabelled, targets=without), dev), "unlabelled"),
         ((labelled, unlabelled, replace(dev, targets=others)), "dev"),
-        ((replace(labelled, shards=labelled.shards[::-1]), unlabelled, dev), "labelled"),
+        ((replace(labelled, shards=open_catalogue(*tone_shards[1:])), unlabelled, dev), "labelled"),
     ):
-        with pytest.raises(ValueError, match=rf"this run was begun with sets\.{stream}\.shards and targets = "):
+        with pytest.raises(ValueError, match=rf"this run was begun with sets\.{stream}\.[a-z ]+ = "):
             train(changed, again)
     before = record(again)
     train(tuple(replace(stream, targets=same) for stream in streams), again)

@@ -21,7 +21,6 @@ from asr_kd.inventory.tokens import Tokens
 from asr_kd.models.acoustic import build_model
 from asr_kd.models.config import ModelConfig
 from asr_kd.shards.catalogue import open_catalogue
-from asr_kd.shards.reader import open_shard
 from asr_kd.targets.alignments import AlignmentFolders
 from asr_kd.targets.empty import NoTargets
 from asr_kd.targets.text_targets import TextTargets
@@ -186,7 +185,7 @@ def test_an_update_goes_by_the_rate_of_the_audio_done_and_is_followed(labelled, 
     objective = dict(objectives(student))["mean_teacher"]
     config = dataclasses.replace(CONFIG, optim=optim, ema_decay=0.9)
     trainer = trainer_of(labelled, tmp_path, config, student, objective)
-    assert trainer.audio_seconds == pytest.approx(2 * sum(open_shard(path).seconds for path in labelled.shards))
+    assert trainer.audio_seconds == pytest.approx(2 * labelled.shards.seconds_N.sum())
     trainer.state.audio_seconds, trainer.state.lr_factor = trainer.audio_seconds / 4, 0.5
     trainer.forward_backward(first_batch(trainer))
     trainer.update()
@@ -324,7 +323,9 @@ def test_priors_are_means_over_real_frames(labelled):
     model = new_model(bidirectional=True)
     model.output.weight.data.mul_(5)
     one_by_one = dataclasses.replace(CONFIG, max_frames_per_batch=1)
-    plan_of_one = Trainer(model, [(labelled, 1.0)], labelled, one_by_one, labelled.shards[0].parent / "none", False)
+    plan_of_one = Trainer(
+        model, [(labelled, 1.0)], labelled, one_by_one, labelled.shards.path(0).parent / "none", False
+    )
     found = first_batches(plan_of_one, 12)
     assert all(len(batch.utterances) == 1 for batch in found)
     assert len({int(batch.frames_B) for batch in found}) > 1  # in one batch, some are padded
