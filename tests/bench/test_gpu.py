@@ -21,7 +21,7 @@ def test_tiny_mode_measures_every_section_and_finds_nothing_wrong(tmp_path: Path
     summary = json.loads(capsys.readouterr().out.splitlines()[-1])
     figures = json.loads((tmp_path / "gpu.json").read_text())
     assert code == 0 and summary["wrong"] == []
-    assert figures["ranks"]["tree_bit_for_bit"] and figures["ranks"]["runs"][0]["bytes_per_step"] > 0
+    assert figures["ranks"] == {"tree_bit_for_bit": True}
     assert figures["same_bytes"] == {"differing": [], "shards": 2}
     assert figures["resume"] == {"frames": {"bit_for_bit": True}, "ctc": {"bit_for_bit": True}}
     assert summary["label_ratio"] > 0 and summary["train_ratio"] > 0
