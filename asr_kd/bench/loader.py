@@ -85,18 +85,18 @@ def measure(config: BenchLoaderRun, folder: Path) -> dict[str, Any]:
             (folder / name).mkdir()
             words[name] = [python, Path(peers.__file__).with_name(SCRIPTS[name]), folder / name]
     with ExitStack() as stack:
-        all_ = {name: stack.enter_context(_Contender(name, [*w, *shards])) for name, w in words.items()}
-        for contender in all_.values():
-            contender.load()  # what is only done once is done now
+        all_ = {name: stack.enter_context(_LoaderProcess(name, [*w, *shards])) for name, w in words.items()}
+        for process in all_.values():
+            process.load()  # what is only done once is done now
         rounds = []
         for number in range(config.repeats):
-            rounds.append({name: contender.load() for name, contender in all_.items()})
+            rounds.append({name: process.load() for name, process in all_.items()})
             rates = ", ".join(f"{name} {rate:,.0f}" for name, rate in rounds[-1].items())
             say(f"round {number + 1} of {config.repeats}, times real time: {rates}")
     return {
         "what": WHAT,
         **summarise(rounds),
-        "versions": {name: contender.version for name, contender in all_.items()},
+        "versions": {name: process.version for name, process in all_.items()},
         "device_name": device_name(torch.device("cpu")),
         "threads": 1,
         "audio": "given" if config.shards else "made up",
@@ -160,7 +160,7 @@ def _run(*words: object) -> None:
     subprocess.run(list(map(str, words)), check=True, capture_output=True, text=True)
 
 
-class _Contender:
+class _LoaderProcess:
     """A process that loads all shards whenever it is told to."""
 
     def __init__(self, name: str, words: Sequence[Any]) -> None:
@@ -178,7 +178,7 @@ class _Contender:
         self.audio_seconds = 0.0
         self.version: str = self._answer()["version"]
 
-    def __enter__(self) -> "_Contender":
+    def __enter__(self) -> "_LoaderProcess":
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -27,8 +27,6 @@ LENGTH_JITTER = 0.1
 """Lengths are ordered with this much noise, so that neighbours in length are not in one batch every epoch."""
 MAX_PARTIAL_PASS = 1 - 1e-9
 """A pass is done when its last batch is; sums of seconds may say so a little before."""
-TARGETS_IDENTIFIED = 1000
-"""Shards, evenly spread, whose targets must be the same for a run to go on. All are checked when they are read."""
 COUNTED_HOURS = 10.0
 """The steps of a longer epoch are estimated from so much of it."""
 
@@ -154,7 +152,7 @@ class BatchSampler:
     def identity(self) -> dict[str, Any]:
         """What decides the batches and their targets: a run goes on with the same alone. JSON values."""
         shards, only = self.stream.shards, self.stream.utterance_ids
-        targets = [self.stream.targets.digest(shards.key(shard)) for shard in shards.spread(TARGETS_IDENTIFIED)]
+        targets = [self.stream.targets.digest(shards.key(shard)) for shard in shards.spread()]
         return {
             "utterances": self.utterances,
             "seconds": self.seconds,
@@ -172,7 +170,7 @@ class BatchSampler:
         empty = 1 - sum(hours) / self.lanes / max(hours)
         return (
             f"{text}, {self.lanes} lanes of {min(hours):.2f} to {max(hours):.2f} h"
-            f" ({100 * empty:.0f}% of an epoch's batches are empty)"
+            f" (about {100 * empty:.0f}% of an epoch's batches are empty)"
         )
 
     def steps(self) -> int:

@@ -20,6 +20,8 @@ from asr_kd.shards.reader import Shard, find_shards, open_shard, shard_order
 SIZES_CHECKED, DIGESTS_CHECKED = 100_000, 1000
 """Tars whose sizes, and newer tars whose digests, are compared when a catalogue is opened. `Catalogue.open` compares
 those of every shard."""
+LOOKED_AT = 1000
+"""Of more shards, the targets of so many, evenly spread, are looked at before work begins; all when they are read."""
 MANY_WITHOUT = 1000
 """Shards without a catalogue, from which on it is said that one would make starting faster."""
 
@@ -79,9 +81,9 @@ class Catalogue:
         """A shard's name, where no utterance is asked for."""
         return Listed(self.path(shard), self.digest(shard))
 
-    def spread(self, most: int) -> range:
-        """Numbers of at most so many shards, evenly spread over all."""
-        return range(0, len(self), max(1, -(-len(self) // most)))
+    def spread(self) -> range:
+        """Numbers of at most LOOKED_AT shards, evenly spread over all."""
+        return range(0, len(self), max(1, -(-len(self) // LOOKED_AT)))
 
     def stems(self) -> Iterator[tuple[str, str]]:
         """Name of the folder, and of the tar without its suffix, of each shard in order."""

@@ -10,7 +10,7 @@ from asr_kd.inventory.registry import load_inventory
 from asr_kd.shards.catalogue import Catalogue
 from asr_kd.shards.reader import Shard, ShardKey
 from asr_kd.targets.frame_targets import SHARDS_KEPT_OPEN, AlignmentTargets, FrameTargets
-from asr_kd.targets.sidecar import SIDECARS_CHECKED, read_description, sidecar_path, sidecars_in
+from asr_kd.targets.sidecar import read_description, sidecar_path, sidecars_in
 
 INVENTORY_FILE = "inventory.json"
 
@@ -28,7 +28,7 @@ class AlignmentFolders:
         """By the digest of the shards loaded last: looking for one again reads a file."""
 
     def check(self, shards: Catalogue) -> None:
-        """ValueError when the alignment of a shard is missing; of SIDECARS_CHECKED also when over another inventory."""
+        """ValueError when a shard has no alignment, or one of those of `spread` has one over another inventory."""
         there: dict[str, set[str]] = {}
         for number, (home, name) in enumerate(shards.stems()):
             if home not in there:
@@ -36,7 +36,7 @@ class AlignmentFolders:
                 there[home] = set().union(*(sidecars_in(place) or () for place in places))
             if name not in there[home]:
                 self._folder(shards.key(number))  # which says where it was looked for
-        for shard in map(shards.key, shards.spread(SIDECARS_CHECKED)):
+        for shard in map(shards.key, shards.spread()):
             file = sidecar_path(self._folder(shard), shard)
             found = read_description(file).get("inventory")
             if found != self.inventory.fingerprint:

@@ -30,9 +30,8 @@ _WRITTEN: dict[str, Any] = {
     "write_statistics": False,  # least and largest values of each column would take more room than some columns do
     "write_page_checksum": True,
 }
-SIDECARS_CHECKED = 1000
-"""Of more sidecars, so many, evenly spread, are looked at before work begins. Each is checked when it is read."""
 NO_STAT = 1 << 40
+"""`stat_every` of a listing whose sizes nobody asks for."""
 _TAIL_BYTES = 64 << 10
 """What is read of a remote sidecar for its description alone; a footer is a few kilobytes."""
 _WAY_OUT = {

@@ -10,7 +10,7 @@ from asr_kd.shards.catalogue import Catalogue
 from asr_kd.shards.reader import ShardKey
 from asr_kd.targets.codec import EncodedRows, ProbabilityQuantiser, check_format
 from asr_kd.targets.frame_targets import FrameTargets, SidecarTargets
-from asr_kd.targets.sidecar import SIDECARS_CHECKED, read_description, sidecar_path, sidecars_in
+from asr_kd.targets.sidecar import read_description, sidecar_path, sidecars_in
 from asr_kd.targets.sidecar_kinds import KIND, check_teacher
 
 
@@ -39,7 +39,7 @@ class SoftTargets(SidecarTargets):
         return {"kind": KIND, "inventory": self.inventory.fingerprint}
 
     def check(self, shards: Catalogue) -> str:
-        """Check before work begins that each shard has a sidecar, and the descriptions of SIDECARS_CHECKED of them.
+        """Check before work begins that each shard has a sidecar, and the descriptions of those of `spread`.
 
         Returns the fingerprint of the teacher that made them. ValueError names both sides when one was made of or for
         something else, or by another teacher than the others.
@@ -50,7 +50,7 @@ class SoftTargets(SidecarTargets):
             others = f" ({len(missing)} of {len(shards)} shards have none)" if len(missing) > 1 else ""
             first = sidecar_path(self.folder, f"{missing[0]}.tar")
             raise ValueError(f"{first}: no such sidecar{others}. Was this shard labelled (or aligned)?")
-        keys = [shards.key(number) for number in shards.spread(SIDECARS_CHECKED)]
+        keys = [shards.key(number) for number in shards.spread()]
         paths = [sidecar_path(self.folder, key) for key in keys]
         descriptions = parallel_map(read_description, paths, isinstance(self.folder, str))
         for key, path, description in zip(keys, paths, descriptions, strict=True):

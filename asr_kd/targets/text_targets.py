@@ -13,9 +13,6 @@ from asr_kd.shards.reader import Shard, ShardKey
 from asr_kd.targets.frame_targets import TokenTargets
 from asr_kd.transcripts.transcript_sources import ReferenceText, Texts
 
-SHARDS_CHECKED = 1000
-"""Of more shards, so many, evenly spread, are looked at before work begins."""
-
 
 class TextTargets:
     """Texts of shards, spelt. Utterances without words, or with one that cannot be spelt, are set aside."""
@@ -33,13 +30,13 @@ class TextTargets:
         return fingerprint(self.texts.describe(shard))
 
     def check(self, shards: Catalogue) -> None:
-        """Tell how many utterances of at most SHARDS_CHECKED shards are set aside.
+        """Tell how many utterances of the shards, or of many of them (`Catalogue.spread`) are set aside.
 
         ValueError names the first of them when no shard has another.
         """
         self.texts.check(map(shards.key, range(len(shards))))
         fine, aside, first = 0, 0, ""
-        for shard in map(shards.open, shards.spread(SHARDS_CHECKED)):  # one at a time: a corpus is larger than memory
+        for shard in map(shards.open, shards.spread()):  # one at a time: a corpus is larger than memory
             for entry, text in zip(shard.entries, self.texts.for_shard(shard), strict=True):
                 spelt = _tokenise(text, self.tokens)
                 if not isinstance(spelt, str):
