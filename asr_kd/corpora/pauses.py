@@ -35,7 +35,7 @@ class PauseCutter:
     def __init__(self, min_s: float = 1.0, max_s: float = 20.0, pause_s: float = 0.5) -> None:
         """min_s, max_s: length of an utterance; only the last may be shorter.  pause_s: quiet that ends one."""
         self._min, self._max, self._pause = (round(s / FRAME_S) for s in (min_s, max_s, pause_s))
-        assert 0 < self._min and self._pause > 1 and self._max >= 2 * self._min + SMOOTHED_FRAMES
+        assert self._min > 0 and self._pause > 1 and self._max >= 2 * self._min + SMOOTHED_FRAMES
         self._start = 0
         self._blocks: deque[np.ndarray] = deque()  # samples from `_start` on
         self._rest_N = np.zeros(0, dtype=np.float32)  # of the last frame, which is not whole yet
