@@ -120,21 +120,27 @@ def difference(here: Path, there: Path) -> str | None:
     return None
 
 
-def one_run(corpus: Path, out: Path, strategy: str, ranks: Sequence[int], rng: random.Random) -> list[str]:
-    """A run on `ranks`, one after the other; all but the last are killed soon after they have saved a state."""
+def one_run(
+    corpus: Path, out: Path, strategy: str, ranks: Sequence[int], rng: random.Random
+) -> tuple[int, list[str]]:
+    """A run on `ranks`, one after the other; all but the last are killed soon after they have saved a state.
+
+    Returns how many were killed before they had ended, and what went wrong.
+    """
     settings = (f"train.strategy.kind={strategy}", "train.checkpoint_every_minutes=0", *OPTIONS.get(strategy, ()))
-    saved = 0
+    saved = killed = 0
     for count in ranks[:-1]:
         process = start(corpus, out, count, *settings)
         saved = wait_for_state(process, out / "state.pt", than=saved)
         time.sleep(rng.uniform(0, 0.5))
         if process.poll() is None:
             kill(process)
+            killed += 1
         elif process.returncode:
-            return [process.communicate()[1][-2000:]]
+            return killed, [process.communicate()[1][-2000:]]
     process = start(corpus, out, ranks[-1], *settings)
     _, told = process.communicate()
-    return [told[-2000:]] if process.returncode else []
+    return killed, [told[-2000:]] if process.returncode else []
 
 
 def stress(kills: int, strategies: list[str], runs: int, seed: int) -> dict[str, dict]:
@@ -149,14 +155,15 @@ def stress(kills: int, strategies: list[str], runs: int, seed: int) -> dict[str,
                 corpus, whole, RANKS[strategy][0], f"train.strategy.kind={strategy}", *OPTIONS.get(strategy, ())
             )
             _, told = process.communicate()
-            wrong = [told[-2000:]] if process.returncode else []
+            wrong, killed = [told[-2000:]] if process.returncode else [], 0
             for number in range(0 if wrong else runs):
                 out = Path(folder) / f"{strategy}-{number}"
                 ranks = [rng.choice(RANKS[strategy]) for _ in range(kills + 1)]
-                wrong += one_run(corpus, out, strategy, ranks, rng)
+                more, wrong_in_it = one_run(corpus, out, strategy, ranks, rng)
+                killed, wrong = killed + more, wrong + wrong_in_it
                 if not wrong and (found := difference(out, whole)):
                     wrong.append(f"run {number}: {found} differs")
-            summary[strategy] = {"kills": runs * kills, "wrong": wrong}
+            summary[strategy] = {"kills": killed, "wrong": wrong}
             print(f"{strategy}: {summary[strategy]}", file=sys.stderr, flush=True)
     return summary
 
