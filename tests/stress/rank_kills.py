@@ -120,9 +120,7 @@ def difference(here: Path, there: Path) -> str | None:
     return None
 
 
-def one_run(
-    corpus: Path, out: Path, strategy: str, ranks: Sequence[int], rng: random.Random
-) -> tuple[int, list[str]]:
+def one_run(corpus: Path, out: Path, strategy: str, ranks: Sequence[int], rng: random.Random) -> tuple[int, list[str]]:
     """A run on `ranks`, one after the other; all but the last are killed soon after they have saved a state.
 
     Returns how many were killed before they had ended, and what went wrong.
