@@ -31,6 +31,7 @@ from asr_kd.corpora.manifest import Utterance
 from asr_kd.shards.writer import write_shards
 
 RATE = 16000
+TONES = {400: "AH", 900: "EE", 1600: "OH"}
 SETTINGS = (
     "model={num_layers: 1, hidden_size: 16, dropout: 0.1}",
     "frontend={mel_bins: 20}",
@@ -47,16 +48,18 @@ OPTIONS = {
 
 
 def make_corpus(folder: Path, utterances: int = 26, seed: int = 0, shard_seconds: float = 4.0) -> Path:
-    """FOLDER/shards, of very different lengths, and FOLDER/align."""
+    """FOLDER/shards, of very different lengths, each with a tone and its word, and FOLDER/align."""
     rng = np.random.default_rng(seed)
     folder.mkdir(parents=True, exist_ok=True)
     listed = []
     for n in range(utterances):
         seconds = float(rng.uniform(0.4, 1.6))
         times = np.arange(int(RATE * seconds)) / RATE
-        wave_N = 0.3 * np.sin(2 * np.pi * rng.choice([400, 900, 1600]) * times) + rng.normal(0, 0.01, len(times))
+        hertz = rng.choice(list(TONES))
+        wave_N = 0.3 * np.sin(2 * np.pi * hertz * times) + rng.normal(0, 0.01, len(times))
         soundfile.write(folder / f"{n}.wav", wave_N, RATE)
-        listed.append(Utterance(id=f"u{n}", audio_filepath=str(folder / f"{n}.wav"), duration=seconds))
+        path = str(folder / f"{n}.wav")
+        listed.append(Utterance(id=f"u{n}", audio_filepath=path, duration=seconds, text=TONES[hertz]))
     align_tones(write_shards(listed, folder / "shards", shard_seconds), folder / "align")
     return folder
 

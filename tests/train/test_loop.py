@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from run_records import first_difference, record
 from tones import FRONTEND, INVENTORY, align_tones, fit
 
 from asr_kd.data.loader import TrainingSet, batches
@@ -70,30 +71,6 @@ def again(finished, tmp_path):
     return tmp_path / "again"
 
 
-def record(out):
-    """What a run has left: state, metrics without times, model."""
-    content = torch.load(out / "state.pt", weights_only=True)
-    state = {k: v for k, v in content["state"].items() if "wall" not in k}
-    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    timeless = [{k: v for k, v in line.items() if "second" not in k} for line in lines]
-    return content["parts"], state, timeless, (out / "model.safetensors").read_bytes()
-
-
-def assert_same_bits(left, right):
-    if isinstance(left, torch.Tensor):
-        assert torch.equal(left, right)
-    elif isinstance(left, dict):
-        assert left.keys() == right.keys()
-        for key in left:
-            assert_same_bits(left[key], right[key])
-    elif isinstance(left, (list, tuple)):
-        assert len(left) == len(right)
-        for a, b in zip(left, right, strict=True):
-            assert_same_bits(a, b)
-    else:
-        assert left == right
-
-
 def model_that_is_signalled(at_step, which):
     """Sends a signal to this process in the forward pass of a training step."""
     model, steps = new_model(), []
@@ -124,7 +101,7 @@ def test_a_run_that_was_stopped_ends_bit_for_bit_as_one_that_was_not(
         assert f"{which.name}: stopped at step" in capfd.readouterr().err
     cut = train(streams, tmp_path / "cut", config)
     assert cut.steps == whole.steps > sum(stops)
-    assert_same_bits(record(tmp_path / "cut"), record(out))
+    assert first_difference(record(tmp_path / "cut"), record(out)) is None
 
 
 def test_a_run_that_died_goes_on_from_its_last_state(streams, finished, tmp_path):
@@ -144,17 +121,17 @@ def test_a_run_that_died_goes_on_from_its_last_state(streams, finished, tmp_path
     with open(tmp_path / "cut" / "metrics.jsonl", "a") as f:
         f.write('{"step": 100000, "of": "steps that are lost"}\n{"step')
     train(streams, tmp_path / "cut")
-    assert_same_bits(record(tmp_path / "cut"), record(out))
+    assert first_difference(record(tmp_path / "cut"), record(out)) is None
 
 
 def test_a_finished_run_is_not_run_again_and_restart_begins_anew(streams, finished, again, capsys):
     first, before = finished[1], record(again)
-    assert before[0].keys() == {"model", "optimizer", "average"}
+    assert before["parts"].keys() == {"model", "optimizer", "average"}
     assert train(streams, again) == first
     assert f"{again / 'state.pt'}: going on at step {first.steps}\n" in capsys.readouterr().err
-    assert_same_bits(record(again), before)
+    assert first_difference(record(again), before) is None
     assert train(streams, again, resume=False).steps == first.steps
-    assert_same_bits(record(again), before)
+    assert first_difference(record(again), before) is None
 
 
 def test_a_run_with_other_settings_is_not_mixed_in(streams, again):
@@ -180,7 +157,7 @@ def test_a_run_goes_on_only_over_the_same_shards_and_targets(tone_shards, target
             train(changed, again)
     before = record(again)
     train(tuple(replace(stream, targets=same) for stream in streams), again)
-    assert_same_bits(record(again), before)
+    assert first_difference(record(again), before) is None
 
 
 def damaged(content):
