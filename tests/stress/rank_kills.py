@@ -123,12 +123,12 @@ def difference(here: Path, there: Path) -> str | None:
     return None
 
 
-def one_run(corpus: Path, out: Path, strategy: str, ranks: Sequence[int], rng: random.Random) -> tuple[int, list[str]]:
+def one_run(corpus: Path, out: Path, ranks: Sequence[int], rng: random.Random, *settings: str) -> tuple[int, list[str]]:
     """A run on `ranks`, one after the other; all but the last are killed soon after they have saved a state.
 
     Returns how many were killed before they had ended, and what went wrong.
     """
-    settings = (f"train.strategy.kind={strategy}", "train.checkpoint_every_minutes=0", *OPTIONS.get(strategy, ()))
+    settings += ("train.checkpoint_every_minutes=0",)
     saved = killed = 0
     for count in ranks[:-1]:
         process = start(corpus, out, count, *settings)
@@ -152,15 +152,14 @@ def stress(kills: int, strategies: list[str], runs: int, seed: int) -> dict[str,
         for strategy in strategies:
             rng = random.Random(seed)
             whole = Path(folder) / f"{strategy}-whole"
-            process = start(
-                corpus, whole, RANKS[strategy][0], f"train.strategy.kind={strategy}", *OPTIONS.get(strategy, ())
-            )
+            settings = (f"train.strategy.kind={strategy}", *OPTIONS.get(strategy, ()), f"epochs={4 + 2 * kills}")
+            process = start(corpus, whole, RANKS[strategy][0], *settings)
             _, told = process.communicate()
             wrong, killed = [told[-2000:]] if process.returncode else [], 0
             for number in range(0 if wrong else runs):
                 out = Path(folder) / f"{strategy}-{number}"
                 ranks = [rng.choice(RANKS[strategy]) for _ in range(kills + 1)]
-                more, wrong_in_it = one_run(corpus, out, strategy, ranks, rng)
+                more, wrong_in_it = one_run(corpus, out, ranks, rng, *settings)
                 killed, wrong = killed + more, wrong + wrong_in_it
                 if not wrong and (found := difference(out, whole)):
                     wrong.append(f"run {number}: {found} differs")

@@ -42,7 +42,7 @@ def whole(corpus, tmp_path_factory):
 
 
 def test_a_tree_gives_the_same_bits_whatever_ranks_go_on(corpus, whole, tmp_path):
-    _, wrong = one_run(corpus, tmp_path / "killed", "tree", (4, 2, 1), random.Random(0))
+    _, wrong = one_run(corpus, tmp_path / "killed", (4, 2, 1), random.Random(0), *TREE)
     assert wrong == []
     assert difference(tmp_path / "killed", whole) is None
 
