@@ -21,11 +21,11 @@ from asr_kd.inventory.tokens import Tokens
 from asr_kd.models.acoustic import build_model
 from asr_kd.models.config import ModelConfig
 from asr_kd.shards.catalogue import open_catalogue
+from asr_kd.shards.writer import write_shards
 from asr_kd.targets.alignments import AlignmentFolders
 from asr_kd.targets.empty import NoTargets
 from asr_kd.targets.text_targets import TextTargets
 from asr_kd.train.config import OptimConfig, TrainConfig
-from asr_kd.train.loss_sum import LossSum, total
 from asr_kd.train.optim import EmaModel
 from asr_kd.train.priors import log_priors
 from asr_kd.train.strategies.strategy import StepFrames
@@ -268,23 +268,28 @@ def test_the_seed_of_a_step_stays_what_it_was(labelled, tmp_path):
     assert trainer._dropout_seed(0) != trainer._dropout_seed(1)
 
 
-def test_gradients_of_micro_batches_add_up_to_that_of_the_step(labelled, tmp_path):
-    trainer = trainer_of(labelled, tmp_path, model=new_model(dropout=0.0))
-    gradients, losses = [], []
-    first = first_batches(trainer, 2)
-    for batch in first:
-        losses.append(trainer.forward_backward(batch)["labelled"])
-        gradients.append([p.grad.clone() for p in trainer.trained])
-        trainer.optimizer.zero_grad()
-    frames = sum(loss.count for loss in losses)
-    whole = LossSum(sum(loss.sum for loss in losses), frames)
-    shares = [loss.count / frames for loss in losses]
-    assert whole.mean.item() == pytest.approx(sum(x.mean * s for x, s in zip(losses, shares, strict=True)).item())
-    assert total({"a": whole, "b": whole.times(0.5)}).item() == pytest.approx(1.5 * whole.mean.item())
-    for batch in first:  # another pass: what is left of the first is nothing
-        assert all(p.grad is None for p in trainer.trained)
-        trainer.forward_backward(batch)
-        trainer.update()
+def whole_step(data, out, lanes):
+    """The batches of a step of as many lanes, each of all its audio, and the gradient that updates the weights."""
+    optim = OptimConfig(max_grad_norm=1e9)
+    config = dataclasses.replace(CONFIG, max_frames_per_batch=10**6, lanes=lanes, optim=optim)
+    trainer, grads = trainer_of(data, out, config, new_model(dropout=0.0)), []
+    trainer.optimizer.register_step_pre_hook(lambda *_: grads.extend(p.grad.clone() for p in trainer.trained))
+    step = trainer._batches("labelled").step(START)
+    trainer._step(step)
+    assert len(grads) == len(trainer.trained) and trainer.state.step == 1
+    return step.batches, grads
+
+
+def test_lanes_on_one_rank_accumulate_the_gradient_of_their_batches_in_one(tone_utterances, tmp_path):
+    shards = write_shards(tone_utterances, tmp_path / "shards", shard_seconds=5.0)
+    targets = AlignmentFolders([align_tones(shards, tmp_path / "align")], INVENTORY)
+    data = TrainingSet("labelled", open_catalogue(*shards), targets)
+    four, ours = whole_step(data, tmp_path / "four", lanes=4)
+    one, theirs = whole_step(data, tmp_path / "one", lanes=1)
+    assert len(four) == 4 and len({batch.frames for batch in four.values()}) > 1
+    assert sorted(u for batch in four.values() for u in batch.utterances) == sorted(one[0].utterances)
+    for mine, its in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine, its, rtol=1e-4, atol=1e-6)
 
 
 def test_a_loss_that_is_not_finite_is_told_though_it_is_read_later(labelled, tmp_path):
