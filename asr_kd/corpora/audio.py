@@ -26,6 +26,8 @@ INT16_SCALE, MIN_INT16_PEAK = 32768.0, 128.0
 MIN_MIXED_ENERGY = 0.1
 """Channels whose mean has less than this share of the energy of independent ones cancel each other."""
 RAW_BYTES_PER_SAMPLE = 2
+RAW_HEAD_BYTES = 1 << 22
+"""Two minutes are enough to tell their byte order."""
 
 
 def find_audio(stem: Path) -> Path | None:
@@ -41,7 +43,7 @@ def audio_seconds(path: Path) -> float:
     """Length in seconds, as counted. ValueError when the file is not readable audio, is empty, or is not as long as its
     header says. OSError when the system fails (`asr_kd.core.errors`)."""
     with opened_file(path) as file:
-        return _measured(path, file).seconds
+        return measured_file(path, file).seconds
 
 
 def read_audio(path: str | Path, offset: float = 0.0, duration: float | None = None) -> np.ndarray:
@@ -53,7 +55,7 @@ def read_audio(path: str | Path, offset: float = 0.0, duration: float | None = N
     """
     path = Path(path)
     with opened_file(path) as file:
-        measured = _measured(path, file)
+        measured = measured_file(path, file)
         if path.suffix != ".raw":
             wave_NC = read_samples(file, str(path), measured, offset, duration)
         else:
@@ -104,7 +106,8 @@ def _why_not_opened(path: Path, error: OSError) -> str:
     return f"not readable as audio ({error.strerror})"
 
 
-def _measured(path: Path, file: BinaryIO) -> Measured:
+def measured_file(path: Path, file: BinaryIO) -> Measured:
+    """What the file at `path`, opened, holds. ValueError as of `measure_audio`."""
     state = os.fstat(file.fileno())
     return _measured_once(path, state.st_size, state.st_mtime_ns)
 
@@ -126,11 +129,9 @@ def to_16k_mono(wave_NC: np.ndarray, rate: int, name: str, is_pcm: bool = False)
     are scaled. ValueError where samples are not finite, or so many lie beyond [-1, 1] that nobody knows their scale.
     is_pcm: they were integers, and cannot be either.
     """
-    if not is_pcm and not np.isfinite(wave_NC).all():
-        raise ValueError(f"{name}: holds samples that are not finite numbers")
-    wave_N = wave_NC[:, 0] if wave_NC.shape[1] == 1 else _mixed(wave_NC)
-    if not is_pcm:
-        wave_N = _scaled(wave_N, name)
+    levels = Levels(wave_NC.shape[1], is_pcm)
+    levels.add(wave_NC, name)
+    wave_N = levels.to_mono(wave_NC, name)
     if rate != SAMPLE_RATE:
         import librosa  # slow to import, and most corpora are at 16 kHz
 
@@ -138,30 +139,75 @@ def to_16k_mono(wave_NC: np.ndarray, rate: int, name: str, is_pcm: bool = False)
     return np.ascontiguousarray(wave_N, dtype=np.float32)
 
 
-def _scaled(wave_N: np.ndarray, name: str) -> np.ndarray:
-    """Samples in [-1, 1] but for a few that a lossy codec made larger."""
-    peak = float(np.abs(wave_N).max(initial=0.0))
-    if peak <= 1 or np.mean(np.abs(wave_N) > 1) <= MAX_CLIPPED:
-        return wave_N
-    if MIN_INT16_PEAK <= peak <= INT16_SCALE:
-        return wave_N / np.float32(INT16_SCALE)
-    raise ValueError(f"{name}: samples reach {peak:g} and must lie in [-1, 1]. Scale the audio and write it again.")
+class Levels:
+    """What all samples of a recording together decide: how its channels are mixed, and on which scale they are."""
+
+    def __init__(self, channels: int, is_pcm: bool) -> None:
+        """is_pcm: the samples were integers, so that their scale is known."""
+        self._channels, self._is_pcm = channels, is_pcm
+        self._samples = 0
+        mixes = 1 if channels == 1 else channels + 1  # the mean, then each alone
+        self._energy_M = np.zeros(mixes)
+        self._peak_M = np.zeros(mixes)
+        self._beyond_M = np.zeros(mixes, dtype=np.int64)
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether no sample can change anything."""
+        return self._is_pcm and self._channels == 1
+
+    def add(self, wave_NC: np.ndarray, name: str) -> None:
+        """Look at samples. ValueError where they are not finite."""
+        if self.is_decided:
+            return
+        if not self._is_pcm and not np.isfinite(wave_NC).all():
+            raise ValueError(f"{name}: holds samples that are not finite numbers")
+        self._samples += len(wave_NC)
+        for mix, wave_N in enumerate([wave_NC[:, 0]] if self._channels == 1 else [wave_NC.mean(axis=1), *wave_NC.T]):
+            if self._channels > 1:
+                self._energy_M[mix] += np.square(wave_N, dtype=np.float64).sum()
+            if not self._is_pcm:
+                size_N = np.abs(wave_N)
+                self._peak_M[mix] = max(self._peak_M[mix], float(size_N.max(initial=0.0)))
+                self._beyond_M[mix] += np.count_nonzero(size_N > 1)
+
+    def to_mono(self, wave_NC: np.ndarray, name: str) -> np.ndarray:
+        """(N,) samples in [-1, 1], but for a few that a lossy codec made larger. ValueError as of `to_16k_mono`."""
+        mix = self._mix()
+        wave_N = wave_NC[:, 0] if self._channels == 1 else wave_NC.mean(axis=1) if mix == 0 else wave_NC[:, mix - 1]
+        peak = self._peak_M[mix]
+        if peak <= 1 or self._beyond_M[mix] <= MAX_CLIPPED * self._samples:
+            return wave_N
+        if MIN_INT16_PEAK <= peak <= INT16_SCALE:
+            return wave_N / np.float32(INT16_SCALE)
+        raise ValueError(f"{name}: samples reach {peak:g} and must lie in [-1, 1]. Scale the audio and write it again.")
+
+    def _mix(self) -> int:
+        """The mean, or the loudest channel where the mean has lost nearly all of their energy."""
+        if self._channels == 1:
+            return 0
+        energy_C = self._energy_M[1:]
+        independent = energy_C.sum() / self._channels**2  # of the mean of independent channels
+        return int(energy_C.argmax()) + 1 if self._energy_M[0] < MIN_MIXED_ENERGY * independent else 0
 
 
-def _mixed(wave_NC: np.ndarray) -> np.ndarray:
-    """(N,): the mean of the channels, or the loudest where the mean has lost nearly all of their energy."""
-    wave_N = wave_NC.mean(axis=1)
-    energy_C = np.square(wave_NC, dtype=np.float64).sum(axis=0)
-    independent = energy_C.sum() / wave_NC.shape[1] ** 2  # of the mean of independent channels
-    if np.square(wave_N, dtype=np.float64).sum() < MIN_MIXED_ENERGY * independent:
-        return wave_NC[:, int(energy_C.argmax())]
-    return wave_N
+def raw_order(head: bytes) -> str:
+    """The byte order of headerless 16-bit samples, as numpy names it. Both are in circulation (AN4 has either): in the
+    wrong one, neighbouring samples of speech jump about, so the smoother reading is the right one."""
+    head = head[: min(len(head), RAW_HEAD_BYTES) // RAW_BYTES_PER_SAMPLE * RAW_BYTES_PER_SAMPLE]
+    if len(head) <= RAW_BYTES_PER_SAMPLE:
+        return "<i2"
+    return min(
+        ("<i2", ">i2"), key=lambda order: float(np.abs(np.diff(np.frombuffer(head, order).astype(np.float32))).mean())
+    )
+
+
+def raw_samples(data: bytes, order: str) -> np.ndarray:
+    """(N,) float32 of headerless 16-bit samples; half of one at the end is left out."""
+    whole = data[: len(data) // RAW_BYTES_PER_SAMPLE * RAW_BYTES_PER_SAMPLE]
+    return np.frombuffer(whole, order).astype(np.float32) / np.float32(INT16_SCALE)
 
 
 def _read_raw(file: BinaryIO) -> np.ndarray:
-    """Headerless 16-bit samples. Both byte orders are in circulation (AN4 has either): in the wrong one,
-    neighbouring samples of speech jump about, so the smoother reading is the right one."""
-    samples = file.read()
-    samples = samples[: len(samples) // RAW_BYTES_PER_SAMPLE * RAW_BYTES_PER_SAMPLE]
-    readings = [np.frombuffer(samples, dtype=order).astype(np.float32) / INT16_SCALE for order in ("<i2", ">i2")]
-    return min(readings, key=lambda wave_N: float(np.abs(np.diff(wave_N)).mean()) if len(wave_N) > 1 else 0.0)
+    data = file.read()
+    return raw_samples(data, raw_order(data))

@@ -34,6 +34,7 @@ UNKNOWN_BYTES = 0x7FFF0000
 """From here on a size of 32 bits means that whoever wrote to a pipe did not know it."""
 MIN_FLOAT_PEAK = 1e-4
 """Floats that stay below it but are not all zero: three steps of 16 bits, in which nothing can be heard."""
+FLOAT_SUBTYPES = ("FLOAT", "DOUBLE")
 _PAST_END = 1 << 40
 HEAD_BYTES = 512
 OGG_HEADER = 27
@@ -120,13 +121,45 @@ def read_opened(
         f.seek(start)
     wave_NC = f.read(count, dtype="float32", always_2d=True)
     if len(wave_NC) < max(1, count - SLACK_S * measured.rate):
-        raise _differs(name, measured.seconds, (start + len(wave_NC)) / measured.rate)
-    peak = float(np.abs(wave_NC).max()) if f.subtype in ("FLOAT", "DOUBLE") else 1.0
+        raise differs(name, measured.seconds, (start + len(wave_NC)) / measured.rate)
+    if f.subtype in FLOAT_SUBTYPES:
+        check_float_peak(name, float(np.abs(wave_NC).max()))
+    return wave_NC
+
+
+def read_blocks(file: BinaryIO, name: str, measured: Measured, frames: int) -> Iterator[np.ndarray]:
+    """All samples, at most `frames` of each channel at once: (N, channels) float32. ValueError as of `read_samples`."""
+    stream = _Stream(file, masked=not measured.header_agrees)
+    with _errors_of(stream, name):
+        opened = _Sequential(stream)
+    done = 0
+    with opened as f:
+        while done < measured.frames:
+            with _errors_of(stream, name):
+                wave_NC = f.read(min(frames, measured.frames - done), dtype="float32", always_2d=True)
+            if not len(wave_NC):
+                break
+            done += len(wave_NC)
+            yield wave_NC
+    if done < max(1, measured.frames - SLACK_S * measured.rate):
+        raise differs(name, measured.seconds, done / measured.rate)
+
+
+def check_float_peak(name: str, peak: float) -> None:
+    """ValueError when the largest of all samples of floating point is too small for a recording."""
     if 0 < peak < MIN_FLOAT_PEAK:
         raise ValueError(
             f"{name}: samples reach only {peak:g}, as if scaled twice. Scale the audio and write it again."
         )
-    return wave_NC
+
+
+def check_bounds(name: str, rate: int, channels: int) -> None:
+    """ValueError when a header asks for what no recording has."""
+    if not MIN_RATE <= rate <= MAX_RATE or not 1 <= channels <= MAX_CHANNELS:
+        raise ValueError(
+            f"{name}: {rate} Hz and {channels} channels; {MIN_RATE} to {MAX_RATE} Hz and at most "
+            f"{MAX_CHANNELS} channels are read"
+        )
 
 
 class _Stream:
@@ -198,14 +231,17 @@ def opened_audio(file: BinaryIO, name: str, masked: bool = False) -> Iterator[so
     ValueError when it is not readable audio, or its rate or number of channels is out of bounds.
     """
     stream = _Stream(file, masked)
+    with _errors_of(stream, name), _Sequential(stream) as f:
+        check_bounds(name, f.samplerate, f.channels)
+        yield f
+
+
+@contextmanager
+def _errors_of(stream: _Stream, name: str) -> Iterator[None]:
+    """Errors of libsndfile in the block as those of this module, and nothing of it on stderr."""
     try:
-        with quiet_stderr(), _Sequential(stream) as f:
-            if not MIN_RATE <= f.samplerate <= MAX_RATE or not 1 <= f.channels <= MAX_CHANNELS:
-                raise ValueError(
-                    f"{name}: {f.samplerate} Hz and {f.channels} channels; {MIN_RATE} to {MAX_RATE} Hz and at most "
-                    f"{MAX_CHANNELS} channels are read"
-                )
-            yield f
+        with quiet_stderr():
+            yield
     except (soundfile.LibsndfileError, ValueError) as e:
         _raise_system_error(stream, name)
         if isinstance(e, ValueError):
@@ -244,7 +280,7 @@ def _measure_compressed(file: BinaryIO, name: str, header: Measured, kind: str) 
     if kind == "FLAC":
         _check_joined(file, name)
     if known or (kind == "FLAC" and declared < _PAST_END):
-        raise _differs(name, declared / rate, counted / rate)
+        raise differs(name, declared / rate, counted / rate)
     agrees = abs(counted - declared) <= SLACK_S * rate
     return header if agrees else Measured(rate, channels, counted, header_agrees=False)
 
@@ -288,10 +324,10 @@ def _check_sizes(file: BinaryIO, name: str, log: str, header: Measured) -> None:
     for declared, found in ((int(a), int(b)) for a, b in _SIZE_LOG.findall(log)):
         missing_s = seconds * (declared - found) / max(found, 1)
         if declared < UNKNOWN_BYTES and missing_s > SLACK_S:
-            raise _differs(name, seconds + missing_s, seconds)
+            raise differs(name, seconds + missing_s, seconds)
     sphere = _SPHERE_SAMPLES.search(_head(file)[0])
     if sphere and abs(int(sphere[1]) - header.frames) > SLACK_S * header.rate:
-        raise _differs(name, int(sphere[1]) / header.rate, seconds)
+        raise differs(name, int(sphere[1]) / header.rate, seconds)
     junk = _JUNK_LOG.search(log)
     rest = _size(file) - int(junk[1]) if junk else 0
     if junk and rest * seconds > SLACK_S * int(junk[1]):
@@ -345,7 +381,8 @@ def _size(file: BinaryIO) -> int:
     return size
 
 
-def _differs(name: str, declared_s: float, counted_s: float) -> ValueError:
+def differs(name: str, declared_s: float, counted_s: float) -> ValueError:
+    """The error of a file that is not as long as its header says."""
     return ValueError(
         f"{name}: its header says {declared_s:.2f} s of audio, {counted_s:.2f} s are there. Fetch or convert it again."
     )
