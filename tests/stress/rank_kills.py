@@ -100,11 +100,15 @@ def pid_of(launcher: subprocess.Popen, rank: int) -> int:
     return int(found)
 
 
-def wait_for_state(process: subprocess.Popen, state: Path, than: int = 0) -> int:
-    """Until a state is saved that is newer `than` the given time of change, or the process has ended; its time."""
-    while process.poll() is None and not (state.exists() and state.stat().st_mtime_ns != than):
-        time.sleep(0.02)
+def saved_at(state: Path) -> int:
+    """When a state was saved; 0: it was not yet."""
     return state.stat().st_mtime_ns if state.exists() else 0
+
+
+def wait_for_state(process: subprocess.Popen, state: Path, than: int = 0) -> None:
+    """Until a state is saved later `than` that, or the process has ended."""
+    while process.poll() is None and saved_at(state) == than:
+        time.sleep(0.02)
 
 
 def difference(here: Path, there: Path) -> str | None:
@@ -129,10 +133,11 @@ def one_run(corpus: Path, out: Path, ranks: Sequence[int], rng: random.Random, *
     Returns how many were killed before they had ended, and what went wrong.
     """
     settings += ("train.checkpoint_every_minutes=0",)
-    saved = killed = 0
+    killed, state = 0, out / "state.pt"
     for count in ranks[:-1]:
+        before = saved_at(state)
         process = start(corpus, out, count, *settings)
-        saved = wait_for_state(process, out / "state.pt", than=saved)
+        wait_for_state(process, state, than=before)
         time.sleep(rng.uniform(0, 0.5))
         if process.poll() is None:
             kill(process)
