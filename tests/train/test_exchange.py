@@ -37,7 +37,9 @@ def test_allreduce_gives_the_mean_over_all_lanes_and_sends_in_the_backward_pass(
             for ours, mean in zip(rank["allreduce"]["grads"][step], means, strict=True):
                 assert (ours is None) == (mean is None)
                 assert ours is None or torch.equal(ours, mean)
+    parameters = sum(weight.numel() for weight in new_model().parameters())
     for rank in ranks:
+        assert rank["allreduce"]["bytes"] == 4 * parameters * STEPS
         sent = rank["allreduce"]["sent_early"]
         assert sent[2 * 1 : 2 * 1 + 2] == [0, 5]  # a full step: nothing before the last lane, everything with it
         assert sent[2 * 2 : 2 * 2 + 2] == [0, 0]  # an empty one
