@@ -86,18 +86,27 @@ def start(
     )
 
 
+def children_of(process: subprocess.Popen) -> list[int]:
+    """The processes that it has started: of torchrun, the ranks."""
+    lists = Path(f"/proc/{process.pid}/task").glob("*/children")
+    return [int(number) for children in lists for number in children.read_text().split()]
+
+
 def kill(process: subprocess.Popen) -> None:
-    """All of its group, at once."""
+    """All at once: it, and the ranks that torchrun has started in sessions of their own."""
     with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
+        os.kill(process.pid, signal.SIGSTOP)  # it starts no more
+    for number in (*children_of(process), process.pid):
+        with suppress(ProcessLookupError):
+            os.killpg(number, signal.SIGKILL)
     process.communicate()
 
 
 def pid_of(launcher: subprocess.Popen, rank: int) -> int:
     """The process of a rank that torchrun has started."""
-    children = Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()
-    (found,) = [n for n in children if f"RANK={rank}".encode() in Path(f"/proc/{n}/environ").read_bytes().split(b"\0")]
-    return int(found)
+    environment = lambda number: Path(f"/proc/{number}/environ").read_bytes().split(b"\0")
+    (found,) = [number for number in children_of(launcher) if f"RANK={rank}".encode() in environment(number)]
+    return found
 
 
 def saved_at(state: Path) -> int:
