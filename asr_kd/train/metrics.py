@@ -14,11 +14,14 @@ METRICS_FILE = "metrics.jsonl"
 
 
 class Metrics:
-    """Appends to the record of a run that has done `step` steps; what was recorded later than that is dropped."""
+    """Appends to the record of a run that has done `sub_epochs` and `step` steps; what was recorded later is dropped.
 
-    def __init__(self, out: Path, step: int) -> None:
+    A run that died after it had recorded a sub-epoch and before it had saved that may be at the step of the record.
+    """
+
+    def __init__(self, out: Path, sub_epochs: int, step: int) -> None:
         self._path = out / METRICS_FILE
-        kept = [line for line in self._lines() if _step(line) <= step]
+        kept = [line for line in self._lines() if _sub_epoch(line) <= sub_epochs]
         with atomic_path(self._path) as temporary:
             temporary.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
         self._board = SummaryWriter(str(out / "tb"), purge_step=step + 1)
@@ -45,10 +48,10 @@ class Metrics:
         return list(read_lines(data[: data.rfind(b"\n") + 1], self._path))
 
 
-def _step(line: str) -> float:
-    """The steps that a line was written after; what is no line of ours belongs to no run, and is dropped."""
+def _sub_epoch(line: str) -> float:
+    """Which one a line records; what is no line of ours belongs to no run, and is dropped."""
     try:
-        step = parse_json(line, METRICS_FILE, nan_is_null=True)["step"]
+        number = parse_json(line, METRICS_FILE, nan_is_null=True)["sub_epoch"]
     except (ValueError, TypeError, KeyError):
         return math.inf
-    return step if isinstance(step, int) else math.inf
+    return number if isinstance(number, int) else math.inf

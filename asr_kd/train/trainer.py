@@ -123,7 +123,7 @@ class Trainer:
         if state.finished:
             self._check_skipped()
             return FitResult.of(self.state, self.model.inventory.accuracy_unit)
-        metrics = Metrics(self.out, state.step) if self.ranks.is_first else None
+        metrics = Metrics(self.out, state.sub_epoch, state.step) if self.ranks.is_first else None
         left = self.audio_seconds - state.audio_seconds
         self.last_save = time.monotonic()
         with StopRequest() as stop, Progress("train, all sub-epochs", left) as progress, worker_errors():

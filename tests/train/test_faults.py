@@ -201,9 +201,9 @@ def test_a_full_disk_is_told_with_its_file(tone_shards, tmp_path):
     assert np.isfinite(fit(new_model(), [(labelled, 1.0)], dev, CONFIG, tmp_path / "out").dev_loss)
 
 
-@pytest.mark.parametrize("line", [b"null", b"{}", b'{"step": "x"}', b"[" * 100_000, b'{"step": 9}'])
+@pytest.mark.parametrize("line", [b"null", b"{}", b'{"sub_epoch": "x"}', b"[" * 100_000, b'{"sub_epoch": 4}'])
 def test_odd_lines_of_metrics_are_dropped_and_whole_ones_stay_byte_for_byte(line: bytes, tmp_path):
-    good = '{"step": 3, "dev_loss": NaN, "stream": "a\u2028b"}\n'.encode()
+    good = '{"sub_epoch": 3, "dev_loss": NaN, "stream": "a\u2028b"}\n'.encode()
     (tmp_path / METRICS_FILE).write_bytes(good + line + b"\n" + good[:9])
-    Metrics(tmp_path, 5).close()
+    Metrics(tmp_path, 3, 9).close()
     assert (tmp_path / METRICS_FILE).read_bytes() == good

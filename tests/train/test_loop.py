@@ -22,6 +22,7 @@ from asr_kd.targets.alignments import AlignmentFolders
 from asr_kd.train.cmvn import feature_statistics
 from asr_kd.train.config import OptimConfig, TrainConfig
 from asr_kd.train.evaluate import evaluate
+from asr_kd.train.objective import FrameObjective
 from asr_kd.train.optim import adamw, learning_rate
 from asr_kd.train.priors import log_priors
 from asr_kd.train.trainer import Trainer
@@ -119,9 +120,21 @@ def test_a_run_that_died_goes_on_from_its_last_state(streams, finished, tmp_path
     with pytest.raises(SystemError):
         train(streams, tmp_path / "cut", config, model=model)
     with open(tmp_path / "cut" / "metrics.jsonl", "a") as f:
-        f.write('{"step": 100000, "of": "steps that are lost"}\n{"step')
+        f.write('{"sub_epoch": 100000, "of": "steps that are lost"}\n{"sub_ep')
     train(streams, tmp_path / "cut")
     assert first_difference(record(tmp_path / "cut"), record(out)) is None
+
+
+def test_a_run_that_died_before_its_last_record_counted_records_that_sub_epoch_once(streams, finished, tmp_path):
+    class Dying(FrameObjective):
+        def after_sub_epoch(self, model):
+            raise SystemError
+
+    with pytest.raises(SystemError):
+        train(streams, tmp_path, replace(CONFIG, checkpoint_every_minutes=0), objective=Dying())
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 1
+    train(streams, tmp_path)
+    assert first_difference(record(tmp_path), record(finished[0])) is None
 
 
 def test_a_finished_run_is_not_run_again_and_restart_begins_anew(streams, finished, again, capsys):
