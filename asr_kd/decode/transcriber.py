@@ -1,18 +1,21 @@
 """Speech to words in Python: `asr_kd.load(...)` gives what turns a waveform into text with times and confidences."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from asr_kd.corpora.audio import read_audio, to_16k_mono
+from asr_kd.corpora.audio import SAMPLE_RATE, read_audio, to_16k_mono
 from asr_kd.decode.recognise import Recogniser
-from asr_kd.graph.confidence import geometric_mean
+from asr_kd.decode.stream import CutStream, EndPoints, LiveStream, Stream
+from asr_kd.decode.utterance_search import SearchFactory
+from asr_kd.frontend.streaming import StreamingFrontEnd
 from asr_kd.graph.scales import DecodingScales
-from asr_kd.graph.word_times import word_timestamps
-from asr_kd.inventory.tokens import ctc_collapse
-from asr_kd.label.lattices import LatticeConfig, LatticePosteriors
-from asr_kd.transcripts.recognised import Transcript, Word
+from asr_kd.models.streaming import ModelStream, streams
+from asr_kd.transcripts.recognised import Transcript
+
+DEFAULT_END_POINTS = EndPoints()
 
 
 class Transcriber:
@@ -20,23 +23,27 @@ class Transcriber:
 
     def __init__(self, recogniser: Recogniser, scales: DecodingScales) -> None:
         """ValueError when the graph was built by a version that did not keep its lexicon."""
-        self._recogniser = recogniser
-        self._lattices = None
-        if recogniser.graph is not None:
-            config = LatticeConfig(scales, weight=0.0)
-            inventory = recogniser.inventory
-            self._lattices = LatticePosteriors(recogniser.graph, recogniser.log_prior_C, config, inventory)
+        self._inference = recogniser.inference
+        self._new_search = SearchFactory(
+            recogniser.graph, recogniser.inventory, recogniser.log_prior_C, scales, self.frame_shift_s
+        )
+        self._search = self._new_search()
 
     @property
     def frame_shift_s(self) -> float:
         """Seconds from one frame of the model to the next: word times are multiples of it."""
-        return self._recogniser.inference.frontend.frame_shift_s
+        return self._inference.frontend.frame_shift_s
 
-    def transcribe(self, wave: np.ndarray | str | Path, rate: int = 16_000) -> Transcript:
+    @property
+    def is_live(self) -> bool:
+        """Whether it answers while audio is coming in; else a stream's utterances are recognised as they end."""
+        return streams(self._inference.model)
+
+    def transcribe(self, wave: np.ndarray | str | Path, rate: int = SAMPLE_RATE) -> Transcript:
         """Words, their times in seconds and their confidences in [0, 1]; empty where the search found no words.
 
         wave: samples in [-1, 1), (N,) or (N, channels), at `rate`; or an audio file.  Seconds of speech, not hours: the
-        whole of it is one utterance.
+        whole of it is one utterance. For more, see `stream`.
         ValueError when there is no audio, or samples that are not numbers.
         """
         if isinstance(wave, (str, Path)):
@@ -44,25 +51,24 @@ class Transcriber:
         else:
             samples = np.asarray(wave, dtype=np.float32)
             wave_N = to_16k_mono(samples[:, None] if samples.ndim == 1 else samples, rate, "wave")
-        log_p_TC = self._recogniser.inference.scores([wave_N], prior_scale=0.0)[0]
-        if not len(log_p_TC):
-            return Transcript([], 0.0)
-        if self._lattices is None:
-            return self._greedy(log_p_TC)
-        _, decoded = self._lattices.search(log_p_TC)
-        return Transcript([], 0.0) if decoded is None else decoded.transcript(self.frame_shift_s)
+        self._search.start()
+        log_p_TC = self._inference.scores([wave_N], prior_scale=0.0)[0]
+        if len(log_p_TC):
+            self._search.advance(log_p_TC)
+        return self._search.finish()
 
-    def _greedy(self, log_p_TC: np.ndarray) -> Transcript:
-        """What the likeliest class of each frame spells; confidence is the geometric mean of their posteriors."""
-        tokens, best_T = self._recogniser.inventory, log_p_TC.argmax(1)
-        words = tokens.decode(ctc_collapse(best_T)).split()  # type: ignore[attr-defined]  # Recogniser checks the kind
-        spans = word_timestamps(tokens, None)(words, best_T, ())
-        shift = self.frame_shift_s
-        found = [
-            Word(word, start * shift, end * shift, float(np.exp(log_p_TC[start:end].max(1).mean())))
-            for word, (start, end) in zip(words, spans, strict=True)
-        ]
-        return Transcript(found, geometric_mean([word.confidence for word in found]) if found else 0.0)
+    def stream(self, end_points: EndPoints | None = DEFAULT_END_POINTS) -> Stream:
+        """Recognise audio that is still coming in, or hours of it: any number of streams at the same time.
+
+        end_points: where an utterance is over; None takes all for one utterance (streaming models only).
+        """
+        model = self._inference.model
+        if not streams(model):
+            return CutStream(self, SAMPLE_RATE)
+        config, precision = model.frontend, self._inference.precision
+        return LiveStream(
+            partial(StreamingFrontEnd, config), partial(ModelStream, model, precision), self._new_search(), end_points
+        )
 
 
 def load(

@@ -77,6 +77,18 @@ def begin(memory: Memory, frames: int) -> Memory:
     return memory._replace(newest_T=newest_T, stale_T2=stale_T2)
 
 
+def with_frames(memory: Memory, frames: int) -> Memory:
+    """The same memory with room for so many frames of the utterance."""
+    missing = frames + 1 - len(memory.newest_T)
+    if missing <= 0:
+        return memory
+    missing = max(missing, len(memory.newest_T))  # an utterance that comes in small portions is not copied each time
+    newest_T = np.concatenate([memory.newest_T, np.full(missing, NONE, np.int32)])
+    return memory._replace(
+        newest_T=newest_T, stale_T2=np.concatenate([memory.stale_T2, np.ones((missing, 2), np.bool_)])
+    )
+
+
 def with_room(memory: Memory) -> Memory:
     """The same memory, doubled in the midst of an utterance where less than half of it is left."""
     ledger = memory.ledger[0]

@@ -10,7 +10,8 @@ import numpy as np
 
 from asr_kd.graph.graph_arrays import GraphArrays
 from asr_kd.graph.lattice import LatticeArcs, sorted_arcs
-from asr_kd.graph.lattice_memory import INF, NONE, ZERO, allocate, begin, doubled, with_room
+from asr_kd.graph.lattice_memory import INF, NONE, ZERO, allocate, begin, doubled, with_frames, with_room
+from asr_kd.graph.lattice_partial import PartialPath, best_so_far
 from asr_kd.graph.lattice_pruning import finish, prune, read
 
 PRUNE_FRAMES = 25
@@ -39,27 +40,57 @@ class LatticeSearch:
 
         Input labels of the graph are class + 1.  None without frames, and when no path ends in a final state.
         """
-        if not len(score_TC):
-            return None
-        score_TC = np.ascontiguousarray(score_TC, dtype=np.float32)
-        while not self._search(score_TC):
+        self.start()
+        self.advance(score_TC)
+        return self.finish()
+
+    def start(self) -> None:
+        """Begin an utterance."""
+        self._scores: list[np.ndarray] = []
+        self._begin()
+
+    def advance(self, score_TC: np.ndarray) -> None:
+        """Go on by some frames; in whatever portions they come, the lattice is the same."""
+        self._scores.append(np.ascontiguousarray(score_TC, dtype=np.float32))
+        waiting = self._scores[-1:]
+        while not all(self._pass(score_TC) for score_TC in waiting):
             self.memory = doubled(self.memory)
+            self._begin()
+            waiting = self._scores
+
+    def partial(self) -> PartialPath:
+        """The best path so far, wherever it ends."""
+        return PartialPath(*best_so_far(self.memory)) if self._frames else PartialPath.nothing()
+
+    def finish(self) -> LatticeArcs | None:
+        """The lattice of the utterance, as `__call__` gives it."""
+        if not self._frames:
+            return None
+        finish(self._graph, self.memory, self._lattice_beam)
         (source_A, target_A, label_A, word_A), cost_A, final_S, start = read(self._graph, self.memory)
         if not np.isfinite(final_S).any():
             return None
         return sorted_arcs(source_A, target_A, label_A, word_A, cost_A, final_S, start)
 
-    def _search(self, score_TC: np.ndarray) -> bool:
-        """Leave the lattice in the memory. False: the memory is too small."""
-        self.memory = begin(self.memory, len(score_TC))
-        if not _start(self._graph, self._beam, self.memory):
-            return False
-        for t in range(0, len(score_TC), PRUNE_FRAMES):
-            prune(self.memory, self._lattice_beam)
-            self.memory = with_room(self.memory)
-            if not _pass_frames(self._graph, score_TC[t : t + PRUNE_FRAMES], self._beam, self.memory):
+    def _begin(self) -> None:
+        self._frames = 0
+        self.memory = begin(self.memory, sum(map(len, self._scores)))
+        while not _start(self._graph, self._beam, self.memory):
+            self.memory = begin(doubled(self.memory), sum(map(len, self._scores)))
+
+    def _pass(self, score_TC: np.ndarray) -> bool:
+        """Pass tokens on through all of these frames. False: the memory is too small."""
+        self.memory = with_frames(self.memory, self._frames + len(score_TC))
+        first = 0
+        while first < len(score_TC):
+            since = self._frames % PRUNE_FRAMES
+            if not since:
+                prune(self.memory, self._lattice_beam)
+                self.memory = with_room(self.memory)
+            block_TC = score_TC[first : first + PRUNE_FRAMES - since]
+            if not _pass_frames(self._graph, block_TC, self._beam, self.memory):
                 return False
-        finish(self._graph, self.memory, self._lattice_beam)
+            first, self._frames = first + len(block_TC), self._frames + len(block_TC)
         return True
 
 

@@ -4,6 +4,7 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import soundfile
 import yaml
@@ -15,7 +16,7 @@ from asr_kd.models.checkpoint import model_fingerprint
 from asr_kd.shards.reader import open_shard
 
 TEXT = (Path(__file__).parents[2] / "docs/python.md").read_text()
-TRANSCRIBE, LABEL, DISTILL, LOSSES = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
+TRANSCRIBE, STREAM, LABEL, DISTILL, LOSSES = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
 
 
 def test_the_table_names_the_functions_of_the_commands():
@@ -47,6 +48,9 @@ def test_a_waveform_is_transcribed_with_times(trained, tone_shards, tone_utteran
         assert found.text == texts[entry.id] and 0 < found.confidence <= 1
         edges = [t for word in found.words for t in (word.start_s, word.end_s)]
         assert edges == sorted(edges) and edges[-1] <= entry.seconds + 0.03
+    pieces = np.split(wave_N.astype(np.float32), 7 * [0] + [1000, 9000])
+    streamed = execute(STREAM, places, pieces=pieces)["stream"]
+    assert streamed.partial == [] and texts[entry.id] in capsys.readouterr().out
     student = asr_kd.load(trained / "model", graph=trained / "graph", scales=tmp_path)
     assert student.transcribe(wave_N).text == texts[entry.id]
     assert student.transcribe(wave_N[:100]).words == []
@@ -77,10 +81,9 @@ def test_commands_run_from_python(trained, tone_shards, tmp_path):
     assert model_fingerprint(tmp_path / "again") == model_fingerprint(tmp_path / "student")
 
 
-def execute(code: str, places: dict[str, Path]) -> dict:
+def execute(code: str, places: dict[str, Path], **variables: object) -> dict:
     """The variables of an example, with files of ours in the place of its own."""
     for name, path in places.items():
         code = code.replace(f'"{name}"', repr(str(path)))
-    variables: dict = {}
     exec(compile(code, "docs/python.md", "exec"), variables)
     return variables

@@ -1,6 +1,8 @@
 """The search for lattices finds those of Kaldi's decoder, to the last bit, at a cost that is linear in the frames."""
 
 import kaldi_hmm_gmm  # noqa: F401  isort: skip  before kaldifst, see asr_kd.graph
+import itertools
+
 import kaldifst
 import numpy as np
 import pytest
@@ -130,3 +132,54 @@ def test_a_graph_comes_whole_into_arrays():
         assert graph.arc_A[here].tolist() == [a for a in arcs if a[0]] + [a for a in arcs if not a[0]]
         assert graph.epsilon_S[s] - graph.first_S[s] == sum(a[0] > 0 for a in arcs)
         assert graph.final_S[s] == np.float32(fst.final(s).value)
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 120), st.lists(st.integers(1, 40), min_size=1, max_size=12))
+def test_a_search_in_portions_finds_the_same_lattice_and_a_best_path_at_any_time(seed, frames, portions):
+    graph = random_graph(seed, 30, 2.5, 0.5)
+    arrays, score_TC = graph_arrays(graph), random_scores(seed, frames, 1.0)
+    at_once, portioned = (LatticeSearch(arrays, 9.0, 6.0) for _ in range(2))
+    portioned.start()
+    cuts = [*np.clip(np.cumsum([0, *portions]), 0, frames).tolist(), frames]
+    for first, end in itertools.pairwise(cuts):
+        portioned.advance(score_TC[first:end])
+        path = portioned.partial()
+        if end and len(path.words_W):
+            assert (np.diff(path.frames_W) >= 0).all() and path.frames_W[-1] <= end
+        assert len(path.classes_T) == end
+    assert_same(portioned.finish(), at_once(score_TC))
+
+
+def test_a_partial_path_is_the_best_one_and_does_not_depend_on_what_follows():
+    """The cheapest path to any state is the best of a graph in which paths may end anywhere."""
+    for seed in range(40):
+        graph = random_graph(seed, 30, 2.5, 0.5)
+        score_TC = random_scores(seed, 60, 1.0, digits=6)
+        search = LatticeSearch(graph_arrays(graph), 15.0, 10.0)
+        search.start()
+        search.advance(score_TC[:40])
+        path = search.partial()
+        for state in range(30):
+            graph.set_final(state, 0.0)
+        best = Decoder(graph, SearchConfig(beam=15.0)).best(score_TC[:40])
+        if best is None:
+            continue
+        assert path.classes_T.tolist() == best.classes.tolist()
+        assert path.words_W.tolist() == best.words
+        search.advance(score_TC[40:])
+        assert_same(
+            search.finish(), LatticeSearch(graph_arrays(random_graph(seed, 30, 2.5, 0.5)), 15.0, 10.0)(score_TC)
+        )
+
+
+def test_a_search_whose_memory_ran_out_begins_anew_unnoticed():
+    arrays = graph_arrays(random_graph(3, 300, 4.0, 0.5))
+    score_TC = random_scores(3, 120, 0.3)
+    search = LatticeSearch(arrays, 40.0, 30.0)
+    small = len(search.memory.tokens)
+    search.start()
+    for first in range(0, 120, 7):
+        search.advance(score_TC[first : first + 7])
+    assert len(search.memory.tokens) > small
+    assert_same(search.finish(), LatticeSearch(arrays, 40.0, 30.0)(score_TC))
