@@ -30,6 +30,7 @@ _PLACES = {
     "graph.graph": ("GraphRun", "build_graph"),
     "decode.tune": ("TuneRun", "tune_scales"),
     "decode.decode": ("DecodeRun", "decode_shards"),
+    "decode.transcribe": ("TranscribeRun", "transcribe_files"),
     "evaluation.score": ("ScoreRun", "score_hypotheses"),
     "core.config": ("load_config", "to_dict"),
 }
@@ -44,6 +45,8 @@ if TYPE_CHECKING:  # `as`: exported, also for mypy --strict
     from asr_kd.corpora.folder import prepare_folder as prepare_folder
     from asr_kd.decode.decode import DecodeRun as DecodeRun
     from asr_kd.decode.decode import decode_shards as decode_shards
+    from asr_kd.decode.transcribe import TranscribeRun as TranscribeRun
+    from asr_kd.decode.transcribe import transcribe_files as transcribe_files
     from asr_kd.decode.transcriber import Transcriber as Transcriber
     from asr_kd.decode.transcriber import load as load
     from asr_kd.decode.tune import TuneRun as TuneRun

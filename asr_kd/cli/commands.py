@@ -153,6 +153,12 @@ COMMANDS: dict[str, CommandEntry | CommandGroup] = {
         "decode.tune", "TuneRun", "tune_scales", "held-out shards + model + graph -> acoustic and prior scale"
     ),
     "decode": _entry("decode.decode", "DecodeRun", "decode_shards", "shards + model + graph -> hypotheses"),
+    "transcribe": _entry(
+        "decode.transcribe",
+        "TranscribeRun",
+        "transcribe_files",
+        "model + audio files, a pipe or the microphone -> text, subtitles, word times",
+    ),
     "score": _entry(
         "evaluation.score", "ScoreRun", "score_hypotheses", "hypotheses + references -> WER with intervals"
     ),

@@ -84,9 +84,10 @@ def _add(parser: argparse.ArgumentParser, field: ConfigField, option: Option, re
     kind, is_tuple = _value_type(field.type)
     name = field.path.rpartition(".")[2]
     if kind is bool:
-        parser.add_argument(
-            _flag(name), dest=field.path, action="store_true", default=argparse.SUPPRESS, help=option.help
-        )
+        flag: dict[str, Any] = {"action": "store_true"}
+        if option.instead_of is not None:
+            flag = {"action": _InsteadOf, "const": option.instead_of, "nargs": 0}
+        parser.add_argument(_flag(name), dest=field.path, default=argparse.SUPPRESS, help=option.help, **flag)
         return
     values: dict[str, Any] = {"default": argparse.SUPPRESS, "help": _help(option, field.default)}
     choices = tuple(option.choices or ()) or (
@@ -103,6 +104,23 @@ def _add(parser: argparse.ArgumentParser, field: ConfigField, option: Option, re
         if is_tuple:
             values["nargs"] = "*" if field.default and not required else "+"  # a default of several may be emptied
         parser.add_argument(_flag(name), dest=field.path, required=required, **values)
+
+
+class _InsteadOf(argparse.Action):
+    """A flag with which the positional argument `const`, of several values, need not be given."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        setattr(namespace, self.dest, True)
+        if not hasattr(namespace, self.const):
+            setattr(namespace, self.const, ())
+        for action in parser._actions:
+            action.required = action.required and action.dest != self.const
 
 
 def _flag(name: str) -> str:

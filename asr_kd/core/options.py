@@ -26,6 +26,8 @@ class Option:
     """Of one value, where the field's type does not say it. Values of config files pass through it too."""
     choices: Collection[str] | None = None
     """Where the field's type is no Literal; looked at when they are needed, so that a registry may grow."""
+    instead_of: str | None = None
+    """Of a flag: the positional argument that need not be given with it."""
 
 
 def option(
@@ -35,11 +37,11 @@ def option(
     metavar: str | None = None,
     parse: Callable[[str], Any] | None = None,
     choices: Collection[str] | None = None,
+    instead_of: str | None = None,
 ) -> Any:
     """A dataclass field that is an option `--its-name`. Without a default it must be given."""
-    return dataclasses.field(
-        default=default, metadata={METADATA_KEY: Option(help, metavar, parse=parse, choices=choices)}
-    )
+    found = Option(help, metavar, parse=parse, choices=choices, instead_of=instead_of)
+    return dataclasses.field(default=default, metadata={METADATA_KEY: found})
 
 
 def argument(

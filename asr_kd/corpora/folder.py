@@ -75,24 +75,33 @@ def _read(config: FolderRun) -> Corpus:
     return corpus
 
 
+def audio_files(root: Path) -> tuple[list[Path], dict[Path, str]]:
+    """Every audio file below `root`, sorted; and those that cannot be read here, each with its reason.
+
+    ValueError when there is no audio.
+    """
+    suffixes = {suffix.lower() for suffix in SUFFIXES}
+    files = sorted(path for path in root.rglob("*") if path.is_file())
+    paths = [path for path in files if path.suffix.lower() in suffixes]
+    cannot = "files cannot be read. Convert it, for example: ffmpeg -i FILE -ac 1 -ar 16000 FILE.flac"
+    unreadable = {
+        path: f"{path}: {path.suffix} {cannot}" for path in files if path.suffix.lower() in UNREADABLE_SUFFIXES
+    }
+    if not paths:
+        found = f" but {len(unreadable)} files that cannot be read, such as {next(iter(unreadable))}"
+        looked_for = f"{', '.join(sorted(suffixes))} files are looked for"
+        raise ValueError(f"{root}: holds no audio ({looked_for}){found if unreadable else ''}")
+    return paths, unreadable
+
+
 def folder_recordings(root: Path, speaker_from_folder: bool = True) -> tuple[list[Recording], list[Rejected]]:
     """Every audio file below `root`, sorted, with the text of NAME.txt beside NAME.flac; and audio that cannot be read.
 
     The id is the path below `root` without suffix, `/` as `-`, and with the suffix where several files would have the
     same; the speaker is the folder that the file lies in. ValueError when there is no audio.
     """
-    suffixes = {suffix.lower() for suffix in SUFFIXES}
-    files = sorted(path for path in root.rglob("*") if path.is_file())
-    paths = [path for path in files if path.suffix.lower() in suffixes]
-    cannot = "files cannot be read. Convert it, for example: ffmpeg -i FILE -ac 1 -ar 16000 FILE.flac"
-    unknown = [
-        Rejected("-".join(path.relative_to(root).parts), str(path), f"{path}: {path.suffix} {cannot}")
-        for path in files
-        if path.suffix.lower() in UNREADABLE_SUFFIXES
-    ]
-    if not paths:
-        found = f" but {len(unknown)} files that cannot be read, such as {unknown[0].audio_filepath}" if unknown else ""
-        raise ValueError(f"{root}: holds no audio ({', '.join(sorted(suffixes))} files are looked for){found}")
+    paths, unreadable = audio_files(root)
+    unknown = [Rejected("-".join(p.relative_to(root).parts), str(p), reason) for p, reason in unreadable.items()]
     recordings = []
     for path, name in zip(paths, _unique_names(paths, root), strict=True):
         speaker = "/".join(path.relative_to(root).parent.parts) or None if speaker_from_folder else None

@@ -33,6 +33,10 @@ class Job(ABC):
     def processor(self) -> "ShardProcessor":
         """Make the job ready on this machine. ValueError when its settings do not fit together."""
 
+    def worker(self, report: "Callable[[ShardEvent], None]") -> "Worker":
+        """What processes shards one after the other. ValueError as for `processor`."""
+        return Worker(self.processor(), report, self.checks_tars)
+
 
 @dataclass(frozen=True)
 class ShardEvent:

@@ -9,17 +9,17 @@ import os
 import signal
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence, Sized
+from collections.abc import Callable, Iterator, Sequence, Sized
 from contextlib import suppress
 from dataclasses import replace
 from multiprocessing.connection import Connection, wait
-from typing import Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import torch
 
 from asr_kd.core.processes import end_with
 from asr_kd.core.runtime import enable_sigaltstack, set_threads
-from asr_kd.jobs.job import Job, ShardEvent, Worker
+from asr_kd.jobs.job import ShardEvent
 
 SHARDS_AHEAD = 3
 """Shards that a worker has at most: at the teacher, being read, and being fetched."""
@@ -47,6 +47,26 @@ class Pool(Protocol):
         """End all workers at once; shards in work are dropped."""
 
 
+class Runs(Protocol):
+    """A worker made ready."""
+
+    def run(self, receive: Callable[[], str | None]) -> None:
+        """Process what `receive` gives, one after the other, until it gives None; it may wait."""
+
+
+class PoolJob(Protocol):
+    """What worker processes do, in plain values: a `Job` on shards, or work on files of another kind."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def device(self) -> str:
+        """`auto`, `cpu`, `cuda`, `cuda:1`, ..."""
+
+    def worker(self, report: Callable[[ShardEvent], None]) -> Runs:
+        """Make the job ready on this machine. ValueError when its settings do not fit together."""
+
+
 class HasShards(Protocol):
     """A worker as far as handing out shards goes."""
 
@@ -71,7 +91,7 @@ def least_loaded(workers: Sequence[W], exclusive: bool) -> W | None:
 class _Process:
     """One worker process and the shards that it has."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: PoolJob) -> None:
         self.job = job
         self.shards: deque[str] = deque()
         self.exclusive = False
@@ -117,7 +137,7 @@ class _Process:
 class ProcessPool:
     """Worker processes on this machine; on GPUs they take turns over those that are there."""
 
-    def __init__(self, job: Job, workers: int) -> None:
+    def __init__(self, job: PoolJob, workers: int) -> None:
         gpus = torch.cuda.device_count() if job.device in ("auto", "cuda") else 0
         jobs = [replace(job, device=f"cuda:{n % gpus}") if gpus else job for n in range(workers)]
         self._workers = [_Process(j) for j in jobs]
@@ -182,7 +202,7 @@ def workers_here(device: str, threads: int | None = None) -> int:
     return max(1, min(set_threads(None), memory // MEMORY_PER_WORKER))
 
 
-def _work(job: Job, pipe: Connection, environment: dict[str, str]) -> None:
+def _work(job: PoolJob, pipe: Connection, environment: dict[str, str]) -> None:
     """The life of a worker process. environment: of the one who started it; the fork server may have an older one."""
     end_with(os.getppid())  # the fork server, which ends with ours; elsewhere the closed pipe, after the next batch
     os.environ.clear()
@@ -203,9 +223,9 @@ def _work(job: Job, pipe: Connection, environment: dict[str, str]) -> None:
             os._exit(1)
 
     try:
-        processor = job.processor()
+        worker = job.worker(report)
     except Exception as e:
         report(ShardEvent("", "broken", reason=str(e)))
         return
     report(ShardEvent("", "ready"))
-    Worker(processor, report, job.checks_tars).run(receive)
+    worker.run(receive)

@@ -25,11 +25,13 @@ def run_shards(
     state: JobState,
     max_attempts: int = 3,
     on_event: Callable[[ShardEvent], None] = lambda event: None,
+    one_at_a_time: bool = False,
 ) -> dict[str, str]:
     """Process shards until each is done or has failed `max_attempts` times; returns the reasons of those that failed.
 
     is_done: whether a shard's output has its final name.  A shard that another run has leased is waited for, and
     processed here if that run dies. One that failed is tried again alone in its worker, so that it stops no other.
+    one_at_a_time: each is alone in its worker, as their lengths differ too much to be shared out beforehand.
     """
     waiting = deque(str(path) for path in shards)
     elsewhere: deque[str] = deque()
@@ -38,7 +40,7 @@ def run_shards(
     attempts: Counter[str] = Counter()
     looked = time.monotonic()
     while waiting or elsewhere or at_work:
-        while waiting and pool.has_capacity(exclusive=attempts[waiting[0]] > 0):
+        while waiting and pool.has_capacity(exclusive=one_at_a_time or attempts[waiting[0]] > 0):
             shard = waiting.popleft()
             if is_done(shard):
                 continue
@@ -47,7 +49,7 @@ def run_shards(
             elif is_done(shard):  # finished by the run that had the lease until now
                 leases.release(stem(shard))
             else:
-                pool.submit(shard, exclusive=attempts[shard] > 0)
+                pool.submit(shard, exclusive=one_at_a_time or attempts[shard] > 0)
                 at_work.add(shard)
         for event in pool.events(POLL_S) if at_work or waiting else ():
             on_event(event)
