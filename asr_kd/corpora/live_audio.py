@@ -12,6 +12,7 @@ from typing import BinaryIO
 import numpy as np
 
 from asr_kd.core.extras import how_to_install
+from asr_kd.core.terminal import say
 from asr_kd.corpora.audio import RAW_BYTES_PER_SAMPLE, SAMPLE_RATE
 from asr_kd.corpora.audio_file import MAX_RATE, MIN_RATE, SLACK_S, UNKNOWN_BYTES, check_bounds, differs, measure_audio
 from asr_kd.corpora.audio_stream import at_16k, opened_blocks
@@ -106,6 +107,7 @@ def microphone_blocks(is_wanted: Callable[[], bool]) -> Iterator[np.ndarray]:
         reason = " ".join(str(e).split())
         raise ValueError(f"--mic: no microphone can be opened ({reason}). Connect one, or pipe audio: -") from None
     with microphone:
+        say("--mic: recording; Ctrl-C ends it")
         while is_wanted():
             try:
                 yield recorded.get(timeout=LOOK_S)

@@ -159,7 +159,6 @@ def _print(config: TranscribeRun, job: TranscribeJob) -> None:
 def _blocks(config: TranscribeRun, stop: StopRequest) -> Iterator[np.ndarray]:
     """Audio until it ends or the user has heard enough."""
     if config.mic:
-        say("--mic: recording; Ctrl-C ends it")
         return microphone_blocks(lambda: stop.asked is None)
     if not config.is_live:
         return file_blocks(config.files[0])
@@ -173,13 +172,11 @@ def _write(config: TranscribeRun, job: TranscribeJob, out: Path) -> None:
     skipped = Skipped("files", config.max_skipped)
     inputs = _inputs(config.files, skipped)
     total = len(inputs) + len(skipped)
-    transcriber = job.load()  # every mistake in the options shows here, before a worker starts
-    settings, on = transcriber.settings, transcriber.device
-    del transcriber
-    outputs = place_outputs(out, FORMATS[config.format].suffix, inputs, settings, config.dry_run)
+    job.load()  # every mistake in the options shows here, before a worker starts
+    outputs = place_outputs(out, FORMATS[config.format].suffix, inputs, job.settings(), config.dry_run)
     lengths = {path: _seconds(path) for path, output in outputs.items() if not is_done(path, output)}
     seconds = sum(lengths.values())
-    say(f"{len(lengths)} of {total} files to transcribe, {seconds / SECONDS_PER_HOUR:.2f} h of audio, on {on}")
+    say(f"{len(lengths)} of {total} files to transcribe, {seconds / SECONDS_PER_HOUR:.2f} h of audio")
     if config.dry_run:
         return
     todo = sorted(lengths, key=lambda path: -lengths[path])  # the longest first: workers end at about the same time

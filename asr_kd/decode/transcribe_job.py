@@ -1,15 +1,18 @@
 """The job of `asr-kd transcribe` on many files: a worker process loads the model once and takes one file at a time."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
-from asr_kd.core.files import atomic_path
+from asr_kd.core.files import atomic_path, sha256_file
 from asr_kd.core.runtime import set_threads
 from asr_kd.corpora.audio_stream import file_blocks
 from asr_kd.decode.recognition import Recognition
 from asr_kd.decode.transcriber import Transcriber, load
+from asr_kd.graph.scales import DecodingScales
 from asr_kd.jobs.job import ShardEvent, failure
+from asr_kd.teachers.registry import models_fingerprint
 from asr_kd.transcripts.formats import FORMATS, FormatName
 
 
@@ -26,6 +29,12 @@ class TranscribeJob:
     device: str = "auto"
     precision: str = "auto"
     threads: int | None = None
+
+    def settings(self) -> dict[str, Any]:
+        """What decides the words."""
+        scales = None if self.scales is None else asdict(DecodingScales.load(self.scales))
+        graph = None if self.graph is None else sha256_file(Path(self.graph) / "graph.json")
+        return {"model": models_fingerprint([self.model]), "graph": graph, "scales": scales}
 
     def load(self) -> Transcriber:
         """The model. ValueError when model, graph and scales do not belong together."""
