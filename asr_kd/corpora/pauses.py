@@ -22,6 +22,8 @@ MIN_RANGE_DB = 10.0
 """Speech lies so far above the floor. Where nothing does, only frames below SILENCE_DB are quiet."""
 QUIET_SHARE = 0.3
 """Of the way from the floor to speech, in dB."""
+BELOW_SPEECH_DB = 40.0
+"""So far below speech a frame is quiet: digital silence elsewhere hides no pause with room noise."""
 SILENCE_DB = -65.0
 """Of full scale."""
 SMALLEST_POWER = 1e-10
@@ -103,4 +105,4 @@ def _threshold_db(history_db: deque[float]) -> float:
     floor_db, speech_db = np.percentile(history_db, [FLOOR_PERCENTILE, SPEECH_PERCENTILE])
     if speech_db - floor_db < MIN_RANGE_DB:
         return SILENCE_DB
-    return max(SILENCE_DB, float(floor_db + QUIET_SHARE * (speech_db - floor_db)))
+    return max(SILENCE_DB, float(floor_db + QUIET_SHARE * (speech_db - floor_db)), float(speech_db - BELOW_SPEECH_DB))

@@ -51,6 +51,13 @@ def test_cuts_lie_in_pauses_and_no_pause_of_a_breath_cuts():
     assert 4 < starts[-2] < 4.8 and 11.1 < starts[-1] < 11.9
 
 
+def test_digital_silence_elsewhere_does_not_hide_pauses_with_room_noise():
+    spoken, pause = _noise(3, 0.2), _noise(0.8, 0.001)
+    wave_N = np.concatenate([_noise(2, 0), *[spoken, pause] * 3])
+    starts = [start / SAMPLE_RATE for start, _ in _cut(wave_N, [1600])]
+    assert all(any(end < start < end + 0.8 for start in starts) for end in (5, 8.8, 12.6))
+
+
 def test_speech_without_pause_is_cut_where_it_is_quietest():
     wave_N = np.concatenate([_noise(14, 0.1), _noise(0.2, 0.01), _noise(10, 0.1)])
     (_, first), (start, _) = _cut(wave_N, [777])
