@@ -6,6 +6,7 @@ newline forges a message of ours, and a bidirectional control reverses what is r
 
 import json
 import re
+import shutil
 import sys
 import unicodedata
 from typing import Any
@@ -43,6 +44,33 @@ def show(*lines: object) -> None:
     """Print a result to stdout; each argument is one line, whatever it holds. Of several ranks, the first does."""
     if not rank_and_world()[0]:
         print(*map(printable, lines), sep="\n", flush=True)
+
+
+class LiveLine:
+    """One line on stderr that is written over again and again; nothing where stderr is no terminal."""
+
+    def __init__(self) -> None:
+        self._is_shown = False
+
+    def show(self, text: object) -> None:
+        """The end of `text`, as much as fits."""
+        if not sys.stderr.isatty():
+            return
+        room = shutil.get_terminal_size().columns - 1
+        line = printable(text)
+        self._write("\r\x1b[K" + line[-(room if line.isascii() else room // 2) :])  # other letters may be two wide
+        self._is_shown = bool(line)
+
+    def clear(self) -> None:
+        """Remove the line, so that others can be printed."""
+        if self._is_shown:
+            self._write("\r\x1b[K")
+            self._is_shown = False
+
+    def _write(self, text: str) -> None:
+        with audible_stderr():
+            sys.stderr.write(text)
+            sys.stderr.flush()
 
 
 def markdown_text(text: object) -> str:

@@ -1,8 +1,9 @@
 """Turns audio of any length into words with times and confidences.
 
 Without --out, one recording is printed to stdout while it is recognised: a file, standard input (`-`) or the microphone
-(--mic). Audio is cut at pauses, and the words of an utterance come when it is over. Ctrl-C ends the microphone or the
-pipe and prints what was said until then.
+(--mic). Unidirectional models answer while audio comes in: a terminal shows the words so far, which may still change.
+The words of an utterance are printed when a pause has ended it. Ctrl-C ends the microphone or the pipe and prints what
+was said until then.
 
   asr-kd transcribe exp/student talk.flac --graph exp/graph --decoding-scales exp/student/tune
   asr-kd transcribe exp/student talk.mp3 --graph exp/graph --format srt > talk.srt
@@ -32,7 +33,7 @@ from asr_kd.core.options import DEVICE_HELP, argument, option
 from asr_kd.core.progress import SECONDS_PER_HOUR, Progress
 from asr_kd.core.runtime import set_threads
 from asr_kd.core.skipped import MAX_SKIPPED, Skipped
-from asr_kd.core.terminal import say, show
+from asr_kd.core.terminal import LiveLine, say, show
 from asr_kd.corpora.audio import audio_seconds
 from asr_kd.corpora.audio_stream import file_blocks
 from asr_kd.corpora.folder import audio_files
@@ -143,11 +144,15 @@ def _print(config: TranscribeRun, job: TranscribeJob) -> None:
     if config.dry_run:
         say(f"{name}: {'live' if seconds is None else f'{seconds:.1f} s of'} audio to transcribe")
         return
-    stop = StopRequest()
+    stop, line = StopRequest(), LiveLine()
     with stop if config.is_live else nullcontext():
-        recognition = Recognition(transcriber, name, _blocks(config, stop))
+        recognition = Recognition(
+            transcriber, name, _blocks(config, stop), lambda seconds, words: line.show(" ".join(words))
+        )
         for piece in FORMATS[config.format].pieces(recognition.recording):
+            line.clear()
             show(*piece.removesuffix("\n").split("\n"))
+    line.clear()
     say(f"{name}: {recognition.recording.seconds:.1f} s of audio, real-time factor {recognition.real_time_factor:.4f}")
 
 

@@ -67,7 +67,7 @@ class FileWorker:
             self._transcriber,
             out.stem,
             file_blocks(path),
-            lambda seconds: self._report(ShardEvent(path, "audio", seconds)),
+            lambda seconds, _: self._report(ShardEvent(path, "audio", seconds)),
         )
         with atomic_path(out) as temporary, open(temporary, "w", encoding="utf-8") as file:
             for piece in FORMATS[self._job.format].pieces(recognition.recording):
