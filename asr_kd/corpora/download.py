@@ -39,6 +39,11 @@ def fetch_archive(url: str, root: Path) -> None:
             raise ValueError(
                 f"{url}: cannot be fetched ({reason}). Fetch and unpack it by hand, then give its folder as ROOT."
             ) from None
+        if not hasattr(tarfile, "data_filter"):
+            raise ValueError(
+                f"{url}: this Python cannot unpack archives safely; 3.11.4 and later can. "
+                "Unpack it by hand, then give its folder as ROOT."
+            )
         try:
             with tarfile.open(archive) as tar:
                 tar.extractall(unpacked, filter="data")

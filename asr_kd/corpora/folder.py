@@ -88,7 +88,8 @@ def audio_files(root: Path) -> tuple[list[Path], dict[Path, str]]:
         path: f"{path}: {path.suffix} {cannot}" for path in files if path.suffix.lower() in UNREADABLE_SUFFIXES
     }
     if not paths:
-        found = f" but {len(unreadable)} files that cannot be read, such as {next(iter(unreadable))}"
+        first = next(iter(unreadable), None)
+        found = f" but {len(unreadable)} files that cannot be read, such as {first}"
         looked_for = f"{', '.join(sorted(suffixes))} files are looked for"
         raise ValueError(f"{root}: holds no audio ({looked_for}){found if unreadable else ''}")
     return paths, unreadable
