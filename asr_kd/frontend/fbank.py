@@ -1,8 +1,9 @@
 """The front end: Kaldi's log mel filter banks, their mean taken off, three frames stacked; all on padded batches."""
 
 import math
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -16,6 +17,7 @@ INT16_SCALE = 32768.0  # Kaldi reads 16-bit samples as they are; ours lie in [-1
 POVEY_POWER = 0.85
 LOG_FLOOR = torch.finfo(torch.float32).eps  # Kaldi's floor of a mel energy before the log
 DELTA_WINDOW = 2  # Kaldi's: a slope over 2 frames to either side
+MEAN_BLOCK_FRAMES = 64
 CPU_BLOCK_FRAMES = 256  # so many frames of 512 samples stay in a core's cache
 GPU_BLOCK_FRAMES = 1 << 18
 
@@ -40,11 +42,12 @@ class FrontEndConfig:
     """Weight of the previous sample that is subtracted from each."""
     frame_stacking: int = 3
     """Frames stacked into one (and the factor by which the frame rate falls)."""
-    cmn: Literal["causal", "utterance"] = "causal"
-    """Mean that is subtracted from each frame: of the audio so far, for streaming models, or of the whole utterance,
-    for teachers."""
+    cmn: Literal["causal", "exponential", "utterance", "none"] = "causal"
+    """Mean that is subtracted from each frame: of the last seconds (causal) or of all audio so far, the older the less
+    (exponential), for streaming models; of the whole utterance, for teachers; none where the network does it."""
     cmn_window_s: float = 3.0
-    """`causal`: the mean of so many seconds up to and including the present frame is subtracted from it."""
+    """`causal`: the mean of so many seconds up to and including the present frame is subtracted from it.
+    `exponential`: time constant of the mean, which begins as `cmn_init`."""
     cmn_init_s: float = 0.5
     """An utterance counts as preceded by so many seconds of `cmn_init`, so that its first frames are not zeroed."""
     cmn_init: float = 13.5
@@ -53,6 +56,31 @@ class FrontEndConfig:
     """Cepstral coefficients of `mfcc`, c0 included, before deltas."""
     cepstral_lifter: float = 22.0
     """Kaldi's liftering of cepstra; 0 turns it off."""
+    snip_edges: bool = True
+    """Kaldi's: the first window begins with the audio. False centres it on the first frame shift and mirrors what is
+    missing before the audio. Windows always end within the audio."""
+    sample_scale: float = INT16_SCALE
+    """Samples in [-1, 1) are multiplied by this first: 32768 as in Kaldi, 1 as in sherpa-onnx."""
+
+    @staticmethod
+    def expand_config(data: Mapping[str, Any]) -> dict[str, Any]:
+        """Fields of a config file: those of `preset: NAME`, if it is there, and what differs from them.
+
+        ValueError names an unknown preset.
+        """
+        given = dict(data)
+        preset = given.pop("preset", None)
+        if preset is None:
+            return given
+        if preset not in PRESETS:
+            raise ValueError(f"frontend.preset is {preset}; known: {', '.join(PRESETS)}")
+        return to_dict(PRESETS[preset]) | given
+
+    @staticmethod
+    def contract_config(data: Mapping[str, Any]) -> dict[str, Any]:
+        """Without fields of version 0.4 that are at their defaults: older fingerprints and files stay as they are."""
+        new = {f.name: f.default for f in fields(FrontEndConfig) if f.name in ("snip_edges", "sample_scale")}
+        return {key: value for key, value in data.items() if key not in new or value != new[key]}
 
     def __post_init__(self) -> None:
         for name in (
@@ -63,6 +91,7 @@ class FrontEndConfig:
             "frame_stacking",
             "cmn_window_s",
             "cepstra",
+            "sample_scale",
         ):
             if getattr(self, name) <= 0:
                 raise ValueError(f"frontend.{name} is {getattr(self, name)}; it must be positive")
@@ -96,6 +125,21 @@ class FrontEndConfig:
         return FrontEnd(self)
 
 
+PRESETS: dict[str, FrontEndConfig] = {
+    # What sherpa-onnx computes itself, at its default of 80 bins and the 40 ms that it takes a frame of a model to be.
+    "sherpa-onnx": FrontEndConfig(
+        mel_bins=80,
+        high_hz=7600.0,
+        frame_stacking=4,
+        cmn="exponential",
+        cmn_init=-7.3,
+        snip_edges=False,
+        sample_scale=1.0,
+    ),
+}
+"""Front ends by name: `frontend: {preset: sherpa-onnx}`, with other fields of `FrontEndConfig` as changes to it."""
+
+
 class FrontEnd:
     """Features of padded batches of waves, on the device that holds the waves. It has no state between calls."""
 
@@ -104,6 +148,8 @@ class FrontEnd:
         c = self.config
         self.window = round(c.frame_length_s * c.sample_rate)
         self.shift = round(c.frame_shift_s * c.sample_rate)
+        self.mirrored = 0 if c.snip_edges else self.window // 2 - self.shift // 2
+        """Samples that count as preceding the audio: its first ones, mirrored."""
         self.fft = 1 << (self.window - 1).bit_length()
         self.frame_shift_s = c.frame_shift_s * c.frame_stacking
         """Time between stacked frames, seconds (0.030)."""
@@ -113,6 +159,7 @@ class FrontEnd:
 
     def num_frames(self, samples: int) -> int:
         """Stacked frames of an utterance of so many samples; 0 when it is shorter than a stack."""
+        samples += self.mirrored
         unstacked = 0 if samples < self.window else 1 + (samples - self.window) // self.shift
         return unstacked // self.config.frame_stacking
 
@@ -122,6 +169,7 @@ class FrontEnd:
 
         wave_BN: float in [-1, 1), 16 kHz; what lies behind `samples_B` is not read.  Frames behind the end are 0.
         As torchaudio.compliance.kaldi.fbank without dither: whole windows only, DC removed, Povey window.
+        Without `snip_edges`: as kaldi-native-fbank's OnlineFbank before `input_finished`.
         """
         with torch.autocast(wave_BN.device.type, enabled=False):
             x_BTF, frames_B = self._log_mel(wave_BN.float(), samples_B)
@@ -131,7 +179,7 @@ class FrontEnd:
     def __call__(self, wave_BN: Tensor, samples_B: Tensor) -> tuple[Tensor, Tensor]:
         """Log mel energies less their mean, stacked: (B, T, dim), and frames (B,), int64.
 
-        With a causal mean, a frame depends on nothing behind its own last sample: features of a prefix are the prefix
+        With a causal or exponential mean, a frame depends on nothing behind its own last sample: features of a prefix are the prefix
         of the features. Left-over frames that do not fill a stack are dropped; frames behind the end are 0.
         """
         with torch.autocast(wave_BN.device.type, enabled=False):
@@ -142,7 +190,10 @@ class FrontEnd:
             x_BTF = x_BTF[:, : steps * stack]
             if self.config.cmn == "causal":
                 x_BTF = self._subtract_causal_mean(x_BTF)
-            else:
+            elif self.config.cmn == "exponential":
+                init_BF = x_BTF.new_full((len(x_BTF), x_BTF.shape[2]), self.config.cmn_init)
+                x_BTF = x_BTF - exponential_mean(x_BTF, init_BF, exponential_decay(self.config))
+            elif self.config.cmn == "utterance":
                 x_BTF = _subtract_mean(x_BTF, frames_B * stack)
             return x_BTF.reshape(x_BTF.shape[0], steps, self.dim) * _mask(frames_B, steps), frames_B
 
@@ -164,8 +215,11 @@ class FrontEnd:
 
     def _log_mel(self, wave_BN: Tensor, samples_B: Tensor) -> tuple[Tensor, Tensor]:
         """As `fbank`, with garbage in the frames behind the end."""
+        assert samples_B.shape == wave_BN.shape[:1], f"{len(wave_BN)} waves, lengths of {tuple(samples_B.shape)}"
+        if self.mirrored:  # an utterance that is shorter has no whole window
+            wave_BN = torch.cat([wave_BN[:, : self.mirrored].flip(1), wave_BN], dim=1)
+            samples_B = samples_B + self.mirrored
         batch, samples = wave_BN.shape
-        assert samples_B.shape == (batch,), f"{batch} waves, lengths of shape {tuple(samples_B.shape)}"
         frames_B = (samples_B.to(wave_BN.device, torch.int64) - self.window).div(self.shift, rounding_mode="floor") + 1
         frames_B = frames_B.clamp(min=0)
         steps = 0 if samples < self.window else 1 + (samples - self.window) // self.shift
@@ -176,7 +230,7 @@ class FrontEnd:
         # Pre-emphasis is linear, so it runs once over the wave instead of over every overlapping frame. What Kaldi
         # does differently within a frame is its first sample, which the Povey window multiplies by 0, and that the
         # frame's mean m is taken off before: that leaves a constant (1 - preemphasis) m to subtract afterwards.
-        wave_BN = wave_BN * INT16_SCALE
+        wave_BN = wave_BN * self.config.sample_scale
         emphasised_BN = torch.empty_like(wave_BN)
         emphasised_BN[:, 0] = wave_BN[:, 0]
         torch.sub(wave_BN[:, 1:], wave_BN[:, :-1], alpha=self.config.preemphasis, out=emphasised_BN[:, 1:])
@@ -239,6 +293,34 @@ class _Constants:
             lifter_C = 1 + c.cepstral_lifter / 2 * torch.sin(math.pi * torch.arange(c.cepstra) / c.cepstral_lifter)
             dct_FC = dct_FC * lifter_C
         self.dct_FC = dct_FC.contiguous().to(device)
+
+
+def exponential_decay(config: FrontEndConfig) -> float:
+    """What the exponential mean keeps of itself from one frame (before stacking) to the next."""
+    return math.exp(-config.frame_shift_s / config.cmn_window_s)
+
+
+def exponential_mean(x_BTF: Tensor, mean_BF: Tensor, decay: float) -> Tensor:
+    """Mean of the frames so far, (B, T, F): m_t = decay m_{t-1} + (1 - decay) x_t, where m_{-1} is `mean_BF`.
+
+    Source: Viikki, Bye and Laurila, "A recursive feature vector normalization approach for robust speech recognition
+    in noise" (ICASSP 1998), for the mean alone. A block of frames is one product with the powers of `decay`.
+    """
+    mean_BTF = torch.empty_like(x_BTF)
+    for start in range(0, x_BTF.shape[1], MEAN_BLOCK_FRAMES):
+        block_BTF = x_BTF[:, start : start + MEAN_BLOCK_FRAMES]
+        weights_TT, kept_T = (w.to(x_BTF) for w in exponential_weights(block_BTF.shape[1], decay))
+        out_BTF = mean_BTF[:, start : start + MEAN_BLOCK_FRAMES]
+        out_BTF.copy_(weights_TT @ block_BTF + kept_T[:, None] * mean_BF[:, None])
+        mean_BF = out_BTF[:, -1]
+    return mean_BTF
+
+
+def exponential_weights(frames: int, decay: float) -> tuple[Tensor, Tensor]:
+    """What each of `frames` means takes of each frame, (T, T), and of the mean before them, (T,), in float64."""
+    time_T = torch.arange(frames, dtype=torch.float64)
+    weights_TT = ((1 - decay) * decay ** (time_T[:, None] - time_T).clamp(min=0)).tril()
+    return weights_TT, decay ** (time_T + 1)
 
 
 def _subtract_mean(x_BTF: Tensor, frames_B: Tensor) -> Tensor:

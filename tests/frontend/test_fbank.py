@@ -180,3 +180,52 @@ def test_config_survives_json_and_its_fingerprint_tells_front_ends_apart():
 def test_an_impossible_front_end_is_refused_by_field(change):
     with pytest.raises(ValueError, match=f"frontend.*{next(iter(change))}"):
         replace(FrontEndConfig(), **change)
+
+
+def sherpa_fbank(wave_N: np.ndarray, piece: int, mel_bins: int = 80) -> np.ndarray:
+    """Features that sherpa-onnx computes of audio that comes in pieces, before the input is finished."""
+    knf = pytest.importorskip("kaldi_native_fbank")
+    options = knf.FbankOptions()
+    options.frame_opts.dither, options.frame_opts.snip_edges, options.frame_opts.samp_freq = 0, False, RATE
+    options.mel_opts.num_bins, options.mel_opts.high_freq = mel_bins, -400
+    fbank = knf.OnlineFbank(options)
+    for start in range(0, len(wave_N), piece):
+        fbank.accept_waveform(RATE, wave_N[start : start + piece].tolist())
+    return np.stack([fbank.get_frame(i) for i in range(fbank.num_frames_ready)])
+
+
+@pytest.mark.skipif("ASR_KD_DATA" not in os.environ, reason="ASR_KD_DATA does not point at speech")
+@pytest.mark.parametrize("piece", [1_000_000, 777])
+def test_the_sherpa_onnx_preset_is_what_sherpa_onnx_computes(piece):
+    front_end = FrontEnd(load_config(FrontEndConfig, {"preset": "sherpa-onnx"}))
+    for path in sorted((Path(os.environ["ASR_KD_DATA"]) / "an4/wav/an4_clstk").rglob("*.flac"))[:800:200]:
+        wave_N = soundfile.read(path, dtype="float32")[0]
+        x_BTF, frames_B = front_end.fbank(torch.from_numpy(wave_N)[None], torch.tensor([len(wave_N)]))
+        expected = sherpa_fbank(wave_N, piece)
+        assert frames_B[0] == len(expected) and frames_B[0] // 4 == front_end.num_frames(len(wave_N))
+        torch.testing.assert_close(x_BTF[0], torch.from_numpy(expected), atol=1e-3, rtol=0)
+
+
+def test_the_exponential_mean_is_its_recursion_and_a_prefix_has_the_prefix_of_the_features():
+    front_end = FrontEnd(load_config(FrontEndConfig, {"preset": "sherpa-onnx"}))
+    wave_BN, samples_B = padded([3 * RATE, 200, 279, 280])
+    x_BTF, frames_B = front_end(wave_BN, samples_B)
+    assert frames_B.tolist() == [74, 0, 0, 0] and not x_BTF[1:].any()
+    raw_TF = front_end.fbank(wave_BN[:1], samples_B[:1])[0][0, : 4 * 74].double()
+    decay, mean_F = np.exp(-0.01 / 3), torch.full((80,), -7.3, dtype=torch.float64)
+    for t, raw_F in enumerate(raw_TF):
+        mean_F = decay * mean_F + (1 - decay) * raw_F
+        raw_TF[t] = raw_F - mean_F
+    torch.testing.assert_close(x_BTF[0], raw_TF.float().reshape(74, 320), atol=1e-4, rtol=0)
+    half = RATE + 123
+    prefix_BTF, _ = front_end(wave_BN[:1, :half], torch.tensor([half]))
+    torch.testing.assert_close(prefix_BTF[0], x_BTF[0, : prefix_BTF.shape[1]], atol=1e-5, rtol=0)
+
+
+def test_new_fields_at_their_defaults_leave_the_fingerprints_of_older_models_alone():
+    assert not {"snip_edges", "sample_scale"} & set(to_dict(FrontEndConfig()))
+    assert FrontEndConfig(snip_edges=False).fingerprint != FrontEndConfig().fingerprint
+    preset = load_config(FrontEndConfig, {"preset": "sherpa-onnx"})
+    assert load_config(FrontEndConfig, to_dict(preset)) == preset
+    with pytest.raises(ValueError, match=r"frontend\.preset is kaldi; known: sherpa-onnx"):
+        load_config(FrontEndConfig, {"preset": "kaldi"})
