@@ -1,10 +1,13 @@
 """The front end at work on audio that is still coming in: the same features, some samples at a time."""
 
+from dataclasses import replace
+from typing import Protocol
+
 import numpy as np
 import torch
 from torch import Tensor
 
-from asr_kd.frontend.fbank import FrontEnd, FrontEndConfig
+from asr_kd.frontend.fbank import FrontEnd, FrontEndConfig, exponential_decay, exponential_mean
 
 
 class StreamingFrontEnd:
@@ -17,9 +20,11 @@ class StreamingFrontEnd:
                 "frontend.cmn is utterance: the mean of audio that is still coming in is not known. "
                 "Train with frontend.cmn=causal for streaming."
             )
-        self._frontend = FrontEnd(config)
+        self._mirrored = FrontEnd(config).mirrored
+        """Samples at the begin of the stream that are waited for and mirrored; then 0."""
+        self._frontend = FrontEnd(replace(config, snip_edges=True))
         self._samples_N = torch.zeros(0)
-        self._means = CausalMean(config)
+        self._means = _MEANS[config.cmn](config)
 
     @property
     def frame_samples(self) -> int:
@@ -30,6 +35,11 @@ class StreamingFrontEnd:
         """Stacked frames (T, dim) that are complete with these samples. wave_N: float32 in [-1, 1)."""
         f = self._frontend
         self._samples_N = torch.cat([self._samples_N, torch.from_numpy(np.asarray(wave_N, dtype=np.float32))])
+        if self._mirrored:
+            if len(self._samples_N) < self._mirrored:
+                return torch.zeros(0, f.dim)
+            self._samples_N = torch.cat([self._samples_N[: self._mirrored].flip(0), self._samples_N])
+            self._mirrored = 0
         steps = f.num_frames(len(self._samples_N))
         if not steps:
             return torch.zeros(0, f.dim)
@@ -39,6 +49,39 @@ class StreamingFrontEnd:
         # Kaldi's window is 0 at its first sample, the only one that pre-emphasis would need a sample before it for.
         self._samples_N = self._samples_N[unstacked * f.shift :]
         return self._means.subtract(x_BTF[0]).reshape(steps, f.dim)
+
+
+class RunningMean(Protocol):
+    """What is subtracted from frame after frame."""
+
+    def subtract(self, x_TF: Tensor) -> Tensor:
+        """Frames less their mean, (T, mel_bins)."""
+        ...
+
+
+class NoMean:
+    """`cmn: none`."""
+
+    def __init__(self, config: FrontEndConfig) -> None:
+        pass
+
+    def subtract(self, x_TF: Tensor) -> Tensor:
+        """The frames."""
+        return x_TF
+
+
+class ExponentialMean:
+    """What `cmn: exponential` subtracts."""
+
+    def __init__(self, config: FrontEndConfig) -> None:
+        self._decay = exponential_decay(config)
+        self._mean_F = torch.full((config.mel_bins,), config.cmn_init)
+
+    def subtract(self, x_TF: Tensor) -> Tensor:
+        """Frames less their mean, (T, mel_bins)."""
+        mean_TF = exponential_mean(x_TF[None], self._mean_F[None], self._decay)[0]
+        self._mean_F = mean_TF[-1]
+        return x_TF - mean_TF
 
 
 class CausalMean:
@@ -68,3 +111,10 @@ class CausalMean:
         self._seen += steps
         self._totals_WF = totals_WF[-min(self._window, self._seen) - 1 :].clone()
         return torch.addcmul(x_TF, sum_TF, scale_T1, value=-1).sub_(offset_T1)
+
+
+_MEANS: dict[str, type[CausalMean] | type[ExponentialMean] | type[NoMean]] = {
+    "causal": CausalMean,
+    "exponential": ExponentialMean,
+    "none": NoMean,
+}

@@ -24,9 +24,17 @@ def whole(config, wave_N):
     st.lists(st.integers(0, 9_000), max_size=30),
     st.sampled_from([0.03, 0.5, 3.0]),
     st.sampled_from([1, 3, 4]),
+    st.sampled_from(["causal", "exponential", "none"]),
+    st.booleans(),
 )
-def test_pieces_of_any_size_make_the_features_of_the_whole(seed, samples, pieces, window_s, stacking):
-    config = FrontEndConfig(cmn_window_s=window_s, cmn_init_s=min(0.5, window_s), frame_stacking=stacking)
+def test_pieces_of_any_size_make_the_features_of_the_whole(seed, samples, pieces, window_s, stacking, cmn, snip_edges):
+    config = FrontEndConfig(
+        cmn=cmn,  # type: ignore[arg-type]
+        cmn_window_s=window_s,
+        cmn_init_s=min(0.5, window_s),
+        frame_stacking=stacking,
+        snip_edges=snip_edges,
+    )
     wave_N = np.random.default_rng(seed).normal(0, 0.1, samples).astype(np.float32)
     streaming = StreamingFrontEnd(config)
     cuts = [*np.clip(np.cumsum([0, *pieces]), 0, samples).tolist(), samples]
