@@ -180,7 +180,8 @@ class FrontEnd:
         """Log mel energies less their mean, stacked: (B, T, dim), and frames (B,), int64.
 
         With a causal or exponential mean, a frame depends on nothing behind its own last sample: features of a prefix
-        are the prefix of the features. Left-over frames that do not fill a stack are dropped; frames behind the end are 0.
+        are the prefix of the features. Left-over frames that do not fill a stack are dropped; frames behind the end
+        are 0.
         """
         with torch.autocast(wave_BN.device.type, enabled=False):
             x_BTF, frames_B = self._log_mel(wave_BN.float(), samples_B)
