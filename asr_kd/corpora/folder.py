@@ -88,10 +88,11 @@ def audio_files(root: Path) -> tuple[list[Path], dict[Path, str]]:
         path: f"{path}: {path.suffix} {cannot}" for path in files if path.suffix.lower() in UNREADABLE_SUFFIXES
     }
     if not paths:
-        first = next(iter(unreadable), None)
-        found = f" but {len(unreadable)} files that cannot be read, such as {first}"
         looked_for = f"{', '.join(sorted(suffixes))} files are looked for"
-        raise ValueError(f"{root}: holds no audio ({looked_for}){found if unreadable else ''}")
+        found = (
+            f" but {len(unreadable)} files that cannot be read, such as {next(iter(unreadable))}" if unreadable else ""
+        )
+        raise ValueError(f"{root}: holds no audio ({looked_for}){found}")
     return paths, unreadable
 
 

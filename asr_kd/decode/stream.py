@@ -3,8 +3,7 @@
 Audio is worked on in blocks of `BLOCK_FRAMES`, however it is fed, so the words are the same bits for pieces of any
 size. An utterance ends at a pause (`EndPoints`). Each one begins with a new front end, model state and search, shortly
 before its first word: models are trained on utterances, and miss what follows when they hear more silence than those
-begin with. (The quick start's student, 50 of its test utterances: WER 31% apart; joined with pauses of 2 s 73% when
-mean and states go on through the pauses, 51% when utterances begin 0.3 s before a word, 40% with 0.05 s.)
+begin with.
 Memory is that of one utterance.
 """
 
@@ -100,7 +99,7 @@ class LiveStream:
         """An utterance begins at `_first_sample`."""
         self._frontend, self._model = self._new_frontend(), self._new_model()
         self._search.start()
-        self._heard: list[np.ndarray] = []
+        self._audio: list[np.ndarray] = []
         self._frames = 0
         self.partial: list[str] = []
 
@@ -122,7 +121,7 @@ class LiveStream:
 
     def _block(self, wave_N: np.ndarray) -> list[Transcript]:
         if self._end_points is not None:
-            self._heard.append(wave_N)
+            self._audio.append(wave_N)
         self._frames_in(self._frontend.accept(wave_N))
         found, shift_s = self._search.partial(), self._frontend.frame_samples / SAMPLE_RATE
         self.partial = found.words
@@ -149,9 +148,9 @@ class LiveStream:
         return [found] if found.words else []
 
     def _go_on(self, frame: int) -> None:
-        """Begin the next utterance with this frame of the last one; what was heard since is heard again."""
+        """Begin the next utterance with this frame of the last one; the audio since then is recognised again."""
         first = frame * self._frontend.frame_samples
-        self._waiting_N = np.concatenate([*self._heard, self._waiting_N])[first:]
+        self._waiting_N = np.concatenate([*self._audio, self._waiting_N])[first:]
         self._first_sample += first
         self._begin()
 
@@ -161,8 +160,8 @@ class CutStream:
 
     partial: list[str]
 
-    def __init__(self, transcriber: "WaveTranscriber", rate: int) -> None:
-        self._transcriber, self._rate = transcriber, rate
+    def __init__(self, transcriber: "WaveTranscriber") -> None:
+        self._transcriber = transcriber
         self._cutter = PauseCutter()
         self.partial = []
 
@@ -175,7 +174,7 @@ class CutStream:
         return self._recognised(self._cutter.finish())
 
     def _recognised(self, utterances: list[tuple[int, np.ndarray]]) -> list[Transcript]:
-        found = [later(self._transcriber.transcribe(wave_N), start / self._rate) for start, wave_N in utterances]
+        found = [later(self._transcriber.transcribe(wave_N), start / SAMPLE_RATE) for start, wave_N in utterances]
         return [transcript for transcript in found if transcript.words]
 
 

@@ -157,7 +157,7 @@ def _print(config: TranscribeRun, job: TranscribeJob) -> None:
 
 
 def _blocks(config: TranscribeRun, stop: StopRequest) -> Iterator[np.ndarray]:
-    """Audio until it ends or the user has heard enough."""
+    """Audio until it ends or the user stops it."""
     if config.mic:
         return microphone_blocks(lambda: stop.asked is None)
     if not config.is_live:

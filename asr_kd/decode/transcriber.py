@@ -64,7 +64,7 @@ class Transcriber:
         """
         model = self._inference.model
         if not streams(model):
-            return CutStream(self, SAMPLE_RATE)
+            return CutStream(self)
         config, precision = model.frontend, self._inference.precision
         return LiveStream(
             partial(StreamingFrontEnd, config), partial(ModelStream, model, precision), self._new_search(), end_points

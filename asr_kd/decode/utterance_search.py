@@ -17,13 +17,11 @@ from asr_kd.graph.lattice import forward_backward
 from asr_kd.graph.lattice_partial import PartialPath
 from asr_kd.graph.lattice_search import LatticeSearch
 from asr_kd.graph.scales import DecodingScales
-from asr_kd.graph.search import SearchConfig
 from asr_kd.graph.word_times import word_timestamps
 from asr_kd.inventory.inventory import Inventory
 from asr_kd.inventory.tokens import Tokens, ctc_collapse
+from asr_kd.label.lattices import SEARCH
 from asr_kd.transcripts.recognised import Transcript, Word
-
-SEARCH = SearchConfig(beam=9.0, lattice_beam=7.0)
 
 
 @dataclass(frozen=True)

@@ -92,7 +92,7 @@ def test_silence_makes_no_utterances_and_keeps_no_memory(student):
     rng, stream = np.random.default_rng(0), student.stream()
     for _ in range(40):
         assert stream.accept((0.001 * rng.standard_normal(16_000)).astype(np.float32)) == []
-        assert sum(map(len, stream._heard)) < 16_000 and stream._frames < 40
+        assert sum(map(len, stream._audio)) < 16_000 and stream._frames < 40
     assert stream.finish() == [] and student.stream().finish() == []
 
 
@@ -130,7 +130,9 @@ def test_samples_that_are_not_numbers_are_refused(student):
 def test_streams_of_real_speech_have_the_words_of_the_whole(an4_root, trained):
     """Random weights say nothing sensible, but they say it of every frame."""
     student, rng = asr_kd.load(trained / "model", graph=trained / "graph"), np.random.default_rng(0)
-    for path in sorted(an4_root.rglob("*.flac"))[:8]:
+    paths = sorted(an4_root.rglob("*.flac"))[:8]
+    assert len(paths) == 8
+    for path in paths:
         wave_N = read_audio(path)
         (found,) = fed(student.stream(None), wave_N, np.exp(rng.uniform(np.log(16), np.log(80_000), 30)))
         assert found.text == student.transcribe(wave_N).text
