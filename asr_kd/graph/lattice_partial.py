@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
-from asr_kd.graph.lattice_memory import NONE
+from asr_kd.graph.lattice_memory import NONE, Memory
 
 
 @dataclass(frozen=True)
@@ -26,50 +26,82 @@ class PartialPath:
         return cls(none, none, none)
 
 
+class BestPath:
+    """The best path of a search that goes on. What it shares with the one before is not followed again: tokens of a path
+    keep their best predecessors, whatever is pruned."""
+
+    def __init__(self) -> None:
+        self._token_T = np.empty(0, np.int32)
+        """The token that the path reaches at each frame."""
+        self._path = PartialPath.nothing()
+
+    def __call__(self, memory: Memory) -> PartialPath:
+        """The best path now. memory: of one utterance, never begun anew; it stays as it is."""
+        if not memory.ledger[0]["frame"]:
+            return self._path
+        shared, token_T, class_T, word_W, frame_W = _trace(memory, self._token_T)
+        words = int(np.searchsorted(self._path.frames_W, shared))
+        self._token_T = np.concatenate([self._token_T[:shared], token_T])
+        self._path = PartialPath(
+            np.concatenate([self._path.classes_T[:shared], class_T]),
+            np.concatenate([self._path.words_W[:words], word_W]),
+            np.concatenate([self._path.frames_W[:words], frame_W]),
+        )
+        return self._path
+
+
 @numba.njit(cache=True)
-def best_so_far(m):  # type: ignore[no-untyped-def]
-    """Classes, words and the words' frames of the cheapest path. The memory stays as it is."""
+def _trace(m, known_T):  # type: ignore[no-untyped-def]
+    """The cheapest path, followed back to a token of the known one. Frames up to there; tokens, classes, words after."""
     tokens, links = m.tokens, m.links
     last = m.ledger[0].frame
     before, through = np.empty(len(tokens), np.int32), np.empty(len(tokens), np.int32)
     least = np.empty(len(tokens), np.float32)
-    for t in range(last + 1):
-        i = m.newest_T[t]
-        while i != NONE:
-            before[i], least[i] = NONE, np.inf
-            i = tokens[i].next
-    for t in range(last + 1):
-        i = m.newest_T[t]
-        while i != NONE:
-            a = tokens[i].link
-            while a != NONE:
-                x = links[a]
-                total = (tokens[i].cost + x.acoustic) + x.graph
-                if total < least[x.target]:
-                    least[x.target], before[x.target], through[x.target] = total, i, a
-                a = x.next
-            i = tokens[i].next
+    token_T, class_T = np.zeros(last, np.int32), np.zeros(last, np.int32)
+    words, frames = [np.int32(0)], [np.int32(0)]
     end, i = NONE, m.newest_T[last]
     while i != NONE:
         if end == NONE or tokens[i].cost < tokens[end].cost:
             end = i
         i = tokens[i].next
-    classes_T, words_W, frames_W = np.empty(last, np.int32), np.empty(0, np.int32), np.empty(0, np.int32)
-    found = 0
-    for fill in range(2):  # the first time only counts
-        if fill:
-            words_W, frames_W = np.empty(found, np.int32), np.empty(found, np.int32)
-        t, w, i = last, found, end
-        while i != NONE and before[i] != NONE:
+    t, i, is_entered = 0 if end == NONE else last, end, False
+    while i != NONE:
+        if 0 < t <= len(known_T) and known_T[t - 1] == i:
+            break
+        if not is_entered:
+            _enter(m, t, before, through, least)
+            is_entered = True
+        if before[i] != NONE:
             x = links[through[i]]
             if x.label:
-                t -= 1
-                classes_T[t] = x.label - 1
+                token_T[t - 1], class_T[t - 1] = i, x.label - 1
+                t, is_entered = t - 1, False
             if x.word:
-                if fill:
-                    w -= 1
-                    words_W[w], frames_W[w] = x.word, t
-                else:
-                    found += 1
-            i = before[i]
-    return classes_T, words_W, frames_W
+                words.append(x.word)
+                frames.append(np.int32(t))
+        i = before[i]
+    word_W, frame_W = np.array(words[:0:-1], np.int32), np.array(frames[:0:-1], np.int32)
+    return t, token_T[t:], class_T[t:], word_W, frame_W
+
+
+@numba.njit(cache=True)
+def _enter(m, t, before, through, least):  # type: ignore[no-untyped-def]
+    """The best predecessors of a frame's tokens: of the frame before by a link with a label, or of the same by one
+    without."""
+    tokens, links = m.tokens, m.links
+    i = m.newest_T[t]
+    while i != NONE:
+        before[i], least[i] = NONE, np.inf
+        i = tokens[i].next
+    for s in range(max(t - 1, 0), t + 1):
+        i = m.newest_T[s]
+        while i != NONE:
+            a = tokens[i].link
+            while a != NONE:
+                x = links[a]
+                if (x.label > 0) == (s < t):
+                    total = (tokens[i].cost + x.acoustic) + x.graph
+                    if total < least[x.target]:
+                        least[x.target], before[x.target], through[x.target] = total, i, a
+                a = x.next
+            i = tokens[i].next

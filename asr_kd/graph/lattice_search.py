@@ -11,7 +11,7 @@ import numpy as np
 from asr_kd.graph.graph_arrays import GraphArrays
 from asr_kd.graph.lattice import LatticeArcs, sorted_arcs
 from asr_kd.graph.lattice_memory import INF, NONE, ZERO, allocate, begin, doubled, with_frames, with_room
-from asr_kd.graph.lattice_partial import PartialPath, best_so_far
+from asr_kd.graph.lattice_partial import BestPath, PartialPath
 from asr_kd.graph.lattice_pruning import finish, prune, read
 
 PRUNE_FRAMES = 25
@@ -60,7 +60,7 @@ class LatticeSearch:
 
     def partial(self) -> PartialPath:
         """The best path so far, wherever it ends."""
-        return PartialPath(*best_so_far(self.memory)) if self._frames else PartialPath.nothing()
+        return self._best_path(self.memory)
 
     def finish(self) -> LatticeArcs | None:
         """The lattice of the utterance, as `__call__` gives it."""
@@ -73,7 +73,7 @@ class LatticeSearch:
         return sorted_arcs(source_A, target_A, label_A, word_A, cost_A, final_S, start)
 
     def _begin(self) -> None:
-        self._frames = 0
+        self._frames, self._best_path = 0, BestPath()
         self.memory = begin(self.memory, sum(map(len, self._scores)))
         while not _start(self._graph, self._beam, self.memory):
             self.memory = begin(doubled(self.memory), sum(map(len, self._scores)))

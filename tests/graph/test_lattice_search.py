@@ -148,7 +148,12 @@ def test_a_search_in_portions_finds_the_same_lattice_and_a_best_path_at_any_time
         if end and len(path.words_W):
             assert (np.diff(path.frames_W) >= 0).all() and path.frames_W[-1] <= end
         assert len(path.classes_T) == end
-    assert_same(portioned.finish(), at_once(score_TC))
+    at_once.start()
+    at_once.advance(score_TC)
+    whole = at_once.partial()
+    for name in ("classes_T", "words_W", "frames_W"):
+        assert getattr(path, name).tolist() == getattr(whole, name).tolist()
+    assert_same(portioned.finish(), at_once.finish())
 
 
 def test_a_partial_path_is_the_best_one_and_does_not_depend_on_what_follows():
