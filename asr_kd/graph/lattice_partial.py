@@ -27,8 +27,11 @@ class PartialPath:
 
 
 class BestPath:
-    """The best path of a search that goes on. What it shares with the one before is not followed again: tokens of a path
-    keep their best predecessors, whatever is pruned."""
+    """The best path of a search that goes on.
+
+    What it shares with the one before is not followed again: tokens of a path keep their best predecessors, whatever is
+    pruned.
+    """
 
     def __init__(self) -> None:
         self._token_T = np.empty(0, np.int32)
@@ -52,7 +55,10 @@ class BestPath:
 
 @numba.njit(cache=True)
 def _trace(m, known_T):  # type: ignore[no-untyped-def]
-    """The cheapest path, followed back to a token of the known one. Frames up to there; tokens, classes, words after."""
+    """The cheapest path, followed back to a token of the known one.
+
+    Returns the frames up to there, and what comes after: tokens, classes, words, the words' frames.
+    """
     tokens, links = m.tokens, m.links
     last = m.ledger[0].frame
     before, through = np.empty(len(tokens), np.int32), np.empty(len(tokens), np.int32)

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Does a stream have the words of the whole? Real speech in pieces of random sizes, 1 ms to 5 s.
 
-    .venv/bin/python tests/stress/streaming.py exp/quickstart/student_distilled shared/data/an4 shared/data/speechocean762 \\
+    .venv/bin/python tests/stress/streaming.py exp/quickstart/student_distilled $ASR_KD_DATA/{an4,speechocean762} \\
         --graph exp/quickstart/graph --decoding-scales exp/quickstart/tune/student_distilled --utterances 100
 
 Of each folder, so many utterances drawn at random. As one utterance each: the words, times and confidences of
