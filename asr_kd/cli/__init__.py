@@ -1,6 +1,8 @@
 """`asr-kd COMMAND ...`: the command line. Each command is a function of a typed config that Python can call as well."""
 
 import argparse
+import os
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 
@@ -8,7 +10,10 @@ from asr_kd import __version__
 from asr_kd.cli.arguments import ArgumentParser
 from asr_kd.cli.commands import COMMANDS, CommandEntry, CommandGroup, all_commands
 from asr_kd.core.renames import COMMANDS as OLD_COMMANDS
-from asr_kd.core.terminal import complain, explain, is_memory_error, say
+from asr_kd.core.terminal import OutputClosed, complain, explain, is_memory_error, say
+
+STDOUT_CLOSED = 128 + signal.SIGPIPE
+"""Exit code of a command whose output nobody reads any more: what shells report of other Unix tools."""
 
 
 def build_parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
@@ -56,7 +61,25 @@ def _add_command(parser: argparse.ArgumentParser, entry: CommandEntry, words: Se
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command. 0: done; 1: a part of its work failed; 2: the user's mistake, in one line; 130: interrupted."""
+    """Run one command; returns the exit code.
+
+    0: done; 1: a part of its work failed; 2: the user's mistake, in one line; 130: interrupted; 141: stdout was closed.
+    """
+    try:
+        return _main(argv)
+    except OutputClosed:
+        pass
+    except SystemExit:  # after --help, which may still be in the buffer
+        try:
+            sys.stdout.flush()
+            raise
+        except BrokenPipeError:
+            pass
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python writes what is left when it ends
+    return STDOUT_CLOSED
+
+
+def _main(argv: Sequence[str] | None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     if words and words[0] in OLD_COMMANDS:
         say(f"asr-kd {words[0]}: since version 0.3 it is called asr-kd {OLD_COMMANDS[words[0]]}")

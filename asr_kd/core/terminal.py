@@ -20,6 +20,10 @@ _JOINERS = "\u200c\u200d"
 """Format characters that Persian, Hindi and other text is spelt with; they reorder nothing."""
 
 
+class OutputClosed(Exception):
+    """Who read stdout has read enough, as `head` does: the command ends without a word."""
+
+
 def printable(text: object) -> str:
     """`text` on one line: control, bidirectional and line-separator characters as JSON's escapes (\\u202e)."""
     shown = str(text)
@@ -41,9 +45,15 @@ def complain(name: str, reason: object) -> None:
 
 
 def show(*lines: object) -> None:
-    """Print a result to stdout; each argument is one line, whatever it holds. Of several ranks, the first does."""
+    """Print a result to stdout; each argument is one line, whatever it holds. Of several ranks, the first does.
+
+    OutputClosed when nobody reads it any more.
+    """
     if not rank_and_world()[0]:
-        print(*map(printable, lines), sep="\n", flush=True)
+        try:
+            print(*map(printable, lines), sep="\n", flush=True)
+        except BrokenPipeError:
+            raise OutputClosed from None
 
 
 class LiveLine:

@@ -145,3 +145,14 @@ def test_a_model_of_senones_without_graph_and_what_is_no_model_are_one_line(trai
     assert "says no words without a graph" in capsys.readouterr().err
     assert run("transcribe", tmp_path, talks / "talk0.wav") == 2
     assert "no model there" in capsys.readouterr().err
+
+
+def test_a_reader_that_has_read_enough_ends_the_command_without_a_word(trained, talks):
+    """As `| head -1` does; the pipe is closed before the first line."""
+    program = [sys.executable, "-m", "asr_kd.cli"]
+    for words in (["transcribe", trained / "model", talks / "talk0.wav", *options(trained)], ["--help"]):
+        reads, writes = os.pipe()
+        os.close(reads)
+        with os.fdopen(writes, "w") as stdout:
+            done = subprocess.run([*program, *map(str, words)], stdout=stdout, stderr=subprocess.PIPE, text=True)
+        assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
