@@ -150,9 +150,12 @@ def test_a_model_of_senones_without_graph_and_what_is_no_model_are_one_line(trai
 def test_a_reader_that_has_read_enough_ends_the_command_without_a_word(trained, talks):
     """As `| head -1` does; the pipe is closed before the first line."""
     program = [sys.executable, "-m", "asr_kd.cli"]
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     for words in (["transcribe", trained / "model", talks / "talk0.wav", *options(trained)], ["--help"]):
         reads, writes = os.pipe()
         os.close(reads)
         with os.fdopen(writes, "w") as stdout:
-            done = subprocess.run([*program, *map(str, words)], stdout=stdout, stderr=subprocess.PIPE, text=True)
+            done = subprocess.run(
+                [*program, *map(str, words)], stdout=stdout, stderr=subprocess.PIPE, text=True, env=buffered
+            )
         assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
