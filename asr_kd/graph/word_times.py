@@ -64,13 +64,17 @@ class TokenTimes:
     def __call__(self, words: Sequence[str], classes_T: np.ndarray, cuts: Sequence[int]) -> list[tuple[int, int]]:
         """ValueError when the path's tokens spell other words: the graph is another than the one that was searched."""
         spans: list[tuple[int, int]] = []
-        said = self.phones(classes_T, cuts)
+        said, spelt = self.phones(classes_T, cuts), ""
         for start, end in said:
-            begins = not spans or self._tokens.symbols[classes_T[start]].startswith(SPACE)
-            spans = [*spans, (start, end)] if begins else [*spans[:-1], (spans[-1][0], end)]
+            unit = self._tokens.symbols[classes_T[start]]
+            if not spans or unit.startswith(SPACE):
+                spans = [*spans[: None if spelt else -1], (start, end)]  # what spells nothing is no word
+                spelt = ""
+            spans[-1] = spans[-1][0], end
+            spelt += unit.replace(SPACE, "")
         if self._tokens.decode(int(classes_T[start]) for start, _ in said) != " ".join(words):
             raise ValueError(f"{' '.join(words)}: its tokens are not those of the path. Run `asr-kd graph` again.")
-        return spans
+        return spans if spelt else spans[:-1]
 
 
 class SenoneTimes:

@@ -74,6 +74,8 @@ def test_disagreement_counts_frames_that_the_language_model_overruled(graph):
         ([(SPACE, 2), ("B", 3)], ["B"], [(0, 5)]),
         ([("B", 1), ("", 1), ("B", 1)], ["BB"], [(0, 3)]),
         ([(SPACE + "A", 2), (SPACE, 1), ("A", 1), ("", 1)], ["A", "A"], [(0, 2), (2, 4)]),
+        ([(SPACE, 1), ("", 1), (SPACE, 1), ("B", 1), ("", 1), (SPACE, 1)], ["B"], [(2, 4)]),
+        ([(SPACE, 2)], [], []),
     ],
 )
 def test_a_word_lasts_from_the_token_that_begins_it_to_its_last(units, words, spans):
