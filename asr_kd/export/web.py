@@ -1,0 +1,114 @@
+"""A page that runs a model in the browser, without a server that computes: files for any web server.
+
+The page's own files lie in `page/`; beside them come the int8 network that takes audio, a description of it, the
+decoding graph where there is one, and onnxruntime-web. Nothing is loaded from elsewhere.
+"""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from asr_kd.core.files import write_json
+from asr_kd.corpora.audio import SAMPLE_RATE
+from asr_kd.decode.transcriber import DEFAULT_END_POINTS
+from asr_kd.export.audio_front_end import audio_form, chunk_samples, window_samples
+from asr_kd.export.int8 import int8_form
+from asr_kd.export.network import StreamingNetwork
+from asr_kd.export.web_runtime import RUNTIME_FILES, runtime_folder
+from asr_kd.frontend.fbank import FrontEnd
+from asr_kd.graph.graph import Graph
+from asr_kd.graph.graph_arrays import GraphArrays, graph_arrays
+from asr_kd.graph.scales import DecodingScales
+from asr_kd.inventory.tokens import Tokens
+from asr_kd.label.lattices import SEARCH
+
+PAGE = Path(__file__).parent / "page"
+MODEL_FILE, DESCRIPTION_FILE, GRAPH_FILE, RUNTIME_FOLDER = "model.onnx", "model.json", "graph.bin", "onnxruntime"
+
+
+def write_web(
+    folder: Path,
+    network: StreamingNetwork,
+    description: dict[str, Any],
+    graph: Graph | None,
+    scales: DecodingScales,
+    name: str,
+    runtime: Path | None = None,
+) -> None:
+    """Write the page's folder.
+
+    description: of the model, as in the plain form.  name: of the model, to be shown.  runtime: an unpacked npm package
+    onnxruntime-web; None fetches it.
+    ValueError when that cannot be had, and for senones without a graph.
+    """
+    inventory = network.model.inventory
+    if graph is None and not isinstance(inventory, Tokens):
+        raise ValueError(
+            f"--web: the inventory is of kind {inventory.kind}, which says no words without a graph. "
+            "Give one with --graph."
+        )
+    source = runtime_folder(runtime)
+    shutil.copytree(PAGE, folder, dirs_exist_ok=True)
+    (folder / RUNTIME_FOLDER).mkdir(exist_ok=True)
+    for file in RUNTIME_FILES:
+        shutil.copyfile(source / file, folder / RUNTIME_FOLDER / Path(file).name)
+    onnx.save(int8_form(audio_form(network, description)), folder / MODEL_FILE)
+    about = {"name": name, "network": _sizes(network), "endPoints": _end_points()}
+    if graph is None:
+        assert isinstance(inventory, Tokens)
+        about |= {"symbols": inventory.symbols}
+    else:
+        arrays = graph_arrays(graph.fst)
+        (folder / GRAPH_FILE).write_bytes(_graph_bytes(arrays))
+        about |= {
+            "graph": {"states": len(arrays.final_S), "arcs": len(arrays.arc_A), "start": arrays.start},
+            "words": graph.words,
+            "search": {
+                "beam": SEARCH.beam,
+                "acoustic": scales.acoustic,
+                "prior": scales.prior,
+                "logPrior": network.model.log_prior_C.tolist(),
+                "silence": [int(c) for c in inventory.silence_classes],
+            },
+        }
+    write_json(folder / DESCRIPTION_FILE, about)
+
+
+def _sizes(network: StreamingNetwork) -> dict[str, int]:
+    f = FrontEnd(network.model.frontend)
+    return {
+        "sampleRate": SAMPLE_RATE,
+        "frameLength": f.window,
+        "frameShift": f.shift,
+        "stack": network.stack,
+        "mirrored": f.mirrored,
+        "chunk": network.chunk,
+        "window": network.chunk + network.lookahead,
+        "windowSamples": window_samples(network),
+        "chunkSamples": chunk_samples(network),
+        "state": network.state_values,
+        "classes": network.model.inventory.num_classes,
+    }
+
+
+def _end_points() -> dict[str, float]:
+    e = DEFAULT_END_POINTS
+    return {
+        "silence": e.silence_s,
+        "long": e.long_s,
+        "shortSilence": e.short_silence_s,
+        "most": e.most_s,
+        "waiting": e.waiting_s,
+        "lead": e.lead_s,
+    }
+
+
+def _graph_bytes(arrays: GraphArrays) -> bytes:
+    """Little-endian, 32 bits each, in the order in which graph-search.js reads them."""
+    assert arrays.first_S[-1] == len(arrays.arc_A) < 2**31
+    arcs = [arrays.arc_A[name] for name in ("label", "word", "cost", "target")]
+    columns = [arrays.first_S.astype("<i4"), arrays.epsilon_S.astype("<i4"), arrays.final_S.astype("<f4"), *arcs]
+    return b"".join(np.ascontiguousarray(column).tobytes() for column in columns)

@@ -1,0 +1,60 @@
+"""A real browser for tests: Debian's Chromium, driven by Playwright for Python."""
+
+import functools
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+
+@contextmanager
+def open_page(microphone: Path | None = None, **context):
+    """A page of headless Chromium. microphone: a WAV file that it hears once; context: options of the page's context.
+
+    Skips where the browser or Playwright is missing. Errors of the page's scripts fail the test.
+    """
+    program = shutil.which("chromium")
+    if not program:
+        pytest.skip("no chromium on the PATH (Debian's package chromium)")
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    arguments = ["--no-sandbox"]  # which refuses root, as whom CI runs
+    if microphone:
+        arguments += [
+            "--use-fake-device-for-media-stream",
+            "--use-fake-ui-for-media-stream",
+            f"--use-file-for-fake-audio-capture={microphone}%noloop",
+        ]
+    with playwright.sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=program, args=arguments)
+        try:
+            page = browser.new_context(**context).new_page()
+            errors: list[str] = []
+            page.on("pageerror", lambda error: errors.append(str(error)))
+            page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+            yield page
+            assert not errors
+        finally:
+            browser.close()
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """The URL of a plain web server for the files of a folder."""
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder)))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
