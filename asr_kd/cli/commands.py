@@ -159,6 +159,9 @@ COMMANDS: dict[str, CommandEntry | CommandGroup] = {
         "transcribe_files",
         "model + audio files, a pipe or the microphone -> text, subtitles, word times",
     ),
+    "serve": _entry(
+        "serve.serve", "ServeRun", "serve", "model -> server that streams words to many clients, with a page"
+    ),
     "score": _entry(
         "evaluation.score", "ScoreRun", "score_hypotheses", "hypotheses + references -> WER with intervals"
     ),

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -44,17 +44,30 @@ def opened_blocks(file: BinaryIO, name: str, measured: Measured) -> Iterator[np.
     yield from at_16k((levels.to_mono(wave_NC, name) for wave_NC in blocks), measured.rate)
 
 
-def at_16k(blocks: Iterable[np.ndarray], rate: int) -> Iterator[np.ndarray]:
-    """Blocks of samples at `rate`, resampled as if they were one: the same samples however they are cut."""
-    if rate == SAMPLE_RATE:
-        yield from (np.ascontiguousarray(wave_N, dtype=np.float32) for wave_N in blocks)
-        return
-    import soxr
+class To16k:
+    """Resamples audio that comes in pieces: the same samples however it is cut."""
 
-    resampler = soxr.ResampleStream(rate, SAMPLE_RATE, num_channels=1, dtype="float32", quality="HQ")
-    for wave_N in blocks:
-        yield resampler.resample_chunk(np.ascontiguousarray(wave_N, dtype=np.float32))
-    yield resampler.resample_chunk(np.zeros(0, dtype=np.float32), last=True)
+    def __init__(self, rate: int) -> None:
+        import soxr
+
+        form: dict[str, Any] = {"num_channels": 1, "dtype": "float32", "quality": "HQ"}
+        self._resampler = None if rate == SAMPLE_RATE else soxr.ResampleStream(rate, SAMPLE_RATE, **form)
+
+    def accept(self, wave_N: np.ndarray, is_last: bool = False) -> np.ndarray:
+        """(N',) float32, 16 kHz."""
+        wave_N = np.ascontiguousarray(wave_N, dtype=np.float32)
+        return wave_N if self._resampler is None else self._resampler.resample_chunk(wave_N, last=is_last)
+
+    def finish(self) -> np.ndarray:
+        """The rest."""
+        return self.accept(np.zeros(0, dtype=np.float32), is_last=True)
+
+
+def at_16k(blocks: Iterable[np.ndarray], rate: int) -> Iterator[np.ndarray]:
+    """Blocks of samples at `rate`, resampled as if they were one."""
+    to_16k = To16k(rate)
+    yield from map(to_16k.accept, blocks)
+    yield to_16k.finish()
 
 
 def _raw_blocks(file: BinaryIO) -> Iterator[np.ndarray]:

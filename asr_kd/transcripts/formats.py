@@ -30,7 +30,7 @@ class Recording:
         """The utterances that have words, rounded."""
         for utterance in self.utterances:
             if utterance.words:
-                yield Transcript([w.rounded() for w in utterance.words], rounded(utterance.confidence))
+                yield _rounded(utterance)
 
 
 @dataclass(frozen=True)
@@ -46,22 +46,29 @@ def formatted(name: FormatName, recording: Recording) -> str:
     return "".join(FORMATS[name].pieces(recording))
 
 
+def utterance_object(utterance: Transcript) -> dict[str, Any]:
+    """An utterance that has words, for JSON: its words with their times in seconds and their confidences."""
+    utterance = _rounded(utterance)
+    return {
+        "start": utterance.words[0].start_s,
+        "end": utterance.words[-1].end_s,
+        "text": utterance.text,
+        "confidence": utterance.confidence,
+        "words": [_word(w) for w in utterance.words],
+    }
+
+
+def _rounded(utterance: Transcript) -> Transcript:
+    return Transcript([w.rounded() for w in utterance.words], rounded(utterance.confidence))
+
+
 def _text(recording: Recording) -> Iterator[str]:
     for utterance in recording.spoken():
         yield " ".join(plain_word(w.word) for w in utterance.words) + "\n"
 
 
 def _json(recording: Recording) -> Iterator[str]:
-    utterances = [
-        {
-            "start": u.words[0].start_s,
-            "end": u.words[-1].end_s,
-            "text": u.text,
-            "confidence": u.confidence,
-            "words": [_word(w) for w in u.words],
-        }
-        for u in recording.spoken()
-    ]
+    utterances = [utterance_object(u) for u in recording.spoken()]
     whole = {
         "name": recording.name,
         "seconds": round(recording.seconds, TIME_DIGITS),

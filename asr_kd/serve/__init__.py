@@ -1,0 +1,1 @@
+"""A server that streams words to many clients, and the page that it serves."""
