@@ -2,6 +2,9 @@
 
 import asyncio
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import aiohttp
 import numpy as np
@@ -189,6 +192,14 @@ def test_pages_of_other_sites_may_not_use_a_server_of_this_machine(url, headers,
                 return seen, e.status
 
     assert asyncio.run(asked()) == (status, status)
+
+
+def test_the_client_of_the_page_in_docs_works(url, talk, words, tmp_path):
+    text = (Path(__file__).parents[2] / "docs" / "serve.md").read_text()
+    (tmp_path / "client.py").write_text(text.split("```python\n")[1].split("```")[0])
+    command = [sys.executable, tmp_path / "client.py", url, talk[0]]
+    said = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert said.stdout.split() == [w["word"] for w in words], said.stderr
 
 
 def test_health_metrics_models_and_the_headers_of_the_page(url):
