@@ -4,8 +4,8 @@
     .venv/bin/python tests/stress/long_audio.py exp/quickstart/student_distilled $ASR_KD_DATA/{an4,speechocean762} \\
         --graph exp/quickstart/graph --decoding-scales exp/quickstart/tune/student_distilled
 
-Utterances of the folders, drawn at random, with pauses between them, make one recording. `asr-kd transcribe` gets it as
-a FLAC file (to SRT, which the package `srt` reads back) and as a WAV through a pipe (to JSON), `Transcriber.stream()` in
+Utterances of the folders, drawn at random, with pauses between them, make one recording. `asr-kd transcribe` gets it
+as a FLAC file (to SRT, which the package `srt` reads back) and as a WAV through a pipe (to JSON), `stream()` in
 pieces of random sizes. Prints one line of JSON: words, MiB of the first minutes and of the whole, real-time factors;
 exit code 1 when words differ or the whole needs over 10% more memory.
 """
