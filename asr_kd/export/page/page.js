@@ -1,8 +1,8 @@
 // What is seen: buttons, words as they come, and what it costs.
 
 import { microphoneProblem, openMicrophone, readFile, SAMPLE_RATE } from "./audio.js";
+import { paragraph } from "./words.js";
 
-const DOUBTFUL = 0.5;
 const $ = (id) => document.getElementById(id);
 const megabytes = (bytes) => `${(bytes / 1e6).toFixed(1)} MB`;
 let worker;
@@ -24,24 +24,6 @@ function settle() {
   $("file").disabled = isBusy;
   $("microphone").disabled = (isBusy && !microphone) || Boolean(microphoneProblem());
   $("microphone").textContent = microphone ? "Stop microphone" : "Start microphone";
-}
-
-function wordElement({ word, start, end, confidence }) {
-  const element = document.createElement("ruby");
-  element.className = confidence < DOUBTFUL ? "word doubtful" : "word";
-  element.dataset.word = word;
-  element.title = `${start.toFixed(2)} to ${end.toFixed(2)} s`;
-  const sure = document.createElement("rt");
-  sure.textContent = Math.round(100 * confidence);
-  element.append(word, sure);
-  return element;
-}
-
-function paragraph(words, className) {
-  const element = document.createElement("p");
-  element.className = className;
-  element.append(...words.map(wordElement));
-  return element;
 }
 
 function show({ ended, partial, audio, work, heap, isOver }) {
