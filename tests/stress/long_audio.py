@@ -35,6 +35,15 @@ MOST_MEMORY = 1.1
 """Of the whole, times that of its first minutes."""
 
 
+PROGRAM = """import sys
+from asr_kd.cli import main
+code = main(sys.argv[2:])
+with open("/proc/self/status") as status, open(sys.argv[1], "w") as peak:
+    peak.write(next(line for line in status if line.startswith("VmHWM")).split()[1])
+sys.exit(code)"""
+"""`asr-kd` that writes its peak memory, KiB, into the file of its first argument."""
+
+
 @dataclass(frozen=True)
 class Done:
     """A command that went well."""
@@ -57,20 +66,17 @@ def recording(folders: Sequence[Path], minutes: float, rng: np.random.Generator)
 
 
 def run(command: Sequence[str], stdin: Path | None = None) -> Done:
-    """Run a command and measure it. SystemExit when it fails."""
-    print("long_audio:", *command, file=sys.stderr)
+    """Run `asr-kd` and measure it. SystemExit when it fails."""
+    print("long_audio: asr-kd", *command, file=sys.stderr)
     began = time.monotonic()
-    with tempfile.TemporaryFile() as out, open(stdin or os.devnull, "rb") as given:
+    with tempfile.NamedTemporaryFile("r") as peak, open(stdin or os.devnull, "rb") as given:
         piped = subprocess.Popen(["cat"], stdin=given, stdout=subprocess.PIPE)
-        child = subprocess.Popen(command, stdin=piped.stdout, stdout=out)
-        assert piped.stdout is not None
-        piped.stdout.close()
-        _, status, usage = os.wait4(child.pid, 0)
+        program = [sys.executable, "-c", PROGRAM, peak.name, *command]
+        done = subprocess.run(program, stdin=piped.stdout, stdout=subprocess.PIPE, text=True, check=False)
         piped.wait()
-        if status:
-            raise SystemExit(f"long_audio: exit code {os.waitstatus_to_exitcode(status)} from: {' '.join(command)}")
-        out.seek(0)
-        return Done(out.read().decode(), usage.ru_maxrss / KIB_PER_MIB, time.monotonic() - began)
+        if done.returncode:
+            raise SystemExit(f"long_audio: exit code {done.returncode} from: asr-kd {' '.join(command)}")
+        return Done(done.stdout, int(peak.read()) / KIB_PER_MIB, time.monotonic() - began)
 
 
 def measure(
@@ -81,7 +87,7 @@ def measure(
     for name, samples_N in (("first", first_N), ("whole", wave_N)):
         soundfile.write(work / f"{name}.flac", samples_N, SAMPLE_RATE)
         soundfile.write(work / f"{name}.wav", samples_N, SAMPLE_RATE)
-    command = [sys.executable, "-m", "asr_kd.cli", "transcribe", model, *options, "--threads", "1", "--device", "cpu"]
+    command = ["transcribe", model, *options, "--threads", "1", "--device", "cpu"]
     files = [run([*command, str(work / f"{name}.flac"), "--format", "srt"]) for name in ("first", "whole")]
     pipes = [run([*command, "-", "--format", "json"], work / f"{name}.wav") for name in ("first", "whole")]
     piped = json.loads(pipes[1].text)["text"].split()
