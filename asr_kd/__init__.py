@@ -31,6 +31,7 @@ _PLACES = {
     "decode.tune": ("TuneRun", "tune_scales"),
     "decode.decode": ("DecodeRun", "decode_shards"),
     "decode.transcribe": ("TranscribeRun", "transcribe_files"),
+    "export.export": ("ExportRun", "export_model"),
     "evaluation.score": ("ScoreRun", "score_hypotheses"),
     "core.config": ("load_config", "to_dict"),
 }
@@ -56,6 +57,8 @@ if TYPE_CHECKING:  # `as`: exported, also for mypy --strict
     from asr_kd.distill.losses.spec import LossSpec as LossSpec
     from asr_kd.evaluation.score import ScoreRun as ScoreRun
     from asr_kd.evaluation.score import score_hypotheses as score_hypotheses
+    from asr_kd.export.export import ExportRun as ExportRun
+    from asr_kd.export.export import export_model as export_model
     from asr_kd.graph.graph import GraphRun as GraphRun
     from asr_kd.graph.graph import build_graph as build_graph
     from asr_kd.inventory.make_tokens import TokensRun as TokensRun

@@ -29,14 +29,14 @@ import torch
 from asr_kd import __version__
 from asr_kd.bench import forward
 from asr_kd.bench.even_shards import even_shards
-from asr_kd.bench.peak import device_name, flops_per_frame, peak_flops
+from asr_kd.bench.peak import flops_per_frame, peak_flops
 from asr_kd.bench.runner import BenchOptions, check_counts, report, some_shards
 from asr_kd.bench.synthetic import PAPER_CLASSES, one_utterance_each, random_teacher, synthetic_shards
 from asr_kd.core.commands import command
 from asr_kd.core.errors import PartFailed
 from asr_kd.core.options import DEVICE_HELP, argument, option
 from asr_kd.core.progress import SECONDS_PER_HOUR
-from asr_kd.core.runtime import device, resolve_precision, set_threads
+from asr_kd.core.runtime import device, device_name, resolve_precision, set_threads
 from asr_kd.core.terminal import say
 from asr_kd.jobs.process_pool import workers_here
 from asr_kd.label.label import LabelRun, label_shards

@@ -29,12 +29,12 @@ import torch
 
 from asr_kd import __version__
 from asr_kd.bench import peers
-from asr_kd.bench.peak import device_name
 from asr_kd.bench.runner import BenchOptions, check_counts, report, some_shards
 from asr_kd.bench.synthetic import made_up_inventory, synthetic_alignments, synthetic_shards
 from asr_kd.core.commands import command
 from asr_kd.core.options import argument, option
 from asr_kd.core.progress import SECONDS_PER_HOUR
+from asr_kd.core.runtime import device_name
 from asr_kd.core.terminal import say
 from asr_kd.core.text_files import parse_json
 

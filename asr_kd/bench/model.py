@@ -20,12 +20,11 @@ from torch import Tensor
 
 from asr_kd import __version__
 from asr_kd.bench import forward
-from asr_kd.bench.peak import device_name
 from asr_kd.bench.runner import BenchOptions, check_counts, report
 from asr_kd.bench.synthetic import PAPER_CLASSES, random_teacher, synthetic_shards
 from asr_kd.core.commands import command
 from asr_kd.core.options import DEVICE_HELP, argument, option
-from asr_kd.core.runtime import device, resolve_precision
+from asr_kd.core.runtime import device, device_name, resolve_precision
 from asr_kd.core.terminal import say
 from asr_kd.models.checkpoint import load_model, save_model
 from asr_kd.models.config import PRESETS

@@ -1,6 +1,5 @@
 """How much arithmetic a forward pass is, and how much of it a GPU could do."""
 
-import torch
 from torch import nn
 
 # Name as torch.cuda.get_device_name() gives it, in part -> dense TFLOP/s in (bf16, TF32), which cuDNN uses for float32
@@ -34,15 +33,3 @@ def peak_flops(device_name: str, precision: str) -> float | None:
         if name in device_name:
             return (bf16 if precision == "bf16" else tf32) * 1e12
     return None
-
-
-def device_name(on: torch.device) -> str:
-    """What the device is called: the GPU's name, or that of the processor."""
-    if on.type == "cuda":
-        return torch.cuda.get_device_name(on)
-    try:
-        with open("/proc/cpuinfo") as f:
-            lines = [line.partition(":")[2].strip() for line in f if line.startswith("model name")]
-    except OSError:
-        lines = []
-    return lines[0] if lines else on.type

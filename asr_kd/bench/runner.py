@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 
-from asr_kd.bench.peak import device_name
 from asr_kd.core.commands import command_line
 from asr_kd.core.files import append_json, write_json
 from asr_kd.core.options import option
+from asr_kd.core.runtime import device_name
 from asr_kd.core.terminal import show
 from asr_kd.evaluation.provenance import commit
 from asr_kd.shards.reader import find_shards, open_shard

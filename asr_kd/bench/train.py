@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from asr_kd import __version__
-from asr_kd.bench.peak import device_name
 from asr_kd.bench.runner import BenchOptions, check_counts, cores, report, some_shards
 from asr_kd.bench.synthetic import PAPER_CLASSES, made_up_inventory, synthetic_alignments, synthetic_shards
 from asr_kd.bench.train_rank import RankResult, RankRun
@@ -31,7 +30,7 @@ from asr_kd.core.config import load_config, to_dict
 from asr_kd.core.files import write_json
 from asr_kd.core.options import argument, option
 from asr_kd.core.progress import SECONDS_PER_HOUR
-from asr_kd.core.runtime import device, training_precision
+from asr_kd.core.runtime import device, device_name, training_precision
 from asr_kd.core.terminal import say
 from asr_kd.models.config import PRESETS
 from asr_kd.train.config import TrainConfig

@@ -162,6 +162,12 @@ COMMANDS: dict[str, CommandEntry | CommandGroup] = {
     "serve": _entry(
         "serve.serve", "ServeRun", "serve", "model -> server that streams words to many clients, with a page"
     ),
+    "export": _entry(
+        "export.export",
+        "ExportRun",
+        "export_model",
+        "streaming student -> ONNX for sherpa-onnx and others, int8, card",
+    ),
     "score": _entry(
         "evaluation.score", "ScoreRun", "score_hypotheses", "hypotheses + references -> WER with intervals"
     ),

@@ -28,6 +28,18 @@ def device(name: str = "auto") -> torch.device:
     return found
 
 
+def device_name(on: torch.device) -> str:
+    """What the device is called: the GPU's name, or that of the processor."""
+    if on.type == "cuda":
+        return torch.cuda.get_device_name(on)
+    try:
+        with open("/proc/cpuinfo") as f:
+            lines = [line.partition(":")[2].strip() for line in f if line.startswith("model name")]
+    except OSError:
+        lines = []
+    return lines[0] if lines else on.type
+
+
 def has_fast_bf16(on: torch.device) -> bool:
     """Whether bfloat16 matrix products beat float32 there: Ampere and later, or CPUs with AMX or AVX512-BF16.
 

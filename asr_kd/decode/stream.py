@@ -1,9 +1,9 @@
 """Recognition of audio that is still coming in, for as long as it comes: partial results, and utterances as they end.
 
-Audio is worked on in blocks of `BLOCK_FRAMES`, however it is fed, so the words are the same bits for pieces of any
-size. An utterance ends at a pause (`EndPoints`). Each one begins with a new front end, model state and search, shortly
-before its first word: models are trained on utterances, and miss what follows when they hear more silence than those
-begin with.
+Audio is worked on in blocks of the size that the model wants, however it is fed, so the words are the same bits for
+pieces of any size. An utterance ends at a pause (`EndPoints`). Each one begins with a new front end, model state and
+search, shortly before its first word: models are trained on utterances, and miss what follows when they hear more
+silence than those begin with.
 Memory is that of one utterance.
 """
 
@@ -20,9 +20,6 @@ from asr_kd.decode.utterance_search import UtteranceSearch
 from asr_kd.frontend.streaming import StreamingFrontEnd
 from asr_kd.models.streaming import FrameStream
 from asr_kd.transcripts.recognised import Transcript
-
-BLOCK_FRAMES = 4
-"""Frames of the model that are worked on at once: 120 ms with frames of 30 ms."""
 
 
 @dataclass(frozen=True)
@@ -83,13 +80,12 @@ class LiveStream:
 
     def __init__(
         self,
-        new_frontend: Callable[[], StreamingFrontEnd],
-        new_model: Callable[[], FrameStream],
+        new_stream: Callable[[], tuple[StreamingFrontEnd, FrameStream]],
         search: UtteranceSearch,
         end_points: EndPoints | None,
     ) -> None:
         """end_points: None takes the whole stream for one utterance."""
-        self._new_frontend, self._new_model, self._search = new_frontend, new_model, search
+        self._new_stream, self._search = new_stream, search
         self._end_points = end_points
         self._waiting_N = np.empty(0, np.float32)
         self._first_sample = 0
@@ -97,7 +93,7 @@ class LiveStream:
 
     def _begin(self) -> None:
         """An utterance begins at `_first_sample`."""
-        self._frontend, self._model = self._new_frontend(), self._new_model()
+        self._frontend, self._model = self._new_stream()
         self._search.start()
         self._audio: list[np.ndarray] = []
         self._frames = 0
@@ -106,8 +102,8 @@ class LiveStream:
     def accept(self, wave_N: np.ndarray) -> list[Transcript]:
         """As in `Stream`."""
         self._waiting_N = np.concatenate([self._waiting_N, _checked(wave_N)])
-        block, ended = BLOCK_FRAMES * self._frontend.frame_samples, []
-        while len(self._waiting_N) >= block:
+        ended: list[Transcript] = []
+        while len(self._waiting_N) >= (block := self._frontend.missing(self._model.wanted)):
             block_N, self._waiting_N = np.split(self._waiting_N, [block])
             ended += self._block(block_N)
         return ended

@@ -12,6 +12,7 @@ from asr_kd.decode.recognition import Recognition
 from asr_kd.decode.transcriber import Transcriber, load
 from asr_kd.graph.scales import DecodingScales
 from asr_kd.jobs.job import ShardEvent, failure
+from asr_kd.teachers.onnx_model import packed_with
 from asr_kd.teachers.registry import models_fingerprint
 from asr_kd.transcripts.formats import FORMATS, FormatName
 
@@ -32,8 +33,9 @@ class TranscribeJob:
 
     def settings(self) -> dict[str, Any]:
         """What decides the words."""
-        scales = None if self.scales is None else asdict(DecodingScales.load(self.scales))
-        graph = None if self.graph is None else sha256_file(Path(self.graph) / "graph.json")
+        packed_graph, packed_scales = packed_with([self.model], self.graph, self.scales)
+        scales = None if packed_scales is None else asdict(DecodingScales.load(packed_scales))
+        graph = None if packed_graph is None else sha256_file(Path(packed_graph) / "graph.json")
         return {"model": models_fingerprint([self.model]), "graph": graph, "scales": scales}
 
     def load(self) -> Transcriber:

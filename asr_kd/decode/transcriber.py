@@ -1,7 +1,6 @@
 """Speech to words in Python: `asr_kd.load(...)` gives what turns a waveform into text with times and confidences."""
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +9,8 @@ from asr_kd.corpora.audio import SAMPLE_RATE, read_audio, to_16k_mono
 from asr_kd.decode.recognise import Recogniser
 from asr_kd.decode.stream import CutStream, EndPoints, LiveStream, Stream
 from asr_kd.decode.utterance_search import SearchFactory
-from asr_kd.frontend.streaming import StreamingFrontEnd
 from asr_kd.graph.scales import DecodingScales
-from asr_kd.models.streaming import ModelStream, streams
+from asr_kd.teachers.onnx_model import packed_with
 from asr_kd.transcripts.recognised import Transcript
 
 DEFAULT_END_POINTS = EndPoints()
@@ -37,7 +35,7 @@ class Transcriber:
     @property
     def is_live(self) -> bool:
         """Whether it answers while audio is coming in; else a stream's utterances are recognised as they end."""
-        return streams(self._inference.model)
+        return self._inference.is_live
 
     def transcribe(self, wave: np.ndarray | str | Path, rate: int = SAMPLE_RATE) -> Transcript:
         """Words, their times in seconds and their confidences in [0, 1]; empty where the search found no words.
@@ -62,13 +60,9 @@ class Transcriber:
 
         end_points: where an utterance is over; None takes all for one utterance (streaming models only).
         """
-        model = self._inference.model
-        if not streams(model):
+        if not self.is_live:
             return CutStream(self)
-        config, precision = model.frontend, self._inference.precision
-        return LiveStream(
-            partial(StreamingFrontEnd, config), partial(ModelStream, model, precision), self._new_search(), end_points
-        )
+        return LiveStream(self._inference.stream, self._new_search(), end_points)
 
 
 def load(
@@ -80,12 +74,15 @@ def load(
 ) -> Transcriber:
     """A trained model, ready to transcribe.
 
-    model: its folder or .safetensors file, or several whose posteriors are averaged.  graph: folder of `asr-kd graph`;
-    models of tokens can do without.  scales: what `asr-kd tune` wrote (default: acoustic 1; prior 1 for senones, 0 for
-    tokens).  device: auto, cpu, cuda, ...  precision: auto, bf16, float32, or int8 for a quantised model.
+    model: its folder or .safetensors file, or a folder of `asr-kd export` or an .onnx file in it, or several whose
+    posteriors are averaged.  graph: folder of `asr-kd graph` (default: what was exported with the model; models of
+    tokens can do without).  scales: what `asr-kd tune` wrote (default: likewise; else acoustic 1, and prior 1 for
+    senones, 0 for tokens).  device: auto, cpu, cuda, ...  precision: auto, bf16, float32, or int8 for a quantised
+    model.
     ValueError when they do not belong together.
     """
     paths = [Path(model)] if isinstance(model, (str, Path)) else [Path(path) for path in model]
+    graph, scales = packed_with(paths, graph, scales)
     recogniser = Recogniser(paths, None if graph is None else Path(graph), device, precision)
     prior = recogniser.inventory.default_prior_scale
     return Transcriber(recogniser, DecodingScales(prior=prior) if scales is None else DecodingScales.load(scales))

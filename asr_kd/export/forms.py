@@ -7,6 +7,7 @@ int64. What does not fit goes into the attention cache of a Zipformer layer that
 import json
 from typing import Any
 
+import numpy as np
 import onnx
 
 from asr_kd.export.network import StreamingNetwork
@@ -47,8 +48,8 @@ def plain_form(network: StreamingNetwork, description: dict[str, Any]) -> onnx.M
     )
 
 
-def sherpa_form(network: StreamingNetwork) -> onnx.ModelProto:
-    """What `sherpa_onnx.OnlineRecognizer.from_zipformer2_ctc` takes."""
+def sherpa_form(network: StreamingNetwork, offset_C: np.ndarray | None = None) -> onnx.ModelProto:
+    """What `sherpa_onnx.OnlineRecognizer.from_zipformer2_ctc` takes. offset_C: is taken off the log-posteriors."""
     g, values = OnnxGraph(), network.state_values
     beyond = max(0, values - CACHE_VALUES)
     layer = _layer_caches(beyond)
@@ -57,7 +58,10 @@ def sherpa_form(network: StreamingNetwork) -> onnx.ModelProto:
     if beyond:
         state = g.concat(flat, g.node("Squeeze", "cached_key_0", g.ints(0)), axis=1)
     built = network.build(g, "x", state, "processed_lens", None)
-    log_p = g.node("Identity", built.log_p, name="log_probs")
+    if offset_C is None:
+        log_p = g.node("Identity", built.log_p, name="log_probs")
+    else:
+        log_p = g.node("Sub", built.log_p, g.constant(offset_C), name="log_probs")
     outputs: dict[Value, tuple[str, tuple[int | str, ...]]] = {
         log_p: ("float", (BATCH, network.chunk, network.model.inventory.num_classes))
     }

@@ -31,6 +31,12 @@ class StreamingFrontEnd:
         """Samples from the begin of one stacked frame to the begin of the next."""
         return self._frontend.shift * self._frontend.config.frame_stacking
 
+    def missing(self, frames: int) -> int:
+        """Samples that are still needed for so many more stacked frames, one or more."""
+        f = self._frontend
+        needed = f.window + (frames * f.config.frame_stacking - 1) * f.shift
+        return max(needed - len(self._samples_N) - self._mirrored, self._mirrored - len(self._samples_N))
+
     def accept(self, wave_N: np.ndarray) -> Tensor:
         """Stacked frames (T, dim) that are complete with these samples. wave_N: float32 in [-1, 1)."""
         f = self._frontend

@@ -31,8 +31,11 @@ from asr_kd.inventory.lexicon import Lexicon, has_digit
 from asr_kd.inventory.registry import load_inventory, require_senones
 from asr_kd.inventory.tokens import Tokens
 
+FST_FILE = "HCLG.fst"
 LEXICON_FILE = "lexicon.txt"
 """Beside the graph: the pronunciations it was built from."""
+GRAPH_FILES = (FST_FILE, "graph.json", LEXICON_FILE)
+"""What decoding reads, the last where there is one."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ def load_graph(folder: str | Path) -> Graph:
     words = description.get("words")
     if description["kind"] != "graph" or not isinstance(words, list) or not all(isinstance(w, str) for w in words):
         raise ValueError(f"{folder / 'graph.json'}: not written by `asr-kd graph`. Run it again.")
-    fst_file = folder / "HCLG.fst"
+    fst_file = folder / FST_FILE
     if not fst_file.is_file() or sha256_file(fst_file) != description["sha256"]:
         raise ValueError(f"{fst_file}: missing, or not the file that graph.json describes. Run `asr-kd graph` again.")
     fst = kaldifst.StdVectorFst.read(str(fst_file))
@@ -142,14 +145,14 @@ def build_graph(config: GraphRun) -> None:
         raise ValueError(
             f"{config.arpa or config.text[0]}: the graph has no states: no word of the lexicon can be said."
         )
-    with atomic_path(config.out / "HCLG.fst") as temporary:
+    with atomic_path(config.out / FST_FILE) as temporary:
         if not fst.write(str(temporary)):  # it does not raise
             raise OSError(f"{config.out / 'HCLG.fst'}: could not be written whole. Is the disk full?")
     description = {
         "kind": "graph",
         "version": 1,
         "inventory": inventory.fingerprint,
-        "sha256": sha256_file(config.out / "HCLG.fst"),
+        "sha256": sha256_file(config.out / FST_FILE),
         "arpa": sha256_file(arpa),
         "order": config.order,
         "states": fst.num_states,

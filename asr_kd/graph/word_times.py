@@ -62,19 +62,24 @@ class TokenTimes:
         return [(start, end) for start, end in pairwise(edges) if start < end and classes_T[start]]
 
     def __call__(self, words: Sequence[str], classes_T: np.ndarray, cuts: Sequence[int]) -> list[tuple[int, int]]:
-        """ValueError when the path's tokens spell other words: the graph is another than the one that was searched."""
+        """ValueError when the path's tokens spell other words: the graph is another than the one that was searched.
+
+        A space that no letters follow is no word.
+        """
         spans: list[tuple[int, int]] = []
-        said, spelt = self.phones(classes_T, cuts), ""
+        spelt: list[str] = []
+        said = self.phones(classes_T, cuts)
         for start, end in said:
-            unit = self._tokens.symbols[classes_T[start]]
-            if not spans or unit.startswith(SPACE):
-                spans = [*spans[: None if spelt else -1], (start, end)]  # what spells nothing is no word
-                spelt = ""
-            spans[-1] = spans[-1][0], end
-            spelt += unit.replace(SPACE, "")
+            symbol = self._tokens.symbols[classes_T[start]]
+            if not spans or symbol.startswith(SPACE):
+                spans.append((start, end))
+                spelt.append(symbol)
+            else:
+                spans[-1] = spans[-1][0], end
+                spelt[-1] += symbol
         if self._tokens.decode(int(classes_T[start]) for start, _ in said) != " ".join(words):
             raise ValueError(f"{' '.join(words)}: its tokens are not those of the path. Run `asr-kd graph` again.")
-        return spans if spelt else spans[:-1]
+        return [span for span, text in zip(spans, spelt, strict=True) if text.replace(SPACE, "")]
 
 
 class SenoneTimes:

@@ -10,12 +10,20 @@ from asr_kd.models.acoustic import AcousticModel
 from asr_kd.models.lstm import LookAhead, LstmEncoder, LstmLayer
 from asr_kd.models.quantisation import Int8Rows
 
+BLOCK_FRAMES = 4
+"""Frames that are worked on at once: 120 ms with frames of 30 ms."""
+
 States = tuple[Tensor, Tensor]
 """Hidden and cell state of one LSTM layer, (1, B, H) each."""
 
 
 class FrameStream(Protocol):
     """Features in, log-posteriors of the same frames out, as soon as they are known."""
+
+    @property
+    def wanted(self) -> int:
+        """How many frames to hand over next; any other number does as well, a little later or with more work."""
+        ...
 
     def accept(self, x_TF: Tensor) -> Tensor:
         """Log-posteriors (N, C) of the next N frames, none or more. x_TF: the front end's output."""
@@ -52,6 +60,11 @@ class ModelStream:
         self._states: list[States | None] = [None] * len(self._layers)
         self._waiting: list[Tensor | None] = [None] * len(self._layers)
         """Of each layer, the last outputs, (J, B, H), whose look-ahead is not there yet."""
+
+    @property
+    def wanted(self) -> int:
+        """As in `FrameStream`."""
+        return BLOCK_FRAMES
 
     def accept(self, x_TF: Tensor) -> Tensor:
         """As in `FrameStream`."""

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from asr_kd.models.acoustic import AcousticModel, ModelOutput
+from asr_kd.teachers.onnx_model import OnnxModel
 from asr_kd.teachers.wav2vec2 import Wav2Vec2Teacher
 
 
@@ -19,7 +20,7 @@ class Ensemble(nn.Module):
 
     log_prior_C: Tensor
 
-    def __init__(self, members: Sequence[AcousticModel | Wav2Vec2Teacher]) -> None:
+    def __init__(self, members: Sequence[AcousticModel | Wav2Vec2Teacher | OnnxModel]) -> None:
         """ValueError when the members differ in inventory or front end."""
         super().__init__()
         first = members[0]

@@ -7,9 +7,12 @@ import torch
 from torch import Tensor
 
 from asr_kd.core.runtime import autocast
+from asr_kd.frontend.streaming import StreamingFrontEnd
 from asr_kd.models.acoustic import AcousticModel
+from asr_kd.models.streaming import FrameStream, ModelStream, streams
 from asr_kd.teachers.ensemble import Ensemble
 from asr_kd.teachers.int8_model import Int8Model
+from asr_kd.teachers.onnx_model import OnnxModel, OnnxStream
 from asr_kd.teachers.wav2vec2 import Wav2Vec2Teacher
 
 CPU_BLOCK_FRAMES = 256
@@ -22,19 +25,37 @@ class Inference:
     """A model, or an ensemble, in evaluation mode with its front end on one device."""
 
     def __init__(
-        self, model: AcousticModel | Wav2Vec2Teacher | Ensemble, device: torch.device, precision: str = "auto"
+        self,
+        model: AcousticModel | Wav2Vec2Teacher | OnnxModel | Ensemble,
+        device: torch.device,
+        precision: str = "auto",
     ) -> None:
         """ValueError for int8 on anything but a CPU, or with weights that are not of eight bits."""
         if precision == "int8" and device.type != "cpu":
             raise ValueError(f"precision is int8, which {device} has no kernels for. Use --device cpu.")
-        self.model: AcousticModel | Wav2Vec2Teacher | Ensemble | Int8Model = model.to(device).eval()
+        self.model: AcousticModel | Wav2Vec2Teacher | OnnxModel | Ensemble | Int8Model = model.to(device).eval()
         if precision == "int8":
             if isinstance(model, Wav2Vec2Teacher):
                 raise ValueError("precision is int8: a bundle has no weights of eight bits. Give another --precision.")
+            if isinstance(model, OnnxModel):
+                raise ValueError("precision is int8: give the file model.int8.onnx instead, and no --precision.")
             self.model = Int8Model(model)
         self.frontend = model.frontend.build()
         self.device = device
         self.precision = precision
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the model can answer while audio is still coming in."""
+        return isinstance(self.model, OnnxModel) or streams(self.model)
+
+    def stream(self) -> tuple[StreamingFrontEnd, FrameStream]:
+        """The front end and the model at work on a new stream; `is_live` only."""
+        model = self.model
+        if isinstance(model, OnnxModel):
+            return StreamingFrontEnd(model.frontend), OnnxStream(model)
+        assert streams(model), "the caller asks first"
+        return StreamingFrontEnd(model.frontend), ModelStream(model, self.precision)
 
     @torch.inference_mode()
     def features(self, waves: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:

@@ -4,13 +4,14 @@
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from asr_kd.core.config import load_config
 from asr_kd.core.extras import how_to_install
@@ -24,6 +25,9 @@ KEY = "asr_kd"
 """Of the metadata that describes the model."""
 MODEL_FILE = "model.onnx"
 INT8_FILE = "model.int8.onnx"
+GRAPH_FOLDER = "graph"
+SCALES_FILE = "tune.json"
+"""Beside the model."""
 _FEATURES, _FRAMES = "features", "frames"
 
 
@@ -37,16 +41,36 @@ def onnx_file(path: str | Path) -> Path:
     return Path(path) if Path(path).suffix == ".onnx" else Path(path) / MODEL_FILE
 
 
+def packed_with(
+    models: Sequence[str | Path], graph: str | Path | None, scales: str | Path | None
+) -> tuple[str | Path | None, str | Path | None]:
+    """The graph and the scales to decode with: those given, else those in the folder of a single exported model."""
+    if len(models) == 1 and is_onnx(models[0]):
+        folder = onnx_file(models[0]).parent
+        packed_graph, packed_scales = folder / GRAPH_FOLDER, folder / SCALES_FILE
+        if graph is None and packed_graph.is_dir():
+            graph = packed_graph
+        if scales is None and packed_scales.is_file():
+            scales = packed_scales
+    return graph, scales
+
+
 def onnx_fingerprint(path: str | Path) -> str:
     """SHA-256 of the file, 64 hex digits."""
     return hashlib.sha256(onnx_file(path).read_bytes()).hexdigest()
 
 
-class OnnxModel:
-    """A streaming model in onnxruntime, on the CPU. It gives log-posteriors where an `AcousticModel` gives logits."""
+class OnnxModel(nn.Module):
+    """A streaming model in onnxruntime, on the CPU. It gives log-posteriors where an `AcousticModel` gives logits.
+
+    An nn.Module without parameters: whatever device it is moved to, it computes on the CPU and answers where asked.
+    """
+
+    log_prior_C: Tensor
 
     def __init__(self, path: str | Path) -> None:
         """ValueError when the file is missing, damaged, or was not written by `asr-kd export`."""
+        super().__init__()
         ort = _onnxruntime(path)
         file = onnx_file(path)
         if not file.is_file():
@@ -63,22 +87,14 @@ class OnnxModel:
         self.trained_frontend = load_config(FrontEndConfig, description["frontend"])
         self.frontend = replace(self.trained_frontend, cmn="none")
         """Makes the network's input: the mean is taken off inside."""
-        self.log_prior_C = torch.tensor(description["log_prior"])
+        self.register_buffer("log_prior_C", torch.tensor(description["log_prior"]))
         self.chunk: int = description["chunk"]
         """Frames that are answered at a time."""
         self.lookahead: int = description["lookahead"]
+        self.parameter_count: int = description["parameters"]
         self.notes: dict[str, Any] = description["notes"]
 
-    def to(self, device: torch.device) -> "OnnxModel":
-        """Stays where it is; answers come where they were asked."""
-        self.log_prior_C = self.log_prior_C.to(device)
-        return self
-
-    def eval(self) -> "OnnxModel":
-        """As in `nn.Module`."""
-        return self
-
-    def __call__(self, x_BTF: Tensor, frames_B: Tensor) -> Tensor:
+    def forward(self, x_BTF: Tensor, frames_B: Tensor) -> Tensor:
         """Log-posteriors (B, T, C), natural log; frames behind the end are undefined.
 
         x_BTF: output of `frontend`, stacked and without a mean taken off.
@@ -132,6 +148,11 @@ class OnnxStream:
         self._run, self._chunk = WindowRun(model), model.chunk
         self._x_TF = np.zeros((0, model.frontend.mel_bins * model.frontend.frame_stacking), np.float32)
         self._classes = model.inventory.num_classes
+
+    @property
+    def wanted(self) -> int:
+        """As in `FrameStream`: the rest of a window."""
+        return self._run.window - len(self._x_TF)
 
     def accept(self, x_TF: Tensor) -> Tensor:
         """As in `FrameStream`."""

@@ -13,6 +13,7 @@ from asr_kd.core.files import fingerprint
 from asr_kd.models.acoustic import AcousticModel
 from asr_kd.models.checkpoint import load_model, model_fingerprint
 from asr_kd.teachers.ensemble import Ensemble
+from asr_kd.teachers.onnx_model import OnnxModel, is_onnx, onnx_fingerprint
 from asr_kd.teachers.wav2vec2 import Wav2Vec2Teacher
 from asr_kd.teachers.wav2vec2_files import load_bundle
 from asr_kd.teachers.whisper import Whisper
@@ -43,7 +44,7 @@ class PosteriorKind:
 
     argument: str
     """What follows the prefix, for messages."""
-    load: Callable[[str], AcousticModel | Wav2Vec2Teacher]
+    load: Callable[[str], AcousticModel | Wav2Vec2Teacher | OnnxModel]
     """The model of a whole name, prefix included. ValueError says what is missing or damaged."""
     fingerprint: Callable[[str], str]
     """Digest of its weights, 64 hex digits."""
@@ -67,10 +68,11 @@ TEACHERS: dict[str, PosteriorKind | TranscriptKind] = {
     "whisper:": TranscriptKind("NAME_OR_FOLDER", Whisper),
 }
 """By prefix; none is a model of asr_kd."""
+_EXPORTED = PosteriorKind("EXPORT (a folder of `asr-kd export` or its .onnx)", OnnxModel, onnx_fingerprint)
 
 _LACKS = {
     "posteriors": "gives transcripts, no posteriors. Label with it, then use the transcripts",
-    "features": "takes waveforms, not a student's features. Label with it by `asr-kd label`",
+    "features": "does not take a student's features in training. Label with it by `asr-kd label`",
 }
 
 
@@ -83,7 +85,7 @@ def teacher_kind(name: str | Path) -> PosteriorKind | TranscriptKind:
     unknown = re.match(r"\w+:(?!/)", text)
     if unknown and not Path(text).exists():
         raise ValueError(f"{name}: no teacher has the prefix {unknown[0]} Known: {known_teachers()}.")
-    return TEACHERS[""]
+    return _EXPORTED if is_onnx(text) else TEACHERS[""]
 
 
 def known_teachers(what: Gives | None = None) -> str:
@@ -101,7 +103,7 @@ def posterior_kind(name: str | Path, what: Literal["posteriors", "features"] = "
     return kind
 
 
-def load_models(names: Sequence[str | Path]) -> AcousticModel | Wav2Vec2Teacher | Ensemble:
+def load_models(names: Sequence[str | Path]) -> AcousticModel | Wav2Vec2Teacher | OnnxModel | Ensemble:
     """The only teacher, or the ensemble of all. ValueError as for `posterior_kind`, its `load` and `Ensemble`."""
     models = [posterior_kind(name).load(str(name)) for name in names]
     return models[0] if len(models) == 1 else Ensemble(models).eval()

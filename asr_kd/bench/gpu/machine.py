@@ -5,7 +5,7 @@ from typing import Any
 import torch
 
 from asr_kd.bench.gpu.sections import Report, Setup, seconds_of
-from asr_kd.bench.peak import device_name
+from asr_kd.core.runtime import device_name
 
 PRODUCT_SIZE = 8192
 COPY_BYTES = 1 << 32

@@ -13,6 +13,7 @@ from asr_kd.distill.online_teachers.online_teacher import OnlineTeacher
 from asr_kd.frontend.fbank import FrontEndConfig
 from asr_kd.models.acoustic import AcousticModel, ModelOutput
 from asr_kd.teachers.ensemble import Ensemble
+from asr_kd.teachers.onnx_model import OnnxModel
 from asr_kd.teachers.registry import load_models, models_fingerprint, posterior_kind
 from asr_kd.teachers.wav2vec2 import Wav2Vec2Teacher
 
@@ -38,7 +39,7 @@ class FrozenTeacher(OnlineTeacher):
         for path in paths:
             posterior_kind(path, "features")  # else it is refused
         teacher = load_models(paths).eval().requires_grad_(False)
-        assert not isinstance(teacher, Wav2Vec2Teacher) and isinstance(teacher.frontend, FrontEndConfig)
+        assert not isinstance(teacher, Wav2Vec2Teacher | OnnxModel) and isinstance(teacher.frontend, FrontEndConfig)
         check_inventory(teacher, str(paths[0]), student)
         self._teacher = [teacher]  # in a list: its weights are in its own file, not in the run's state
         self._fingerprint, self._precision = models_fingerprint(paths), config.precision
