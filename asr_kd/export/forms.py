@@ -14,6 +14,7 @@ from asr_kd.export.network import StreamingNetwork
 from asr_kd.export.onnx_graph import BATCH, OnnxGraph, Value
 from asr_kd.teachers.onnx_model import KEY
 
+Shape = tuple[int | str, ...]
 CACHE = (128, 3, 19)
 CACHE_VALUES = 128 * 3 * 19
 _UNUSED = 1
@@ -51,51 +52,47 @@ def plain_form(network: StreamingNetwork, description: dict[str, Any]) -> onnx.M
 def sherpa_form(network: StreamingNetwork, offset_C: np.ndarray | None = None) -> onnx.ModelProto:
     """What `sherpa_onnx.OnlineRecognizer.from_zipformer2_ctc` takes. offset_C: is taken off the log-posteriors."""
     g, values = OnnxGraph(), network.state_values
-    beyond = max(0, values - CACHE_VALUES)
-    layer = _layer_caches(beyond)
-    flat = g.reshape("embed_states", -1, CACHE_VALUES)
-    state = flat if beyond else g.slice(flat, 0, values, 1)
-    if beyond:
-        state = g.concat(flat, g.node("Squeeze", "cached_key_0", g.ints(0)), axis=1)
-    built = network.build(g, "x", state, "processed_lens", None)
-    if offset_C is None:
-        log_p = g.node("Identity", built.log_p, name="log_probs")
-    else:
-        log_p = g.node("Sub", built.log_p, g.constant(offset_C), name="log_probs")
-    outputs: dict[Value, tuple[str, tuple[int | str, ...]]] = {
-        log_p: ("float", (BATCH, network.chunk, network.model.inventory.num_classes))
+    caches = _caches(values)
+    flat = g.concat(g.reshape("embed_states", -1, CACHE_VALUES), g.node("Squeeze", "cached_key_0", g.ints(0)), axis=1)
+    built = network.build(g, "x", g.slice(flat, 0, values, 1), "processed_lens", None)
+    new_flat = g.concat(built.state, g.slice(flat, values, CACHE_VALUES + _keys(values), 1), axis=1)
+    keys = g.node("Unsqueeze", g.slice(new_flat, CACHE_VALUES, CACHE_VALUES + _keys(values), 1), g.ints(0))
+    log_p = g.node("Identity", built.log_p) if offset_C is None else g.node("Sub", built.log_p, g.constant(offset_C))
+    renewed = dict.fromkeys(caches, "") | {
+        "cached_key_0": keys,
+        "embed_states": g.reshape(g.slice(new_flat, 0, CACHE_VALUES, 1), -1, *CACHE),
+        "processed_lens": built.count,
     }
-    if beyond:
-        first = g.slice(built.state, 0, CACHE_VALUES, 1)
-        rest = g.node("Unsqueeze", g.slice(built.state, CACHE_VALUES, values, 1), g.ints(0))
-    else:
-        first, rest = g.concat(built.state, g.slice(flat, values, CACHE_VALUES, 1), axis=1), ""
-    for name, shape in layer.items():
-        new = g.node("Identity", rest if name == "cached_key_0" else name, name=f"new_{name}")
-        outputs[new] = ("float", shape)
-    embed = g.node("Reshape", first, g.ints(-1, *CACHE), name="new_embed_states")
-    count = g.node("Identity", built.count, name="new_processed_lens")
-    outputs |= {embed: ("float", (BATCH, *CACHE)), count: ("int64", (BATCH,))}
-    inputs = {
-        "x": ("float", (BATCH, network.window, network.mel_bins)),
-        **{name: ("float", shape) for name, shape in layer.items()},
+    outputs = {g.node("Identity", log_p, name="log_probs"): ("float", _answer(network))}
+    for name, (kind, shape) in caches.items():
+        outputs[g.node("Identity", renewed[name] or name, name=f"new_{name}")] = (kind, shape)
+    inputs = {"x": ("float", (BATCH, network.window, network.mel_bins)), **caches}
+    return g.model(inputs, outputs, _sherpa_metadata(network))
+
+
+def _answer(network: StreamingNetwork) -> Shape:
+    return (BATCH, network.chunk, network.model.inventory.num_classes)
+
+
+def _keys(values: int) -> int:
+    """Numbers in the attention cache: what does not fit the other, at least one."""
+    return max(1, values - CACHE_VALUES)
+
+
+def _caches(values: int) -> dict[Value, tuple[str, Shape]]:
+    """All of sherpa-onnx's, in its order: of one Zipformer layer, then those that hold for all.
+
+    One layer at least must be there: sherpa-onnx reads the number of streams from the shape of its first cache.
+    """
+    return {
+        "cached_key_0": ("float", (_UNUSED, BATCH, _keys(values))),
+        "cached_nonlin_attn_0": ("float", (_UNUSED, BATCH, _UNUSED, 3 * _ENCODER_DIM // 4)),
+        "cached_val1_0": ("float", (_UNUSED, BATCH, _UNUSED)),
+        "cached_val2_0": ("float", (_UNUSED, BATCH, _UNUSED)),
+        "cached_conv1_0": ("float", (BATCH, _ENCODER_DIM, _KERNEL // 2)),
+        "cached_conv2_0": ("float", (BATCH, _ENCODER_DIM, _KERNEL // 2)),
         "embed_states": ("float", (BATCH, *CACHE)),
         "processed_lens": ("int64", (BATCH,)),
-    }
-    return g.model(inputs, outputs, _sherpa_metadata(network, beyond))
-
-
-def _layer_caches(beyond: int) -> dict[str, tuple[int | str, ...]]:
-    """Caches of one Zipformer layer, whose keys are `beyond` numbers; none where everything fits without."""
-    if not beyond:
-        return {}
-    return {
-        "cached_key_0": (_UNUSED, BATCH, beyond),
-        "cached_nonlin_attn_0": (_UNUSED, BATCH, _UNUSED, 3 * _ENCODER_DIM // 4),
-        "cached_val1_0": (_UNUSED, BATCH, _UNUSED),
-        "cached_val2_0": (_UNUSED, BATCH, _UNUSED),
-        "cached_conv1_0": (BATCH, _ENCODER_DIM, _KERNEL // 2),
-        "cached_conv2_0": (BATCH, _ENCODER_DIM, _KERNEL // 2),
     }
 
 
@@ -103,20 +100,16 @@ _ENCODER_DIM, _KERNEL = 4, 2
 """The smallest that give no empty cache."""
 
 
-def _sherpa_metadata(network: StreamingNetwork, beyond: int) -> dict[str, str]:
-    layers = 1 if beyond else 0
-    lists = {
-        "encoder_dims": _ENCODER_DIM,
-        "query_head_dims": beyond,
-        "value_head_dims": _UNUSED,
-        "num_heads": 1,
-        "num_encoder_layers": 1,
-        "cnn_module_kernels": _KERNEL,
-        "left_context_len": _UNUSED,
-    }
+def _sherpa_metadata(network: StreamingNetwork) -> dict[str, str]:
     return {
         "model_type": "zipformer2",
         "T": str(network.window),
         "decode_chunk_len": str(network.chunk * network.stack),
-        **{key: str(value * layers) for key, value in lists.items()},
+        "encoder_dims": str(_ENCODER_DIM),
+        "query_head_dims": str(_keys(network.state_values)),
+        "value_head_dims": str(_UNUSED),
+        "num_heads": "1",
+        "num_encoder_layers": "1",
+        "cnn_module_kernels": str(_KERNEL),
+        "left_context_len": str(_UNUSED),
     }
