@@ -37,7 +37,7 @@ def audio_form(network: StreamingNetwork, description: dict[str, Any]) -> onnx.M
     `FrontEnd.mirrored` samples before it, mirrored.
     """
     g = OnnxGraph()
-    x = log_mel(g, "audio", network.model.frontend)
+    x = _inside(g, network, log_mel(g, "audio", network.model.frontend))
     built = network.build(g, x, "state", "count", "frames")
     log_p, state, count = (
         g.node("Identity", value, name=name)
@@ -69,6 +69,13 @@ def log_mel(g: OnnxGraph, audio: Value, config: FrontEndConfig) -> Value:
     power_NST = g.node("Mul", spectrum_NST, spectrum_NST)
     energy_NFT = g.node("MatMul", g.constant(mel_FS), power_NST, name=f"{UNROUNDED}mel")
     return g.node("Transpose", g.node("Log", g.node("Max", energy_NFT, g.number(LOG_FLOOR))), perm=[0, 2, 1])
+
+
+def _inside(g: OnnxGraph, network: StreamingNetwork, x_NTF: Value) -> Value:
+    """Zeros behind the end, as callers of the plain form put there: digital silence would widen the range of int8."""
+    time_1T1 = g.constant(np.arange(network.window, dtype=np.int64).reshape(1, -1, 1))
+    real_N11 = g.reshape(g.node("Mul", "frames", g.ints(network.stack)), -1, 1, 1)
+    return g.node("Where", g.node("Less", time_1T1, real_N11), x_NTF, g.number(0))
 
 
 def _matrices(config: FrontEndConfig) -> tuple[np.ndarray, np.ndarray]:
