@@ -17,6 +17,8 @@ from asr_kd.export.onnx_graph import BATCH, OnnxGraph, Value
 from asr_kd.frontend.fbank import LOG_FLOOR, POVEY_POWER, FrontEnd, FrontEndConfig
 from asr_kd.teachers.onnx_model import KEY
 
+KIND = "asr_kd exported model that takes audio"
+
 
 def window_samples(network: StreamingNetwork) -> int:
     """Samples of a window of the network: the next one begins `chunk_samples` later."""
@@ -55,7 +57,7 @@ def audio_form(network: StreamingNetwork, description: dict[str, Any]) -> onnx.M
         state: ("float", shape),
         count: ("int64", (BATCH,)),
     }
-    return g.model(inputs, outputs, {KEY: json.dumps(description, sort_keys=True)})
+    return g.model(inputs, outputs, {KEY: json.dumps(description | {"kind": KIND}, sort_keys=True)})
 
 
 def log_mel(g: OnnxGraph, audio: Value, config: FrontEndConfig) -> Value:

@@ -23,6 +23,7 @@ from asr_kd.core.options import argument, option
 from asr_kd.core.terminal import say
 from asr_kd.export.card import Card, write_card
 from asr_kd.export.exportable import LATENCY_BAR_S, algorithmic_latency_s, check_exportable, why_not_sherpa
+from asr_kd.export.web_runtime import runtime_folder
 from asr_kd.graph.graph import GRAPH_FILES, load_graph
 from asr_kd.graph.scales import DecodingScales
 from asr_kd.inventory.tokens import Tokens
@@ -55,6 +56,14 @@ class ExportRun:
     )
     licence: str | None = option("for the card: the licence of the weights, as you state it", None, metavar="TEXT")
     chunk: int = option("frames that are answered at once", BLOCK_FRAMES, metavar="N")
+    web: Path | None = option(
+        "folder for a page that runs the model of eight bits in the browser, from any web server", None, metavar="DIR"
+    )
+    onnxruntime_web: Path | None = option(
+        "for --web: folder of the unpacked npm package onnxruntime-web (default: npm fetches it once)",
+        None,
+        metavar="DIR",
+    )
 
 
 @command()
@@ -65,8 +74,9 @@ def export_model(config: ExportRun) -> None:
         raise ValueError(f"--chunk {config.chunk}: give 1 to {MAX_CHUNK} frames")
     model = load_model(config.model)
     check_exportable(model, str(config.model))
-    if config.graph is not None:
-        load_graph(config.graph).check(model.inventory, str(config.model))
+    graph = None if config.graph is None else load_graph(config.graph)
+    if graph is not None:
+        graph.check(model.inventory, str(config.model))
     elif not isinstance(model.inventory, Tokens):
         raise ValueError(
             f"{config.model}: its classes are {model.inventory.kind}, which say no words without a graph. "
@@ -74,6 +84,7 @@ def export_model(config: ExportRun) -> None:
         )
     scales = None if config.decoding_scales is None else DecodingScales.load(config.decoding_scales)
     latency_s = algorithmic_latency_s(model.frontend, config.chunk, model.config.lookahead)
+    runtime = None if config.web is None else runtime_folder(config.onnxruntime_web)
     card = Card.of(config.model, model, config.scores, config.licence, latency_s)
     _remove_old(config.out)
     # Not at the top: onnx takes a second, which `asr-kd --help` need not wait for.
@@ -95,6 +106,12 @@ def export_model(config: ExportRun) -> None:
         from asr_kd.export.sherpa import write_sherpa
 
         write_sherpa(config.out / SHERPA_FOLDER, network, config.graph, scales)
+    if config.web is not None:
+        from asr_kd.export.web import write_web
+
+        assert runtime is not None
+        about = scales or DecodingScales(prior=model.inventory.default_prior_scale)
+        write_web(config.web, network, _description(config, model), graph, about, config.out.name, runtime)
     _write(config.out / MODEL_FILE, form.SerializeToString())
     write_card(config.out / CARD_FILE, card, config.out, unfit)
     _report(config, card, unfit)
@@ -108,6 +125,8 @@ def _report(config: ExportRun, card: Card, unfit: str | None) -> None:
             f"that is more than {1000 * LATENCY_BAR_S:.0f} ms: a smaller --chunk, or a student with a smaller "
             "model.lookahead, answers sooner"
         )
+    if config.web is not None:
+        say(f"{config.web}: a page for any web server, for example `python -m http.server --directory {config.web}`")
     if unfit is not None:
         say(
             f"not written for sherpa-onnx: {unfit}. For it, train on tokens (`asr-kd tokens --frame-shift 0.04`) with "

@@ -17,7 +17,7 @@ from asr_kd.decode.transcriber import DEFAULT_END_POINTS
 from asr_kd.export.audio_front_end import audio_form, chunk_samples, window_samples
 from asr_kd.export.int8 import int8_form
 from asr_kd.export.network import StreamingNetwork
-from asr_kd.export.web_runtime import RUNTIME_FILES, runtime_folder
+from asr_kd.export.web_runtime import RUNTIME_FILES
 from asr_kd.frontend.fbank import FrontEnd
 from asr_kd.graph.graph import Graph
 from asr_kd.graph.graph_arrays import GraphArrays, graph_arrays
@@ -26,7 +26,7 @@ from asr_kd.inventory.tokens import Tokens
 from asr_kd.label.lattices import SEARCH
 
 PAGE = Path(__file__).parent / "page"
-MODEL_FILE, DESCRIPTION_FILE, GRAPH_FILE, RUNTIME_FOLDER = "model.onnx", "model.json", "graph.bin", "onnxruntime"
+NETWORK_FILE, DESCRIPTION_FILE, GRAPH_FILE, RUNTIME_FOLDER = "network.onnx", "model.json", "graph.bin", "onnxruntime"
 
 
 def write_web(
@@ -36,29 +36,24 @@ def write_web(
     graph: Graph | None,
     scales: DecodingScales,
     name: str,
-    runtime: Path | None = None,
+    runtime: Path,
 ) -> None:
-    """Write the page's folder.
+    """Write the page's folder. `model.json` appears last.
 
-    description: of the model, as in the plain form.  name: of the model, to be shown.  runtime: an unpacked npm package
-    onnxruntime-web; None fetches it.
-    ValueError when that cannot be had, and for senones without a graph.
+    description: of the model, as in the plain form.  graph: models of tokens can do without.  name: of the model, to be
+    shown.  runtime: what `runtime_folder` gives.
     """
     inventory = network.model.inventory
-    if graph is None and not isinstance(inventory, Tokens):
-        raise ValueError(
-            f"--web: the inventory is of kind {inventory.kind}, which says no words without a graph. "
-            "Give one with --graph."
-        )
-    source = runtime_folder(runtime)
+    for file in (DESCRIPTION_FILE, GRAPH_FILE):
+        (folder / file).unlink(missing_ok=True)
     shutil.copytree(PAGE, folder, dirs_exist_ok=True)
     (folder / RUNTIME_FOLDER).mkdir(exist_ok=True)
     for file in RUNTIME_FILES:
-        shutil.copyfile(source / file, folder / RUNTIME_FOLDER / Path(file).name)
-    onnx.save(int8_form(audio_form(network, description)), folder / MODEL_FILE)
+        shutil.copyfile(runtime / file, folder / RUNTIME_FOLDER / Path(file).name)
+    onnx.save(int8_form(audio_form(network, description)), folder / NETWORK_FILE)
     about = {"name": name, "network": _sizes(network), "endPoints": _end_points()}
     if graph is None:
-        assert isinstance(inventory, Tokens)
+        assert isinstance(inventory, Tokens), "the command asks for a graph"
         about |= {"symbols": inventory.symbols}
     else:
         arrays = graph_arrays(graph.fst)

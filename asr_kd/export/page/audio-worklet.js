@@ -1,6 +1,6 @@
 // Hands samples of the microphone on, a tenth of a second at a time. onnxruntime-web does not start in here.
 
-const PIECE = 1600;
+const PIECE = Math.round(sampleRate / 10);
 
 class Capture extends AudioWorkletProcessor {
   constructor() {

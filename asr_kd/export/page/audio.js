@@ -1,12 +1,27 @@
 // Samples, 16 kHz, of a file or of the microphone.
 
+import { Resampler } from "./resampler.js";
+import { concatenated } from "./samples.js";
+
 export const SAMPLE_RATE = 16000;
+const USUAL_RATE = 48000;
+const RATES = [8000, 96000];
+
+/** What WAV and FLAC say in their headers, so that they are not resampled in between; other files have a usual one. */
+function rateOf(buffer) {
+  const view = new DataView(buffer.slice(0, 32));
+  const begins = (text) => view.byteLength === 32 && [...text].every((c, n) => view.getUint8(n) === c.charCodeAt());
+  const rate = begins("RIFF") ? view.getUint32(24, true) : begins("fLaC") ? view.getUint32(18) >>> 12 : USUAL_RATE;
+  return rate >= RATES[0] && rate <= RATES[1] ? rate : USUAL_RATE;
+}
 
 /** The whole of an audio file, its channels averaged. */
 export async function readFile(file) {
+  const buffer = await file.arrayBuffer();
+  const rate = rateOf(buffer);
   let audio;
   try {
-    audio = await new OfflineAudioContext(1, 1, SAMPLE_RATE).decodeAudioData(await file.arrayBuffer());
+    audio = await new OfflineAudioContext(1, 1, rate).decodeAudioData(buffer);
   } catch {
     throw new Error(`${file.name}: this browser cannot read it as audio. Give WAV, FLAC, MP3, Ogg or M4A.`);
   }
@@ -14,7 +29,9 @@ export async function readFile(file) {
   for (let channel = 1; channel < audio.numberOfChannels; channel++) {
     audio.getChannelData(channel).forEach((sample, n) => (samples[n] += sample));
   }
-  return audio.numberOfChannels > 1 ? samples.map((sample) => sample / audio.numberOfChannels) : samples;
+  const mixed = audio.numberOfChannels > 1 ? samples.map((sample) => sample / audio.numberOfChannels) : samples;
+  const resampler = new Resampler(rate, SAMPLE_RATE);
+  return concatenated(resampler.accept(mixed), resampler.finish());
 }
 
 /** What is missing for the microphone, in one line, or nothing. */
@@ -37,14 +54,17 @@ export async function openMicrophone(onSamples) {
     throw new Error(`Microphone: ${reason}. Allow or connect one, or choose a file.`);
   }
   const release = () => stream.getTracks().forEach((track) => track.stop());
-  const context = new AudioContext({ sampleRate: SAMPLE_RATE });
+  const context = new AudioContext(); // at the device's own rate
   try {
     await context.audioWorklet.addModule("audio-worklet.js");
     const capture = new AudioWorkletNode(context, "capture", { numberOfOutputs: 0, channelCount: 1, channelCountMode: "explicit" });
+    const resampler = new Resampler(context.sampleRate, SAMPLE_RATE);
     const isOver = new Promise((resolve) => {
       capture.port.onmessage = ({ data }) => {
-        onSamples(data.samples);
-        if (data.isLast) resolve();
+        onSamples(resampler.accept(data.samples));
+        if (!data.isLast) return;
+        onSamples(resampler.finish());
+        resolve();
       };
     });
     context.createMediaStreamSource(stream).connect(capture);
@@ -55,9 +75,9 @@ export async function openMicrophone(onSamples) {
       await context.close();
     };
     return { stop };
-  } catch {
+  } catch (error) {
     release();
     await context.close();
-    throw new Error("Microphone: this browser does not resample it to 16 kHz. Use another browser, or choose a file.");
+    throw new Error(`Microphone: the browser does not pass its sound on (${error.message}). Choose a file.`);
   }
 }

@@ -1,8 +1,6 @@
 // Utterances of audio that is still coming in, as asr_kd/decode/stream.py finds them.
 
-import { concatenated } from "./network.js";
-
-const BLOCK_FRAMES = 4;
+import { concatenated } from "./samples.js";
 
 export class LiveStream {
   /**
@@ -28,9 +26,8 @@ export class LiveStream {
   /** Words of each utterance that ended: [[{word, start, end, confidence}, ...], ...], in seconds of the stream. */
   async accept(samples) {
     this.waiting = concatenated(this.waiting, samples);
-    const block = BLOCK_FRAMES * this.frameSamples;
     const ended = [];
-    while (this.waiting.length >= block) {
+    for (let block; this.waiting.length >= (block = this.network.missing()); ) {
       const next = this.waiting.subarray(0, block);
       this.waiting = this.waiting.subarray(block);
       ended.push(...(await this.block(next)));

@@ -1,6 +1,7 @@
 // The network over one utterance: windows of audio in, log-posteriors out. Its state is kept here (asr_kd's audio form).
 
 import * as ort from "./onnxruntime/ort.wasm.min.mjs";
+import { concatenated } from "./samples.js";
 
 const heaps = [];
 const { Memory } = WebAssembly;
@@ -27,6 +28,13 @@ export class NetworkStream {
     Object.assign(this, { session, sizes, audio: new Float32Array(0), isBegun: false });
     this.state = new ort.Tensor("float32", new Float32Array(sizes.state), [1, sizes.state]);
     this.count = int64(0);
+  }
+
+  /** Samples that are still needed for the next window. */
+  missing() {
+    const { mirrored, windowSamples } = this.sizes;
+    const before = this.isBegun ? 0 : mirrored;
+    return Math.max(windowSamples - before, before) - this.audio.length;
   }
 
   /** Log-posteriors of the frames that are known now: [Float32Array of frames x classes, ...]. */
@@ -72,13 +80,6 @@ export class NetworkStream {
     this.count = answer.next_count;
     return answer.log_posteriors.data;
   }
-}
-
-export function concatenated(first, second) {
-  const both = new Float32Array(first.length + second.length);
-  both.set(first);
-  both.set(second, first.length);
-  return both;
 }
 
 const int64 = (value) => new ort.Tensor("int64", BigInt64Array.of(BigInt(value)), [1]);

@@ -20,7 +20,7 @@ async function fetched(name) {
 
 async function load() {
   const model = await (await fetched("model.json")).json();
-  const bytes = new Uint8Array(await (await fetched("model.onnx")).arrayBuffer());
+  const bytes = new Uint8Array(await (await fetched("network.onnx")).arrayBuffer());
   const session = await loadSession(bytes);
   let search;
   let size = bytes.length;
