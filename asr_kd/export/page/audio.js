@@ -59,9 +59,11 @@ export async function openMicrophone(onSamples) {
     await context.audioWorklet.addModule("audio-worklet.js");
     const capture = new AudioWorkletNode(context, "capture", { numberOfOutputs: 0, channelCount: 1, channelCountMode: "explicit" });
     const resampler = new Resampler(context.sampleRate, SAMPLE_RATE);
+    let hasBegun = false; // many begin with zeros, which is no silence that models know
     const isOver = new Promise((resolve) => {
       capture.port.onmessage = ({ data }) => {
-        onSamples(resampler.accept(data.samples));
+        hasBegun ||= data.samples.some(Boolean);
+        if (hasBegun) onSamples(resampler.accept(data.samples));
         if (!data.isLast) return;
         onSamples(resampler.finish());
         resolve();
