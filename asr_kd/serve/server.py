@@ -11,6 +11,7 @@ from typing import get_args
 
 from aiohttp import web
 
+from asr_kd import export
 from asr_kd.core.terminal import say
 from asr_kd.corpora.audio import SAMPLE_RATE
 from asr_kd.serve.access import check_origin, check_token
@@ -25,16 +26,22 @@ from asr_kd.transcripts.formats import FormatName, formatted
 
 GRACE_S = 5.0
 """How long the last results of running streams may take when the server ends."""
-PAGE = Path(__file__).parent / "page"
+OWN, SHARED = Path(__file__).parent / "page", Path(export.__file__).parent / "page"
 PAGE_FILES = {
-    "": ("index.html", "text/html"),
-    "page.css": ("page.css", "text/css"),
-    "page.js": ("page.js", "text/javascript"),
-    "capture.js": ("capture.js", "text/javascript"),
+    "": (OWN / "index.html", "text/html"),
+    "page.css": (OWN / "page.css", "text/css"),
+    "page.js": (OWN / "page.js", "text/javascript"),
+    "stream.js": (OWN / "stream.js", "text/javascript"),
+    "style.css": (SHARED / "style.css", "text/css"),
+    **{
+        f"{name}.js": (SHARED / f"{name}.js", "text/javascript")
+        for name in ("words", "audio", "audio-worklet", "resampler", "samples")
+    },
 }
-"""By their paths below /: file and type. No other file is ever served."""
+"""By their paths below /: file and type; some belong to the page of `asr-kd export` too. Nothing else is served."""
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "worker-src 'self'; img-src data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -62,7 +69,7 @@ class Server:
         self._metrics = Metrics()
         self._sessions: set[Session] = set()
         self._files = ThreadPoolExecutor(limits.max_streams)
-        self._page = {name: (PAGE / name).read_bytes() for name, _ in PAGE_FILES.values()}
+        self._page = {path: (file.read_bytes(), kind) for path, (file, kind) in PAGE_FILES.items()}
         app = web.Application(middlewares=[self._answer])
         app.add_routes(
             [
@@ -186,15 +193,15 @@ class Server:
     async def _health(self, request: web.Request) -> web.Response:
         if not self._workers.are_ready:
             raise Refusal(503, "a model is being loaded again")
-        return web.json_response({"status": "ok"})
+        return web.json_response({"status": "ok", "needs_token": self._token is not None})
 
     async def _show_metrics(self, request: web.Request) -> web.Response:
         check_token(self._token, request)
         return web.Response(text=self._metrics.text())
 
     async def _show_page(self, request: web.Request) -> web.Response:
-        name, kind = PAGE_FILES[request.path.removeprefix("/")]
-        return web.Response(body=self._page[name], content_type=kind, charset="utf-8")
+        body, kind = self._page[request.path.removeprefix("/")]
+        return web.Response(body=body, content_type=kind, charset="utf-8")
 
 
 async def run_server(

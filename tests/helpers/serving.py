@@ -12,6 +12,10 @@ from contextlib import contextmanager
 import aiohttp
 import numpy as np
 
+from asr_kd.corpora.audio_stream import file_blocks
+from asr_kd.decode.recognition import Recognition
+from asr_kd.transcripts.formats import formatted
+
 
 @contextmanager
 def serving(*args: object) -> Iterator[str]:
@@ -48,3 +52,9 @@ async def say_it(
 def words_of(messages: list[dict]) -> list[dict]:
     """The words of the final results."""
     return [word for message in messages if message["type"] == "final" for word in message["words"]]
+
+
+def transcribed(transcriber, path) -> list[dict]:
+    """The words that `asr-kd transcribe --format json` writes."""
+    whole = json.loads(formatted("json", Recognition(transcriber, "talk", file_blocks(path)).recording))
+    return [word for utterance in whole["utterances"] for word in utterance["words"]]

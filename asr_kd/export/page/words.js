@@ -17,6 +17,6 @@ function wordElement({ word, start, end, confidence }) {
 export function paragraph(words, className) {
   const element = document.createElement("p");
   element.className = className;
-  element.append(...words.map(wordElement));
+  element.append(...words.flatMap((word) => [wordElement(word), " "]));
   return element;
 }
