@@ -18,6 +18,8 @@ from asr_kd.corpora.audio import SAMPLE_RATE
 from asr_kd.corpora.pauses import PauseCutter
 from asr_kd.decode.utterance_search import UtteranceSearch
 from asr_kd.frontend.streaming import StreamingFrontEnd
+from asr_kd.inventory.inventory import Inventory
+from asr_kd.inventory.tokens import Tokens
 from asr_kd.models.streaming import FrameStream
 from asr_kd.transcripts.recognised import Transcript
 
@@ -53,6 +55,11 @@ class EndPoints:
         else:
             needed_s = self.silence_s if seconds < self.long_s else self.short_silence_s
         return silence_s >= needed_s or seconds >= self.most_s
+
+
+def default_end_points(inventory: Inventory) -> EndPoints:
+    """Of a model with these classes: CTC says a token well behind the begin of its sound, so more must be heard."""
+    return EndPoints(lead_s=0.3, waiting_s=0.4) if isinstance(inventory, Tokens) else EndPoints()
 
 
 class Stream(Protocol):
@@ -126,7 +133,8 @@ class LiveStream:
         silence_s, length_s = found.silent_frames * shift_s, self._frames * shift_s
         if not self._end_points.is_over(length_s, silence_s, bool(found.words)):
             return []
-        ended = self._found()
+        # Where the best path so far says nothing, so must the result: what it may end in comes once more.
+        ended = self._found() if found.words else []
         self._go_on(self._frames - min(found.silent_frames, int(self._end_points.lead_s / shift_s)))
         return ended
 

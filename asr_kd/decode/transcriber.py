@@ -2,18 +2,17 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from asr_kd.corpora.audio import SAMPLE_RATE, read_audio, to_16k_mono
 from asr_kd.decode.recognise import Recogniser
-from asr_kd.decode.stream import CutStream, EndPoints, LiveStream, Stream
+from asr_kd.decode.stream import CutStream, EndPoints, LiveStream, Stream, default_end_points
 from asr_kd.decode.utterance_search import SearchFactory
 from asr_kd.graph.scales import DecodingScales
 from asr_kd.teachers.onnx_model import packed_with
 from asr_kd.transcripts.recognised import Transcript
-
-DEFAULT_END_POINTS = EndPoints()
 
 
 class Transcriber:
@@ -55,13 +54,16 @@ class Transcriber:
             self._search.advance(log_p_TC)
         return self._search.finish()
 
-    def stream(self, end_points: EndPoints | None = DEFAULT_END_POINTS) -> Stream:
+    def stream(self, end_points: EndPoints | Literal["default"] | None = "default") -> Stream:
         """Recognise audio that is still coming in, or hours of it: any number of streams at the same time.
 
-        end_points: where an utterance is over; None takes all for one utterance (streaming models only).
+        end_points: where an utterance is over (default: `default_end_points` of the model's classes); None takes all
+        for one utterance (streaming models only).
         """
         if not self.is_live:
             return CutStream(self)
+        if end_points == "default":
+            end_points = default_end_points(self._inference.model.inventory)
         return LiveStream(self._inference.stream, self._new_search(), end_points)
 
 

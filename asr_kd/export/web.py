@@ -13,7 +13,7 @@ import onnx
 
 from asr_kd.core.files import write_json
 from asr_kd.corpora.audio import SAMPLE_RATE
-from asr_kd.decode.transcriber import DEFAULT_END_POINTS
+from asr_kd.decode.stream import default_end_points
 from asr_kd.export.audio_front_end import audio_form, chunk_samples, window_samples
 from asr_kd.export.int8 import int8_form
 from asr_kd.export.network import StreamingNetwork
@@ -22,6 +22,7 @@ from asr_kd.frontend.fbank import FrontEnd
 from asr_kd.graph.graph import Graph
 from asr_kd.graph.graph_arrays import GraphArrays, graph_arrays
 from asr_kd.graph.scales import DecodingScales
+from asr_kd.inventory.inventory import Inventory
 from asr_kd.inventory.tokens import Tokens
 from asr_kd.label.lattices import SEARCH
 
@@ -51,7 +52,7 @@ def write_web(
     for file in RUNTIME_FILES:
         shutil.copyfile(runtime / file, folder / RUNTIME_FOLDER / Path(file).name)
     onnx.save(int8_form(audio_form(network, description)), folder / NETWORK_FILE)
-    about = {"name": name, "network": _sizes(network), "endPoints": _end_points()}
+    about = {"name": name, "network": _sizes(network), "endPoints": _end_points(network.model.inventory)}
     if graph is None:
         assert isinstance(inventory, Tokens), "the command asks for a graph"
         about |= {"symbols": inventory.symbols}
@@ -89,8 +90,8 @@ def _sizes(network: StreamingNetwork) -> dict[str, int]:
     }
 
 
-def _end_points() -> dict[str, float]:
-    e = DEFAULT_END_POINTS
+def _end_points(inventory: Inventory) -> dict[str, float]:
+    e = default_end_points(inventory)
     return {
         "silence": e.silence_s,
         "long": e.long_s,
