@@ -129,7 +129,11 @@ for file in "$conf"/*.yaml; do
 done
 stage 17 "scores"                 asr-kd score --ref $exp/manifests/test.jsonl --hyp "${hypotheses[@]}" ${by:+--by "$by"} \
                                     ${compared[@]+"${compared[@]}"} --out $exp/scores
-stage 18 "report"                 asr-kd report --scores $exp/scores --audio $shards/test --metrics "${metrics[@]}" \
+if ((${#students[@]})); then # what is used: asr-kd transcribe $exp/export FILE...
+  stage 18 "export"               asr-kd export $exp/student_distilled --graph $graph \
+                                    --decoding-scales $exp/tune/student_distilled --scores $exp/scores --out $exp/export
+fi
+stage 19 "report"                 asr-kd report --scores $exp/scores --audio $shards/test --metrics "${metrics[@]}" \
                                     --run-configs "${configs[@]}" --title "$title" \
                                     ${shown[@]+"${shown[@]}"} \
                                     --seed "$seed" --command "$recipe_command" --started "$SECONDS_STARTED" --out $exp
