@@ -101,17 +101,19 @@ def batches(
     teacher: FrontEndConfig | None = None,
     pin_memory: bool = False,
     lanes: Sequence[int] | None = None,
+    silence_class: int = 0,
 ) -> Iterator[Batch]:
     """The batches of a plan from `start` on; `endless` goes on with the next epochs, else they are those of the first.
 
     lanes: only those of the plan (default: all).
     workers: processes that prepare batches; 0 prepares them here.  teacher: front end of an online teacher.
     pin_memory: tensors lie in page-locked memory, which a GPU copies from while it computes.
+    silence_class: target of the frames of silence that augmentation adds.
     ValueError when shards or targets are missing, broken, or do not belong together.
     """
     loader = DataLoader(
         _BatchDataset(
-            replace(plan.stream, utterance_ids=None), frontend, teacher
+            replace(plan.stream, utterance_ids=None), frontend, teacher, silence_class
         ),  # rows are planned: no worker needs a list of ids
         batch_size=None,
         sampler=plan.epochs(start, lanes) if endless else plan.epoch(0),
@@ -173,8 +175,14 @@ def _start_worker(parent: int, number: int) -> None:
 class _BatchDataset(Dataset[Any]):
     """Makes the batch of a spec. A user's mistake comes back as a value: a worker's traceback would bury its line."""
 
-    def __init__(self, stream: TrainingSet, frontend: FrontEndConfig, teacher: FrontEndConfig | None = None) -> None:
-        self.stream = stream
+    def __init__(
+        self,
+        stream: TrainingSet,
+        frontend: FrontEndConfig,
+        teacher: FrontEndConfig | None = None,
+        silence_class: int = 0,
+    ) -> None:
+        self.stream, self.silence_class = stream, silence_class
         self.teacher = None if teacher is None else FrontEnd(teacher)
         self.frontend = FrontEnd(frontend)
         self.augment = Augment(stream.augment, frontend)
@@ -218,6 +226,8 @@ class _BatchDataset(Dataset[Any]):
         teacher_features_BTF = None
         if waves:
             waves, speed = self.augment.waves(waves, rng)
+            frame_samples = round(self.frontend.frame_shift_s * self.frontend.config.sample_rate)
+            waves, silent = self.augment.silence(waves, frame_samples, rng)
             wave_BN, samples_B = pad_waves(waves)
             x_BTF, frames_B = self.frontend(wave_BN, samples_B)
             if self.teacher is not None:
@@ -226,11 +236,12 @@ class _BatchDataset(Dataset[Any]):
                 )
             x_BTF = self.augment.features(x_BTF, frames_B, rng)
         else:
-            x_BTF, frames_B, speed = torch.zeros(0, 0, self.frontend.dim), torch.zeros(0, dtype=torch.int64), 1.0
+            x_BTF, frames_B = torch.zeros(0, 0, self.frontend.dim), torch.zeros(0, dtype=torch.int64)
+            speed, silent = 1.0, []
         return Batch(
             x_BTF,
             frames_B,
-            self._padded(known, frames_B.tolist(), x_BTF.shape[1], speed),
+            self._padded(known, frames_B.tolist(), x_BTF.shape[1], speed, silent),
             stream=self.stream.name,
             seconds=spec.seconds,
             utterances=ids,
@@ -240,13 +251,15 @@ class _BatchDataset(Dataset[Any]):
             teacher_features_BTF=teacher_features_BTF,
         )
 
-    def _padded(self, known: list[Targets], frames: list[int], steps: int, speed: float) -> BatchTargets:
+    def _padded(
+        self, known: list[Targets], frames: list[int], steps: int, speed: float, silent: list[int]
+    ) -> BatchTargets:
         """Targets of a batch of utterances of so many `frames`, padded to `steps`."""
         of_frames = [t.frames for t in known if t.frames is not None]
         tokens = [t.tokens for t in known if t.tokens is not None]
         assert {len(of_frames), len(tokens)} <= {0, len(known)}, f"{self.stream.name}: not the same of each utterance"
         return BatchTargets(
-            pad_frames(of_frames, frames, steps, speed) if of_frames else None,
+            pad_frames(of_frames, frames, steps, speed, silent, self.silence_class) if of_frames else None,
             pad_tokens(tokens) if tokens else None,
         )
 

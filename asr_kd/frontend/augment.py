@@ -1,9 +1,9 @@
-"""Augmentation of waves (speed, room, noise, volume) and of features (SpecAugment), with the caller's randomness."""
+"""Augmentation of waves (speed, room, noise, volume, silence) and of features, with the caller's randomness."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -41,6 +41,12 @@ class AugmentConfig:
     """Folder with recordings of noise (wav, flac, ogg, opus, mp3), searched with all folders below."""
     volume_db: tuple[float, float] = (0.0, 0.0)
     """Change of volume, dB, least and most; waves that would pass full scale are turned down to it."""
+    silence_prob: float = 0.0
+    """Share of the utterances that silence is put before: noise like the utterance's quietest 0.1 s, with silence as
+    the target of its frames. For streaming models, which miss words behind more silence than they know. It comes on
+    top of `train.max_frames_per_batch`."""
+    silence_s: tuple[float, float] = (0.0, 3.0)
+    """Seconds of such a silence, least and most."""
     num_time_masks: int = 0
     """SpecAugment: spans of time masked in each utterance."""
     max_time_width: int = 20
@@ -52,6 +58,12 @@ class AugmentConfig:
     max_freq_width: int = 15
     """Widest such band in mel filters."""
 
+    @staticmethod
+    def contract_config(data: Mapping[str, Any]) -> dict[str, Any]:
+        """Without fields of version 0.4 that are at their defaults: runs of before go on."""
+        off = {"silence_prob": 0.0, "silence_s": [0.0, 3.0]}
+        return {key: value for key, value in data.items() if key not in off or value != off[key]}
+
     def __post_init__(self) -> None:
         if not self.speed_perturb:
             raise ValueError("augment.speed_perturb is empty; write [1.0] for no change")
@@ -60,15 +72,17 @@ class AugmentConfig:
                 raise ValueError(
                     f"augment.speed_perturb holds {speed}; it must lie in [0.5, 2] with at most two decimals"
                 )
-        for name in ("reverb_prob", "noise_prob", "max_time_ratio"):
+        for name in ("reverb_prob", "noise_prob", "silence_prob", "max_time_ratio"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"augment.{name} is {getattr(self, name)}; it must lie in [0, 1]")
-        for name in ("rt60_s", "drr_db", "snr_db", "volume_db"):
+        for name in ("rt60_s", "drr_db", "snr_db", "volume_db", "silence_s"):
             low, high = getattr(self, name)
             if low > high:
                 raise ValueError(f"augment.{name} is ({low}, {high}); the least comes first")
         if self.rt60_s[0] <= 0:
             raise ValueError(f"augment.rt60_s is {self.rt60_s}; echoes last longer than 0 s")
+        if self.silence_s[0] < 0:
+            raise ValueError(f"augment.silence_s is {self.silence_s}; it cannot be negative")
         for name in ("num_time_masks", "max_time_width", "num_freq_masks", "max_freq_width"):
             if getattr(self, name) < 0:
                 raise ValueError(f"augment.{name} is {getattr(self, name)}; it cannot be negative")
@@ -97,6 +111,25 @@ class Augment:
         speed = self.config.speed_perturb[rng.integers(len(self.config.speed_perturb))]
         dry = [change_speed(w, speed) for w in waves]
         return [self._one(dry, row, rng) for row in range(len(dry))], speed
+
+    def silence(
+        self, waves: Sequence[np.ndarray], frame_samples: int, rng: np.random.Generator
+    ) -> tuple[list[np.ndarray], list[int]]:
+        """Silence before some of the waves, and how many frames of `frame_samples` each has of it.
+
+        What follows are the frames that the wave had, but for their mean.
+        """
+        if not self.config.silence_prob:
+            return list(waves), [0] * len(waves)
+        longer, added = [], []
+        for wave_N in waves:
+            frames = 0
+            if rng.random() < self.config.silence_prob:
+                frames = round(rng.uniform(*self.config.silence_s) * self.frontend.sample_rate / frame_samples)
+                wave_N = np.concatenate([noise.room_tone(wave_N, frames * frame_samples, rng), wave_N])
+            longer.append(wave_N)
+            added.append(frames)
+        return longer, added
 
     def features(self, x_BTF: Tensor, frames_B: Tensor, rng: np.random.Generator) -> Tensor:
         """SpecAugment on the front end's output; a new tensor, or the same one when no masks are asked for."""

@@ -17,6 +17,9 @@ CACHE_BYTES = 128 << 20
 READ_BLOCK = 1600  # samples; at most so many are lost before a place that does not decode
 MAX_SLOPE = 2.0  # 0 is white, 1 pink, 2 brown
 BABBLE_VOICES = (3, 7)
+QUIET_SAMPLES = 1600  # 0.1 s
+ROUNDING = 2**-15 / np.sqrt(12)
+"""RMS of what rounding to 16 bits adds."""
 
 
 def mix(speech_N: np.ndarray, noise_N: np.ndarray, snr_db: float) -> np.ndarray:
@@ -52,6 +55,25 @@ def babble(waves: Sequence[np.ndarray], row: int, rng: np.random.Generator) -> n
         wave = others[voice]
         noise_N += fit(wave, samples, rng) / np.float32(np.sqrt(_power(wave)) or 1)
     return noise_N
+
+
+def room_tone(wave_N: np.ndarray, samples: int, rng: np.random.Generator) -> np.ndarray:
+    """Gaussian noise with the spectrum and level of the quietest 0.1 s of a wave, and the noise of 16-bit samples: no
+    microphone is as silent as zeros."""
+    quiet_N = _quietest(wave_N)
+    size = scipy.fft.next_fast_len(samples + len(quiet_N), real=True)
+    spectrum_S = scipy.fft.rfft(rng.standard_normal(size, dtype=np.float32))
+    spectrum_S *= scipy.fft.rfft(quiet_N / np.float32(np.sqrt(max(len(quiet_N), 1))), n=size)
+    tone_N = scipy.fft.irfft(spectrum_S, n=size)[:samples]
+    return tone_N + np.float32(ROUNDING) * rng.standard_normal(samples, dtype=np.float32)
+
+
+def _quietest(wave_N: np.ndarray) -> np.ndarray:
+    """The stretch of 0.1 s with the least energy; of a short wave, a quarter."""
+    samples = min(QUIET_SAMPLES, len(wave_N) // 4)
+    energy_N = np.concatenate([[0.0], np.square(wave_N, dtype=np.float64).cumsum()])
+    start = int((energy_N[samples:] - energy_N[: len(energy_N) - samples]).argmin())
+    return wave_N[start : start + samples]
 
 
 def fit(clip_N: np.ndarray, samples: int, rng: np.random.Generator) -> np.ndarray:

@@ -57,17 +57,27 @@ def pad_tokens(targets: Sequence[TokenTargets]) -> Tensor:
     return tokens_BU
 
 
-def pad_frames(targets: Sequence[FrameTargets], frames: Sequence[int], steps: int, speed: float = 1.0) -> PaddedFrames:
+def pad_frames(
+    targets: Sequence[FrameTargets],
+    frames: Sequence[int],
+    steps: int,
+    speed: float = 1.0,
+    silent: Sequence[int] | None = None,
+    silence_class: int = 0,
+) -> PaddedFrames:
     """Targets of utterances played at `speed`, padded to `steps` frames.
 
     frames: features of each utterance, after the change of speed; frame t answers what round(t * speed) did before.
+    silent: how many of them, at the begin of each, are silence that was put before it.
     """
     shape = len(targets), steps, max(t.k for t in targets)
     ids_BTK, log_p_BTK = torch.full(shape, -1, dtype=torch.int64), torch.full(shape, -torch.inf)
     log_tail_BT = torch.full(shape[:2], -torch.inf)
-    for b, (target, n) in enumerate(zip(targets, frames, strict=True)):
-        source_T = np.minimum(np.rint(np.arange(n) * speed).astype(np.int64), target.frames - 1)
-        ids_BTK[b, :n, : target.k] = torch.from_numpy(target.ids_TK[source_T].astype(np.int64))
-        log_p_BTK[b, :n, : target.k] = torch.from_numpy(target.log_p_TK[source_T])
-        log_tail_BT[b, :n] = torch.from_numpy(target.log_tail_T[source_T])
+    silent = silent or [0] * len(targets)
+    for b, (target, n, before) in enumerate(zip(targets, frames, silent, strict=True)):
+        source_T = np.minimum(np.rint(np.arange(n - before) * speed).astype(np.int64), target.frames - 1)
+        ids_BTK[b, :before, 0], log_p_BTK[b, :before, 0] = silence_class, 0
+        ids_BTK[b, before:n, : target.k] = torch.from_numpy(target.ids_TK[source_T].astype(np.int64))
+        log_p_BTK[b, before:n, : target.k] = torch.from_numpy(target.log_p_TK[source_T])
+        log_tail_BT[b, before:n] = torch.from_numpy(target.log_tail_T[source_T])
     return PaddedFrames(ids_BTK, log_p_BTK, None if torch.isneginf(log_tail_BT).all() else log_tail_BT)

@@ -356,7 +356,6 @@ class Trainer:
     def _batches(self, name: str) -> LaneBatches:
         """The stream's steps from where it is; kept open over its sub-epochs."""
         if name not in self.opened:
-            lanes = self.strategy.own_lanes
             made = batches(
                 self.plans[name],
                 self.model.frontend,
@@ -364,9 +363,10 @@ class Trainer:
                 self.config.num_workers,
                 teacher=self.objective.teacher_frontend,
                 pin_memory=self.device.type == "cuda",
-                lanes=lanes,
+                lanes=self.strategy.own_lanes,
+                silence_class=self.model.inventory.silence_classes[0],
             )
-            self.opened[name] = LaneBatches(self.config.lanes, lanes, made, self.ranks)
+            self.opened[name] = LaneBatches(self.config.lanes, self.strategy.own_lanes, made, self.ranks)
         return self.opened[name]
 
     def _dropout_seed(self, lane: int) -> int:

@@ -1,4 +1,5 @@
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -109,6 +110,50 @@ def test_hard_and_soft_targets_share_a_batch():
     assert ids_BTK.tolist() == [[[4, -1], [4, -1]], [[2, 1], [-1, -1]]]
     assert log_tail_BT[1, 0].exp().item() == pytest.approx(0.1)
     assert log_p_BTK[1, 0].exp().tolist() == pytest.approx([0.6, 0.3])
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_added_silence_is_answered_with_silence_and_all_other_targets_stay(tone_shards, alignments, workers):
+    loud = AugmentConfig(speed_perturb=(0.9, 1.0, 1.1), noise_prob=0.8)
+    longer = replace(loud, silence_prob=0.6, silence_s=(0.0, 1.0))
+    teacher = FrontEndConfig(cmn="utterance", mel_bins=20)
+    plain = take(12, plan_of(tone_shards, alignments, loud), FRONTEND)
+    silent = take(
+        12, plan_of(tone_shards, alignments, longer), FRONTEND, workers=workers, teacher=teacher, silence_class=2
+    )
+    added = []
+    for a, b in zip(plain, silent, strict=True):
+        assert a.utterances == b.utterances and b.teacher_features_BTF.shape[:2] == b.x_BTF.shape[:2]
+        assert b.targets.frames.ids_BTK.shape[:2] == b.x_BTF.shape[:2]
+        for row, (before, now) in enumerate(zip(a.frames_B.tolist(), b.frames_B.tolist(), strict=True)):
+            frames = now - before
+            added.append(frames)
+            assert (b.targets.frames.ids_BTK[row, :frames] == 2).all()
+            assert (b.targets.frames.log_p_BTK[row, :frames] == 0).all()
+            for then_BTK, now_BTK in zip(a.targets.frames[:2], b.targets.frames[:2], strict=True):
+                assert torch.equal(now_BTK[row, frames:now], then_BTK[row, :before])
+            assert (b.targets.frames.ids_BTK[row, now:] == -1).all()
+    assert 0.4 < np.mean([frames > 0 for frames in added]) < 0.8 and max(added) <= 33
+
+
+def test_silence_before_soft_targets_is_sure():
+    soft = FrameTargets(
+        np.array([[2, 1]], np.int32), np.log(np.array([[0.6, 0.3]], np.float32)), np.log(np.array([0.1], np.float32))
+    )
+    ids_BTK, log_p_BTK, log_tail_BT = pad_frames([soft, soft], [3, 1], steps=3, silent=[2, 0], silence_class=4)
+    assert ids_BTK.tolist() == [[[4, -1], [4, -1], [2, 1]], [[2, 1], [-1, -1], [-1, -1]]]
+    assert log_p_BTK.exp()[0].flatten().tolist() == pytest.approx([1, 0, 1, 0, 0.6, 0.3])
+    assert log_tail_BT.exp()[0].tolist() == pytest.approx([0, 0, 0.1])
+
+
+def test_tokens_are_the_same_behind_silence(tone_shards):
+    targets = TextTargets(Tokens.characters(["AH", "EE", "OH"]))
+    plain, silent = (
+        next(batches(BatchSampler(TrainingSet("labelled", open_catalogue(*tone_shards), targets, a), 300, 0), FRONTEND))
+        for a in (AugmentConfig(), AugmentConfig(silence_prob=1.0, silence_s=(0.6, 0.6)))
+    )
+    assert torch.equal(plain.targets.tokens_BU, silent.targets.tokens_BU)
+    assert torch.equal(plain.frames_B + 20, silent.frames_B)
 
 
 class BothTargets:

@@ -10,9 +10,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from asr_kd.core.config import load_config, to_dict
 from asr_kd.frontend.augment import Augment, AugmentConfig, change_speed
-from asr_kd.frontend.fbank import FrontEnd
-from asr_kd.frontend.noise import NoiseFiles, babble, coloured, mix
+from asr_kd.frontend.fbank import FrontEnd, FrontEndConfig
+from asr_kd.frontend.noise import NoiseFiles, babble, coloured, mix, room_tone
 from asr_kd.frontend.room import polack_response, reverberate
 
 RATE = 16000
@@ -183,6 +184,61 @@ def test_frames_of_a_reverberated_and_noisy_wave_stay_aligned():
         assert abs(int(wet_T.diff().argmax()) - int(clean_T.diff().argmax())) <= 1
 
 
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.integers(1, 30_000), min_size=1, max_size=4), st.booleans(), st.integers(1, 4), st.integers(0, 999))
+def test_silence_is_whole_frames_before_a_wave_whose_own_frames_stay_the_same(lengths, snip_edges, stack, seed):
+    batch = waves(*lengths)
+    config = FrontEndConfig(cmn="none", snip_edges=snip_edges, frame_stacking=stack)
+    front_end, augment = config.build(), Augment(AugmentConfig(silence_prob=0.7, silence_s=(0.1, 1.0)), config)
+    longer, silent = augment.silence(batch, 160 * stack, rng(seed))
+    again, same = augment.silence(batch, 160 * stack, rng(seed))
+    assert silent == same and all(np.array_equal(x, y) for x, y in zip(longer, again, strict=True))
+    for wave_N, longer_N, frames in zip(batch, longer, silent, strict=True):
+        assert longer_N.dtype == np.float32 and np.array_equal(longer_N[frames * 160 * stack :], wave_N)
+        own_TF, all_TF = (
+            front_end(torch.from_numpy(w)[None], torch.tensor([len(w)]))[0][0] for w in (wave_N, longer_N)
+        )
+        assert not frames or round(10 / stack) <= frames <= round(100 / stack)
+        if len(own_TF):  # without `snip_edges`, a wave's first window reaches before it
+            first = 0 if snip_edges else 1
+            assert torch.allclose(all_TF[frames:][first:], own_TF[first:], atol=1e-3)
+            assert len(all_TF) == len(own_TF) + frames
+
+
+def test_about_so_many_utterances_as_asked_begin_with_silence():
+    _, silent = Augment(AugmentConfig(silence_prob=0.3, silence_s=(1.0, 1.0))).silence(waves(*[400] * 400), 480, rng())
+    assert set(silent) == {0, 33} and 90 < sum(map(bool, silent)) < 150
+
+
+def test_without_silence_nothing_is_drawn_and_configs_are_as_before():
+    batch, drawn = waves(5000, 300), rng()
+    longer, silent = Augment(AugmentConfig()).silence(batch, 480, drawn)
+    assert silent == [0, 0] and all(x is y for x, y in zip(longer, batch, strict=True))
+    assert drawn.bit_generator.state == rng().bit_generator.state
+    assert not [key for key in to_dict(AugmentConfig()) if "silence" in key]
+    changed = AugmentConfig(silence_prob=0.5, silence_s=(0.0, 2.0))
+    assert load_config(AugmentConfig, to_dict(changed)) == changed
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.floats(-70, -10), st.integers(0, 1000))
+def test_room_tone_has_the_level_and_spectrum_of_the_quietest_stretch(level_db, seed):
+    spectrum_S = np.fft.rfft(rng(seed).standard_normal(RATE))
+    spectrum_S[2000:] = 0  # one bin is 1 Hz: a quarter of the band
+    wave_N = np.fft.irfft(spectrum_S) * 2 * 10 ** (level_db / 20)
+    wave_N[8000:] += rng(seed + 1).standard_normal(8000)
+    tone_N = room_tone(wave_N.astype(np.float32), RATE, rng(seed)).astype(np.float64)
+    assert 10 * np.log10(np.square(tone_N).mean()) == pytest.approx(level_db, abs=1.5)
+    power_S = np.square(np.abs(np.fft.rfft(tone_N)))
+    assert power_S[:2050].sum() > 0.97 * power_S.sum()
+
+
+@pytest.mark.parametrize("samples", [0, 1, 3, 5000])
+def test_the_tone_of_digital_silence_is_that_of_rounding(samples):
+    tone_N = room_tone(np.zeros(samples, np.float32), 16000, rng())
+    assert tone_N.dtype == np.float32 and np.sqrt(np.square(tone_N).mean()) * 2**15 == pytest.approx(0.289, rel=0.05)
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.integers(0, 60), min_size=1, max_size=5), st.integers(0, 3), st.integers(0, 3), st.integers(0, 999))
 def test_spec_augment_masks_whole_frames_and_the_same_mel_filters_of_each_stacked_frame(lengths, times, mels, seed):
@@ -210,6 +266,9 @@ def test_spec_augment_masks_whole_frames_and_the_same_mel_filters_of_each_stacke
         ("snr_db", (10.0, 0.0)),
         ("rt60_s", (0.0, 0.5)),
         ("num_freq_masks", -1),
+        ("silence_prob", -0.1),
+        ("silence_s", (2.0, 1.0)),
+        ("silence_s", (-1.0, 1.0)),
     ],
 )
 def test_an_impossible_config_is_refused_by_field(field, value):
