@@ -1,7 +1,9 @@
 """The server: its routes, its limits, and how it ends."""
 
 import asyncio
+import logging
 import signal
+import traceback
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -81,7 +83,10 @@ class Server:
                 *(web.get(f"/{path}", self._show_page) for path in PAGE_FILES),
             ]
         )
-        self.runner = web.AppRunner(app, handler_cancellation=True, auto_decompress=False, access_log=None)
+        silent = logging.Logger("aiohttp", logging.CRITICAL + 1)  # else each request that is none is a traceback
+        self.runner = web.AppRunner(
+            app, handler_cancellation=True, auto_decompress=False, access_log=None, logger=silent
+        )
 
     async def start(self, host: str, port: int) -> str:
         """Listen; gives the URL. OSError when the address cannot be had."""
@@ -120,6 +125,12 @@ class Server:
                 response = web.json_response({"error": str(e)}, status=e.status)
             except web.HTTPException as e:  # no such path, or another method
                 response = web.json_response({"error": e.reason}, status=e.status)
+            except ConnectionError:  # the client has gone
+                response = web.Response()
+            except Exception:
+                self._metrics.errors_total += 1
+                say("serve: an error of ours", *traceback.format_exc().split("\n"))
+                response = web.json_response({"error": "an error of the server"}, status=500)
         if not response.prepared:
             response.headers.update(HEADERS)
         return response

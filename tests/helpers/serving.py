@@ -6,8 +6,13 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
 
 import aiohttp
 import numpy as np
@@ -17,24 +22,46 @@ from asr_kd.decode.recognition import Recognition
 from asr_kd.transcripts.formats import formatted
 
 
+@dataclass(frozen=True)
+class Server:
+    """One that runs."""
+
+    url: str
+    """With a slash at the end."""
+    pid: int
+
+    @property
+    def port(self) -> int:
+        """On which it listens."""
+        return int(self.url.rstrip("/").rpartition(":")[2])
+
+    def resident_mb(self) -> int:
+        """Memory of its own process, without the workers."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) // 1024
+
+
 @contextmanager
-def serving(*args: object) -> Iterator[str]:
-    """A server on a free port: its URL, with a slash at the end. It must end by SIGTERM with exit code 0."""
+def serving(*args: object) -> Iterator[Server]:
+    """A server on a free port. It must end by SIGTERM with exit code 0, without a traceback."""
     words = [sys.executable, "-m", "asr_kd.cli", "serve", *map(str, args), "--port", "0"]
-    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    assert process.stderr is not None
-    try:
-        said = ""
-        while not (found := re.search(r"serve: (http\S+)", said)):
-            line = process.stderr.readline()
-            assert line, said
-            said += line
-        yield found[1]
-    finally:
-        process.send_signal(signal.SIGTERM)
-        said = process.communicate(timeout=60)[1]
-    assert process.returncode == 0, said
-    assert "Traceback" not in said, said
+    with tempfile.TemporaryFile("w+") as said:
+        process = subprocess.Popen(words, stderr=said, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        try:
+            while not (found := re.search(r"serve: (http\S+)\n", _text(said))):
+                assert process.poll() is None, _text(said)
+                time.sleep(0.05)
+            yield Server(found[1], process.pid)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(timeout=60)
+        assert process.returncode == 0, _text(said)
+        assert "Traceback" not in _text(said), _text(said)
+
+
+def _text(file: TextIO) -> str:
+    file.seek(0)
+    return file.read()
 
 
 async def say_it(

@@ -28,8 +28,8 @@ def talk(tone_utterances, tmp_path_factory):
 @pytest.fixture(scope="module")
 def url(trained):
     more = ["--teacher", trained / "model", "--device", "cpu", "--workers", 1, "--token", TOKEN]
-    with serving(trained / "model", "--graph", trained / "graph", *more) as url:
-        yield url
+    with serving(trained / "model", "--graph", trained / "graph", *more) as server:
+        yield server.url
 
 
 def give_token(page, url):

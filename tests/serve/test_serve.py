@@ -39,8 +39,8 @@ def words(trained, talk):
 @pytest.fixture(scope="module")
 def url(trained):
     more = ["--teacher", trained / "model", "--device", "cpu", "--workers", 2, "--max-streams", 6, "--idle-s", 20]
-    with serving(trained / "model", "--graph", trained / "graph", *more) as url:
-        yield url
+    with serving(trained / "model", "--graph", trained / "graph", *more) as server:
+        yield server.url
 
 
 def _float(samples_N):
@@ -221,7 +221,8 @@ def test_streams_that_run_when_the_server_ends_get_the_words_so_far(trained, tal
     more = ["--device", "cpu", "--workers", 1, "--token", "quite a long secret"]
 
     async def cut_short(context):
-        with context as url:
+        with context as server:
+            url = server.url
             async with aiohttp.ClientSession() as session:
                 refused = await say_it(session, url, talk[1][:0], token="another long secret")
                 async with session.get(f"{url}models") as response:
