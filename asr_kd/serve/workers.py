@@ -33,7 +33,7 @@ class WorkerStream:
         self._worker, self._number, self._rate = worker, number, rate
         self._free = asyncio.Semaphore(MAX_PIECES_AHEAD)
         self._replies: asyncio.Queue[Reply] = asyncio.Queue()
-        self._is_over = False
+        self._is_over, self._failure = False, ""
         worker.send(Request(number, "open", rate=rate))
 
     async def accept(self, wave_N: np.ndarray) -> None:
@@ -42,7 +42,7 @@ class WorkerStream:
         for start in range(0, len(wave_N), piece):
             await self._free.acquire()
             if self._is_over:
-                raise Refusal(503, "the stream is over")
+                raise Refusal(500, self._failure or "the stream is over")
             self._ask("audio", wave_N[start : start + piece])
 
     def end(self) -> None:
@@ -69,7 +69,7 @@ class WorkerStream:
 
     def answered(self, reply: Reply) -> None:
         """An answer has come."""
-        self._is_over = reply.is_last
+        self._is_over, self._failure = reply.is_last, reply.error or ""
         self._free.release()
         self._replies.put_nowait(reply)
 
