@@ -79,20 +79,31 @@ class OnnxModel(nn.Module):
         options.intra_op_num_threads = torch.get_num_threads()
         options.log_severity_level = 3
         try:
-            self._session = ort.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+            # Bytes, not the path: a model must not read weights from other files.
+            self._session = ort.InferenceSession(file.read_bytes(), options, providers=["CPUExecutionProvider"])
         except Exception as e:  # onnxruntime's errors have no common class but this
             raise ValueError(f"{file}: onnxruntime cannot read it ({_reason(e)}). Export the model again.") from None
         description = _description(self._session.get_modelmeta().custom_metadata_map, file)
+        try:
+            self._describe(description)
+        except (KeyError, TypeError, ValueError) as e:
+            raise ValueError(f"{file}: its description is damaged ({_reason(e)}). Export the model again.") from None
+
+    def _describe(self, description: dict[str, Any]) -> None:
         self.inventory = inventory_from_dict(description["inventory"])
-        self.trained_frontend = load_config(FrontEndConfig, description["frontend"])
-        self.frontend = replace(self.trained_frontend, cmn="none")
+        self.frontend = replace(load_config(FrontEndConfig, description["frontend"]), cmn="none")
         """Makes the network's input: the mean is taken off inside."""
-        self.register_buffer("log_prior_C", torch.tensor(description["log_prior"]))
-        self.chunk: int = description["chunk"]
+        self.register_buffer("log_prior_C", torch.tensor(description["log_prior"], dtype=torch.float32))
+        self.chunk = int(description["chunk"])
         """Frames that are answered at a time."""
-        self.lookahead: int = description["lookahead"]
-        self.parameter_count: int = description["parameters"]
-        self.notes: dict[str, Any] = description["notes"]
+        self.lookahead = int(description["lookahead"])
+        self.parameter_count = int(description["parameters"])
+        shapes = {i.name: i.shape for i in self._session.get_inputs()}
+        window = (self.chunk + self.lookahead) * self.frontend.frame_stacking
+        if shapes[_FEATURES][1:] != [window, self.frontend.mel_bins] or _FRAMES not in shapes:
+            raise ValueError("the network's inputs are others")
+        if len(self.log_prior_C) != self.inventory.num_classes:
+            raise ValueError("it has not one prior for each class")
 
     def forward(self, x_BTF: Tensor, frames_B: Tensor) -> Tensor:
         """Log-posteriors (B, T, C), natural log; frames behind the end are undefined.
@@ -114,7 +125,6 @@ class WindowRun:
         self._session, self._bins = model._session, model.frontend.mel_bins
         self.window = model.chunk + model.lookahead
         """Frames of a window."""
-        self._stack = model.frontend.frame_stacking
         inputs = self._session.get_inputs()
         self._states = {
             i.name: np.zeros(

@@ -138,15 +138,32 @@ def teacher(trained, tmp_path_factory):
     [
         (lambda path: path.write_bytes(path.read_bytes()[:1000]), "onnxruntime cannot read it"),
         (lambda path: _without_metadata(path), "has no description of asr_kd"),
+        (lambda path: _described(path, lambda d: {**d, "chunk": 5}), "its description is damaged"),
+        (lambda path: _described(path, lambda d: {**d, "inventory": 7}), "its description is damaged"),
+        (lambda path: _described(path, lambda d: {**d, "version": 99}), "Export again"),
+        (lambda path: _weights_elsewhere(path), "onnxruntime cannot read it"),
         (lambda path: path.unlink(), "no model there"),
     ],
-    ids=["cut off", "no metadata", "missing"],
+    ids=["cut off", "no metadata", "another chunk", "no inventory", "version", "weights in another file", "missing"],
 )
 def test_damaged_exports_are_one_clear_line(damage, said, folder, tone_utterances, tmp_path, capsys):
     (tmp_path / "model.onnx").write_bytes((folder / "model.onnx").read_bytes())
     damage(tmp_path / "model.onnx")
     assert run("transcribe", tmp_path, tone_utterances[0].audio_filepath) == 2
     assert said in capsys.readouterr().err
+
+
+def _described(path, change):
+    model = onnx.load(path)
+    (entry,) = model.metadata_props
+    entry.value = json.dumps(change(json.loads(entry.value)))
+    onnx.save(model, path)
+
+
+def _weights_elsewhere(path):
+    model = onnx.load(path)
+    onnx.save(model, path, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    assert (path.parent / "weights.bin").is_file()
 
 
 def _without_metadata(path):
