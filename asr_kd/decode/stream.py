@@ -29,7 +29,7 @@ class EndPoints:
     """Where an utterance is over; the idea is that of Kaldi's online decoder (OnlineEndpointConfig)."""
 
     silence_s: float = 0.8
-    """After words, so many seconds of silence end it."""
+    """After speech, so many seconds of silence end it."""
     long_s: float = 15.0
     """From this length on, `short_silence_s` are enough."""
     short_silence_s: float = 0.2
@@ -37,7 +37,7 @@ class EndPoints:
     most_s: float = 30.0
     """No utterance is longer: without a pause it is cut, maybe in a word."""
     waiting_s: float = 0.2
-    """So many seconds of silence before the first word are not part of the utterance."""
+    """So many seconds of silence before the first sound are not part of the utterance."""
     lead_s: float = 0.05
     """An utterance begins with up to so many seconds of the silence before it."""
 
@@ -48,9 +48,9 @@ class EndPoints:
                 f"{self.silence_s}, and most_s {self.most_s} above 0"
             )
 
-    def is_over(self, seconds: float, silence_s: float, has_words: bool) -> bool:
+    def is_over(self, seconds: float, silence_s: float, has_speech: bool) -> bool:
         """seconds: since the utterance began. silence_s: at its end."""
-        if not has_words:
+        if not has_speech:
             needed_s = self.waiting_s
         else:
             needed_s = self.silence_s if seconds < self.long_s else self.short_silence_s
@@ -120,7 +120,7 @@ class LiveStream:
         self._frames_in(self._frontend.accept(self._waiting_N))
         self._search_in(self._model.finish().numpy())
         self.partial = []
-        return self._found()
+        return self._found(self._end_points is None or self._search.partial().silent_frames < self._frames)
 
     def _block(self, wave_N: np.ndarray) -> list[Transcript]:
         if self._end_points is not None:
@@ -131,10 +131,10 @@ class LiveStream:
         if self._end_points is None:
             return []
         silence_s, length_s = found.silent_frames * shift_s, self._frames * shift_s
-        if not self._end_points.is_over(length_s, silence_s, bool(found.words)):
+        has_speech = found.silent_frames < self._frames  # the words of a graph may come later than their sounds
+        if not self._end_points.is_over(length_s, silence_s, has_speech):
             return []
-        # Where the best path so far says nothing, so must the result: what it may end in comes once more.
-        ended = self._found() if found.words else []
+        ended = self._found(has_speech)
         self._go_on(self._frames - min(found.silent_frames, int(self._end_points.lead_s / shift_s)))
         return ended
 
@@ -147,7 +147,10 @@ class LiveStream:
             self._search.advance(log_p_TC)
             self._frames += len(log_p_TC)
 
-    def _found(self) -> list[Transcript]:
+    def _found(self, has_speech: bool) -> list[Transcript]:
+        """Of silence alone, a graph without an empty sentence would make words."""
+        if not has_speech:
+            return []
         found = later(self._search.finish(), self._first_sample / SAMPLE_RATE)
         return [found] if found.words else []
 

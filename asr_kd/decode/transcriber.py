@@ -20,7 +20,8 @@ class Transcriber:
 
     def __init__(self, recogniser: Recogniser, scales: DecodingScales) -> None:
         """ValueError when the graph was built by a version that did not keep its lexicon."""
-        self._inference = recogniser.inference
+        self.inference = recogniser.inference
+        """Front end and network."""
         self._new_search = SearchFactory(
             recogniser.graph, recogniser.inventory, recogniser.log_prior_C, scales, self.frame_shift_s
         )
@@ -29,12 +30,12 @@ class Transcriber:
     @property
     def frame_shift_s(self) -> float:
         """Seconds from one frame of the model to the next: word times are multiples of it."""
-        return self._inference.frontend.frame_shift_s
+        return self.inference.frontend.frame_shift_s
 
     @property
     def is_live(self) -> bool:
         """Whether it answers while audio is coming in; else a stream's utterances are recognised as they end."""
-        return self._inference.is_live
+        return self.inference.is_live
 
     def transcribe(self, wave: np.ndarray | str | Path, rate: int = SAMPLE_RATE) -> Transcript:
         """Words, their times in seconds and their confidences in [0, 1]; empty where the search found no words.
@@ -49,7 +50,7 @@ class Transcriber:
             samples = np.asarray(wave, dtype=np.float32)
             wave_N = to_16k_mono(samples[:, None] if samples.ndim == 1 else samples, rate, "wave")
         self._search.start()
-        log_p_TC = self._inference.scores([wave_N], prior_scale=0.0)[0]
+        log_p_TC = self.inference.scores([wave_N], prior_scale=0.0)[0]
         if len(log_p_TC):
             self._search.advance(log_p_TC)
         return self._search.finish()
@@ -63,8 +64,8 @@ class Transcriber:
         if not self.is_live:
             return CutStream(self)
         if end_points == "default":
-            end_points = default_end_points(self._inference.model.inventory)
-        return LiveStream(self._inference.stream, self._new_search(), end_points)
+            end_points = default_end_points(self.inference.model.inventory)
+        return LiveStream(self.inference.stream, self._new_search(), end_points)
 
 
 def load(

@@ -30,7 +30,7 @@ class Partial:
 
     words: list[str]
     silent_frames: int
-    """Frames since the last that is not silence."""
+    """Frames since the last that is a sound."""
 
 
 class UtteranceSearch(Protocol):
@@ -67,7 +67,7 @@ class GraphSearch:
     ) -> None:
         """ValueError when the graph was built by a version that did not keep its lexicon."""
         self._names = graph.words
-        self._silence_C = np.isin(np.arange(inventory.num_classes), inventory.silence_classes)
+        self._soundless_C = np.isin(np.arange(inventory.num_classes), inventory.soundless_classes)
         self._log_prior_C, self._scales, self._shift = log_prior_C, scales, frame_shift_s
         self._scorer = ConfidenceScorer(graph, inventory)
         self._lattices = LatticeSearch(arrays, SEARCH.beam, SEARCH.lattice_beam)
@@ -86,7 +86,7 @@ class GraphSearch:
     def partial(self) -> Partial:
         """As in `UtteranceSearch`."""
         path = self._lattices.partial()
-        return Partial([self._names[w] for w in path.words_W], _trailing(self._silence_C[path.classes_T]))
+        return Partial([self._names[w] for w in path.words_W], _trailing(self._soundless_C[path.classes_T]))
 
     def finish(self) -> Transcript:
         """As in `UtteranceSearch`."""
@@ -132,7 +132,7 @@ class GreedySearch:
         if not self._best:
             return Partial([], 0)
         best_T = np.concatenate(self._best)
-        return Partial(self._words(best_T), _trailing(np.isin(best_T, self._tokens.silence_classes)))
+        return Partial(self._words(best_T), _trailing(np.isin(best_T, self._tokens.soundless_classes)))
 
     def finish(self) -> Transcript:
         """As in `UtteranceSearch`."""

@@ -43,6 +43,11 @@ class Inventory(ABC):
         """The classes of frames that say nothing."""
 
     @property
+    def soundless_classes(self) -> tuple[int, ...]:
+        """These, and classes that are written but not heard."""
+        return tuple(self.silence_classes)
+
+    @property
     def num_classes(self) -> int:
         """C, the number of classes."""
         return len(self.symbols)

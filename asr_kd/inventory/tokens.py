@@ -69,6 +69,11 @@ class Tokens(Inventory):
         """The blank."""
         return range(1)
 
+    @property
+    def soundless_classes(self) -> tuple[int, ...]:
+        """The blank, and the space between words, with which models begin whether someone speaks or not."""
+        return (0, *(number for unit, number in self._classes.items() if unit == SPACE))
+
     def tokenise_word(self, word: str) -> tuple[int, ...]:
         """Classes of a word's units. ValueError when the units cannot spell it."""
         text = SPACE + word

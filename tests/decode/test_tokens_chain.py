@@ -6,6 +6,7 @@ import jiwer
 import numpy as np
 import pytest
 
+import asr_kd
 from asr_kd.cli import main
 from asr_kd.decode.word_decoder import GreedyDecoder
 from asr_kd.frontend.fbank import FrontEndConfig
@@ -109,6 +110,22 @@ def test_what_a_token_teacher_hears_has_times_and_confidences(tone_shards, tone_
         assert times == sorted(times) and times[0] >= 0 and times[-1] <= line["duration"]
         assert line["phones"] == len(Tokens.characters(["AH", "EE", "OH"]).encode(line["text"]))
         assert all(0 < confidence <= 1 for *_, confidence in line["words"])
+
+
+def test_streams_through_a_graph_make_no_words_of_pauses(tone_shards, tone_utterances, trained, tmp_path):
+    """Its words leave the graph after their sounds, and it has no empty sentence."""
+    small = [*SETTINGS, "model.preset=student-tiny", "frontend.cmn=causal"]
+    options = ["--tokens", trained / "tokens", "--out", tmp_path, "--device", "cpu", "--threads", 1, "--set", *small]
+    assert run("train", *tone_shards, "--dev", *tone_shards, *options) == 0
+    student, rng = asr_kd.load(tmp_path, graph=trained / "graph"), np.random.default_rng(0)
+    assert student.is_live
+    waves = [shard.audio(row) for shard in map(open_shard, tone_shards) for row in range(len(shard.entries))]
+    pause_N = (0.001 * rng.standard_normal(24_000)).astype(np.float32)
+    stream = student.stream()
+    found = [t for wave_N in waves for part_N in (wave_N, pause_N) for t in stream.accept(part_N)] + stream.finish()
+    assert jiwer.wer(" ".join(u.text for u in tone_utterances), " ".join(t.text for t in found)) < 0.25
+    assert len(found) == len(waves)
+    assert student.stream().accept(np.tile(pause_N, 3)) == []
 
 
 def test_what_needs_senones_says_so(tone_shards, trained, tmp_path, capsys):
