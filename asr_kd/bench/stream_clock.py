@@ -8,6 +8,7 @@ the machine change little.
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -68,7 +69,7 @@ def play(stream: "Stream", wave_N: np.ndarray, piece: int) -> Played:
     clock, played = Clock(), Played()
     for first in range(0, len(wave_N), piece):
         piece_N = wave_N[first : first + piece]
-        ended = clock.run((first + len(piece_N)) / SAMPLE_RATE, lambda piece_N=piece_N: stream.accept(piece_N))
+        ended = clock.run((first + len(piece_N)) / SAMPLE_RATE, partial(stream.accept, piece_N))
         played.ended += [(clock.free_s, transcript) for transcript in ended]
         played.shown.append(Shown(clock.free_s, len(played.ended), list(stream.partial)))
     ended = clock.run(len(wave_N) / SAMPLE_RATE, stream.finish)
@@ -119,7 +120,7 @@ def keep_up(new_stream: "Callable[[], Stream]", streams: int, wave_N: np.ndarray
         arrival_s = (tick + 1) * piece / SAMPLE_RATE
         for stream, first in zip(served, firsts, strict=True):
             piece_N = wave_N.take(range(first + tick * piece, first + (tick + 1) * piece), mode="wrap")
-            clock.run(arrival_s, lambda stream=stream, piece_N=piece_N: stream.accept(piece_N))
+            clock.run(arrival_s, partial(stream.accept, piece_N))
             if clock.free_s - arrival_s > MOST_DELAY_S:
                 return False
     return True

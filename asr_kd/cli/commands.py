@@ -103,6 +103,12 @@ _BENCH = {
         "bench_loader",
         "speed of loading for training on one core, beside webdataset, lhotse and decoding alone",
     ),
+    "stream": _entry(
+        "bench.stream",
+        "BenchStreamRun",
+        "bench_stream",
+        "streaming models on one core: speed, latency, memory, how many streams at a time",
+    ),
     "gpu": _entry(
         "bench.gpu.gpu",
         "BenchGpuRun",
@@ -116,6 +122,7 @@ Each ends with one line of JSON on stdout.
 asr-kd bench label --preset teacher-paper --minutes 10
 asr-kd bench label exp/shards/unlabelled --teacher exp/teacher --out bench.json
 asr-kd bench model exp/student --teacher exp/teacher
+asr-kd bench stream exp/export --audio recordings/
 asr-kd bench train --ranks 1 2 --out bench_train.json"""
 
 COMMANDS: dict[str, CommandEntry | CommandGroup] = {
