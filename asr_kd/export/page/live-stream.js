@@ -49,7 +49,7 @@ export class LiveStream {
     const { words, silentFrames } = this.search.partial();
     this.partial = this.timed(words);
     if (!this.isOver(this.frames * this.shiftSeconds, silentFrames * this.shiftSeconds, words.length > 0)) return [];
-    const ended = this.found();
+    const ended = words.length ? this.found() : []; // where the best path says nothing, what it may end in comes once more
     const lead = Math.floor(this.endPoints.lead / this.shiftSeconds);
     this.goOn(this.frames - Math.min(silentFrames, lead));
     return ended;

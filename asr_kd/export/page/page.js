@@ -27,9 +27,8 @@ function settle() {
 }
 
 function show({ ended, partial, audio, work, heap, isOver }) {
-  $("words").querySelector(".partial")?.remove();
   $("words").append(...ended.map((words) => paragraph(words, "utterance")));
-  if (partial.length) $("words").append(paragraph(partial, "partial"));
+  $("partial").replaceChildren(...paragraph(partial, "partial").childNodes);
   const seconds = audio / SAMPLE_RATE;
   $("seconds").textContent = `${seconds.toFixed(1)} s`;
   $("speed").textContent = seconds ? (work / seconds).toFixed(3) : "–";
@@ -38,7 +37,8 @@ function show({ ended, partial, audio, work, heap, isOver }) {
   $("memory").textContent = megabytes(heap + heapOfPage);
   if (isOver) {
     isBusy = false;
-    say($("words").childElementCount ? "Done." : "Done: no words were found.");
+    const result = $("words").childElementCount ? "Done." : "Done: no words were found.";
+    say($("error").hidden ? result : "");
     settle();
   }
 }
