@@ -57,7 +57,9 @@ class ExportRun:
     licence: str | None = option("for the card: the licence of the weights, as you state it", None, metavar="TEXT")
     chunk: int = option("frames that are answered at once", BLOCK_FRAMES, metavar="N")
     web: Path | None = option(
-        "folder for a page that runs the model of eight bits in the browser, from any web server", None, metavar="DIR"
+        "folder for a page that runs the model in the browser, with weights of eight bits, from any web server",
+        None,
+        metavar="DIR",
     )
     onnxruntime_web: Path | None = option(
         "for --web: folder of the unpacked npm package onnxruntime-web (default: npm fetches it once)",

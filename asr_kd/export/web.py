@@ -1,7 +1,7 @@
 """A page that runs a model in the browser, without a server that computes: files for any web server.
 
-The page's own files lie in `page/`; beside them come the int8 network that takes audio, a description of it, the
-decoding graph where there is one, and onnxruntime-web. Nothing is loaded from elsewhere.
+The page's own files lie in `page/`; beside them come the network that takes audio, with weights of eight bits, a
+description of it, the decoding graph where there is one, and onnxruntime-web. Nothing is loaded from elsewhere.
 """
 
 import shutil
@@ -15,7 +15,7 @@ from asr_kd.core.files import write_json
 from asr_kd.corpora.audio import SAMPLE_RATE
 from asr_kd.decode.stream import default_end_points
 from asr_kd.export.audio_front_end import audio_form, chunk_samples, window_samples
-from asr_kd.export.int8 import int8_form
+from asr_kd.export.int8_weights import int8_weights
 from asr_kd.export.network import StreamingNetwork
 from asr_kd.export.web_runtime import RUNTIME_FILES
 from asr_kd.frontend.fbank import FrontEnd
@@ -51,7 +51,7 @@ def write_web(
     (folder / RUNTIME_FOLDER).mkdir(exist_ok=True)
     for file in RUNTIME_FILES:
         shutil.copyfile(runtime / file, folder / RUNTIME_FOLDER / Path(file).name)
-    onnx.save(int8_form(audio_form(network, description)), folder / NETWORK_FILE)
+    onnx.save(int8_weights(audio_form(network, description)), folder / NETWORK_FILE)
     about = {"name": name, "network": _sizes(network), "endPoints": _end_points(network.model.inventory)}
     if graph is None:
         assert isinstance(inventory, Tokens), "the command asks for a graph"

@@ -11,8 +11,9 @@ from exporting import SHERPA, SMALL, VARIANTS, description, random_model, waves
 
 from asr_kd.export.audio_front_end import audio_form, chunk_samples, log_mel, window_samples
 from asr_kd.export.int8 import int8_form
+from asr_kd.export.int8_weights import int8_weights
 from asr_kd.export.network import StreamingNetwork
-from asr_kd.export.onnx_graph import OnnxGraph
+from asr_kd.export.onnx_graph import TYPES, OnnxGraph
 from asr_kd.frontend.fbank import PRESETS, FrontEnd, FrontEndConfig
 from asr_kd.teachers.inference import Inference
 from asr_kd.teachers.onnx_model import OnnxModel
@@ -77,8 +78,27 @@ def test_the_form_that_takes_audio_answers_as_the_model(name):
 def test_weights_of_eight_bits_leave_the_front_end_as_it_is():
     model = random_model(replace(SMALL, hidden_size=64), SHERPA)
     form = audio_form(StreamingNetwork(model, 4), description(model, 4))
-    kept = {node.name: node.op_type for node in int8_form(form).graph.node if node.name.startswith("unrounded_")}
-    assert kept == {"unrounded_spectrum": "Conv", "unrounded_mel": "MatMul", "unrounded_mean": "MatMul"}
+    expected = {node.name: node.op_type for node in form.graph.node if node.name.startswith("unrounded_")}
+    assert len(expected) == 3
+    for small in (int8_form(form), int8_weights(form)):
+        kept = {node.name: node.op_type for node in small.graph.node if node.name in expected}
+        assert kept == expected
+        float_values = sum(np.prod(c.dims) for c in small.graph.initializer if c.data_type == TYPES["float"])
+        assert float_values > 400 * 2 * FrontEnd(SHERPA).fft // 4  # the matrix of the spectrum
+
+
+def test_only_the_weights_rounded_is_near_float32_and_small():
+    model = random_model(replace(SMALL, hidden_size=200, num_layers=3), SHERPA, scale=1.0)
+    form = audio_form(StreamingNetwork(model, 4), description(model, 4))
+    (wave_N,) = waves(window_samples(StreamingNetwork(model, 4)))
+    fed = {"audio": wave_N[None], "frames": np.array([7]), "count": np.zeros(1, np.int64)}
+    answers = []
+    for candidate in (form, int8_weights(form)):
+        session = onnxruntime.InferenceSession(candidate.SerializeToString())
+        state = np.zeros((1, session.get_inputs()[2].shape[1]), np.float32)
+        answers.append(session.run(None, fed | {"state": state})[0])
+    assert 0 < np.abs(answers[0] - answers[1]).max() < 0.02
+    assert int8_weights(form).ByteSize() < 0.45 * form.ByteSize()
 
 
 def test_the_file_is_no_model_for_features(tmp_path):

@@ -1,4 +1,4 @@
-"""The page of `asr-kd export --web` in Chromium against `asr-kd transcribe` of the same int8 network:
+"""The page of `asr-kd export --web` in Chromium against `asr-kd transcribe` of the export:
 
     python tests/stress/web.py EXPORT_DIR PAGE_DIR AUDIO... [--microphone]
 
@@ -23,7 +23,6 @@ from browser import open_page, served
 
 import asr_kd
 from asr_kd.corpora.audio import SAMPLE_RATE, read_audio
-from asr_kd.teachers.onnx_model import INT8_FILE
 
 SLOW_MS = 600_000
 
@@ -66,7 +65,7 @@ def main() -> int:
     parser.add_argument("audio", type=Path, nargs="+")
     parser.add_argument("--microphone", action="store_true")
     args = parser.parse_args()
-    transcriber = asr_kd.load(args.export / INT8_FILE)
+    transcriber = asr_kd.load(args.export)
     expected = []
     for file in args.audio:
         stream = transcriber.stream()
