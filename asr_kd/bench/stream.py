@@ -116,8 +116,6 @@ def networks(model: Path) -> list[Path]:
 def recording(paths: Iterable[Path], seconds: float) -> np.ndarray:
     """Utterances in random order with pauses of faint noise between them. ValueError when there are none."""
     files = [file for path in paths for file in (audio_files(path)[0] if path.is_dir() else [path])]
-    if not files:
-        raise ValueError("--audio: holds no audio that can be read. Give files, or folders of them.")
     rng, parts = np.random.default_rng(0), list[np.ndarray]()
     for number in rng.permutation(len(files)):
         pause_N = PAUSE_LEVEL * rng.standard_normal(round(PAUSE_S * SAMPLE_RATE))
