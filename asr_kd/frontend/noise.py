@@ -60,7 +60,7 @@ def babble(waves: Sequence[np.ndarray], row: int, rng: np.random.Generator) -> n
 def room_tone(wave_N: np.ndarray, samples: int, rng: np.random.Generator) -> np.ndarray:
     """Gaussian noise with the spectrum and level of the quietest 0.1 s of a wave, and the noise of 16-bit samples: no
     microphone is as silent as zeros."""
-    quiet_N = _quietest(wave_N)
+    quiet_N = quietest(wave_N)
     size = scipy.fft.next_fast_len(samples + len(quiet_N), real=True)
     spectrum_S = scipy.fft.rfft(rng.standard_normal(size, dtype=np.float32))
     spectrum_S *= scipy.fft.rfft(quiet_N / np.float32(np.sqrt(max(len(quiet_N), 1))), n=size)
@@ -68,7 +68,7 @@ def room_tone(wave_N: np.ndarray, samples: int, rng: np.random.Generator) -> np.
     return tone_N + np.float32(ROUNDING) * rng.standard_normal(samples, dtype=np.float32)
 
 
-def _quietest(wave_N: np.ndarray) -> np.ndarray:
+def quietest(wave_N: np.ndarray) -> np.ndarray:
     """The stretch of 0.1 s with the least energy; of a short wave, a quarter."""
     samples = min(QUIET_SAMPLES, len(wave_N) // 4)
     energy_N = np.concatenate([[0.0], np.square(wave_N, dtype=np.float64).cumsum()])
