@@ -52,7 +52,12 @@ def write_web(
     for file in RUNTIME_FILES:
         shutil.copyfile(runtime / file, folder / RUNTIME_FOLDER / Path(file).name)
     onnx.save(int8_weights(audio_form(network, description)), folder / NETWORK_FILE)
-    about = {"name": name, "network": _sizes(network), "endPoints": _end_points(network.model.inventory)}
+    about = {
+        "name": name,
+        "network": _sizes(network),
+        "endPoints": _end_points(inventory),
+        "soundless": inventory.soundless_classes,
+    }
     if graph is None:
         assert isinstance(inventory, Tokens), "the command asks for a graph"
         about |= {"symbols": inventory.symbols}
@@ -67,7 +72,6 @@ def write_web(
                 "acoustic": scales.acoustic,
                 "prior": scales.prior,
                 "logPrior": network.model.log_prior_C.tolist(),
-                "silence": [int(c) for c in inventory.silence_classes],
             },
         }
     write_json(folder / DESCRIPTION_FILE, about)

@@ -78,13 +78,13 @@ class Tokens {
 
 export class GraphSearch {
   /**
-   * names: word of each output label.  settings: {beam, acoustic, prior, logPrior, silence} of model.json.
+   * names: word of each output label.  settings: {beam, acoustic, prior, logPrior} of model.json.  soundless: classes that are not heard.
    */
-  constructor(graph, names, settings) {
+  constructor(graph, names, settings, soundless) {
     Object.assign(this, { graph, names, beam: round(settings.beam), acoustic: round(settings.acoustic) });
     this.classes = settings.logPrior.length;
     this.prior = Float32Array.from(settings.logPrior, (p) => round(settings.prior) * round(p));
-    this.silence = new Set(settings.silence);
+    this.soundless = new Set(soundless);
     this.now = new Tokens(graph.states);
     this.later = new Tokens(graph.states);
     this.start();
@@ -158,7 +158,7 @@ export class GraphSearch {
     }
   }
 
-  /** Words of the best path so far, start and end in frames, and the frames since the last that is not silence. */
+  /** Words of the best path so far, start and end in frames, and the frames since the last that is a sound. */
   partial() {
     const path = this.path((state) => this.now.cost[state]);
     return { words: this.words(path), silentFrames: this.rows.length - this.behindSpeech(path.labels, 0, this.rows.length) };
@@ -191,13 +191,13 @@ export class GraphSearch {
       let start = frame;
       const until = Math.max(words[n + 1]?.frame ?? labels.length, start + 1);
       const end = Math.max(this.behindSpeech(labels, start, until), start + 1);
-      while (start < end - 1 && this.silence.has(labels[start] - 1)) start++;
+      while (start < end - 1 && this.soundless.has(labels[start] - 1)) start++;
       return { word: this.names[word], start, end, confidence: this.confidence(labels, start, end) };
     });
   }
 
   behindSpeech(labels, start, end) {
-    while (end > start && this.silence.has(labels[end - 1] - 1)) end--;
+    while (end > start && this.soundless.has(labels[end - 1] - 1)) end--;
     return end;
   }
 

@@ -3,9 +3,10 @@
 const SPACE = "▁";
 
 export class GreedySearch {
-  /** symbols: text of each class; class 0 is the blank. */
-  constructor(symbols) {
+  /** symbols: text of each class; class 0 is the blank.  soundless: classes that are not heard. */
+  constructor(symbols, soundless) {
     this.symbols = symbols;
+    this.soundless = new Set(soundless);
     this.start();
   }
 
@@ -24,9 +25,9 @@ export class GreedySearch {
     }
   }
 
-  /** Words so far, start and end in frames, and the frames since the last that was not blank. */
+  /** Words so far, start and end in frames, and the frames since the last that is a sound. */
   partial() {
-    const said = this.best.findLastIndex((c) => c > 0);
+    const said = this.best.findLastIndex((c) => !this.soundless.has(c));
     return { words: this.finish(), silentFrames: this.best.length - 1 - said };
   }
 

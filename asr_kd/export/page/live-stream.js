@@ -40,7 +40,7 @@ export class LiveStream {
     this.searchIn(await this.network.accept(this.waiting));
     this.searchIn(await this.network.finish());
     this.partial = [];
-    return this.found();
+    return this.found(this.search.partial().silentFrames < this.frames);
   }
 
   async block(samples) {
@@ -48,16 +48,17 @@ export class LiveStream {
     this.searchIn(await this.network.accept(samples));
     const { words, silentFrames } = this.search.partial();
     this.partial = this.timed(words);
-    if (!this.isOver(this.frames * this.shiftSeconds, silentFrames * this.shiftSeconds, words.length > 0)) return [];
-    const ended = words.length ? this.found() : []; // where the best path says nothing, what it may end in comes once more
+    const hasSpeech = silentFrames < this.frames; // the words of a graph may come later than their sounds
+    if (!this.isOver(this.frames * this.shiftSeconds, silentFrames * this.shiftSeconds, hasSpeech)) return [];
+    const ended = this.found(hasSpeech);
     const lead = Math.floor(this.endPoints.lead / this.shiftSeconds);
     this.goOn(this.frames - Math.min(silentFrames, lead));
     return ended;
   }
 
-  isOver(seconds, silence, hasWords) {
+  isOver(seconds, silence, hasSpeech) {
     const { waiting, silence: usual, long, shortSilence, most } = this.endPoints;
-    const needed = !hasWords ? waiting : seconds < long ? usual : shortSilence;
+    const needed = !hasSpeech ? waiting : seconds < long ? usual : shortSilence;
     return silence >= needed || seconds >= most;
   }
 
@@ -69,7 +70,9 @@ export class LiveStream {
     }
   }
 
-  found() {
+  /** Of silence alone, a graph without an empty sentence would make words. */
+  found(hasSpeech) {
+    if (!hasSpeech) return [];
     const words = this.timed(this.search.finish());
     return words.length ? [words] : [];
   }

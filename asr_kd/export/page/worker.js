@@ -27,8 +27,8 @@ async function load() {
   if (model.graph) {
     const buffer = await (await fetched("graph.bin")).arrayBuffer();
     size += buffer.byteLength;
-    search = new GraphSearch(readGraph(buffer, model.graph), model.words, model.search);
-  } else search = new GreedySearch(model.symbols);
+    search = new GraphSearch(readGraph(buffer, model.graph), model.words, model.search, model.soundless);
+  } else search = new GreedySearch(model.symbols, model.soundless);
   newStream = () => new LiveStream(() => new NetworkStream(session, model.network), search, model.network, model.endPoints);
   postMessage({ loaded: { name: model.name, size, sampleRate: model.network.sampleRate } });
 }
