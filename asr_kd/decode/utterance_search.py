@@ -115,6 +115,7 @@ class GreedySearch:
     def __init__(self, tokens: Tokens, frame_shift_s: float) -> None:
         self._tokens, self._shift = tokens, frame_shift_s
         self._times = word_timestamps(tokens, None)
+        self._soundless_C = np.isin(np.arange(tokens.num_classes), tokens.soundless_classes)
         self.start()
 
     def start(self) -> None:
@@ -132,7 +133,7 @@ class GreedySearch:
         if not self._best:
             return Partial([], 0)
         best_T = np.concatenate(self._best)
-        return Partial(self._words(best_T), _trailing(np.isin(best_T, self._tokens.soundless_classes)))
+        return Partial(self._words(best_T), _trailing(self._soundless_C[best_T]))
 
     def finish(self) -> Transcript:
         """As in `UtteranceSearch`."""

@@ -71,7 +71,7 @@ def run(command: Sequence[str], stdin: Path | None = None) -> Done:
     began = time.monotonic()
     with tempfile.NamedTemporaryFile("r") as peak, open(stdin or os.devnull, "rb") as given:
         piped = subprocess.Popen(["cat"], stdin=given, stdout=subprocess.PIPE)
-        program = [sys.executable, "-c", PROGRAM, peak.name, *command]
+        program = [sys.executable, "-P", "-c", PROGRAM, peak.name, *command]
         done = subprocess.run(program, stdin=piped.stdout, stdout=subprocess.PIPE, text=True, check=False)
         piped.wait()
         if done.returncode:
