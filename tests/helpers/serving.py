@@ -35,6 +35,14 @@ class Server:
         """On which it listens."""
         return int(self.url.rstrip("/").rpartition(":")[2])
 
+    def workers(self) -> list[int]:
+        """Processes that recognise: children of the fork server, which is a child of the server."""
+        return [worker for helper in _children(self.pid) for worker in _children(helper)]
+
+    def cpu_s(self) -> float:
+        """Processor time of the server and its workers since they started."""
+        return sum(_cpu_s(pid) for pid in (self.pid, *self.workers()))
+
     def resident_mb(self) -> int:
         """Memory of its own process, without the workers."""
         status = Path(f"/proc/{self.pid}/status").read_text()
@@ -57,6 +65,15 @@ def serving(*args: object) -> Iterator[Server]:
             process.wait(timeout=60)
         assert process.returncode == 0, _text(said)
         assert "Traceback" not in _text(said), _text(said)
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def _cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _text(file: TextIO) -> str:

@@ -43,7 +43,7 @@ def test_a_dead_worker_costs_its_streams_only_and_another_one_starts(trained, ta
                 await ws.send_json({"format": "int16"})
                 await ws.send_bytes(samples_N.tobytes())
                 await ws.receive()  # a result: the worker has the stream
-                (worker,) = workers_of(server.pid)
+                (worker,) = server.workers()
                 os.kill(worker, signal.SIGKILL)
                 told = [json.loads(m.data) async for m in ws][-1]
             while (await session.get(f"{server.url}health")).status != 200:
@@ -67,13 +67,3 @@ def test_a_dead_worker_costs_its_streams_only_and_another_one_starts(trained, ta
         status, refused = asyncio.run(too_large(server))
         assert status == 413 and refused.startswith("the file is larger than 1 MB")
         assert asyncio.run(silent(server)) == ([{"type": "error", "message": "audio did not come for 4 s"}], 1008)
-
-
-def workers_of(server):
-    """Processes that recognise: children of the fork server, which is a child of the server."""
-    return [worker for helper in children(server) for worker in children(helper)]
-
-
-def children(pid):
-    with open(f"/proc/{pid}/task/{pid}/children") as file:
-        return [int(child) for child in file.read().split()]
