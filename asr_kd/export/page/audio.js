@@ -29,6 +29,7 @@ export async function readFile(file) {
   for (let channel = 1; channel < audio.numberOfChannels; channel++) {
     audio.getChannelData(channel).forEach((sample, n) => (samples[n] += sample));
   }
+  if (!samples.every(Number.isFinite)) throw new Error(`${file.name}: holds samples that are not numbers. Record it anew.`);
   const mixed = audio.numberOfChannels > 1 ? samples.map((sample) => sample / audio.numberOfChannels) : samples;
   const resampler = new Resampler(rate, SAMPLE_RATE);
   return concatenated(resampler.accept(mixed), resampler.finish());
