@@ -37,6 +37,7 @@ from asr_kd.core.commands import command
 from asr_kd.core.options import argument, option
 from asr_kd.core.runtime import device_name
 from asr_kd.core.terminal import say
+from asr_kd.core.text_files import parse_json
 from asr_kd.corpora.audio import SAMPLE_RATE, read_audio
 from asr_kd.corpora.folder import audio_files
 from asr_kd.export.export import SHERPA_FOLDER
@@ -137,7 +138,7 @@ def _measured(job: StreamJob) -> dict[str, Any]:
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"{job.model}: ended with exit code {done.returncode}"]
         raise ValueError(lines[-1].removeprefix("asr-kd bench stream: "))
-    figures: dict[str, Any] = json.loads(done.stdout)
+    figures: dict[str, Any] = parse_json(done.stdout, job.model)
     return figures
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from asr_kd.bench.stream_clock import Played, keep_up, latencies, most_streams, play
 from asr_kd.bench.stream_engines import Engine, open_engine
 from asr_kd.core.terminal import complain, explain
+from asr_kd.core.text_files import parse_json
 from asr_kd.corpora.audio import SAMPLE_RATE
 
 KIB_PER_MIB = 1024
@@ -38,7 +39,7 @@ class StreamJob:
 
 def main() -> int:
     """0, or 2 with one line when the model cannot be measured."""
-    job = StreamJob(**json.load(sys.stdin))
+    job = StreamJob(**parse_json(sys.stdin.read(), "standard input"))
     try:
         engine = open_engine(job.model, job.graph, job.scales)
     except (ValueError, OSError) as e:
