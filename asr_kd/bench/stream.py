@@ -136,8 +136,8 @@ def _measured(job: StreamJob) -> dict[str, Any]:
         check=False,
     )
     if done.returncode:
-        lines = done.stderr.strip().splitlines() or [f"{job.model}: ended with exit code {done.returncode}"]
-        raise ValueError(lines[-1].removeprefix("asr-kd bench stream: "))
+        reason = done.stderr.strip().rpartition("\n")[2].removeprefix("asr-kd bench stream: ")
+        raise ValueError(reason or f"{job.model}: measuring it ended with exit code {done.returncode}")
     figures: dict[str, Any] = parse_json(done.stdout, job.model)
     return figures
 
