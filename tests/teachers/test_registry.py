@@ -25,8 +25,10 @@ def test_a_file_of_ours_may_have_a_colon_in_its_name(tmp_path, monkeypatch):
 def test_what_a_teacher_does_not_give_is_refused_with_those_that_do():
     with pytest.raises(ValueError, match=r"whisper:small: gives transcripts, no posteriors.*bundle:NAME_OR_FILE\.$"):
         load_models(["whisper:small"])
-    with pytest.raises(ValueError, match=r"bundle:X: takes waveforms, not a student's features.*Others: MODEL"):
+    with pytest.raises(ValueError, match=r"bundle:X: does not take a student's features in training.*Others: MODEL"):
         posterior_kind("bundle:X", "features")
+    with pytest.raises(ValueError, match=r"x.onnx: does not take a student's features in training.*Others: MODEL"):
+        posterior_kind("x.onnx", "features")
     assert known_teachers("transcripts") == "whisper:NAME_OR_FOLDER"
 
 
