@@ -95,7 +95,9 @@ def export_model(config: ExportRun) -> None:
     from asr_kd.export.network import StreamingNetwork
 
     network = StreamingNetwork(model, config.chunk)
-    form = plain_form(network, _description(config, model))
+    origin = {"model": model_fingerprint(config.model), "notes": read_description(config.model)["notes"]}
+    description = describe_model(model, config.chunk) | origin
+    form = plain_form(network, description)
     _write(config.out / INT8_FILE, int8_form(form).SerializeToString())
     if config.graph is not None:
         for name in GRAPH_FILES:
@@ -113,7 +115,7 @@ def export_model(config: ExportRun) -> None:
 
         assert runtime is not None
         about = scales or DecodingScales(prior=model.inventory.default_prior_scale)
-        write_web(config.web, network, _description(config, model), graph, about, config.out.name, runtime)
+        write_web(config.web, network, description, graph, about, config.out.name, runtime)
     _write(config.out / MODEL_FILE, form.SerializeToString())
     write_card(config.out / CARD_FILE, card, config.out, unfit)
     _report(config, card, unfit)
@@ -136,19 +138,17 @@ def _report(config: ExportRun, card: Card, unfit: str | None) -> None:
         )
 
 
-def _description(config: ExportRun, model: AcousticModel) -> dict[str, Any]:
-    """What a runtime needs to know of the model, and where it comes from."""
+def describe_model(model: AcousticModel, chunk: int) -> dict[str, Any]:
+    """What a runtime needs to know of an exported model; it stands in the file's metadata."""
     return {
         "kind": KIND,
         "version": VERSION,
         "inventory": model.inventory.to_dict(),
         "frontend": to_dict(model.frontend),
         "log_prior": model.log_prior_C.tolist(),
-        "chunk": config.chunk,
+        "chunk": chunk,
         "lookahead": model.config.lookahead,
         "parameters": model.parameter_count,
-        "model": model_fingerprint(config.model),
-        "notes": read_description(config.model)["notes"],
     }
 
 

@@ -24,15 +24,18 @@ def int8_form(model: onnx.ModelProto) -> onnx.ModelProto:
     with tempfile.TemporaryDirectory() as folder:
         before, after = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
         onnx.save(model, before)
+        before_level = logging.root.manager.disable
         logging.disable(logging.WARNING)  # it recommends a step that changes nothing here
-        quantize_dynamic(
-            before,
-            after,
-            op_types_to_quantize=["LSTM", "MatMul"],
-            per_channel=True,
-            reduce_range=WEIGHT_BITS_7,
-            weight_type=QuantType.QInt8,
-            nodes_to_exclude=kept,
-        )
-        logging.disable(logging.NOTSET)
+        try:
+            quantize_dynamic(
+                before,
+                after,
+                op_types_to_quantize=["LSTM", "MatMul"],
+                per_channel=True,
+                reduce_range=WEIGHT_BITS_7,
+                weight_type=QuantType.QInt8,
+                nodes_to_exclude=kept,
+            )
+        finally:
+            logging.disable(before_level)
         return onnx.load(after)

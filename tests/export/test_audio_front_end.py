@@ -7,9 +7,10 @@ import onnxruntime
 import pytest
 import soundfile
 import torch
-from exporting import SHERPA, SMALL, VARIANTS, description, random_model, waves
+from exporting import SHERPA, SMALL, VARIANTS, random_model, waves
 
 from asr_kd.export.audio_front_end import audio_form, chunk_samples, log_mel, window_samples
+from asr_kd.export.export import describe_model
 from asr_kd.export.int8 import int8_form
 from asr_kd.export.int8_weights import int8_weights
 from asr_kd.export.network import StreamingNetwork
@@ -57,7 +58,7 @@ def test_the_form_that_takes_audio_answers_as_the_model(name):
     config, frontend, chunk = VARIANTS[name]
     model = random_model(config, frontend)
     network = StreamingNetwork(model, chunk)
-    form = audio_form(network, description(model, chunk))
+    form = audio_form(network, describe_model(model, chunk))
     session = onnxruntime.InferenceSession(form.SerializeToString())
     (wave_N,) = waves(30_000)
     (expected_TC,) = Inference(model, torch.device("cpu"), "float32").scores([wave_N], prior_scale=0.0)
@@ -77,7 +78,7 @@ def test_the_form_that_takes_audio_answers_as_the_model(name):
 
 def test_weights_of_eight_bits_leave_the_front_end_as_it_is():
     model = random_model(replace(SMALL, hidden_size=64), SHERPA)
-    form = audio_form(StreamingNetwork(model, 4), description(model, 4))
+    form = audio_form(StreamingNetwork(model, 4), describe_model(model, 4))
     expected = {node.name: node.op_type for node in form.graph.node if node.name.startswith("unrounded_")}
     assert len(expected) == 3
     for small in (int8_form(form), int8_weights(form)):
@@ -89,7 +90,7 @@ def test_weights_of_eight_bits_leave_the_front_end_as_it_is():
 
 def test_only_the_weights_rounded_is_near_float32_and_small():
     model = random_model(replace(SMALL, hidden_size=200, num_layers=3), SHERPA, scale=1.0)
-    form = audio_form(StreamingNetwork(model, 4), description(model, 4))
+    form = audio_form(StreamingNetwork(model, 4), describe_model(model, 4))
     (wave_N,) = waves(window_samples(StreamingNetwork(model, 4)))
     fed = {"audio": wave_N[None], "frames": np.array([7]), "count": np.zeros(1, np.int64)}
     answers = []
@@ -104,7 +105,7 @@ def test_only_the_weights_rounded_is_near_float32_and_small():
 def test_the_file_is_no_model_for_features(tmp_path):
     model = random_model()
     (tmp_path / "audio.onnx").write_bytes(
-        audio_form(StreamingNetwork(model, 4), description(model, 4)).SerializeToString()
+        audio_form(StreamingNetwork(model, 4), describe_model(model, 4)).SerializeToString()
     )
     with pytest.raises(ValueError, match="holds asr_kd exported model that takes audio"):
         OnnxModel(tmp_path / "audio.onnx")

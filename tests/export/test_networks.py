@@ -6,8 +6,9 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from exporting import SMALL, VARIANTS, description, random_model, stored, waves
+from exporting import SMALL, VARIANTS, random_model, stored, waves
 
+from asr_kd.export.export import describe_model
 from asr_kd.export.forms import plain_form, sherpa_form
 from asr_kd.export.int8 import int8_form
 from asr_kd.export.network import StreamingNetwork
@@ -16,7 +17,7 @@ from asr_kd.teachers.onnx_model import OnnxModel, OnnxStream
 
 
 def exported(model, folder, chunk=4, is_int8=False):
-    form = plain_form(StreamingNetwork(model, chunk), description(model, chunk))
+    form = plain_form(StreamingNetwork(model, chunk), describe_model(model, chunk))
     folder.mkdir(exist_ok=True)
     onnx.save(int8_form(form) if is_int8 else form, folder / "model.onnx")
     return OnnxModel(folder)

@@ -10,11 +10,12 @@ import soxr
 import torch
 from browser import open_page, served
 from decoding import run
-from exporting import description, random_model
+from exporting import random_model
 from playwright.sync_api import expect
 
 import asr_kd
 from asr_kd.decode.utterance_search import GraphSearch, SearchFactory
+from asr_kd.export.export import describe_model
 from asr_kd.export.network import StreamingNetwork
 from asr_kd.export.web import write_web
 from asr_kd.export.web_runtime import runtime_folder
@@ -50,7 +51,7 @@ def spelling(runtime, tmp_path_factory):
     """The page of a model that spells, at random."""
     folder = tmp_path_factory.mktemp("spelling")
     model = random_model()
-    write_web(folder, StreamingNetwork(model, 4), description(model, 4), None, DecodingScales(), "random", runtime)
+    write_web(folder, StreamingNetwork(model, 4), describe_model(model, 4), None, DecodingScales(), "random", runtime)
     return folder
 
 

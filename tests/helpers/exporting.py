@@ -5,13 +5,11 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from asr_kd.core.config import to_dict
 from asr_kd.frontend.fbank import PRESETS, FrontEndConfig
 from asr_kd.inventory.tokens import Tokens
 from asr_kd.models.acoustic import build_model
 from asr_kd.models.checkpoint import load_model, save_model
 from asr_kd.models.config import ModelConfig
-from asr_kd.teachers.onnx_model import KIND, VERSION
 
 SHERPA = replace(PRESETS["sherpa-onnx"], mel_bins=20)
 SMALL = ModelConfig(num_layers=2, hidden_size=24, lookahead=3)
@@ -35,20 +33,6 @@ def stored(model, folder):
     """As it comes from a file: with rounded matrices where its config says so."""
     save_model(folder / "stored.safetensors", model)
     return load_model(folder / "stored.safetensors")
-
-
-def description(model, chunk):
-    return {
-        "kind": KIND,
-        "version": VERSION,
-        "inventory": model.inventory.to_dict(),
-        "frontend": to_dict(model.frontend),
-        "log_prior": model.log_prior_C.tolist(),
-        "chunk": chunk,
-        "lookahead": model.config.lookahead,
-        "parameters": model.parameter_count,
-        "notes": {},
-    }
 
 
 def waves(*samples):
