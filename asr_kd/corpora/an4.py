@@ -9,6 +9,7 @@ from asr_kd.core.options import argument, option
 from asr_kd.core.text_files import read_lines, read_text
 from asr_kd.corpora.audio import find_audio
 from asr_kd.corpora.corpus import Corpus, Recording, measure
+from asr_kd.corpora.languages import ENGLISH
 from asr_kd.corpora.prepare import DOWNLOADS, PrepareOptions, prepare
 from asr_kd.corpora.speakers import draw_by_share, read_speaker_list, require_known
 from asr_kd.corpora.text import normalise
@@ -39,7 +40,14 @@ class An4Run(PrepareOptions):
 @command()
 def prepare_an4(config: An4Run) -> None:
     """Write the manifests of AN4."""
-    prepare(config, config.root, lambda: read_an4(config.root, config.labelled), config.download, config.url)
+    prepare(
+        config,
+        config.root,
+        lambda: read_an4(config.root, config.labelled),
+        config.download,
+        config.url,
+        language=ENGLISH,
+    )
 
 
 def read_an4(root: Path, labelled: str | Path | None = None) -> Corpus:

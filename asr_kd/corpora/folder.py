@@ -18,6 +18,7 @@ from asr_kd.core.text_files import read_text
 from asr_kd.corpora.audio import SUFFIXES, audio_seconds
 from asr_kd.corpora.audio_file import SLACK_S
 from asr_kd.corpora.corpus import Corpus, Recording, Rejected, measure
+from asr_kd.corpora.languages import ENGLISH, LANG, language_of, with_language
 from asr_kd.corpora.manifest import Utterance, read_manifest
 from asr_kd.corpora.prepare import PrepareOptions, prepare
 from asr_kd.corpora.speakers import draw_order
@@ -65,11 +66,11 @@ def _read(config: FolderRun) -> Corpus:
             f"--test-fraction {config.test_fraction}, leave some text to hide"
         )
     if config.root.is_dir():
-        recordings, unknown = folder_recordings(config.root, config.speaker_from == "folder")
+        recordings, unknown = folder_recordings(config.root, config.speaker_from == "folder", config.language)
         utterances, rejected = measure(recordings)
         rejected += unknown
     else:
-        utterances, rejected = checked_manifest(config.root)
+        utterances, rejected = checked_manifest(config.root, config.language)
     corpus = split(utterances, config.dev_fraction, config.test_fraction, config.seed, kept)
     corpus.rejected = rejected
     return corpus
@@ -96,18 +97,20 @@ def audio_files(root: Path) -> tuple[list[Path], dict[Path, str]]:
     return paths, unreadable
 
 
-def folder_recordings(root: Path, speaker_from_folder: bool = True) -> tuple[list[Recording], list[Rejected]]:
+def folder_recordings(
+    root: Path, speaker_from_folder: bool = True, language: str = ENGLISH
+) -> tuple[list[Recording], list[Rejected]]:
     """Every audio file below `root`, sorted, with the text of NAME.txt beside NAME.flac; and audio that cannot be read.
 
     The id is the path below `root` without suffix, `/` as `-`, and with the suffix where several files would have the
-    same; the speaker is the folder that the file lies in. ValueError when there is no audio.
+    same; the speaker is the folder that the file lies in; the text is in `language`. ValueError when there is no audio.
     """
     paths, unreadable = audio_files(root)
     unknown = [Rejected("-".join(p.relative_to(root).parts), str(p), reason) for p, reason in unreadable.items()]
     recordings = []
     for path, name in zip(paths, _unique_names(paths, root), strict=True):
         speaker = "/".join(path.relative_to(root).parent.parts) or None if speaker_from_folder else None
-        recordings.append(Recording(name, path.resolve(), _text_beside(path), speaker))
+        recordings.append(Recording(name, path.resolve(), _text_beside(path, language), speaker))
     return recordings, unknown
 
 
@@ -136,8 +139,9 @@ def _unique_names(paths: Sequence[Path], root: Path) -> list[str]:
     return names
 
 
-def checked_manifest(path: Path) -> tuple[list[Utterance], list[Rejected]]:
-    """The utterances of a manifest with normalised text; those whose audio is missing or too short are rejected.
+def checked_manifest(path: Path, language: str = ENGLISH) -> tuple[list[Utterance], list[Rejected]]:
+    """The utterances of a manifest with normalised text; those whose audio is missing or too short are rejected, and
+    those whose `lang` is unknown. Without `lang` an utterance is in `language`.
 
     "" is labelled as holding no word; other text without a word (NeMo writes `-` for unlabelled audio) is no text.
     """
@@ -157,7 +161,14 @@ def checked_manifest(path: Path) -> tuple[list[Utterance], list[Rejected]]:
             error = f"ends at {u.offset + u.duration:.2f} s, the file has {length:.2f} s"
             rejected.append(Rejected(u.id, u.audio_filepath, error))
         else:
-            utterances.append(Utterance(**{**vars(u), "text": _normalised(u.text)}))
+            try:
+                meta = with_language(u.meta, language)
+                meta |= {LANG: language_of(meta)} if LANG in meta else {}
+            except ValueError as e:
+                rejected.append(Rejected(u.id, u.audio_filepath, str(e)))
+                continue
+            text = _normalised(u.text, meta.get(LANG, ENGLISH))
+            utterances.append(Utterance(**{**vars(u), "text": text, "meta": meta}))
     return utterances, rejected
 
 
@@ -204,15 +215,15 @@ def split(
     return corpus
 
 
-def _text_beside(path: Path) -> str | None:
+def _text_beside(path: Path, language: str) -> str | None:
     beside = path.with_suffix(".txt")
     if not beside.is_file():
         return None
-    return _normalised(read_text(beside))
+    return _normalised(read_text(beside), language)
 
 
-def _normalised(text: str | None) -> str | None:
+def _normalised(text: str | None, language: str) -> str | None:
     """Of what a file says was said: nothing at all is silence, marks alone (`-`) tell nothing."""
     if text is None or not text.strip():
         return None if text is None else ""
-    return normalise(text) or None
+    return normalise(text, language) or None

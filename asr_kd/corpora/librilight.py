@@ -12,6 +12,7 @@ from asr_kd.core.files import read_json
 from asr_kd.core.options import argument, option
 from asr_kd.core.terminal import say
 from asr_kd.corpora.corpus import Corpus, Recording, measure
+from asr_kd.corpora.languages import ENGLISH
 from asr_kd.corpora.librispeech import SUBSETS, read_librispeech, transcribed_recordings
 from asr_kd.corpora.manifest import Utterance
 from asr_kd.corpora.prepare import DOWNLOADS, PrepareOptions, prepare
@@ -49,7 +50,7 @@ def prepare_librilight(config: LibriLightRun) -> None:
         config.librispeech,
         config.download,
     )
-    prepare(config, config.root, read, config.download)
+    prepare(config, config.root, read, config.download, language=ENGLISH)
 
 
 def read_librilight(

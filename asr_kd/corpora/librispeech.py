@@ -9,6 +9,7 @@ from asr_kd.core.options import argument, option
 from asr_kd.core.terminal import say
 from asr_kd.core.text_files import read_lines
 from asr_kd.corpora.corpus import Corpus, Recording, measure
+from asr_kd.corpora.languages import ENGLISH
 from asr_kd.corpora.manifest import Utterance
 from asr_kd.corpora.prepare import DOWNLOADS, PrepareOptions, prepare
 from asr_kd.corpora.speakers import read_speaker_list, require_known
@@ -51,7 +52,7 @@ def prepare_librispeech(config: LibriSpeechRun) -> None:
     """Write the manifests of LibriSpeech."""
     subsets = {part: getattr(config, f"{part}_subsets") for part in SUBSETS}
     read = lambda: read_librispeech(config.root, subsets, config.labelled, config.download)
-    prepare(config, config.root, read, config.download)
+    prepare(config, config.root, read, config.download, language=ENGLISH)
 
 
 def read_librispeech(

@@ -1,13 +1,14 @@
 """What every `asr-kd prepare CORPUS` does: find or fetch the corpus, read it, write its manifests."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from asr_kd.core.options import option
 from asr_kd.core.skipped import Skipped, SkippedOptions
 from asr_kd.corpora.corpus import Corpus, check_rejected, leave_out_held_speakers, print_summary, write_corpus
 from asr_kd.corpora.download import fetch_archive
+from asr_kd.corpora.languages import ENGLISH, language_code, language_name, with_language
 
 DOWNLOADS = Path("data")
 """Where a corpus is looked for, or fetched to, when no ROOT is given: `data/CORPUS`."""
@@ -18,17 +19,33 @@ class PrepareOptions(SkippedOptions):
     """Of all readers of corpora."""
 
     out: Path = option("output folder: the manifests")
+    language: str = option(
+        "language of the texts, as a code such as de or pt-BR; a manifest's line may name another as `lang`",
+        ENGLISH,
+        metavar="CODE",
+        parse=language_code,
+    )
     dry_run: bool = option("print counts and hours; write nothing", False)
 
 
 def prepare(
-    config: PrepareOptions, root: Path, read: Callable[[], Corpus], download: bool | None = None, url: str | None = None
+    config: PrepareOptions,
+    root: Path,
+    read: Callable[[], Corpus],
+    download: bool | None = None,
+    url: str | None = None,
+    language: str | None = None,
 ) -> None:
     """Read the corpus, write its manifests, print what they hold.
 
     download: whether a corpus that is not at `root` is fetched; None where it cannot be. url: an archive of it; without
-    one, `read` fetches it.  ValueError when the corpus is not there, is empty, or has too many recordings to skip.
+    one, `read` fetches it.  language: the only one that the corpus has.  ValueError when the corpus is not
+    there, is empty, has too many recordings to skip, or is in another language than the config's.
     """
+    if language is not None and config.language not in (ENGLISH, language):
+        raise ValueError(
+            f"--language {config.language}: the corpus is {language_name(language)}. Leave the option out."
+        )
     skipped = Skipped(f"recordings of {root}", config.max_skipped)
     if not root.exists():
         if not download:
@@ -37,6 +54,7 @@ def prepare(
         if url is not None:
             fetch_archive(url, root)
     corpus = read()
+    name_language(corpus, language or config.language)
     leave_out_held_speakers(corpus)
     if not any(corpus.parts().values()):
         check_rejected(corpus, None, skipped)
@@ -45,3 +63,11 @@ def prepare(
         write_corpus(corpus, config.out)
     print_summary(corpus)
     check_rejected(corpus, None if config.dry_run else config.out, skipped)
+
+
+def name_language(corpus: Corpus, language: str) -> None:
+    """Note the language with every utterance that names none; English need not be noted."""
+    if language == ENGLISH:
+        return
+    for part in (corpus.labelled, corpus.dev, corpus.unlabelled, corpus.test):
+        part[:] = [replace(u, meta=with_language(u.meta, language)) for u in part]

@@ -13,6 +13,7 @@ from asr_kd.core.options import argument, option
 from asr_kd.core.text_files import read_lines
 from asr_kd.corpora.audio import find_audio
 from asr_kd.corpora.corpus import Corpus, Recording, measure
+from asr_kd.corpora.languages import ENGLISH
 from asr_kd.corpora.manifest import Utterance
 from asr_kd.corpora.prepare import DOWNLOADS, PrepareOptions, prepare
 from asr_kd.corpora.speakers import draw_by_seconds, read_speaker_list, require_known
@@ -46,7 +47,7 @@ class Speechocean762Run(PrepareOptions):
 def prepare_speechocean762(config: Speechocean762Run) -> None:
     """Write the manifests of speechocean762."""
     read = lambda: read_speechocean762(config.root, config.labelled)
-    prepare(config, config.root, read, config.download, config.url)
+    prepare(config, config.root, read, config.download, config.url, language=ENGLISH)
 
 
 def read_speechocean762(root: Path, labelled: str | Path | None = None) -> Corpus:

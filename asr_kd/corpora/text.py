@@ -3,6 +3,7 @@
 import re
 import unicodedata
 
+from asr_kd.corpora.languages import ENGLISH, language_code
 from asr_kd.corpora.quotations import APOSTROPHES, is_word_character, unquoted
 
 NORMALISER_VERSION = "3"
@@ -13,7 +14,13 @@ _VARIATION_SELECTORS = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]")
 _REPEATED = re.compile("'{2,}")
 
 
-def normalise(text: str) -> str:
+def normalise(text: str, language: str = ENGLISH) -> str:
+    """The text as it is scored and learnt from; see `_normalise_english`. ValueError for an unknown language."""
+    language_code(language, "language")
+    return _normalise_english(text)
+
+
+def _normalise_english(text: str) -> str:
     """Upper-case words of letters, digits and apostrophes, one space between them. Idempotent.
 
     Decisions, in writing:
