@@ -127,6 +127,12 @@ asr-kd bench train --ranks 1 2 --out bench_train.json"""
 
 COMMANDS: dict[str, CommandEntry | CommandGroup] = {
     "prepare": CommandGroup("corpus -> manifests", "CORPUS", _PREPARE, _ABOUT_PREPARE),
+    "segment": _entry(
+        "segment.segment",
+        "SegmentRun",
+        "segment_recordings",
+        "long recordings -> manifest of segments, cut in pauses",
+    ),
     "shard": _entry("shards.shard", "ShardRun", "make_shards", "manifests -> WebDataset tars"),
     "catalogue": _entry(
         "jobs.make_catalogue", "CatalogueRun", "make_catalogue", "shards of any origin -> catalogue that lists them"

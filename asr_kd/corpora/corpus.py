@@ -114,7 +114,7 @@ def warn_of_long(seconds: Iterable[float], where: str) -> None:
     if long:
         say(
             f"{where}: {len(long)} utterances ({sum(long) / SECONDS_PER_HOUR:.3f} h) are longer than {LONG_S:g} s, "
-            "too long to train on. Cut them at pauses."
+            f"too long to train on. Cut them in pauses: `asr-kd segment MANIFEST --out DIR`."
         )
 
 

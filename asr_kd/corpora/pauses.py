@@ -6,6 +6,7 @@ percentile); digital silence always is. The cut lies in the middle of the quiet 
 """
 
 from collections import deque
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -75,7 +76,7 @@ class PauseCutter:
         self._history_db.append(level_db)
         self._seen += 1
         if self._seen % THRESHOLD_EVERY == 0:
-            self._threshold_db = _threshold_db(self._history_db)
+            self._threshold_db = threshold_db(self._history_db)
         self._quiet = self._quiet + 1 if level_db < self._threshold_db else 0
         middle = len(self._levels_db) - self._pause // 2
         if self._quiet >= self._pause and middle >= self._min:
@@ -100,8 +101,8 @@ class PauseCutter:
         return start, np.concatenate(parts)
 
 
-def _threshold_db(history_db: deque[float]) -> float:
-    """Levels below it are quiet."""
+def threshold_db(history_db: Sequence[float] | deque[float] | np.ndarray) -> float:
+    """Levels below it are quiet, to judge by the levels of some seconds, in dB of full scale."""
     floor_db, speech_db = np.percentile(history_db, [FLOOR_PERCENTILE, SPEECH_PERCENTILE])
     if speech_db - floor_db < MIN_RANGE_DB:
         return SILENCE_DB

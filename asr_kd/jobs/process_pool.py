@@ -63,6 +63,10 @@ class PoolJob(Protocol):
     def device(self) -> str:
         """`auto`, `cpu`, `cuda`, `cuda:1`, ..."""
 
+    @property
+    def threads(self) -> int | None:
+        """CPU threads of one operation; None: as many as cores."""
+
     def worker(self, report: Callable[[ShardEvent], None]) -> Runs:
         """Make the job ready on this machine. ValueError when its settings do not fit together."""
 

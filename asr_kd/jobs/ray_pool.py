@@ -1,6 +1,6 @@
 """Workers of a job on a Ray cluster: an existing one by its address, or one on this machine alone.
 
-Each worker is an actor that does what a worker process does (`jobs.job.Worker`). What a job reads and
+Each worker is an actor that does what a worker process does (`PoolJob.worker`). What a job reads and
 writes must lie where all nodes reach it.
 """
 
@@ -13,8 +13,8 @@ from typing import Any
 
 from asr_kd.core.extras import how_to_install
 from asr_kd.core.terminal import say
-from asr_kd.jobs.job import Job, ShardEvent, Worker
-from asr_kd.jobs.process_pool import SHARDS_AHEAD, least_loaded
+from asr_kd.jobs.job import ShardEvent
+from asr_kd.jobs.process_pool import SHARDS_AHEAD, PoolJob, least_loaded
 
 try:
     import ray
@@ -30,12 +30,12 @@ PATIENCE_S = 60.0
 class _Actor:
     """A worker: `process` waits for the event of its shard, so calls overlap as reading and processing do."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: PoolJob) -> None:
         self._inbox: queue.Queue[str] = queue.Queue()
         self._events: dict[str, queue.Queue[ShardEvent]] = {}
         self._broken: str | None = None
         try:
-            worker = Worker(job.processor(), self._report, job.checks_tars)
+            worker = job.worker(self._report)
         except Exception as e:  # reported as an event: an exception in here would only look like a lost actor
             self._broken = str(e)
         else:
@@ -73,7 +73,7 @@ class _Handle:
 class RayPool:
     """Actors on a Ray cluster; one that is lost with its process or its node is replaced on what is left."""
 
-    def __init__(self, job: Job, workers: int, address: str | None = None) -> None:
+    def __init__(self, job: PoolJob, workers: int, address: str | None = None) -> None:
         """address: of the cluster, as `ray.init` takes it (`auto`, `ray://...`); None starts one on this machine."""
         if not ray.is_initialized():
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)

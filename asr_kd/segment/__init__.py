@@ -1,0 +1,1 @@
+"""Recordings of any length -> segments: offsets in a manifest."""

@@ -1,0 +1,210 @@
+"""Long recordings -> segments to train on, cut in pauses. Nothing is copied: a segment is a line of a manifest with the
+recording's audio_filepath and its own offset and duration. `asr-kd shard` takes the manifests.
+
+Each manifest becomes OUT/<its name>; audio files, and those below folders, become OUT/unlabelled.jsonl.
+OUT/recordings.csv has the seconds of speech, of audio kept and the segments of each recording. Recordings without
+speech, and those that cannot be read, stand in OUT/rejected.jsonl with their reason; when more than --max-skipped
+cannot be read, the command fails at its end.
+
+Recordings with text of up to --max-seconds stay as they are; longer ones are listed in OUT/rejected.jsonl.
+
+The same command resumes a stopped one. It can run on several machines that share OUT: no recording is lost or cut
+twice, and the bytes are the same.
+
+  asr-kd segment exp/manifests/unlabelled.jsonl --out exp/segments
+  asr-kd segment recordings/ talk.mp3 --min-seconds 2 --max-seconds 30 --out exp/segments
+  asr-kd segment recordings/ --out exp/segments --status
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+from asr_kd.core.commands import command
+from asr_kd.core.errors import PartFailed
+from asr_kd.core.options import argument, option
+from asr_kd.core.progress import SECONDS_PER_HOUR, Progress
+from asr_kd.core.skipped import Skipped, SkippedOptions
+from asr_kd.core.terminal import say, show
+from asr_kd.corpora.corpus import REJECTED
+from asr_kd.corpora.segments import SegmentConfig
+from asr_kd.corpora.speech_activity import best_detector, load_detector
+from asr_kd.jobs.job import ShardEvent
+from asr_kd.jobs.job_state import JobState
+from asr_kd.jobs.leases import Leases
+from asr_kd.jobs.process_pool import Pool, ProcessPool, workers_here
+from asr_kd.jobs.scheduler import run_shards
+from asr_kd.segment.merge import Totals, merge, print_summary
+from asr_kd.segment.recordings import Source, find_sources, parts_of, write_part
+from asr_kd.segment.segment_job import SegmentJob
+
+SETTINGS_FILE = "segment.json"
+"""In the output folder: what all runs have in common."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentRun(SkippedOptions):
+    """What `asr-kd segment` is given."""
+
+    inputs: tuple[Path, ...] = argument("manifests (.jsonl), audio files, or folders of them", metavar="INPUT")
+    out: Path = option("output folder: manifests of segments")
+    detector: Literal["auto", "silero", "energy"] = option(
+        "of speech: silero (extra `vad`); energy: by the level alone, for clean recordings; auto: silero where it is "
+        "installed",
+        "auto",
+    )
+    min_seconds: float = option(
+        "shorter stretches of speech get a neighbour, or the silence around them",
+        SegmentConfig.min_seconds,
+        metavar="S",
+    )
+    max_seconds: float = option("longest segment", SegmentConfig.max_seconds, metavar="S")
+    max_pause: float = option(
+        "longest pause inside a segment, in seconds; longer ones are left out",
+        SegmentConfig.max_pause_seconds,
+        metavar="S",
+    )
+    padding: float = option(
+        "seconds that are kept before and after the speech of a segment", SegmentConfig.padding_seconds, metavar="S"
+    )
+    ignore_text: bool = option("cut recordings with text like those without; the text is left out", False)
+    backend: Literal["local", "ray"] = option(
+        "local: processes on this machine; ray: actors on a Ray cluster (extra `ray`)", "local"
+    )
+    ray_address: str | None = option(
+        "with --backend ray: address of the cluster (default: start one on this machine)", None, metavar="ADDRESS"
+    )
+    workers: int | None = option("worker processes, or Ray actors (default: one per core)", None, metavar="N")
+    max_attempts: int = option("attempts per part of the recordings before it is reported as failed", 3, metavar="N")
+    dry_run: bool = option("check the inputs and say what would be done; cut nothing", False)
+    status: bool = option("print the progress of a running or stopped job and exit", False)
+    segments: SegmentConfig = field(default_factory=SegmentConfig)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What there is to do."""
+
+    lists: list[Path]
+    """Lists of recordings, one a part, each once."""
+    todo: list[Path]
+    recordings: int
+    seconds: float
+    seconds_todo: float
+
+
+@command(is_shared=True)
+def segment_recordings(config: SegmentRun) -> None:
+    """Cut recordings, on as many machines as call it. PartFailed when a part could not be cut."""
+    if config.ray_address and config.backend != "ray":
+        raise ValueError("--ray-address: only used with --backend ray")
+    if config.max_attempts < 1 or (config.workers is not None and config.workers < 1):
+        raise ValueError("--max-attempts and --workers: at least 1 is needed")
+    skipped = Skipped("recordings", config.max_skipped)
+    job = _job(config)
+    sources = find_sources(config.inputs, config.ignore_text)
+    work = _plan(sources, job, config.out, write=not (config.dry_run or config.status))
+    if config.status:
+        show(*_status(work, JobState(config.out, SETTINGS_FILE)))
+        return
+    say(
+        f"{work.recordings} recordings, {work.seconds / SECONDS_PER_HOUR:.2f} h; {len(work.todo)} of {len(work.lists)} "
+        f"parts ({work.seconds_todo / SECONDS_PER_HOUR:.2f} h) to cut, speech detector: {job.detector}"
+    )
+    if config.dry_run:
+        return
+    failed = _cut(job, work, config)
+    if failed:
+        raise PartFailed(f"{len(failed)} of {len(work.todo)} parts could not be cut. Run the same command again.")
+    totals = merge(sources, lambda part: job.result(part), job.detector, config.max_seconds, config.out)
+    print_summary(sources, totals)
+    _check(totals, skipped, config.out)
+
+
+def _job(config: SegmentRun) -> SegmentJob:
+    detector = best_detector() if config.detector == "auto" else config.detector
+    load_detector(detector)  # what is not installed shows here, before a worker starts
+    cutting = replace(
+        config.segments,
+        min_seconds=config.min_seconds,
+        max_seconds=config.max_seconds,
+        max_pause_seconds=config.max_pause,
+        padding_seconds=config.padding,
+    )
+    return SegmentJob(detector, str(config.out / ".work" / "segments"), cutting)
+
+
+def _plan(sources: Sequence[Source], job: SegmentJob, out: Path, write: bool) -> _Work:
+    """List the recordings of each part in a file of its own. ValueError when `out` was made with other settings."""
+    if write:
+        state = JobState(out, SETTINGS_FILE)
+        state.check_settings(job.settings())
+        state.remove_stale()
+    lists: dict[Path, float] = {}
+    recordings, seconds = 0, 0.0
+    for source in sources:
+        recordings += len(source.rejected)
+        for part in parts_of(source.to_cut()):
+            path = out / ".work" / "recordings" / f"{part.name}.jsonl"
+            if write:
+                write_part(path, part)
+            lists[path] = part.seconds
+            recordings += len(part.recordings)
+            seconds += part.seconds
+    todo = [path for path in lists if not job.result(str(path)).exists()]
+    todo.sort(key=lambda path: -lists[path])  # the longest first: workers end at about the same time
+    return _Work(list(lists), todo, recordings, seconds, sum(lists[path] for path in todo))
+
+
+def _cut(job: SegmentJob, work: _Work, config: SegmentRun) -> dict[str, str]:
+    state = JobState(config.out, SETTINGS_FILE)
+    if not work.todo:
+        Leases(state.leases_folder).expire()
+        return {}
+    workers = min(config.workers or workers_here("cpu"), len(work.todo))
+    pool = _pool(job, workers, config)
+    try:
+        with Progress("segment", work.seconds_todo) as progress, Leases(state.leases_folder) as leases:
+
+            def note(event: ShardEvent) -> None:
+                if event.kind == "audio":
+                    progress.update(event.seconds)
+                elif event.kind == "failed":
+                    say(f"{event.shard}: {event.reason}")
+
+            is_done = lambda part: job.result(part).exists()
+            return run_shards(work.todo, is_done, pool, leases, state, config.max_attempts, note, one_at_a_time=True)
+    finally:
+        pool.close()
+
+
+def _pool(job: SegmentJob, workers: int, config: SegmentRun) -> Pool:
+    if config.backend == "ray":
+        from asr_kd.jobs.ray_pool import RayPool  # an extra
+
+        return RayPool(job, workers, config.ray_address)
+    return ProcessPool(job, workers)
+
+
+def _status(work: _Work, state: JobState) -> list[str]:
+    done_s = work.seconds - work.seconds_todo
+    done = len(work.lists) - len(work.todo)
+    lines = [
+        f"{done} of {len(work.lists)} parts cut: {done_s / SECONDS_PER_HOUR:.2f} of "
+        f"{work.seconds / SECONDS_PER_HOUR:.2f} h of audio"
+    ]
+    undone = {path.stem for path in work.todo}
+    failures = {name: note for name, note in state.failures().items() if name in undone}
+    return [*lines, *(f"failed: {name}: {note.get('reason')}" for name, note in list(failures.items())[:5])]
+
+
+def _check(totals: Sequence[Totals], skipped: Skipped, out: Path) -> None:
+    """Say what could not be read. ValueError when it is too much, or nothing holds speech."""
+    for total in totals:
+        for item in total.unreadable:
+            skipped.add(item.id, item.error, item.audio_filepath)
+    recordings = sum(total.recordings for total in totals)
+    skipped.check(recordings, out / REJECTED)
+    if not any(total.segments for total in totals):
+        raise ValueError(f"{out / REJECTED}: none of {recordings} recordings holds speech")

@@ -1,0 +1,106 @@
+"""The job of `asr-kd segment`: a worker takes a part, and the rename of its result marks it done."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from asr_kd.core.files import atomic_path
+from asr_kd.core.runtime import set_threads
+from asr_kd.core.text_files import read_rows
+from asr_kd.corpora.manifest import Utterance
+from asr_kd.corpora.segments import Segment, SegmentConfig, cut
+from asr_kd.corpora.speech_activity import DetectorName, SpeechDetector, load_detector
+from asr_kd.corpora.stretch import stretch_blocks
+from asr_kd.jobs.job import ShardEvent, failure
+from asr_kd.segment.recordings import read_part
+
+
+@dataclass(frozen=True)
+class CutRecording:
+    """What became of a recording."""
+
+    segments: list[Segment] = field(default_factory=list)
+    speech_s: float = 0.0
+    error: str | None = None
+    """Why it cannot be read."""
+
+    def to_json(self) -> str:
+        """One line."""
+        if self.error is not None:
+            return json.dumps({"error": self.error}, ensure_ascii=False)
+        segments = [[s.start_s, s.end_s] for s in self.segments]
+        return json.dumps({"speech_s": round(self.speech_s, 3), "segments": segments})
+
+
+@dataclass(frozen=True)
+class SegmentJob:
+    """What decides the segments, and on what they are found; a `PoolJob` on lists of recordings."""
+
+    detector: DetectorName
+    out: str
+    """Folder of the results."""
+    config: SegmentConfig = field(default_factory=SegmentConfig)
+    device: str = "cpu"
+    threads: int | None = 1
+
+    def settings(self) -> dict[str, Any]:
+        """What decides the segments."""
+        return {"detector": self.detector, **asdict(self.config)}
+
+    def result(self, part: str) -> Path:
+        """Where the result of a part goes. part: path of its list, or its name."""
+        return Path(self.out) / f"{Path(part).stem}.jsonl"
+
+    def worker(self, report: Callable[[ShardEvent], None]) -> "SegmentWorker":
+        """As `PoolJob` says."""
+        set_threads(self.threads)
+        return SegmentWorker(self, report)
+
+
+class SegmentWorker:
+    """Cuts the recordings of one part after the other."""
+
+    def __init__(self, job: SegmentJob, report: Callable[[ShardEvent], None]) -> None:
+        """report: called with every event. ValueError when the detector is not installed."""
+        self._job, self._report = job, report
+        self._detector: SpeechDetector = load_detector(job.detector)
+
+    def run(self, receive: Callable[[], str | None]) -> None:
+        """Cut the parts that `receive` gives until it gives None. One that fails does not stop the others."""
+        while (path := receive()) is not None:
+            try:
+                seconds = self._cut_part(path)
+            except Exception as e:  # whatever happens in a part is that part's
+                self._report(failure(path, e))
+            else:
+                self._report(ShardEvent(path, "done", seconds, statistics={"seconds": seconds}))
+
+    def _cut_part(self, path: str) -> float:
+        seconds = 0.0
+        with atomic_path(self._job.result(path)) as temporary, open(temporary, "w", encoding="utf-8") as file:
+            for recording in read_part(Path(path)):
+                file.write(self.cut(recording).to_json() + "\n")
+                self._report(ShardEvent(path, "audio", recording.duration))
+                seconds += recording.duration
+        return seconds
+
+    def cut(self, recording: Utterance) -> CutRecording:
+        """Find a recording's segments. Errors of the system (disk, memory) pass."""
+        try:
+            blocks = stretch_blocks(recording.audio_filepath, recording.offset, recording.duration)
+            activity = self._detector(blocks)
+        except ValueError as e:
+            return CutRecording(error=str(e))
+        found = cut(activity, recording.duration, self._job.config)
+        return CutRecording(found.segments, found.speech_s)
+
+
+def read_results(path: Path) -> Iterator[CutRecording]:
+    """What became of each recording of a part, in its order."""
+    for _, row in read_rows(path):
+        if "error" in row:
+            yield CutRecording(error=str(row["error"]))
+        else:
+            yield CutRecording([Segment(*pair) for pair in row["segments"]], row["speech_s"])
