@@ -56,6 +56,12 @@ _PREPARE = {
         "a folder of audio, with NAME.txt beside NAME.flac where there is text",
     ),
     "manifest": _entry("corpora.folder", "FolderRun", "prepare_folder", "a NeMo-style manifest, checked and split"),
+    "huggingface": _entry(
+        "corpora.huggingface",
+        "HuggingFaceRun",
+        "prepare_huggingface",
+        "a Hugging Face data set on disk: Parquet, Arrow (save_to_disk) or audiofolder",
+    ),
     "synthetic": _entry(
         "corpora.synthetic",
         "SyntheticRun",

@@ -1,10 +1,16 @@
-"""Text and JSON from outside: the one reader of lines and the one parser of JSON, for every file that is read."""
+"""Text and JSON from outside: the one reader of lines and the one parser of JSON, for every file that is read.
 
+A file whose name ends in `.gz` is unpacked while it is read.
+"""
+
+import gzip
 import io
 import json
 import math
 import re
+import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +32,7 @@ def read_text(source: Path | bytes, where: object = None, advice: str = "") -> s
     """
     where = source if where is None else where
     if isinstance(source, Path):
-        with _opened(source, where, advice) as f:
+        with _opened(source, where, advice) as f, _errors_of_gzip(where, advice):
             source = f.read()
     return _decoded(source, where, advice)
 
@@ -40,7 +46,11 @@ def read_lines(source: Path | bytes, where: object = None, advice: str = "") -> 
     where = source if where is None else where
     with io.BytesIO(source) if isinstance(source, bytes) else _opened(source, where, advice) as f:
         number = 0
-        while line := f.readline(MAX_LINE_BYTES + 1):
+        while True:
+            with _errors_of_gzip(where, advice):
+                line = f.readline(MAX_LINE_BYTES + 1)
+            if not line:
+                return
             number += 1
             if len(line) > MAX_LINE_BYTES:
                 raise ValueError(f"{where}:{number}: a line of more than {MAX_LINE_BYTES >> 20} MiB. {advice}".rstrip())
@@ -88,13 +98,21 @@ def parse_json(text: str | bytes, where: object, nan_is_null: bool = False) -> A
     return value
 
 
-def _opened(path: Path, where: object, advice: str) -> io.BufferedReader:
+def _opened(path: Path, where: object, advice: str) -> io.BufferedReader | gzip.GzipFile:
     try:
-        return open(path, "rb")
+        return gzip.open(path) if path.suffix == ".gz" else open(path, "rb")
     except (FileNotFoundError, NotADirectoryError):
         raise ValueError(f"{where}: no such file.{renamed_file(path.name)} {advice}".rstrip()) from None
     except IsADirectoryError:
         raise ValueError(f"{where}: a folder, not a file. {advice}".rstrip()) from None
+
+
+@contextmanager
+def _errors_of_gzip(where: object, advice: str) -> Iterator[None]:
+    try:
+        yield
+    except (gzip.BadGzipFile, EOFError, zlib.error) as e:
+        raise ValueError(f"{where}: damaged, or no gzip ({e}). {advice}".rstrip()) from None
 
 
 def _decoded(data: bytes, where: object, advice: str = "", mark: bool = True) -> str:

@@ -1,4 +1,7 @@
-"""Audio files of any corpus as the one form used here: 16 kHz, mono, float32 in [-1, 1)."""
+"""Audio files of any corpus as the one form used here: 16 kHz, mono, float32 in [-1, 1).
+
+A path may name audio inside another file, `CONTAINER::MEMBER` (`asr_kd.corpora.containers`).
+"""
 
 import io
 import os
@@ -12,6 +15,8 @@ import numpy as np
 
 from asr_kd.core.errors import is_system_error
 from asr_kd.corpora.audio_file import SLACK_S, Measured, measure_audio, opened_audio, read_opened, read_samples
+from asr_kd.corpora.containers.names import source_file, split_name
+from asr_kd.corpora.containers.opened import opened_member
 
 SAMPLE_RATE = 16_000
 SUFFIXES = (
@@ -85,7 +90,13 @@ def decode_audio(data: bytes, name: str, seconds: float) -> np.ndarray:
 
 @contextmanager
 def opened_file(path: Path) -> Iterator[BinaryIO]:
-    """The file for reading. ValueError when there is none; OSError when the system fails."""
+    """The file, or the member of a container, for reading. ValueError when there is none; OSError when the system
+    fails."""
+    inside = split_name(path)
+    if inside is not None:
+        with opened_member(inside) as member:
+            yield member
+        return
     try:
         file = open(path, "rb")  # noqa: SIM115 - closed below
     except OSError as e:
@@ -108,18 +119,19 @@ def _why_not_opened(path: Path, error: OSError) -> str:
 
 def measured_file(path: Path, file: BinaryIO) -> Measured:
     """What the file at `path`, opened, holds. ValueError as of `measure_audio`."""
-    state = os.fstat(file.fileno())
+    source = source_file(path)
+    state = os.fstat(file.fileno()) if source == str(path) else os.stat(source)
     return _measured_once(path, state.st_size, state.st_mtime_ns)
 
 
 @lru_cache(maxsize=64)
 def _measured_once(path: Path, size: int, mtime_ns: int) -> Measured:
     """Many utterances of a long recording name the same file."""
-    if path.suffix == ".raw":
-        measured = Measured(SAMPLE_RATE, 1, size // RAW_BYTES_PER_SAMPLE)
-        return measured.checked(str(path))
     with opened_file(path) as file:
-        return measure_audio(file, str(path))
+        if path.suffix != ".raw":
+            return measure_audio(file, str(path))
+        samples = file.seek(0, os.SEEK_END) // RAW_BYTES_PER_SAMPLE
+        return Measured(SAMPLE_RATE, 1, samples).checked(str(path))
 
 
 def to_16k_mono(wave_NC: np.ndarray, rate: int, name: str, is_pcm: bool = False) -> np.ndarray:

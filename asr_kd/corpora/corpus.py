@@ -12,6 +12,7 @@ from asr_kd.core.progress import SECONDS_PER_HOUR
 from asr_kd.core.skipped import Skipped
 from asr_kd.core.terminal import say, show
 from asr_kd.corpora.audio import audio_seconds
+from asr_kd.corpora.audio_file import SLACK_S
 from asr_kd.corpora.manifest import Utterance, write_manifest
 
 REFERENCES = "unlabelled_references"
@@ -33,6 +34,12 @@ class Recording:
     text: str | None = None
     speaker: str | None = None
     meta: dict[str, Any] = field(default_factory=dict)
+    offset: float = 0.0
+    """Seconds from the start of the audio to that of the utterance."""
+    duration: float | None = None
+    """Seconds of the utterance; None: to the end."""
+    claimed: float | None = None
+    """Seconds of the whole audio, as the corpus says."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +85,17 @@ def measure(recordings: Iterable[Recording], threads: int = 8) -> tuple[list[Utt
             seconds = audio_seconds(path)
         except ValueError as e:
             return Rejected(recording.id, str(path), str(e))
-        return Utterance(recording.id, str(path), seconds, 0.0, recording.text, recording.speaker, recording.meta)
+        r, name = recording, str(path)
+        if r.claimed is not None and abs(r.claimed - seconds) > SLACK_S:
+            return Rejected(r.id, name, f"{name}: {seconds:.2f} s of audio, the corpus says {r.claimed:.2f} s")
+        duration = seconds - r.offset if r.duration is None else min(r.duration, seconds - r.offset)
+        if duration <= 0 or (r.duration is not None and duration < r.duration - SLACK_S):
+            end = r.offset + (r.duration or 0.0)
+            return Rejected(r.id, name, f"{name}: {seconds:.2f} s of audio, the utterance ends at {end:.2f} s")
+        try:
+            return Utterance(r.id, name, duration, r.offset, r.text, r.speaker, r.meta)
+        except ValueError as e:
+            return Rejected(r.id, name, f"{name}: {e}")
 
     with ThreadPoolExecutor(threads) as pool:
         results = list(pool.map(one, recordings))

@@ -33,16 +33,34 @@ UNREADABLE_SUFFIXES = UNREADABLE_AUDIO | {".wv", ".3gp", ".asf", ".mkv", ".mov",
 
 
 @dataclass(frozen=True, kw_only=True)
-class FolderRun(PrepareOptions):
-    """What `asr-kd prepare folder` and `asr-kd prepare manifest` are given."""
+class SplitOptions(PrepareOptions):
+    """Of readers of people's own data, which is not divided into parts."""
 
-    root: Path = argument("folder of audio, or NeMo-style manifest", metavar="ROOT")
     dev_fraction: float = option("share of the audio with text that becomes dev.jsonl", DEV_SHARE)
     test_fraction: float = option("share of the audio with text that becomes test.jsonl", 0.0)
     labelled_fraction: float | None = option(
         "share of the audio with text that stays labelled; the text of the rest is hidden (default: all)", None
     )
     seed: int = option("random seed of the choice of speakers", 0)
+
+    def check_shares(self) -> None:
+        """ValueError when the shares leave nothing."""
+        for name in ("dev_fraction", "test_fraction"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"--{name.replace('_', '-')} {getattr(self, name)}: it must lie in [0, 1)")
+        kept = self.labelled_fraction
+        if kept is not None and not 0 < kept < 1 - self.dev_fraction - self.test_fraction:
+            raise ValueError(
+                f"--labelled-fraction {kept}: it must be above 0 and, with --dev-fraction {self.dev_fraction} and "
+                f"--test-fraction {self.test_fraction}, leave some text to hide"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FolderRun(SplitOptions):
+    """What `asr-kd prepare folder` and `asr-kd prepare manifest` are given."""
+
+    root: Path = argument("folder of audio, or NeMo-style manifest", metavar="ROOT")
     speaker_from: Literal["folder", "none"] = option(
         "folder: a sub-folder is a speaker; none: speakers are unknown; a manifest names them itself", "folder"
     )
@@ -56,22 +74,14 @@ def prepare_folder(config: FolderRun) -> None:
 
 def _read(config: FolderRun) -> Corpus:
     """The corpus as the config asks for it; a file is a manifest, a folder is walked."""
-    for name in ("dev_fraction", "test_fraction"):
-        if not 0 <= getattr(config, name) < 1:
-            raise ValueError(f"--{name.replace('_', '-')} {getattr(config, name)}: it must lie in [0, 1)")
-    kept = config.labelled_fraction
-    if kept is not None and not 0 < kept < 1 - config.dev_fraction - config.test_fraction:
-        raise ValueError(
-            f"--labelled-fraction {kept}: it must be above 0 and, with --dev-fraction {config.dev_fraction} and "
-            f"--test-fraction {config.test_fraction}, leave some text to hide"
-        )
+    config.check_shares()
     if config.root.is_dir():
         recordings, unknown = folder_recordings(config.root, config.speaker_from == "folder", config.language)
         utterances, rejected = measure(recordings)
         rejected += unknown
     else:
         utterances, rejected = checked_manifest(config.root, config.language)
-    corpus = split(utterances, config.dev_fraction, config.test_fraction, config.seed, kept)
+    corpus = split(utterances, config.dev_fraction, config.test_fraction, config.seed, config.labelled_fraction)
     corpus.rejected = rejected
     return corpus
 
@@ -167,7 +177,7 @@ def checked_manifest(path: Path, language: str = ENGLISH) -> tuple[list[Utteranc
             except ValueError as e:
                 rejected.append(Rejected(u.id, u.audio_filepath, str(e)))
                 continue
-            text = _normalised(u.text, meta.get(LANG, ENGLISH))
+            text = normalised(u.text, meta.get(LANG, ENGLISH))
             utterances.append(Utterance(**{**vars(u), "text": text, "meta": meta}))
     return utterances, rejected
 
@@ -219,11 +229,11 @@ def _text_beside(path: Path, language: str) -> str | None:
     beside = path.with_suffix(".txt")
     if not beside.is_file():
         return None
-    return _normalised(read_text(beside), language)
+    return normalised(read_text(beside), language)
 
 
-def _normalised(text: str | None, language: str) -> str | None:
-    """Of what a file says was said: nothing at all is silence, marks alone (`-`) tell nothing."""
+def normalised(text: str | None, language: str) -> str | None:
+    """What a file says was said: nothing at all is silence (""), marks alone (`-`) tell nothing (None)."""
     if text is None or not text.strip():
         return None if text is None else ""
     return normalise(text, language) or None

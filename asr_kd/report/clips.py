@@ -10,6 +10,7 @@ import soundfile
 
 from asr_kd.core.skipped import Skipped
 from asr_kd.corpora.audio import SAMPLE_RATE, read_audio
+from asr_kd.corpora.containers.names import source_file
 from asr_kd.corpora.manifest import read_manifest
 from asr_kd.shards.readable import readable
 from asr_kd.shards.reader import find_shards, open_shard
@@ -34,7 +35,7 @@ def clips_from_manifest(path: Path, ids: Collection[str], skipped: Skipped) -> d
     """URI of each wanted utterance whose audio file is still there. skipped: gets those with damaged audio."""
     clips = {}
     for u in read_manifest(path):
-        if u.id in ids and Path(u.audio_filepath).is_file():
+        if u.id in ids and Path(source_file(u.audio_filepath)).is_file():
             try:
                 clips[u.id] = data_uri(read_audio(u.audio_filepath, u.offset, u.duration))
             except ValueError as e:

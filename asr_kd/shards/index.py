@@ -14,6 +14,7 @@ from asr_kd.core.locations import PathOrUrl, stem
 from asr_kd.core.terminal import say
 from asr_kd.core.text_files import parse_json, read_text
 from asr_kd.corpora.audio_file import measure_audio
+from asr_kd.corpora.containers.tar import printable_name, tar_members
 
 INDEX_VERSION = 3
 READABLE_VERSIONS = (1, 2, 3)
@@ -99,7 +100,7 @@ def build_index(
             try:
                 entries.append(_entry(stream, key, members))
             except ValueError as e:
-                aside.append({"id": _printable(key), "error": _printable(str(e))})
+                aside.append({"id": printable_name(key), "error": printable_name(str(e))})
     seen: set[str] = set()
     for entry in entries:
         if entry.id in seen:
@@ -182,46 +183,30 @@ def index_of(tar: Path) -> Index:
 
 def _samples(tar: Path) -> Iterator[tuple[str, dict[str, tarfile.TarInfo]]]:
     """Key and members by extension of each sample, in the tar's order."""
-    size = tar.stat().st_size
     key: str | None = None
     members: dict[str, tarfile.TarInfo] = {}
-    try:
-        with tarfile.open(tar, "r:") as archive:
-            for member in archive:
-                if member.offset_data + member.size > size:
-                    raise ValueError(f"{tar}: cut off within {member.name}. Write or fetch it again.")
-                if not member.isreg():
-                    continue
-                folder, _, name = member.name.rpartition("/")
-                stem, _, extension = name.partition(".")
-                this = f"{folder}/{stem}" if folder else stem
-                if this != key:
-                    if key is not None and members:
-                        yield key, members
-                    key, members = this, {}
-                if extension.lower() in members:
-                    raise ValueError(f"{tar}: {_printable(member.name)} occurs twice; names are unique in a shard")
-                members[extension.lower()] = member
-    except tarfile.TarError as e:
-        raise ValueError(f"{tar}: not a readable, uncompressed tar ({e}). Write or fetch it again.") from None
-    if not _ends_in_zeros(tar):
-        raise ValueError(f"{tar}: cut off, the end mark of a tar is missing. Write or fetch it again.")
+    for member in tar_members(tar):
+        if not member.isreg():
+            continue
+        folder, _, name = member.name.rpartition("/")
+        stem, _, extension = name.partition(".")
+        this = f"{folder}/{stem}" if folder else stem
+        if this != key:
+            if key is not None and members:
+                yield key, members
+            key, members = this, {}
+        if extension.lower() in members:
+            raise ValueError(f"{tar}: {printable_name(member.name)} occurs twice; names are unique in a shard")
+        members[extension.lower()] = member
     if key is not None and members:
         yield key, members
-
-
-def _ends_in_zeros(tar: Path) -> bool:
-    """Whether the last block is empty, as in every whole tar. `tarfile` ends quietly where a header is cut off."""
-    with open(tar, "rb") as f:
-        f.seek(-min(tarfile.BLOCKSIZE, tar.stat().st_size), os.SEEK_END)
-        return not any(f.read())
 
 
 def _entry(stream: io.BufferedReader, key: str, members: dict[str, tarfile.TarInfo]) -> Entry:
     extension = next((e for e in AUDIO_EXTENSIONS if e in members), None)
     if extension is None:
         raise ValueError(f"no audio member, only {', '.join(sorted(members))}")
-    if _printable(key) != key:
+    if printable_name(key) != key:
         raise ValueError("its name is not UTF-8")
     audio = members[extension]
     data: dict[str, Any] = {}
@@ -248,11 +233,6 @@ def _entry(stream: io.BufferedReader, key: str, members: dict[str, tarfile.TarIn
         json_size=0 if place is None else place.size,
         audio_crc32=zlib.crc32(sound),
     )
-
-
-def _printable(name: str) -> str:
-    """A name whose bytes are not UTF-8 with those bytes as escapes, so that it can be written."""
-    return name.encode("utf-8", errors="backslashreplace").decode()
 
 
 def _bytes(stream: io.BufferedReader, member: tarfile.TarInfo) -> bytes:

@@ -19,6 +19,7 @@ from asr_kd.core.renames import renamed_file
 from asr_kd.core.skipped import MAX_SKIPPED, Skipped, SkippedOptions
 from asr_kd.core.storage import basename
 from asr_kd.core.terminal import show
+from asr_kd.corpora.containers.names import in_reading_order
 from asr_kd.corpora.corpus import REJECTED, warn_of_long
 from asr_kd.corpora.manifest import read_manifest
 from asr_kd.shards.catalogue_writer import CATALOGUE_NAME, HERE, CatalogueRow, write_catalogue
@@ -75,6 +76,7 @@ def shard_manifest(
     utterances = list(read_manifest(manifest))
     if not utterances:
         raise ValueError(f"{manifest}: holds no utterance; leave it out")
+    utterances = [utterances[i] for i in in_reading_order([u.audio_filepath for u in utterances])]
     tars = write_shards(utterances, out, shard_seconds, strip_text=strip_text, jobs=jobs)
     shards = [open_shard(tar) for tar in tars]
     write_catalogue(out / CATALOGUE_NAME, (CatalogueRow.of(shard, basename(shard.path)) for shard in shards), [HERE])

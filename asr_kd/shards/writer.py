@@ -17,6 +17,7 @@ from webdataset import TarWriter
 from asr_kd.core.files import atomic_path, fingerprint
 from asr_kd.core.progress import Progress
 from asr_kd.corpora.audio import SAMPLE_RATE, read_audio
+from asr_kd.corpora.containers.names import source_file
 from asr_kd.corpora.manifest import Utterance
 from asr_kd.shards.index import build_index, index_path, read_index, write_index
 
@@ -144,9 +145,12 @@ def write_shard(shard: PlannedShard) -> None:
 
 
 def source_states(utterances: Iterable[Utterance]) -> dict[str, list[int] | None]:
-    """Size and time of change of each audio file, None where it is missing. OSError when the system fails."""
+    """Size and time of change of each file that holds audio, None where it is missing. OSError when the system fails.
+
+    Of audio inside another file (`CONTAINER::MEMBER`) it is the container.
+    """
     states: dict[str, list[int] | None] = {}
-    for path in dict.fromkeys(utterance.audio_filepath for utterance in utterances):
+    for path in dict.fromkeys(source_file(utterance.audio_filepath) for utterance in utterances):
         try:
             state = os.stat(path)
             states[path] = [state.st_size, state.st_mtime_ns]

@@ -1,0 +1,111 @@
+"""An audiofolder of Hugging Face: metadata.csv or metadata.jsonl with a column file_name beside audio files."""
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from asr_kd.core.text_files import read_lines, read_rows
+from asr_kd.corpora.audio import SUFFIXES
+from asr_kd.corpora.corpus import Recording, Rejected
+from asr_kd.corpora.foreign_rows import ColumnOptions, Row, RowReader, file_inside
+from asr_kd.corpora.named_splits import part_of, split_of_folder
+
+METADATA = ("metadata.csv", "metadata.jsonl")
+FILE_NAMES = ("file_name", "audio_file_name")
+
+
+def audiofolder_rows(root: Path, options: ColumnOptions, language: str) -> tuple[dict[str, list[Row]], list[Rejected]]:
+    """The rows of all metadata files below `root` by the split that a folder names (`train`, else the folder's own
+    name); and what cannot be used.
+
+    Audio files that no row names are unlabelled recordings, or rejected where the split is not for training.
+    """
+    splits: dict[str, list[Row]] = {}
+    rejected: list[Rejected] = []
+    named: set[Path] = set()
+    folders: dict[Path, str] = {}
+    for path in sorted(path for name in METADATA for path in root.rglob(name)):
+        folders[path.parent] = split = split_of_folder(path.parent, root)
+        for row in _rows(path, root, options, language):
+            if isinstance(row, Rejected):
+                rejected.append(row)
+            elif row.recording.path in named:
+                rejected.append(Rejected(row.recording.id, str(row.recording.path), f"{path}: names it a second time"))
+            else:
+                named.add(row.recording.path or Path())
+                splits.setdefault(split, []).append(row)
+    suffixes = {suffix.lower() for suffix in SUFFIXES}
+    for path in sorted(p for p in root.rglob("*") if p.suffix.lower() in suffixes and p.is_file()):
+        owner = next((folder for folder in path.parents if folder in folders), None)
+        if owner is None or path.resolve() in named:
+            continue
+        name = _id_of(path, root)
+        if part_of(folders[owner]) in ("dev", "test"):
+            rejected.append(Rejected(name, str(path), f"{path}: no row of the metadata names it, so it has no text"))
+        else:
+            splits.setdefault(folders[owner], []).append(Row(Recording(name, path.resolve())))
+    return splits, rejected
+
+
+def _rows(path: Path, root: Path, options: ColumnOptions, language: str) -> Iterator[Row | Rejected]:
+    table: list[tuple[str, dict[str, Any]]] = []
+    try:
+        for entry in _table(path):
+            if isinstance(entry, Rejected):
+                yield entry
+            else:
+                table.append(entry)
+    except ValueError as e:  # what stands before is used
+        yield Rejected(path.name, str(path), str(e))
+    names = list(dict.fromkeys(name for _, row in table for name in row))
+    file_column = next((name for name in FILE_NAMES if name in names), None)
+    if file_column is None:
+        yield Rejected(path.name, str(path), f"{path}: has no column file_name ({', '.join(names)[:200]})")
+        return
+    plain = [name for name in names if all(isinstance(r.get(name), str | int | float | bool | None) for _, r in table)]
+    reader = RowReader(
+        options, language, pa.schema([(name, pa.string()) for name in plain]), {}, file_column, str(path)
+    )
+    for place, row in table:
+        named = row.get(file_column)
+        row_id = f"{path.stem}-{place.rpartition(':')[2]}"
+        try:
+            if not isinstance(named, str) or not named:
+                raise ValueError("names no file")
+            file = file_inside(root.absolute(), path.parent.absolute(), named)
+        except ValueError as e:
+            yield Rejected(row_id, str(named), f"{place}: {e}")
+        else:
+            yield reader.row(_id_of(file, root), file, {name: row.get(name) for name in reader.columns}, {})
+
+
+def _table(path: Path) -> Iterator[tuple[str, dict[str, Any]] | Rejected]:
+    """Place and values of each row. ValueError where the file cannot be read on."""
+    if path.suffix == ".jsonl":
+        yield from read_rows(path)
+        return
+    lines = csv.reader(f"{line}\n" for line in read_lines(path))
+    header: list[str] | None = None
+    try:
+        for values in lines:
+            place = f"{path}:{lines.line_num}"
+            if header is None:
+                header = [value.strip() for value in values]
+            elif values:
+                if len(values) != len(header):
+                    error = f"{place}: {len(values)} values, the first line names {len(header)} columns"
+                    yield Rejected(f"{path.stem}-{lines.line_num}", str(path), error)
+                    continue
+                yield place, {name: value or None for name, value in zip(header, values, strict=True)}
+    except csv.Error as e:
+        raise ValueError(f"{path}:{lines.line_num}: not readable as CSV ({e})") from None
+
+
+def _id_of(path: Path, root: Path) -> str:
+    base = root.resolve()
+    path = path.resolve()
+    inside = path.relative_to(base) if path.is_relative_to(base) else Path(path.name)
+    return "-".join(inside.parts)
