@@ -49,6 +49,12 @@ _PREPARE = {
     "librilight": _entry(
         "corpora.librilight", "LibriLightRun", "prepare_librilight", "Libri-Light, up to 60,000 h without text"
     ),
+    "kaldi": _entry(
+        "corpora.kaldi", "KaldiRun", "prepare_kaldi", "a Kaldi data directory: wav.scp, segments, text, ..."
+    ),
+    "table": _entry(
+        "corpora.table", "TableRun", "prepare_table", "a table of audio files: CSV, TSV or text with named columns"
+    ),
     "folder": _entry(
         "corpora.folder",
         "FolderRun",

@@ -3,6 +3,7 @@
 A file whose name ends in `.gz` is unpacked while it is read.
 """
 
+import codecs
 import gzip
 import io
 import json
@@ -21,6 +22,7 @@ MAX_DEPTH = 64
 MAX_DIGITS = 40
 """Digits of a whole number in JSON; it stays in the range of float."""
 MAX_LINE_BYTES = 64 << 20
+_ESCAPED_BYTE = re.compile("[\ud800-\udfff\ufffd]")
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
@@ -56,6 +58,42 @@ def read_lines(source: Path | bytes, where: object = None, advice: str = "") -> 
                 raise ValueError(f"{where}:{number}: a line of more than {MAX_LINE_BYTES >> 20} MiB. {advice}".rstrip())
             text = _decoded(line.removesuffix(b"\n").removesuffix(b"\r"), f"{where}:{number}", advice, number == 1)
             yield text
+
+
+def lenient_lines(path: Path, encoding: str = "utf-8") -> Iterator[str]:
+    r"""The lines of a text file as `read_lines`, in any encoding; what is no text stays, for `text_fault` to tell.
+
+    encoding: a name of Python's; a byte order mark of UTF-8 or UTF-16 goes before it.  Bytes that are not in it become
+    lone surrogates.  ValueError when there is no such file.
+    """
+    with _opened(path, path, "") as f:
+        mark = f.read(3)
+        f.seek(0)
+        if mark[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+            encoding = "utf-16"
+        elif mark == codecs.BOM_UTF8:
+            encoding = "utf-8-sig"
+        text = io.TextIOWrapper(f, encoding, "replace" if encoding.startswith("utf-16") else "surrogateescape", "\n")
+        while line := text.readline(MAX_LINE_BYTES):
+            yield line.removesuffix("\n").removesuffix("\r")
+
+
+def text_fault(line: str) -> str | None:
+    """What is wrong with a line of `lenient_lines`: bytes of another encoding, or NUL. None for text."""
+    if "\0" in line:
+        return "holds NUL characters"
+    if not line.isascii() and _ESCAPED_BYTE.search(line):
+        return "holds bytes of another encoding. Give it, for example --encoding cp1252."
+    return None
+
+
+def text_encoding(name: str) -> str:
+    """The encoding of texts that Python calls `name`. ValueError when there is none."""
+    try:
+        "".encode(name)
+        return codecs.lookup(name).name
+    except LookupError:
+        raise ValueError(f"{name}: not a known encoding. Write utf-8, utf-16, cp1252, shift_jis, ...") from None
 
 
 def read_rows(source: Path | bytes, where: object = None, advice: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
