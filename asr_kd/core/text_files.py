@@ -64,8 +64,9 @@ def lenient_lines(path: Path, encoding: str = "utf-8") -> Iterator[str]:
     r"""The lines of a text file as `read_lines`, in any encoding; what is no text stays, for `text_fault` to tell.
 
     encoding: a name of Python's; a byte order mark of UTF-8 or UTF-16 goes before it.  Bytes that are not in it become
-    lone surrogates.  ValueError when there is no such file.
+    lone surrogates.  ValueError when there is no such file or no such encoding.
     """
+    encoding = _text_encoding(encoding)
     with _opened(path, path, "") as f:
         mark = f.read(3)
         f.seek(0)
@@ -87,13 +88,12 @@ def text_fault(line: str) -> str | None:
     return None
 
 
-def text_encoding(name: str) -> str:
-    """The encoding of texts that Python calls `name`. ValueError when there is none."""
+def _text_encoding(name: str) -> str:
     try:
         "".encode(name)
         return codecs.lookup(name).name
     except LookupError:
-        raise ValueError(f"{name}: not a known encoding. Write utf-8, utf-16, cp1252, shift_jis, ...") from None
+        raise ValueError(f"--encoding {name}: not known. Write utf-8, utf-16, cp1252, shift_jis, ...") from None
 
 
 def read_rows(source: Path | bytes, where: object = None, advice: str = "") -> Iterator[tuple[str, dict[str, Any]]]:

@@ -12,7 +12,6 @@ from pathlib import Path
 from asr_kd.core.commands import command
 from asr_kd.core.options import argument, option
 from asr_kd.core.terminal import say
-from asr_kd.core.text_files import text_encoding
 from asr_kd.corpora.corpus import Corpus, Recording, Rejected, measure
 from asr_kd.corpora.folder import SplitOptions, normalised, split
 from asr_kd.corpora.kaldi_files import DataDirectory, audio_path, base_of, read_data_directory, unmatched
@@ -30,7 +29,7 @@ class KaldiRun(SplitOptions):
         "whichever has the files)",
         None,
     )
-    encoding: str = option("encoding of the text files", "utf-8", parse=text_encoding)
+    encoding: str = option("encoding of the text files", "utf-8")
 
 
 @command()

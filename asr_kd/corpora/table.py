@@ -11,7 +11,6 @@ from pathlib import Path
 from asr_kd.core.commands import command
 from asr_kd.core.options import argument, option
 from asr_kd.core.terminal import say
-from asr_kd.core.text_files import text_encoding
 from asr_kd.corpora.audio import SUFFIXES, find_audio
 from asr_kd.corpora.corpus import Corpus, Recording, Rejected, measure
 from asr_kd.corpora.delimited import DELIMITERS, DelimitedTable, TableRow
@@ -67,7 +66,7 @@ class TableRun(SplitOptions):
     columns: tuple[str, ...] = option("names of the columns, for a table without a line of names", (), metavar="NAME")
     audio_root: Path | None = option("folder that relative paths count from (default: the table's folder)", None)
     delimiter: str = option(f"auto, {', '.join(DELIMITERS)}, or the character", "auto")
-    encoding: str = option("encoding of the table", "utf-8", parse=text_encoding)
+    encoding: str = option("encoding of the table", "utf-8")
 
 
 @command()
