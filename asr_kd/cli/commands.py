@@ -67,6 +67,11 @@ _PREPARE = {
         "HuggingFaceRun",
         "prepare_huggingface",
         "a Hugging Face data set on disk: Parquet, Arrow (save_to_disk) or audiofolder",
+    "pseudo-labels": _entry(
+        "transcripts.pseudo_corpus",
+        "PseudoCorpusRun",
+        "prepare_pseudo_labels",
+        "audio without text, and a teacher's transcripts of it, which take the place of labels",
     ),
     "synthetic": _entry(
         "corpora.synthetic",
