@@ -67,6 +67,7 @@ _PREPARE = {
         "HuggingFaceRun",
         "prepare_huggingface",
         "a Hugging Face data set on disk: Parquet, Arrow (save_to_disk) or audiofolder",
+    ),
     "pseudo-labels": _entry(
         "transcripts.pseudo_corpus",
         "PseudoCorpusRun",

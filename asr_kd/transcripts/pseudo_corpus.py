@@ -79,7 +79,8 @@ def _read(config: PseudoCorpusRun) -> Corpus:
     text_of = _texts(read_transcripts(*config.transcripts), config.min_confidence)
     if not text_of.keys() & {u.id for u in bare}:
         raise ValueError(
-            f"{config.transcripts[0]}: has a transcript of no utterance of {config.root}. Label the shards of that manifest."
+            f"{config.transcripts[0]}: has a transcript of no utterance of {config.root}. "
+            "Label the shards of that manifest."
         )
     if config.references is None:
         test_of = text_of
@@ -122,8 +123,8 @@ def split_pseudo_labelled(
         while sum(u.duration for u in chosen) < wanted:
             if len(order) <= 1:
                 raise ValueError(
-                    f"{len(groups)} speakers or recordings are too few to hold out {part}. Give `speaker` in the manifest, or "
-                    "audio of more of them."
+                    f"{len(groups)} speakers or recordings are too few to hold out {part}. "
+                    "Give `speaker` in the manifest, or audio of more of them."
                 )
             chosen += [_labelled(u, texts[u.id]) for u in groups[order.pop(0)] if u.id in texts]
     left = set(order)
@@ -162,8 +163,6 @@ def _without(utterances: list[Utterance], test: list[Utterance]) -> tuple[list[U
     speakers = {u.speaker for u in test} - {None}
     recordings, ids = {u.audio_filepath for u in test}, {u.id for u in test}
     rest = [
-        u
-        for u in utterances
-        if u.speaker not in speakers and u.audio_filepath not in recordings and u.id not in ids
+        u for u in utterances if u.speaker not in speakers and u.audio_filepath not in recordings and u.id not in ids
     ]
     return rest, len(utterances) - len(rest)

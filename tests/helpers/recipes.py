@@ -10,7 +10,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def run_recipe(name: str, *options: str | Path, cwd: Path | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
+def run_recipe(
+    name: str, *options: str | Path, cwd: Path | None = None, **variables: str
+) -> subprocess.CompletedProcess[str]:
     """`bash recipes/NAME/run.sh OPTIONS` in this Python's environment, with `variables` set."""
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     return subprocess.run(

@@ -5,10 +5,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from recipes import ROOT, recipe_commands, run_recipe
 
 from asr_kd.cli import main
 from asr_kd.corpora.manifest import Utterance
+from recipes import ROOT, recipe_commands, run_recipe
 
 pytestmark = pytest.mark.slow
 

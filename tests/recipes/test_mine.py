@@ -6,10 +6,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from recipes import ROOT, recipe_commands, run_recipe
 
 from asr_kd.cli import main
 from asr_kd.corpora.manifest import Utterance
+from recipes import ROOT, recipe_commands, run_recipe
 
 pytestmark = pytest.mark.slow
 
@@ -47,11 +47,15 @@ def test_a_folder_of_ones_own_goes_to_the_table(folder: Path, tmp_path: Path, mo
 
 def test_there_is_an_oracle_only_where_text_was_hidden() -> None:
     data = ROOT / "docs"  # a dry run opens nothing
-    titles = lambda *options: set(re.findall(r"^stage \d+  (.*)$", run_recipe("mine", data, "--dry-run", *options).stdout, re.M))
+    titles = lambda *options: set(
+        re.findall(r"^stage \d+  (.*)$", run_recipe("mine", data, "--dry-run", *options).stdout, re.M)
+    )
     oracle = {"reference shards", "reference alignments", "oracle student"}
     oracle |= {"tune student_oracle", "decode student_oracle"}
     assert titles("--labelled", "0.3") - titles() == oracle
-    assert not [word for command in recipe_commands("mine", data) for word in command if "oracle" in word or "reference" in word]
+    assert not [
+        word for command in recipe_commands("mine", data) for word in command if "oracle" in word or "reference" in word
+    ]
 
 
 def test_a_manifest_is_taken_too_and_paths_are_relative_to_the_caller(tmp_path: Path) -> None:
