@@ -104,11 +104,11 @@ if [[ $exp == *[[:space:]]* ]]; then
   say "--exp $exp: paths with blanks are not supported. Choose another folder."
   exit 2
 fi
-conf=${conf:-recipes/$name/conf}
-if [[ ! -d $conf ]]; then
+if [[ -n $conf && ! -d $conf ]]; then
   say "--conf $conf: no such folder. Copy recipes/$name/conf and change it."
   exit 2
 fi
+conf=${conf:-recipes/$name/conf}
 recipe_command="bash recipes/$name/$(basename "$recipe_file")${data:+ $(printf %q "$data")} --seed $seed${labelled:+ --labelled $labelled}"
 
 if [[ -z $dry_run ]]; then
@@ -194,9 +194,9 @@ stage_run() {
 # COMMAND...: how it is started with --ranks and --ray, in the array `started`.
 start_of() {
   started=("$@")
-  if [[ "$1 $2" == "asr-kd "@(train|distill) ]] && ((ranks > 1)); then
+  if [[ "$1 ${2:-}" == "asr-kd "@(train|distill) ]] && ((ranks > 1)); then
     started=(torchrun --standalone --nproc-per-node "$ranks" --no-python "$@")
-  elif [[ "$1 $2" == "asr-kd label" && -n $ray ]]; then
+  elif [[ "$1 ${2:-}" == "asr-kd label" && -n $ray ]]; then
     started+=(--backend ray)
   fi
 }
