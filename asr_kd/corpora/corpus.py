@@ -20,6 +20,8 @@ REFERENCES = "unlabelled_references"
 MANIFESTS = ("labelled", "dev", "unlabelled", REFERENCES, "test")
 LONG_S = 60.0
 """A longer utterance fills a batch by itself, or does not fit one; corpora of speech have 1 to 35 s."""
+MEASURED_AT_ONCE = 32
+"""Files that a thread takes at a time."""
 REJECTED = "rejected.jsonl"
 """Beside the manifests: what was left out and why, one {"id", "audio_filepath", "error"} a line."""
 
@@ -75,31 +77,49 @@ class Corpus:
 
 
 def measure(recordings: Iterable[Recording], threads: int = 8) -> tuple[list[Utterance], list[Rejected]]:
-    """Read the length of every recording (headers only); what cannot be read is rejected, the order is kept."""
+    """Read the length of every recording (headers only); what cannot be read is rejected, the order is kept.
 
-    def one(recording: Recording) -> Utterance | Rejected:
-        path = recording.path
-        if path is None:
-            return Rejected(recording.id, None, f"{recording.id}: no audio file in its place")
-        try:
-            seconds = audio_seconds(path)
-        except ValueError as e:
-            return Rejected(recording.id, str(path), str(e))
-        r, name = recording, str(path)
-        if r.claimed is not None and abs(r.claimed - seconds) > SLACK_S:
-            return Rejected(r.id, name, f"{name}: {seconds:.2f} s of audio, the corpus says {r.claimed:.2f} s")
-        duration = seconds - r.offset if r.duration is None else min(r.duration, seconds - r.offset)
-        if duration <= 0 or (r.duration is not None and duration < r.duration - SLACK_S):
-            end = r.offset + (r.duration or 0.0)
-            return Rejected(r.id, name, f"{name}: {seconds:.2f} s of audio, the utterance ends at {end:.2f} s")
-        try:
-            return Utterance(r.id, name, duration, r.offset, r.text, r.speaker, r.meta)
-        except ValueError as e:
-            return Rejected(r.id, name, f"{name}: {e}")
-
+    A file is measured once, however many utterances are of it.
+    """
+    given = list(recordings)
+    paths = list(dict.fromkeys(r.path for r in given if r.path is not None))
+    chunks = [paths[i : i + MEASURED_AT_ONCE] for i in range(0, len(paths), MEASURED_AT_ONCE)]
+    lengths: dict[Path, float | str] = {}
     with ThreadPoolExecutor(threads) as pool:
-        results = list(pool.map(one, recordings))
+        for found in pool.map(_lengths, chunks):
+            lengths |= found
+    results = [_measured(r, None if r.path is None else lengths[r.path]) for r in given]
     return [r for r in results if isinstance(r, Utterance)], [r for r in results if isinstance(r, Rejected)]
+
+
+def _lengths(paths: Iterable[Path]) -> dict[Path, float | str]:
+    """Seconds of each file, or why there are none."""
+    lengths: dict[Path, float | str] = {}
+    for path in paths:
+        try:
+            lengths[path] = audio_seconds(path)
+        except ValueError as e:
+            lengths[path] = str(e)
+    return lengths
+
+
+def _measured(r: Recording, seconds: float | str | None) -> Utterance | Rejected:
+    """The utterance of a recording whose file is `seconds` long; a text says why it cannot be read."""
+    if seconds is None:
+        return Rejected(r.id, None, f"{r.id}: no audio file in its place")
+    name = str(r.path)
+    if isinstance(seconds, str):
+        return Rejected(r.id, name, seconds)
+    if r.claimed is not None and abs(r.claimed - seconds) > SLACK_S:
+        return Rejected(r.id, name, f"{name}: {seconds:.2f} s of audio, the corpus says {r.claimed:.2f} s")
+    duration = seconds - r.offset if r.duration is None else min(r.duration, seconds - r.offset)
+    if duration <= 0 or (r.duration is not None and duration < r.duration - SLACK_S):
+        end = r.offset + (r.duration or 0.0)
+        return Rejected(r.id, name, f"{name}: {seconds:.2f} s of audio, the utterance ends at {end:.2f} s")
+    try:
+        return Utterance(r.id, name, duration, r.offset, r.text, r.speaker, r.meta)
+    except ValueError as e:
+        return Rejected(r.id, name, f"{name}: {e}")
 
 
 def write_corpus(corpus: Corpus, out: Path) -> None:

@@ -1,5 +1,8 @@
 """A Kaldi data directory: wav.scp, and where they are there segments, text, utt2spk, spk2gender, utt2lang.
 
+ROOT may hold several, such as data/train, data/dev and data/test: they become parts by their names, or as
+--train-splits, --dev-splits, ... say. Of a single one, speakers are held out.
+
 Commands in wav.scp are never run: their utterances are listed in rejected.jsonl, which says how to write their audio.
 Entries `FILE.ark:OFFSET` are read from the archive. Lengths are counted, so that reco2dur and utt2dur are not read.
 Utterances of text or utt2spk that have no audio, and recordings of which no segment is, are listed.
@@ -12,18 +15,30 @@ from pathlib import Path
 from asr_kd.core.commands import command
 from asr_kd.core.options import argument, option
 from asr_kd.core.terminal import say
-from asr_kd.corpora.corpus import Corpus, Recording, Rejected, measure
-from asr_kd.corpora.folder import SplitOptions, normalised, split
-from asr_kd.corpora.kaldi_files import DataDirectory, audio_path, base_of, read_data_directory, unmatched
+from asr_kd.corpora.corpus import Corpus, Recording, Rejected
+from asr_kd.corpora.folder import normalised
+from asr_kd.corpora.kaldi_files import (
+    WAV,
+    DataDirectory,
+    audio_path,
+    base_of,
+    is_data_directory,
+    read_data_directory,
+    unmatched,
+)
 from asr_kd.corpora.languages import LANG, language_code
+from asr_kd.corpora.named_splits import NamedSplitOptions, corpus_of_splits
 from asr_kd.corpora.prepare import prepare
+
+ONLY = "train"
+"""The split of a single data directory, whatever it is called."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class KaldiRun(SplitOptions):
+class KaldiRun(NamedSplitOptions):
     """What `asr-kd prepare kaldi` is given."""
 
-    root: Path = argument("data directory: the folder with wav.scp", metavar="ROOT")
+    root: Path = argument("data directory: a folder with wav.scp, or with such folders", metavar="ROOT")
     audio_root: Path | None = option(
         "folder that relative paths of wav.scp count from (default: the working directory, ROOT or a folder above it, "
         "whichever has the files)",
@@ -36,15 +51,26 @@ class KaldiRun(SplitOptions):
 def prepare_kaldi(config: KaldiRun) -> None:
     """Write the manifests of a Kaldi data directory."""
     config.check_shares()
-    prepare(config, config.root, lambda: _read(config))
+    prepare(config, config.root, lambda: read_kaldi(config))
 
 
-def _read(config: KaldiRun) -> Corpus:
-    recordings, rejected = data_directory_recordings(config.root, config)
-    utterances, bad = measure(recordings)
-    corpus = split(utterances, config.dev_fraction, config.test_fraction, config.seed, config.labelled_fraction)
-    corpus.rejected = [*rejected, *bad]
-    return corpus
+def read_kaldi(config: KaldiRun) -> Corpus:
+    """The parts of a data directory, or of several. ValueError when there is none."""
+    if is_data_directory(config.root):
+        recordings, rejected = data_directory_recordings(config.root, config)
+        return corpus_of_splits({ONLY: recordings}, config, rejected)
+    folders = sorted(path.parent for path in config.root.rglob(WAV) if path.is_file())
+    if not folders:
+        raise ValueError(f"{config.root}: no Kaldi data directory: neither it nor a folder in it has a {WAV}")
+    names = [str(folder.relative_to(config.root)) for folder in folders]
+    parts = config.parts_of(names)
+    say(*(f"{name}: {parts[name] or 'left out'}" for name in names))
+    splits: dict[str, list[Recording]] = {}
+    rejected = []
+    for name, folder in zip(names, folders, strict=True):
+        splits[name], bad = data_directory_recordings(folder, config)
+        rejected += bad if parts[name] else []
+    return corpus_of_splits(splits, config, rejected)
 
 
 def data_directory_recordings(folder: Path, config: KaldiRun) -> tuple[list[Recording], list[Rejected]]:

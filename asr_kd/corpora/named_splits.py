@@ -1,7 +1,7 @@
 """Data that comes in splits with names (`train`, `validation`, `test`): which part of the corpus each becomes."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,8 +40,8 @@ class NamedSplitOptions(SplitOptions):
     def parts_of(self, splits: Sequence[str]) -> dict[str, str | None]:
         """The part of each split: train, dev, test, unlabelled; None where the names do not tell.
 
-        Where no name tells anything, all splits are for training. ValueError when a split that was asked for is not
-        there, or was asked for twice.
+        Where no name tells anything, all splits are for training. Where splits of a part were asked for, no others are
+        taken for it. ValueError when a split that was asked for is not there, or was asked for twice.
         """
         parts: dict[str, str | None] = {name: part_of(name) for name in splits}
         if not any(parts.values()):
@@ -54,7 +54,7 @@ class NamedSplitOptions(SplitOptions):
                 if name in asked:
                     raise ValueError(f"--{part}-splits {name}: also in --{asked[name]}-splits")
                 asked[name] = part
-        return parts | asked
+        return {name: None if part in asked.values() else part for name, part in parts.items()} | asked
 
 
 def part_of(split_name: str) -> str | None:
@@ -80,12 +80,13 @@ def corpus_of_splits(
     parts = config.parts_of(list(splits))
     corpus = Corpus(rejected=list(rejected))
     train: list[Utterance] = []
+    owners: dict[str, str] = {}
     for name, recordings in splits.items():
         part = parts[name]
         if part is None:
             _leave_out(corpus, name, recordings)
             continue
-        utterances, bad = measure(recordings)
+        utterances, bad = measure(_not_known(recordings, name, owners, corpus.rejected))
         corpus.rejected += bad
         if part in ("dev", "test"):
             corpus.rejected += [
@@ -103,7 +104,21 @@ def corpus_of_splits(
     return corpus
 
 
+def _not_known(
+    recordings: Sequence[Recording], split_name: str, owners: dict[str, str], rejected: list[Rejected]
+) -> Iterator[Recording]:
+    """Those whose id no split before had. owners: the split of each id."""
+    for r in recordings:
+        owner = owners.setdefault(r.id, split_name)
+        if owner is split_name:
+            yield r
+        else:
+            path = None if r.path is None else str(r.path)
+            reason = f"{r.id}: in split {owner} and in {split_name}. Choose with --train-splits, --dev-splits, ..."
+            rejected.append(Rejected(r.id, path, reason))
+
+
 def _leave_out(corpus: Corpus, name: str, recordings: Sequence[Recording]) -> None:
-    reason = f"split {name}: its name does not say what it is for. Take it with --train-splits {name}, or another part."
+    reason = f"split {name}: no part takes it. Take it with --train-splits {name}, or for another part."
     say(f"{len(recordings)} utterances are left out, {reason}")
     corpus.rejected += [Rejected(r.id, None if r.path is None else str(r.path), reason) for r in recordings[:1]]

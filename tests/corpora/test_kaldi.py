@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import kaldiio
 import numpy as np
 import soundfile
 
@@ -115,4 +116,45 @@ def test_text_in_another_encoding_costs_its_utterance_until_the_encoding_is_give
 
 def test_a_folder_without_wav_scp_is_refused(tmp_path, capsys):
     assert main(["prepare", "kaldi", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
-    assert "it has no wav.scp" in capsys.readouterr().err
+    assert "neither it nor a folder in it has a wav.scp" in capsys.readouterr().err
+
+
+def test_several_data_directories_become_parts_by_their_names_or_by_options(tmp_path, capsys):
+    data, audio = tmp_path / "data", tmp_path / "audio"
+    audio.mkdir()
+    for split in ("train", "dev", "test", "train_hires", "mix"):
+        lines = []
+        for i in range(2):
+            name = f"{split.removesuffix('_hires')}-{i}"
+            soundfile.write(audio / f"{name}.wav", tone(0.5), RATE)
+            lines.append(f"{name} audio/{name}.wav")
+        text = "".join(f"{line.split()[0]} {split}\n" for line in lines)
+        data_directory(data / split, wav_scp="\n".join(lines), text=text, utt2spk=text)
+    used, rejected = prepared(data, tmp_path / "out", "--dev-fraction", "0")
+    assert "in split train and in train_hires" in rejected["train-0"]
+    used, rejected = prepared(data, tmp_path / "named", "--train-splits", "train", "--unlabelled-splits", "mix")
+    parts = {
+        p.stem: [u.id for u in read_manifest(p)] for p in (tmp_path / "named").glob("*.jsonl") if p.stem != "rejected"
+    }
+    assert parts == {
+        "labelled": ["train-0", "train-1"],
+        "dev": ["dev-0", "dev-1"],
+        "test": ["test-0", "test-1"],
+        "unlabelled": ["mix-0", "mix-1"],
+        "unlabelled_references": ["mix-0", "mix-1"],
+    }
+    assert all(not name.startswith("train_hires") for name in used)
+    assert "train_hires: left out" in capsys.readouterr().err
+
+
+def test_entries_of_archives_are_read_where_they_are(tmp_path):
+    waves = {f"u{i}": (tone(0.5 + i, 200 + 100 * i) * 32767).astype(np.int16) for i in range(3)}
+    with kaldiio.WriteHelper(f"ark,scp:{tmp_path}/wav.ark,{tmp_path}/wav.scp") as writer:
+        for name, wave in waves.items():
+            writer(name, (RATE, wave))
+    with open(tmp_path / "wav.scp", "a") as f:
+        f.write(f"beyond {tmp_path}/wav.ark:99999999\nmatrix {tmp_path}/wav.ark:3[0:5]\n")
+    used, rejected = prepared(tmp_path, tmp_path / "out")
+    assert set(used) == set(waves) and set(rejected) == {"beyond", "matrix"}
+    for name, wave in waves.items():
+        assert np.array_equal(np.round(read_audio(used[name]["audio_filepath"]) * 32768).astype(np.int16), wave)
