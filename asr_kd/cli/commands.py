@@ -49,6 +49,15 @@ _PREPARE = {
     "librilight": _entry(
         "corpora.librilight", "LibriLightRun", "prepare_librilight", "Libri-Light, up to 60,000 h without text"
     ),
+    "common-voice": _entry(
+        "corpora.common_voice",
+        "CommonVoiceRun",
+        "prepare_common_voice",
+        "Common Voice, the folder of one language as downloaded",
+    ),
+    "ljspeech": _entry(
+        "corpora.ljspeech", "LJSpeechRun", "prepare_ljspeech", "LJSpeech's layout: metadata.csv and wavs/"
+    ),
     "kaldi": _entry(
         "corpora.kaldi", "KaldiRun", "prepare_kaldi", "a Kaldi data directory: wav.scp, segments, text, ..."
     ),
