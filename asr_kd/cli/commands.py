@@ -61,6 +61,7 @@ _PREPARE = {
     "kaldi": _entry(
         "corpora.kaldi", "KaldiRun", "prepare_kaldi", "a Kaldi data directory: wav.scp, segments, text, ..."
     ),
+    "lhotse": _entry("corpora.lhotse", "LhotseRun", "prepare_lhotse", "lhotse's cuts, or recordings and supervisions"),
     "table": _entry(
         "corpora.table", "TableRun", "prepare_table", "a table of audio files: CSV, TSV or text with named columns"
     ),

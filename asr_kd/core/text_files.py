@@ -75,7 +75,11 @@ def lenient_lines(path: Path, encoding: str = "utf-8") -> Iterator[str]:
         elif mark == codecs.BOM_UTF8:
             encoding = "utf-8-sig"
         text = io.TextIOWrapper(f, encoding, "replace" if encoding.startswith("utf-16") else "surrogateescape", "\n")
-        while line := text.readline(MAX_LINE_BYTES):
+        while True:
+            with _errors_of_gzip(path, ""):
+                line = text.readline(MAX_LINE_BYTES)
+            if not line:
+                return
             yield line.removesuffix("\n").removesuffix("\r")
 
 
