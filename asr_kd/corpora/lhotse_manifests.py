@@ -61,7 +61,7 @@ def audio_source(recording: Any, channel: Any, bases: Sequence[Path]) -> Source:
 
 
 def stretches(cut: Mapping[str, Any], name: str, place: str) -> Iterator[Stretch | tuple[str, str]]:
-    """The utterances of a cut: one for each supervision, the whole cut without; its id and why where one cannot be used.
+    """The utterances of a cut: one for each supervision, the whole cut without; id and reason where one cannot be used.
 
     name: the cut's id.  ValueError when the cut cannot be read.
     """
