@@ -11,6 +11,7 @@
 #   lm_options=(...)    of the language model; may be empty
 #   lm_text=(...)       what it learns (default: the labelled text); empty where lm_options name a finished one
 #   transcripts=1       the language model also learns what each teacher hears in the unlabelled audio
+#   other_hypotheses=(NAME=DIR ...)  of the test by recognisers that are not trained here; may be empty
 #   by=FIELD            conditions of the test whose WER is shown apart; may be empty
 #   title=TEXT          of the report
 
@@ -115,7 +116,7 @@ for system in "${systems[@]}"; do
                                     --out "$exp/tune/$system"
 done
 join
-hypotheses=() metrics=("${systems[0]}=${first[0]}/metrics.jsonl")
+hypotheses=(${other_hypotheses[@]+"${other_hypotheses[@]}"}) metrics=("${systems[0]}=${first[0]}/metrics.jsonl")
 for system in "${systems[@]}"; do
   stage_bg 16 "decode $system"    asr-kd decode $shards/test --model $(models_of "$system") --graph $graph \
                                     --decoding-scales "$exp/tune/$system" --out "$exp/decode/$system"

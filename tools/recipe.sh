@@ -3,6 +3,7 @@
 # Gives the recipe its options, the installed environment, the working folder (the repository's root) and
 #
 #   name, exp, conf, seed, labelled, threads     exp=exp/NAME, conf=recipes/NAME/conf
+#   own_options="NAME ..."                       of the recipe, set before: --NAME VALUE sets the variable NAME
 #   data                                         a path, if the recipe set takes="WHAT IT IS" before: its argument
 #   recipe_command                               the command that makes these results, for the report
 #   stage N "title" COMMAND ...                  runs it, with a log and a clock, unless it is done and nothing changed
@@ -68,7 +69,7 @@ from_caller() { # a path that was given relative to the folder that the recipe w
   if [[ $1 == /* || $called_from == "$PWD" ]]; then echo "$1"; else echo "$called_from/$1"; fi
 }
 
-first_stage=0 last_stage=99 forced= dry_run= seed=0 ranks=1 ray= conf= labelled=${labelled:-} exp= data=
+first_stage=0 last_stage=99 forced= dry_run= seed=0 ranks=1 ray= conf= own_given= labelled=${labelled:-} exp= data=
 threads=$(getconf _NPROCESSORS_ONLN)
 while (($#)); do
   case $1 in
@@ -84,6 +85,10 @@ while (($#)); do
     --dry-run) dry_run=1; shift ;;
     --help | -h) recipe_help; exit 0 ;;
     *)
+      if [[ $1 == --* && " ${own_options:-} " == *" ${1#--} "* ]]; then
+        option_value "$1" $#; printf -v "${1#--}" %s "$2"; own_given+=" $1 $(printf %q "$2")"; shift 2
+        continue
+      fi
       if [[ $1 == -* || -z ${takes:-} || -n $data ]]; then
         say "$1: unknown option. See --help."
         exit 2
@@ -109,7 +114,7 @@ if [[ -n $conf && ! -d $conf ]]; then
   exit 2
 fi
 conf=${conf:-recipes/$name/conf}
-recipe_command="bash recipes/$name/$(basename "$recipe_file")${data:+ $(printf %q "$data")} --seed $seed${labelled:+ --labelled $labelled}"
+recipe_command="bash recipes/$name/$(basename "$recipe_file")${data:+ $(printf %q "$data")} --seed $seed${labelled:+ --labelled $labelled}$own_given"
 
 if [[ -z $dry_run ]]; then
   if [[ -z ${ASR_KD_NO_SETUP:-} ]]; then

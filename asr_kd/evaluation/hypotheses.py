@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from asr_kd.core.files import read_json
+from asr_kd.core.storage import list_files
 from asr_kd.core.text_files import read_rows
 from asr_kd.corpora.manifest import Utterance, read_manifest
+from asr_kd.transcripts.pseudo_labels import ENDING, find_transcripts
 from asr_kd.transcripts.recognised import read_recognised
 
 
@@ -32,10 +34,14 @@ def hypotheses_file(path: str | Path) -> Path:
 def read_hypotheses(path: str | Path) -> dict[str, str | None]:
     """Text of each utterance id, None where decoding skipped it: its line has `reason` instead of text.
 
+    path: a file; a folder of `asr-kd decode`; or one of `asr-kd label`, with transcripts of each shard.
     ValueError names file and line of what cannot be read or comes twice.
     """
     file = hypotheses_file(path)
-    rows = read_rows(file, advice=f"Write it with `asr-kd decode --out {file.parent}`.")
+    files = [file]
+    if not file.exists() and list_files(file.parent, ENDING):
+        files = [Path(str(found)) for found in find_transcripts(file.parent)]
+    rows = (row for f in files for row in read_rows(f, advice=f"Write it with `asr-kd decode --out {f.parent}`."))
     found = read_recognised(rows, 'A line is {"id": ..., "text": ...}.', text_only=True)
     return {utterance.id: utterance.text for utterance in found}
 
