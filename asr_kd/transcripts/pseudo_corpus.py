@@ -74,9 +74,9 @@ def _read(config: PseudoCorpusRun) -> Corpus:
             raise ValueError(f"--{name.replace('_', '-')} {getattr(config, name)}: it must lie in [0, 1)")
     if config.references and config.test_transcripts:
         raise ValueError("--test-transcripts: not used with --references, whose text is the test's")
-    utterances, rejected = checked_manifest(config.root)
+    utterances, rejected = checked_manifest(config.root, config.language)
     bare = [replace(u, text=None) for u in utterances]
-    text_of = _texts(read_transcripts(*config.transcripts), config.min_confidence)
+    text_of = _texts(read_transcripts(*config.transcripts), config.min_confidence, config.language)
     if not text_of.keys() & {u.id for u in bare}:
         raise ValueError(
             f"{config.transcripts[0]}: has a transcript of no utterance of {config.root}. "
@@ -85,10 +85,10 @@ def _read(config: PseudoCorpusRun) -> Corpus:
     if config.references is None:
         test_of = text_of
         if config.test_transcripts:
-            test_of = _texts(read_transcripts(*config.test_transcripts), 0.0)
+            test_of = _texts(read_transcripts(*config.test_transcripts), 0.0, config.language)
         corpus = split_pseudo_labelled(bare, text_of, test_of, config.dev_fraction, config.test_fraction, config.seed)
     else:
-        test, bad = _references(config.references)
+        test, bad = _references(config.references, config.language)
         rejected += bad
         rest, out = _without(bare, test)
         if out:
@@ -143,15 +143,15 @@ def _labelled(u: Utterance, text: str) -> Utterance:
     return replace(u, text=text, meta=u.meta | {TEXT_FROM: PSEUDO})
 
 
-def _texts(lines: Iterable[RecognisedUtterance], min_confidence: float) -> dict[str, str]:
+def _texts(lines: Iterable[RecognisedUtterance], min_confidence: float, language: str) -> dict[str, str]:
     """Id to normalised text of the transcripts that hold a word and are sure enough."""
     sure: Callable[[RecognisedUtterance], bool] = lambda line: (line.confidence or 0.0) >= min_confidence
-    texts = {line.id: normalise(line.text) for line in lines if line.text is not None and sure(line)}
+    texts = {line.id: normalise(line.text, language) for line in lines if line.text is not None and sure(line)}
     return {name: text for name, text in texts.items() if text}
 
 
-def _references(path: Path) -> tuple[list[Utterance], list[Rejected]]:
-    utterances, rejected = checked_manifest(path)
+def _references(path: Path, language: str) -> tuple[list[Utterance], list[Rejected]]:
+    utterances, rejected = checked_manifest(path, language)
     with_text = [replace(u, meta=u.meta | {TEXT_FROM: REFERENCE}) for u in utterances if u.text is not None]
     if not with_text:
         raise ValueError(f"{path}: no utterance has text. Give a manifest with what was said, `text`.")

@@ -21,7 +21,7 @@ kind=manifest
 [[ ! -d $data ]] || kind=folder
 other_hypotheses=("whisper=$exp/whisper")
 
-stage 0 "recordings"              asr-kd prepare $kind "$data" --out $exp/recordings
+stage 0 "recordings"              asr-kd prepare $kind "$data" --language "$language" --out $exp/recordings
 if [[ -z $dry_run && ! -e $exp/recordings/unlabelled.jsonl ]]; then
   say "$data: all audio has text. recipes/mine/run.sh learns from it; this recipe is for audio without."
   exit 2
@@ -32,7 +32,7 @@ stage 0 "transcripts"             asr-kd label $exp/all/unlabelled --teacher "wh
                                     --out $exp/transcripts
 stage 0 "choice"                  asr-kd filter $exp/transcripts --keep-share "$keep" --out $exp/kept.jsonl
 stage 0 "manifests"               asr-kd prepare pseudo-labels $exp/segments/unlabelled.jsonl --transcripts $exp/kept.jsonl \
-                                    ${references:+--references "$references"} --out $exp/manifests
+                                    --language "$language" ${references:+--references "$references"} --out $exp/manifests
 stage 1 "shards"                  asr-kd shard $exp/manifests/{labelled,dev,unlabelled,test}.jsonl --out $shards
 stage 1 "test by Whisper"         asr-kd label $shards/test --teacher "whisper:$whisper" --language "$language" \
                                     --out $exp/whisper
