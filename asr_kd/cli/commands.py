@@ -84,6 +84,13 @@ _PREPARE = {
         "prepare_pseudo_labels",
         "audio without text, and a teacher's transcripts of it, which take the place of labels",
     ),
+    "shar": _entry("corpora.shar", "SharRun", "prepare_shar", "a lhotse Shar data set: cuts and tars of audio"),
+    "nemo-tarred": _entry(
+        "corpora.nemo_tarred",
+        "NemoTarredRun",
+        "prepare_nemo_tarred",
+        "tars of audio: NeMo's with their manifest, or WebDataset's with text beside the audio",
+    ),
     "synthetic": _entry(
         "corpora.synthetic",
         "SyntheticRun",

@@ -105,6 +105,12 @@ def known_language(meta: Mapping[str, Any]) -> dict[str, Any]:
         return {("source_lang" if key == LANG else key): value for key, value in meta.items()}
 
 
+def plain_values(values: Any) -> dict[str, Any]:
+    """What of a JSON object goes to `meta`: single values."""
+    items = values.items() if isinstance(values, dict) else ()
+    return known_language({key: value for key, value in items if isinstance(value, str | int | float | bool)})
+
+
 def chosen(columns: Sequence[str], asked: str | None, known: Sequence[str], option_name: str, where: str) -> str | None:
     """The column that was asked for, or the first that is known by its name. ValueError when `asked` is not there."""
     if asked is not None:

@@ -81,6 +81,7 @@ def corpus_of_splits(
     corpus = Corpus(rejected=list(rejected))
     train: list[Utterance] = []
     owners: dict[str, str] = {}
+    seen: set[str] = set()
     for name, recordings in splits.items():
         part = parts[name]
         if part is None:
@@ -88,14 +89,16 @@ def corpus_of_splits(
             continue
         utterances, bad = measure(_not_known(recordings, name, owners, corpus.rejected))
         corpus.rejected += bad
-        if part in ("dev", "test"):
-            corpus.rejected += [
-                Rejected(u.id, u.audio_filepath, f"{u.audio_filepath}: no text, and split {name} is for {part}")
-                for u in utterances
-                if u.text is None
-            ]
-            utterances = [u for u in utterances if u.text is not None]
-        (train if part == "train" else getattr(corpus, part)).extend(utterances)
+        for u in utterances:
+            if u.id in seen:
+                reason = f"id {u.id} occurs twice; the first utterance that has it is used"
+            elif u.text is None and part in ("dev", "test"):
+                reason = f"no text, and split {name} is for {part}"
+            else:
+                seen.add(u.id)
+                (train if part == "train" else getattr(corpus, part)).append(u)
+                continue
+            corpus.rejected.append(Rejected(u.id, u.audio_filepath, f"{u.audio_filepath}: {reason}"))
     dev, test = 0.0 if corpus.dev else config.dev_fraction, 0.0 if corpus.test else config.test_fraction
     drawn = split(train, dev, test, config.seed, config.labelled_fraction)
     places = {u.id: i for i, u in enumerate(train)}

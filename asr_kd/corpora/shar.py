@@ -1,0 +1,139 @@
+"""A lhotse Shar data set on disk: cuts.000000.jsonl.gz beside recording.000000.tar.
+
+Each supervision becomes an utterance, a cut without supervisions an unlabelled one. Folders below ROOT with names such
+as `train`, `dev` and `test` are splits. Audio stays in its tars until `asr-kd shard`. The package `lhotse` is not
+needed.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from asr_kd.core.commands import command
+from asr_kd.core.options import argument, option
+from asr_kd.core.text_files import read_rows
+from asr_kd.corpora.audio_file import SLACK_S
+from asr_kd.corpora.containers.names import SEPARATOR
+from asr_kd.corpora.containers.tar import tar_index
+from asr_kd.corpora.corpus import Corpus, Recording, Rejected
+from asr_kd.corpora.folder import normalised
+from asr_kd.corpora.foreign_rows import plain_values
+from asr_kd.corpora.languages import LANG
+from asr_kd.corpora.named_splits import NamedSplitOptions, corpus_of_splits, split_of_folder
+from asr_kd.corpora.prepare import prepare
+
+_CUTS = re.compile(r"cuts(?P<shard>.*)\.jsonl(\.gz)?")
+_NO_AUDIO = (".json", ".nodata", ".nometa")
+_DIRECT = ("language", "gender")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharRun(NamedSplitOptions):
+    """What `asr-kd prepare shar` is given."""
+
+    root: Path = argument("folder with cuts.*.jsonl.gz and tars, or with such folders", metavar="ROOT")
+    field: str = option("field of the cuts whose audio is taken: FIELD.000000.tar", "recording")
+
+
+@command()
+def prepare_shar(config: SharRun) -> None:
+    """Write the manifests of a Shar data set."""
+    config.check_shares()
+    prepare(config, config.root, lambda: read_shar(config))
+
+
+def read_shar(config: SharRun) -> Corpus:
+    """The data set in parts. ValueError when there are no cuts."""
+    splits: dict[str, list[Recording]] = {}
+    rejected: list[Rejected] = []
+    root = config.root.absolute()
+    manifests = sorted(path for path in root.rglob("cuts*") if _CUTS.fullmatch(path.name))
+    for path in manifests:
+        split = split_of_folder(path.parent, root)
+        for item in _of_shard(path, config.field, config.language):
+            if isinstance(item, Rejected):
+                rejected.append(item)
+            else:
+                splits.setdefault(split, []).append(item)
+    if not manifests:
+        raise ValueError(f"{config.root}: holds no cuts.*.jsonl.gz; lhotse writes them with to_shar")
+    return corpus_of_splits(splits, config, rejected)
+
+
+def _of_shard(path: Path, field: str, language: str) -> Iterator[Recording | Rejected]:
+    """The utterances of one shard; cuts without audio, and audio without a cut, are rejected."""
+    found = _CUTS.fullmatch(path.name)
+    assert found is not None
+    tar = path.with_name(f"{field}{found['shard']}.tar")
+    members: dict[str, str] = {}
+    problem = f"{tar}: not there"
+    if tar.is_file():
+        try:
+            index = tar_index(tar)
+            members = {name_of_key(name): name for name in [*index.places, *index.unusable] if not _is_note(name)}
+            problem = f"{tar}: holds no audio of it" + (f" ({index.damage})" if index.damage else "")
+        except ValueError as e:
+            problem = str(e)
+    used = set()
+    try:
+        for place, cut in read_rows(path):
+            cut_id = cut.get("id")
+            used.add(cut_id)
+            if not isinstance(cut_id, str) or cut.get("type") not in ("MonoCut", "MultiCut"):
+                yield Rejected(str(cut_id), str(path), f"{place}: {cut.get('type')} is no cut of one recording")
+            elif cut_id not in members:
+                yield Rejected(cut_id, str(tar), f"{place}: {problem}")
+            else:
+                yield from _utterances(cut, Path(f"{tar}{SEPARATOR}{members[cut_id]}"), place, language)
+    except ValueError as e:
+        yield Rejected(path.name, str(path), str(e))
+    for key in members.keys() - used:
+        yield Rejected(key, f"{tar}{SEPARATOR}{members[key]}", f"{tar}: {members[key]} is in no cut of {path.name}")
+
+
+def _utterances(cut: dict[str, Any], path: Path, place: str, language: str) -> Iterator[Recording | Rejected]:
+    """One for each supervision. The audio in the tar is that of the cut alone, from its start on."""
+    cut_id, length = cut["id"], cut.get("duration")
+    supervisions = cut.get("supervisions") or []
+    if (
+        not isinstance(supervisions, list)
+        or not all(isinstance(s, dict) for s in supervisions)
+        or not isinstance(length, int | float)
+    ):
+        yield Rejected(cut_id, str(path), f"{place}: not a cut as lhotse writes it")
+        return
+    about = plain_values(cut.get("custom"))
+    if not supervisions:
+        yield Recording(cut_id, path, meta=about, claimed=length)
+    for number, supervision in enumerate(supervisions):
+        name = cut_id if len(supervisions) == 1 else f"{cut_id}-{number}"
+        start, seconds = supervision.get("start", 0.0), supervision.get("duration")
+        if not isinstance(start, int | float) or not isinstance(seconds, int | float):
+            yield Rejected(name, str(path), f"{place}: supervision {number} has no start and duration")
+            continue
+        begin, end = max(0.0, start), min(length, start + seconds)
+        is_whole = begin <= SLACK_S and end >= length - SLACK_S and len(supervisions) == 1
+        text, speaker = supervision.get("text"), supervision.get("speaker")
+        meta = about | {key: supervision[key] for key in _DIRECT if supervision.get(key) is not None}
+        meta |= plain_values(supervision.get("custom"))
+        yield Recording(
+            name,
+            path,
+            normalised(text, meta.get(LANG, language)) if isinstance(text, str) else None,
+            str(speaker) if speaker is not None else None,
+            meta,
+            offset=0.0 if is_whole else begin,
+            duration=None if is_whole else end - begin,
+            claimed=length,
+        )
+
+
+def name_of_key(name: str) -> str:
+    """The id of a cut from the name of its member: without the last suffix."""
+    return str(PurePosixPath(name).with_suffix(""))
+
+
+def _is_note(name: str) -> bool:
+    return name.endswith(_NO_AUDIO)
