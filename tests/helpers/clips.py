@@ -50,9 +50,9 @@ def audio_rows(clips: Sequence[bytes | None], columns: Mapping[str, Sequence[Any
 
 
 def write_parquet(path: Path, table: pa.Table, rows: int = 4) -> Path:
-    """A Parquet file with groups of `rows` rows."""
+    """A Parquet file with groups of `rows` rows, uncompressed as `datasets` writes audio."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(table, path, row_group_size=rows)
+    pq.write_table(table, path, row_group_size=rows, compression="none", use_dictionary=False)
     return path
 
 

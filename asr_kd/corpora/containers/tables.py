@@ -37,6 +37,8 @@ class AudioTable:
     def __init__(self, path: Path, schema: pa.Schema, sizes: Sequence[int]) -> None:
         """sizes: rows of each group."""
         self.path, self.schema = path, schema
+        with errors_of(path):
+            self.audio = audio_columns(schema, path)
         self.identity = object()
         self.starts = [0, *accumulate(sizes)]
         """First row of each group, and the number of rows."""
@@ -75,16 +77,23 @@ class ParquetTable(AudioTable):
 
     def null_rows(self, group: int, column: str) -> set[int]:
         """Rows of a group, from 0, whose value is null. They are counted in the file's description, as a rule."""
-        about = self._metadata.row_group(group)
-        columns = (about.column(i) for i in range(about.num_columns))
-        notes = next((c.statistics for c in columns if c.path_in_schema == column), None)
-        if notes is not None and notes.has_null_count and notes.null_count == 0:
-            return set()
-        return super().null_rows(group, column)
+        return set() if self._nulls(group).get(column) == 0 else super().null_rows(group, column)
 
     def _read(self, group: int, columns: Sequence[str]) -> pa.Table:
         with pq.ParquetFile(self.path, metadata=self._metadata, buffer_size=READ_BYTES, pre_buffer=False) as file:
-            return _chosen(file.read_row_group(group, columns=list(columns), use_threads=False), columns)
+            table = _chosen(file.read_row_group(group, columns=list(columns), use_threads=False), columns)
+        noted = self._nulls(group)
+        for name in columns:  # a null too many moves all values after it to other rows
+            if table[name].null_count != noted.get(name, table[name].null_count):
+                raise ValueError(f"{self.path}: damaged: {name} has {table[name].null_count} nulls, not {noted[name]}")
+        return table
+
+    def _nulls(self, group: int) -> dict[str, int]:
+        """The number of nulls by column, where the file's description says it."""
+        about = self._metadata.row_group(group)
+        columns = [about.column(i) for i in range(about.num_columns)]
+        notes = {column.path_in_schema: column.statistics for column in columns}
+        return {name: note.null_count for name, note in notes.items() if note is not None and note.has_null_count}
 
 
 class ArrowTable(AudioTable):
@@ -198,8 +207,7 @@ def opened_row(path: Path, member: str) -> io.BytesIO:
 
 def column_called(table: AudioTable, name: str | None = None) -> AudioColumn:
     """The column of audio called `name`, or the first. ValueError when there is none."""
-    columns = audio_columns(table.schema, table.path)
-    chosen = columns if name is None else [column for column in columns if column.name == name]
+    chosen = table.audio if name is None else [column for column in table.audio if column.name == name]
     if not chosen:
         wanted = "column of audio" if name is None else f"column {name} with audio"
         raise ValueError(f"{table.path}: has no {wanted} (columns: {', '.join(table.schema.names)[:200]})")
