@@ -68,7 +68,8 @@ def lenient_lines(path: Path, encoding: str = "utf-8") -> Iterator[str]:
     """
     encoding = _text_encoding(encoding)
     with _opened(path, path, "") as f:
-        mark = f.read(3)
+        with _errors_of_gzip(path, ""):
+            mark = f.read(3)
         f.seek(0)
         if mark[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
             encoding = "utf-16"
@@ -110,6 +111,26 @@ def read_rows(source: Path | bytes, where: object = None, advice: str = "") -> I
             if not isinstance(row, dict):
                 raise ValueError(f"{place}: holds a JSON {type(row).__name__}; one object a line is needed")
             yield place, row
+
+
+def lenient_rows(path: Path) -> Iterator[tuple[str, dict[str, Any] | str]]:
+    """JSON lines one by one: `FILE:LINE`, and the object of each line that is not blank, or why it cannot be used.
+
+    ValueError when there is no such file, or it is packed and damaged.
+    """
+    for number, line in enumerate(lenient_lines(path), 1):
+        if not line.strip():
+            continue
+        place = f"{path}:{number}"
+        row: Any = text_fault(line)
+        if row is None:
+            try:
+                row = parse_json(line, place)
+            except ValueError as e:
+                row = str(e).removeprefix(f"{place}: ")
+            else:
+                row = row if isinstance(row, dict) else f"a JSON {type(row).__name__}, no object"
+        yield place, row
 
 
 def parse_json(text: str | bytes, where: object, nan_is_null: bool = False) -> Any:

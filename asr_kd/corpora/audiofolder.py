@@ -1,15 +1,15 @@
 """An audiofolder of Hugging Face: metadata.csv or metadata.jsonl with a column file_name beside audio files."""
 
-import csv
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from asr_kd.core.text_files import read_lines, read_rows
+from asr_kd.core.text_files import lenient_rows
 from asr_kd.corpora.audio import SUFFIXES
 from asr_kd.corpora.corpus import Recording, Rejected
+from asr_kd.corpora.delimited import DelimitedTable
 from asr_kd.corpora.foreign_rows import ColumnOptions, Row, RowReader, file_inside
 from asr_kd.corpora.named_splits import part_of, split_of_folder
 
@@ -53,11 +53,11 @@ def audiofolder_rows(root: Path, options: ColumnOptions, language: str) -> tuple
 def _rows(path: Path, root: Path, options: ColumnOptions, language: str) -> Iterator[Row | Rejected]:
     table: list[tuple[str, dict[str, Any]]] = []
     try:
-        for entry in _table(path):
-            if isinstance(entry, Rejected):
-                yield entry
+        for place, entry in _table(path):
+            if isinstance(entry, str):
+                yield Rejected(f"{path.stem}-{place.rpartition(':')[2]}", str(path), f"{place}: {entry}")
             else:
-                table.append(entry)
+                table.append((place, entry))
     except ValueError as e:  # what stands before is used
         yield Rejected(path.name, str(path), str(e))
     names = list(dict.fromkeys(name for _, row in table for name in row))
@@ -82,26 +82,15 @@ def _rows(path: Path, root: Path, options: ColumnOptions, language: str) -> Iter
             yield reader.row(_id_of(file, root), file, {name: row.get(name) for name in reader.columns}, {})
 
 
-def _table(path: Path) -> Iterator[tuple[str, dict[str, Any]] | Rejected]:
-    """Place and values of each row. ValueError where the file cannot be read on."""
+def _table(path: Path) -> Iterator[tuple[str, dict[str, Any] | str]]:
+    """Place and values of each row, or why it cannot be used. ValueError where the file cannot be read on."""
     if path.suffix == ".jsonl":
-        yield from read_rows(path)
+        yield from lenient_rows(path)
         return
-    lines = csv.reader(f"{line}\n" for line in read_lines(path))
-    header: list[str] | None = None
-    try:
-        for values in lines:
-            place = f"{path}:{lines.line_num}"
-            if header is None:
-                header = [value.strip() for value in values]
-            elif values:
-                if len(values) != len(header):
-                    error = f"{place}: {len(values)} values, the first line names {len(header)} columns"
-                    yield Rejected(f"{path.stem}-{lines.line_num}", str(path), error)
-                    continue
-                yield place, {name: value or None for name, value in zip(header, values, strict=True)}
-    except csv.Error as e:
-        raise ValueError(f"{path}:{lines.line_num}: not readable as CSV ({e})") from None
+    table = DelimitedTable(path)
+    for row in table.rows():
+        values = {name: value or None for name, value in zip(table.columns, row.values, strict=False)}
+        yield f"{path}:{row.line}", values if row.fault is None else row.fault
 
 
 def _id_of(path: Path, root: Path) -> str:

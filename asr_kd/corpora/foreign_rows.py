@@ -1,7 +1,8 @@
 """Rows of tables that others made: which column is the text, the speaker, the id; the rest is `meta`."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,24 +14,18 @@ from asr_kd.core.options import option
 from asr_kd.core.terminal import say
 from asr_kd.corpora.corpus import Recording
 from asr_kd.corpora.folder import normalised
-from asr_kd.corpora.languages import LANG, language_of
-
-TEXT_COLUMNS = (
-    *("text", "sentence", "transcription", "transcript", "normalized_text", "normalised_text"),
-    *("raw_transcription", "raw_text", "transcripts"),
-)
-SPEAKER_COLUMNS = ("speaker_id", "speaker", "client_id", "spk_id", "spk", "speaker_name", "user_id")
-ID_COLUMNS = ("id", "utt_id", "utterance_id", "uid", "key", "segment_id")
-"""Names that are looked for, in this order, in lower case."""
+from asr_kd.corpora.languages import LANG, language_code, language_of
+from asr_kd.corpora.table import NAMES, NONE
 
 
 @dataclass(frozen=True, kw_only=True)
 class ColumnOptions:
     """Of readers of tables."""
 
-    text_column: str | None = option(f"column of the transcript (default: one of {', '.join(TEXT_COLUMNS[:6])})", None)
-    speaker_column: str | None = option(
-        f"column of the speaker, or `none` (default: one of {', '.join(SPEAKER_COLUMNS[:4])})", None
+    text_column: str | None = option("column of the transcript, or none (default: guess)", None, metavar="NAME")
+    speaker_column: str | None = option("column of the speaker, or none (default: guess)", None, metavar="NAME")
+    language_column: str | None = option(
+        "column of the language's code, or none (default: guess)", None, metavar="NAME"
     )
 
 
@@ -61,21 +56,33 @@ class RowReader:
 
     def __post_init__(self) -> None:
         self.columns = [f.name for f in self.schema if f.name != self.audio and _is_single(f.type)]
-        self._text = chosen(self.columns, self.options.text_column, TEXT_COLUMNS, "--text-column", self.where)
-        speaker = self.options.speaker_column
-        none = speaker == "none"
-        self._speaker = None if none else chosen(self.columns, speaker, SPEAKER_COLUMNS, "--speaker-column", self.where)
-        self._id = chosen(self.columns, None, ID_COLUMNS, "", self.where)
+        self._text = self._column("text", self.options.text_column)
+        self._speaker = self._column("speaker", self.options.speaker_column)
+        self._language = self._column("language", self.options.language_column)
+        self._id = self._column("id", None)
         self._classes = {name: _class_names(self.features.get(name)) for name in self.columns}
         if self._text is None:
             columns = ", ".join(self.columns)[:200]
             say(f"{self.where}: no column of text ({columns}): unlabelled. --text-column names one.")
+
+    def _column(self, role: str, asked: str | None) -> str | None:
+        """The column that was asked for, or the first with a usual name. ValueError when `asked` is not there."""
+        if asked == NONE:
+            return None
+        if asked is not None and asked not in self.columns:
+            listed = ", ".join(self.columns)[:200]
+            raise ValueError(f"{self.where}: --{role}-column {asked}: the columns of single values are {listed}")
+        lower = {name.lower(): name for name in reversed(self.columns)}
+        return asked or next((lower[name] for name in NAMES[role] if name in lower), None)
 
     def row(self, row_id: str, path: Path, values: Mapping[str, Any], about: Mapping[str, Any]) -> Row:
         """One row. about: what goes to `meta` beside its columns."""
         told = {name: self._value(name, value) for name, value in values.items()}
         text, speaker, own = (told.pop(name or "", None) for name in (self._text, self._speaker, self._id))
         own = None if own is None else str(own).strip() or None
+        if isinstance(code := told.get(self._language or ""), str):
+            with suppress(ValueError):  # a word for it, which stays what it is
+                told[LANG] = language_code(code)
         meta = known_language({**about, **{name: value for name, value in told.items() if value is not None}})
         return Row(
             Recording(
@@ -109,16 +116,6 @@ def plain_values(values: Any) -> dict[str, Any]:
     """What of a JSON object goes to `meta`: single values."""
     items = values.items() if isinstance(values, dict) else ()
     return known_language({key: value for key, value in items if isinstance(value, str | int | float | bool)})
-
-
-def chosen(columns: Sequence[str], asked: str | None, known: Sequence[str], option_name: str, where: str) -> str | None:
-    """The column that was asked for, or the first that is known by its name. ValueError when `asked` is not there."""
-    if asked is not None:
-        if asked not in columns:
-            raise ValueError(f"{where}: {option_name} {asked}: no such column; there are {', '.join(columns)[:200]}")
-        return asked
-    lower = {name.lower(): name for name in reversed(columns)}
-    return next((lower[name] for name in known if name in lower), None)
 
 
 def file_inside(root: Path, folder: Path, name: str) -> Path:

@@ -14,7 +14,7 @@ from typing import Any
 
 from asr_kd.core.commands import command
 from asr_kd.core.options import argument
-from asr_kd.core.text_files import parse_json, read_rows, read_text
+from asr_kd.core.text_files import lenient_rows, parse_json, read_text
 from asr_kd.corpora.audio import SUFFIXES
 from asr_kd.corpora.containers.names import SEPARATOR
 from asr_kd.corpora.containers.tar import TarIndex, opened_tar_member, tar_index
@@ -120,7 +120,10 @@ def _of_manifests(
     used: set[Path | None] = set()
     for manifest in manifests:
         try:
-            for place, row in read_rows(manifest):
+            for place, row in lenient_rows(manifest):
+                if isinstance(row, str):
+                    yield Rejected(place, str(manifest), f"{place}: {row}")
+                    continue
                 item = _of_line(place, row, by_shard, where, language)
                 if isinstance(item, Recording):
                     used.add(item.path)

@@ -13,7 +13,7 @@ from typing import Any
 
 from asr_kd.core.commands import command
 from asr_kd.core.options import argument, option
-from asr_kd.core.text_files import read_rows
+from asr_kd.core.text_files import lenient_rows
 from asr_kd.corpora.audio_file import SLACK_S
 from asr_kd.corpora.containers.names import SEPARATOR
 from asr_kd.corpora.containers.tar import tar_index
@@ -78,7 +78,10 @@ def _of_shard(path: Path, field: str, language: str) -> Iterator[Recording | Rej
             problem = str(e)
     used = set()
     try:
-        for place, cut in read_rows(path):
+        for place, cut in lenient_rows(path):
+            if isinstance(cut, str):
+                yield Rejected(place.rpartition("/")[2], str(path), f"{place}: {cut}")
+                continue
             cut_id = cut.get("id")
             used.add(cut_id)
             if not isinstance(cut_id, str) or cut.get("type") not in ("MonoCut", "MultiCut"):

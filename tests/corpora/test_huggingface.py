@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import datasets
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -99,6 +100,26 @@ def test_rows_without_usable_audio_are_listed_and_named_files_are_read_inside_th
     assert (
         "not there" in reasons["train-4"] and "names no file" in reasons["train-5"] and "null" not in reasons["train-8"]
     )
+
+
+def test_what_datasets_itself_writes_is_read(tmp_path: Path):
+    clips = [{"bytes": clip(i), "path": f"{i}.flac"} for i in range(6)]
+    columns = {"transcription": ["Eins, zwei"] * 7, "gender": [0, 1] * 3 + [1], "locale": ["de"] * 7}
+    made = datasets.Dataset.from_dict({"speech": [*clips, None], **columns})
+    made = made.cast_column("speech", datasets.Audio(sampling_rate=16000, decode=False))
+    made = made.cast_column("gender", datasets.ClassLabel(names=["f", "m"]))
+    datasets.DatasetDict({"train": made, "test": made}).save_to_disk(
+        tmp_path / "a/set", num_shards={"train": 2, "test": 1}
+    )
+    made.to_parquet(tmp_path / "b/set/train-00000-of-00001.parquet")
+    for root, count in ((tmp_path / "a/set", 12), (tmp_path / "b/set", 6)):
+        parts = prepare(root)
+        assert sum(map(len, parts.values())) == count and len(rejected(root)) == count // 6
+        for utterances in parts.values():
+            for u in utterances:
+                wave_N = read_audio(u.audio_filepath, u.offset, u.duration)
+                assert any(np.array_equal(wave_N, samples(c["bytes"])) for c in clips)
+                assert u.text == "EINS ZWEI" and u.meta["lang"] == "de" and u.meta["gender"] in "fm"
 
 
 def test_classes_numbers_and_own_ids_are_kept(tmp_path: Path):

@@ -70,7 +70,7 @@ def test_of_a_shar_that_is_not_whole_the_rest_is_used_and_the_others_are_listed(
     assert [u.id for u in parts["unlabelled"]] == ["a"]
     why = reasons(root)
     assert "0.50 s of audio, the corpus says 0.90 s" in why["b"] and "MixedCut" in why["d"] and "no cut" in why["e"]
-    assert sorted(why) == ["b", "c", "cuts.000000.jsonl", "cuts.000001.jsonl.gz", "d", "e", "gone"]
+    assert sorted(why) == ["b", "c", "cuts.000000.jsonl:6", "cuts.000001.jsonl.gz", "d", "e", "gone"]
 
 
 def nemo(root: Path, lines: list[dict[str, Any]]) -> None:
