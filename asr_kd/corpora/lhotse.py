@@ -119,7 +119,7 @@ def _of_set(manifests: ManifestSet, config: LhotseRun) -> Iterator[Recording | R
 
 
 def _of_cuts(path: Path, config: LhotseRun) -> Iterator[Recording | Rejected]:
-    for place, cut, name in _rows(path):
+    for place, cut, name in lhotse_rows(path):
         if cut is None:
             yield Rejected(name, str(path), place)
             continue
@@ -135,7 +135,7 @@ def _of_cuts(path: Path, config: LhotseRun) -> Iterator[Recording | Rejected]:
             continue
         for item in found:
             if isinstance(item, Stretch):
-                yield _utterance(item, source, about, config.language, place)
+                yield lhotse_utterance(item, source, about, config.language, place)
             else:
                 yield Rejected(item[0], str(path), item[1])
 
@@ -144,7 +144,7 @@ def _of_recordings(path: Path, supervisions: Path | None, config: LhotseRun) -> 
     """One utterance a supervision; recordings of which there is none are unlabelled where no supervisions are given,
     else listed."""
     sources: dict[str, dict[str, Any]] = {}
-    for place, recording, name in _rows(path):
+    for place, recording, name in lhotse_rows(path):
         if recording is None:
             yield Rejected(name, str(path), place)
         else:
@@ -159,7 +159,7 @@ def _of_recordings(path: Path, supervisions: Path | None, config: LhotseRun) -> 
                 yield Rejected(name, str(path), f"{path}: {name}: {e}")
         return
     used: set[str] = set()
-    for place, supervision, name in _rows(supervisions):
+    for place, supervision, name in lhotse_rows(supervisions):
         if supervision is None:
             yield Rejected(name, str(supervisions), place)
             continue
@@ -170,7 +170,7 @@ def _of_recordings(path: Path, supervisions: Path | None, config: LhotseRun) -> 
                 raise ValueError(f"recording {owner} is not in {path.name}")
             source = audio_source(sources[owner], supervision.get("channel"), bases)
             start, length = number(supervision, "start", 0.0), number(supervision, "duration")
-            yield _utterance(Stretch(name, start, length, supervision), source, {}, config.language, place)
+            yield lhotse_utterance(Stretch(name, start, length, supervision), source, {}, config.language, place)
         except ValueError as e:
             yield Rejected(name, str(supervisions), f"{place}: {e}")
     for name in sources:
@@ -178,7 +178,10 @@ def _of_recordings(path: Path, supervisions: Path | None, config: LhotseRun) -> 
             yield Rejected(name, str(path), f"{path}: no supervision is of recording {name}")
 
 
-def _utterance(item: Stretch, source: Source, about: dict[str, Any], language: str, place: str) -> Recording | Rejected:
+def lhotse_utterance(
+    item: Stretch, source: Source, about: dict[str, Any], language: str, place: str
+) -> Recording | Rejected:
+    """The utterance of a stretch of a source. about: what goes to `meta` beside what the supervision says."""
     said = item.supervision
     meta = about | plain(said.get("custom"))
     if isinstance(said.get("gender"), str):
@@ -206,7 +209,7 @@ def _utterance(item: Stretch, source: Source, about: dict[str, Any], language: s
     )
 
 
-def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any] | None, str]]:
+def lhotse_rows(path: Path) -> Iterator[tuple[str, dict[str, Any] | None, str]]:
     """Place, object and id of each line; where a line cannot be used, why instead of the place, and None."""
     known: set[str] = set()
     for count, line in enumerate(lenient_lines(path), 1):

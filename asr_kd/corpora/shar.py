@@ -13,20 +13,16 @@ from typing import Any
 
 from asr_kd.core.commands import command
 from asr_kd.core.options import argument, option
-from asr_kd.core.text_files import lenient_rows
-from asr_kd.corpora.audio_file import SLACK_S
 from asr_kd.corpora.containers.names import SEPARATOR
 from asr_kd.corpora.containers.tar import tar_index
 from asr_kd.corpora.corpus import Corpus, Recording, Rejected
-from asr_kd.corpora.folder import normalised
-from asr_kd.corpora.foreign_rows import plain_values
-from asr_kd.corpora.languages import LANG
+from asr_kd.corpora.lhotse import lhotse_rows, lhotse_utterance
+from asr_kd.corpora.lhotse_manifests import HOW_TO_WRITE, Source, Stretch, number, plain, stretches
 from asr_kd.corpora.named_splits import NamedSplitOptions, corpus_of_splits, split_of_folder
 from asr_kd.corpora.prepare import prepare
 
 _CUTS = re.compile(r"cuts(?P<shard>.*)\.jsonl(\.gz)?")
 _NO_AUDIO = (".json", ".nodata", ".nometa")
-_DIRECT = ("language", "gender")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,61 +72,42 @@ def _of_shard(path: Path, field: str, language: str) -> Iterator[Recording | Rej
             problem = f"{tar}: holds no audio of it" + (f" ({index.damage})" if index.damage else "")
         except ValueError as e:
             problem = str(e)
-    used = set()
+    used: set[str] = set()
     try:
-        for place, cut in lenient_rows(path):
-            if isinstance(cut, str):
-                yield Rejected(place.rpartition("/")[2], str(path), f"{place}: {cut}")
+        for place, cut, name in lhotse_rows(path):
+            if cut is None:
+                yield Rejected(name, str(path), place)
                 continue
-            cut_id = cut.get("id")
-            used.add(cut_id)
-            if not isinstance(cut_id, str) or cut.get("type") not in ("MonoCut", "MultiCut"):
-                yield Rejected(str(cut_id), str(path), f"{place}: {cut.get('type')} is no cut of one recording")
-            elif cut_id not in members:
-                yield Rejected(cut_id, str(tar), f"{place}: {problem}")
+            used.add(name)
+            if name not in members:
+                yield Rejected(name, str(tar), f"{place}: {problem}")
             else:
-                yield from _utterances(cut, Path(f"{tar}{SEPARATOR}{members[cut_id]}"), place, language)
+                yield from _utterances(cut, name, Path(f"{tar}{SEPARATOR}{members[name]}"), place, language)
     except ValueError as e:
         yield Rejected(path.name, str(path), str(e))
     for key in members.keys() - used:
         yield Rejected(key, f"{tar}{SEPARATOR}{members[key]}", f"{tar}: {members[key]} is in no cut of {path.name}")
 
 
-def _utterances(cut: dict[str, Any], path: Path, place: str, language: str) -> Iterator[Recording | Rejected]:
+def _utterances(
+    cut: dict[str, Any], name: str, path: Path, place: str, language: str
+) -> Iterator[Recording | Rejected]:
     """One for each supervision. The audio in the tar is that of the cut alone, from its start on."""
-    cut_id, length = cut["id"], cut.get("duration")
-    supervisions = cut.get("supervisions") or []
-    if (
-        not isinstance(supervisions, list)
-        or not all(isinstance(s, dict) for s in supervisions)
-        or not isinstance(length, int | float)
-    ):
-        yield Rejected(cut_id, str(path), f"{place}: not a cut as lhotse writes it")
+    try:
+        if cut.get("type", "MonoCut") not in ("MonoCut", "MultiCut"):
+            raise ValueError(
+                f"a {str(cut['type'])[:40]}, which is made of several recordings or of none. {HOW_TO_WRITE}"
+            )
+        source = Source(path, number(cut, "duration"))
+        found = list(stretches({**cut, "start": 0.0}, name, place))
+    except ValueError as e:
+        yield Rejected(name, str(path), f"{place}: {e}")
         return
-    about = plain_values(cut.get("custom"))
-    if not supervisions:
-        yield Recording(cut_id, path, meta=about, claimed=length)
-    for number, supervision in enumerate(supervisions):
-        name = cut_id if len(supervisions) == 1 else f"{cut_id}-{number}"
-        start, seconds = supervision.get("start", 0.0), supervision.get("duration")
-        if not isinstance(start, int | float) or not isinstance(seconds, int | float):
-            yield Rejected(name, str(path), f"{place}: supervision {number} has no start and duration")
-            continue
-        begin, end = max(0.0, start), min(length, start + seconds)
-        is_whole = begin <= SLACK_S and end >= length - SLACK_S and len(supervisions) == 1
-        text, speaker = supervision.get("text"), supervision.get("speaker")
-        meta = about | {key: supervision[key] for key in _DIRECT if supervision.get(key) is not None}
-        meta |= plain_values(supervision.get("custom"))
-        yield Recording(
-            name,
-            path,
-            normalised(text, meta.get(LANG, language)) if isinstance(text, str) else None,
-            str(speaker) if speaker is not None else None,
-            meta,
-            offset=0.0 if is_whole else begin,
-            duration=None if is_whole else end - begin,
-            claimed=length,
-        )
+    for item in found:
+        if isinstance(item, Stretch):
+            yield lhotse_utterance(item, source, plain(cut.get("custom")), language, place)
+        else:
+            yield Rejected(item[0], str(path), item[1])
 
 
 def name_of_key(name: str) -> str:
