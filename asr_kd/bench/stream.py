@@ -39,7 +39,7 @@ from asr_kd.core.runtime import device_name
 from asr_kd.core.terminal import say
 from asr_kd.core.text_files import parse_json
 from asr_kd.corpora.audio import SAMPLE_RATE, read_audio
-from asr_kd.corpora.folder import audio_files
+from asr_kd.corpora.found_audio import audio_files
 from asr_kd.export.export import SHERPA_FOLDER
 from asr_kd.teachers.onnx_model import INT8_FILE, MODEL_FILE
 

@@ -6,7 +6,7 @@ A path may name audio inside another file, `CONTAINER::MEMBER` (`asr_kd.corpora.
 import io
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
@@ -14,14 +14,22 @@ from typing import BinaryIO
 import numpy as np
 
 from asr_kd.core.errors import is_system_error
-from asr_kd.corpora.audio_file import SLACK_S, Measured, measure_audio, opened_audio, read_opened, read_samples
+from asr_kd.corpora.any_audio import measure_audio, read_samples
+from asr_kd.corpora.audio_file import SLACK_S, Measured, UnknownFormat, opened_audio, read_opened
 from asr_kd.corpora.containers.names import source_file, split_name
 from asr_kd.corpora.containers.opened import opened_member
 
 SAMPLE_RATE = 16_000
+FFMPEG_SUFFIXES = (
+    *(".m4a", ".aac", ".mp4", ".webm", ".wma", ".amr", ".3gp", ".ac3", ".adts", ".ape", ".asf", ".avi", ".awb"),
+    *(".dsf", ".dts", ".eac3", ".flv", ".m4b", ".m4v", ".mka", ".mkv", ".mov", ".mpc", ".mpeg", ".mpg"),
+    *(".qcp", ".ra", ".rm", ".spx", ".tak", ".tta", ".weba", ".wmv", ".wv"),
+)
+"""Audio, and films with sound, that FFmpeg decodes (extra `formats`)."""
 SUFFIXES = (
     *(".flac", ".wav", ".WAV", ".sph", ".opus", ".ogg", ".mp3", ".raw"),
     *(".aif", ".aifc", ".aiff", ".au", ".caf", ".mp2", ".nist", ".oga", ".rf64", ".snd", ".voc", ".w64", ".wave"),
+    *FFMPEG_SUFFIXES,
 )
 """Known audio files, in the order in which they are looked for; `.raw` is headerless 16-bit mono at 16 kHz."""
 MAX_CLIPPED = 0.005
@@ -75,7 +83,9 @@ def decode_audio(data: bytes, name: str, seconds: float) -> np.ndarray:
     A header that agrees with `seconds` is enough here: more is counted while reading.
     """
     file = io.BytesIO(data)
-    with opened_audio(file, name) as f:
+    wave_NC: np.ndarray | None = None
+    is_pcm = False
+    with suppress(UnknownFormat), opened_audio(file, name) as f:
         measured = Measured(f.samplerate, f.channels, f.frames)
         agree = abs(measured.seconds - seconds) <= SLACK_S
         wave_NC = read_opened(f, name, measured) if agree else None

@@ -9,13 +9,14 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, Self
 
 import numpy as np
 import soundfile
 
 from asr_kd.core.progress import SECONDS_PER_HOUR
 from asr_kd.core.quiet import quiet_stderr
+from asr_kd.corpora.wav_header import is_foreign_wav
 
 MIN_RATE, MAX_RATE = 2_000, 768_000
 MAX_CHANNELS = 64
@@ -35,6 +36,8 @@ UNKNOWN_BYTES = 0x7FFF0000
 MIN_FLOAT_PEAK = 1e-4
 """Floats that stay below it but are not all zero: three steps of 16 bits, in which nothing can be heard."""
 FLOAT_SUBTYPES = ("FLOAT", "DOUBLE")
+UNKNOWN_CODES = (1, 4)
+"""libsndfile's errors for a format and an encoding that it does not know."""
 _PAST_END = 1 << 40
 HEAD_BYTES = 512
 OGG_HEADER = 27
@@ -43,6 +46,10 @@ _FLAC_HEAD = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22")
 _SPHERE_SAMPLES = re.compile(rb"^NIST_1A[\s\S]*?sample_count -i (\d{1,15})\s")
 _SIZE_LOG = re.compile(r"(?:RIFF|riff|Riff size|FORM|SSND|data|Data Size)\s*: (\d+) \(should be (\d+)\)")
 _JUNK_LOG = re.compile(r"Unknown chunk marker .* at position (\d+)")
+
+
+class UnknownFormat(ValueError):
+    """The file is of no format, or holds no encoding, that libsndfile knows."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +67,7 @@ class Measured:
         """Length."""
         return self.frames / self.rate
 
-    def checked(self, name: str) -> "Measured":
+    def checked(self, name: str) -> Self:
         """This. ValueError when it is empty, or of no length that a recording has."""
         if self.frames <= 0:
             raise ValueError(f"{name}: holds no samples")
@@ -249,7 +256,8 @@ def _errors_of(stream: _Stream, name: str) -> Iterator[None]:
         reason = " ".join(e.error_string.split()).rstrip(".")
         if "malloc" in reason:
             raise MemoryError(f"{name}: {reason}") from None
-        raise ValueError(f"{name}: not readable as audio ({reason})") from None
+        kind = UnknownFormat if e.code in UNKNOWN_CODES or is_foreign_wav(_head(stream.file)[0]) else ValueError
+        raise kind(f"{name}: not readable as audio ({reason})") from None
     _raise_system_error(stream, name)
 
 

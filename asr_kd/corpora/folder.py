@@ -15,9 +15,10 @@ from asr_kd.core.commands import command
 from asr_kd.core.options import argument, option
 from asr_kd.core.terminal import say
 from asr_kd.core.text_files import read_text
-from asr_kd.corpora.audio import SUFFIXES, audio_seconds
+from asr_kd.corpora.audio import audio_seconds
 from asr_kd.corpora.audio_file import SLACK_S
 from asr_kd.corpora.corpus import Corpus, Recording, Rejected, measure
+from asr_kd.corpora.found_audio import audio_files as audio_files
 from asr_kd.corpora.languages import ENGLISH, LANG, language_of, with_language
 from asr_kd.corpora.manifest import Utterance, read_manifest
 from asr_kd.corpora.prepare import PrepareOptions, prepare
@@ -27,9 +28,6 @@ from asr_kd.corpora.text import normalise
 DEV_SHARE = 0.1
 UNKNOWN_SPEAKER = "\0"
 """Begins the group of an utterance without a speaker, where others have one: no speaker's name does."""
-UNREADABLE_AUDIO = {".aac", ".ac3", ".adts", ".amr", ".ape", ".dsf", ".m4a", ".m4b", ".mka", ".mpc", ".ra", ".tta"}
-UNREADABLE_SUFFIXES = UNREADABLE_AUDIO | {".wv", ".3gp", ".asf", ".mkv", ".mov", ".mp4", ".webm", ".wma"}
-"""Audio, and video with sound, that no reader here decodes: named, never passed over."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,27 +82,6 @@ def _read(config: FolderRun) -> Corpus:
     corpus = split(utterances, config.dev_fraction, config.test_fraction, config.seed, config.labelled_fraction)
     corpus.rejected = rejected
     return corpus
-
-
-def audio_files(root: Path) -> tuple[list[Path], dict[Path, str]]:
-    """Every audio file below `root`, sorted; and those that cannot be read here, each with its reason.
-
-    ValueError when there is no audio.
-    """
-    suffixes = {suffix.lower() for suffix in SUFFIXES}
-    files = sorted(path for path in root.rglob("*") if path.is_file())
-    paths = [path for path in files if path.suffix.lower() in suffixes]
-    cannot = "files cannot be read. Convert it, for example: ffmpeg -i FILE -ac 1 -ar 16000 FILE.flac"
-    unreadable = {
-        path: f"{path}: {path.suffix} {cannot}" for path in files if path.suffix.lower() in UNREADABLE_SUFFIXES
-    }
-    if not paths:
-        looked_for = f"{', '.join(sorted(suffixes))} files are looked for"
-        found = (
-            f" but {len(unreadable)} files that cannot be read, such as {next(iter(unreadable))}" if unreadable else ""
-        )
-        raise ValueError(f"{root}: holds no audio ({looked_for}){found}")
-    return paths, unreadable
 
 
 def folder_recordings(

@@ -13,8 +13,9 @@ import numpy as np
 
 from asr_kd.core.extras import how_to_install
 from asr_kd.core.terminal import say
+from asr_kd.corpora.any_audio import measure_audio
 from asr_kd.corpora.audio import RAW_BYTES_PER_SAMPLE, SAMPLE_RATE
-from asr_kd.corpora.audio_file import MAX_RATE, MIN_RATE, SLACK_S, UNKNOWN_BYTES, check_bounds, differs, measure_audio
+from asr_kd.corpora.audio_file import MAX_RATE, MIN_RATE, SLACK_S, UNKNOWN_BYTES, check_bounds, differs
 from asr_kd.corpora.audio_stream import at_16k, opened_blocks
 
 MAX_READ = 1 << 16

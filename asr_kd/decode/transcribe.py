@@ -36,7 +36,7 @@ from asr_kd.core.skipped import MAX_SKIPPED, Skipped
 from asr_kd.core.terminal import LiveLine, say, show
 from asr_kd.corpora.audio import audio_seconds
 from asr_kd.corpora.audio_stream import file_blocks
-from asr_kd.corpora.folder import audio_files
+from asr_kd.corpora.found_audio import audio_files
 from asr_kd.corpora.live_audio import microphone_blocks, piped_blocks
 from asr_kd.decode.recognition import Recognition
 from asr_kd.decode.transcribe_job import TranscribeJob

@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 from aiohttp import web
 
-from asr_kd.corpora.audio_file import measure_audio
+from asr_kd.corpora.any_audio import measure_audio
 from asr_kd.corpora.audio_stream import opened_blocks
 from asr_kd.serve.metrics import Metrics
 from asr_kd.serve.protocol import Refusal

@@ -13,7 +13,7 @@ from asr_kd.core.files import fingerprint, read_json, sha256_file, write_json
 from asr_kd.core.locations import PathOrUrl, stem
 from asr_kd.core.terminal import say
 from asr_kd.core.text_files import parse_json, read_text
-from asr_kd.corpora.audio_file import measure_audio
+from asr_kd.corpora.any_audio import measure_audio
 from asr_kd.corpora.containers.tar import printable_name, tar_members
 
 INDEX_VERSION = 3

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import asr_kd
 from asr_kd.corpora.audio import read_audio
-from asr_kd.corpora.folder import audio_files
+from asr_kd.corpora.found_audio import audio_files
 from asr_kd.corpora.pauses import PauseCutter
 from asr_kd.decode.stream import EndPoints
 from asr_kd.models.acoustic import build_model

@@ -28,7 +28,7 @@ from streaming import fed, pause
 
 import asr_kd
 from asr_kd.corpora.audio import SAMPLE_RATE, read_audio
-from asr_kd.corpora.folder import audio_files
+from asr_kd.corpora.found_audio import audio_files
 
 KIB_PER_MIB = 1024
 MOST_MEMORY = 1.1

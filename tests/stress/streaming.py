@@ -21,7 +21,7 @@ import numpy as np
 
 import asr_kd
 from asr_kd.corpora.audio import SAMPLE_RATE, read_audio
-from asr_kd.corpora.folder import audio_files
+from asr_kd.corpora.found_audio import audio_files
 from asr_kd.decode.stream import Stream
 from asr_kd.decode.transcriber import Transcriber
 from asr_kd.transcripts.recognised import Transcript
