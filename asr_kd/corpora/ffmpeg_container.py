@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from asr_kd.core.extras import how_to_install
 from asr_kd.core.terminal import say
+from asr_kd.corpora.audio_file import UNKNOWN_BYTES
 
 if TYPE_CHECKING:
     import av
@@ -28,8 +29,11 @@ STATED_BY_STREAM = {"mov", "ape", "wv", "tta", "mpc", "mpc8", "tak", "wav", "w64
 STATED_BY_FILE = {"matroska", "asf", "asf_o"}
 """Formats whose header states how long the whole file is: that of the audio where nothing else is in it."""
 BOX_HEADER = 8
+RIFF_HEADER = 12
 MATROSKA_HEAD, MATROSKA_DURATIONS = 1 << 16, (b"\x44\x89\x84", b"\x44\x89\x88")
 ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
+MAX_ERRNO = 1000
+"""Beyond it are numbers that decoders made up."""
 ASF_FLAGS_AT, ASF_BROADCAST = 88, 1
 
 
@@ -57,6 +61,21 @@ class Source:
         """As of a file."""
         return self._file.tell()
 
+    def look(self, place: int, size: int) -> bytes:
+        """Bytes at a place, without a move."""
+        before = self.tell()
+        self.seek(place)
+        data = self.read(size)
+        self.seek(before)
+        return data
+
+    def size(self) -> int:
+        """Of the file in bytes."""
+        before = self.tell()
+        end = self.seek(0, os.SEEK_END)
+        self.seek(before)
+        return end
+
 
 class AudioContainer:
     """An open container and its first audio stream."""
@@ -64,6 +83,20 @@ class AudioContainer:
     def __init__(self, container: "av.container.InputContainer", stream: "AudioStream", source: Source) -> None:
         self.container, self.stream, self.source = container, stream, source
         self.formats = set(container.format.name.split(","))
+
+    def say_which(self, name: str) -> None:
+        """Where there are several audio streams, say which one is read."""
+        streams = self.container.streams.audio
+        if len(streams) > 1:
+            about = [s.metadata.get("title") or s.metadata.get("language") for s in streams]
+            named = f" ({', '.join(x or 'no name' for x in about)})" if any(about) else ""
+            say(f"{name}: {len(streams)} audio streams{named}; the first is read")
+
+    def missing_share(self) -> float:
+        """AVI and WAV: the share of the file that its header counts and that is not there."""
+        head, size = self.source.look(0, RIFF_HEADER), self.source.size()
+        stated = int.from_bytes(head[4:8], "little")
+        return max(0.0, 1 - size / stated) if head.startswith(b"RIFF") and stated < UNKNOWN_BYTES else 0.0
 
     def stated_seconds(self) -> float | None:
         """How long the audio is as the header says; None where it says nothing about it."""
@@ -80,6 +113,15 @@ class AudioContainer:
         return container.duration / 1e6
 
 
+def has_ffmpeg() -> bool:
+    """Whether FFmpeg's libraries are installed."""
+    try:
+        import av  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
 @contextmanager
 def opened_container(file: BinaryIO, name: str) -> Iterator[AudioContainer]:
     """The file for FFmpeg. ValueError where the package is missing, or the file holds no audio; OSError when the system
@@ -91,6 +133,8 @@ def opened_container(file: BinaryIO, name: str) -> Iterator[AudioContainer]:
             f"{name}: not readable as audio by libsndfile; FFmpeg reads more. {how_to_install('formats')}"
         ) from None
     source = Source(file)
+    if not source.size():
+        raise ValueError(f"{name}: not readable as audio (an empty file)")
     options = {
         "format_whitelist": ",".join(DEMUXERS),
         "protocol_whitelist": "none",
@@ -126,6 +170,8 @@ def _reason(error: "av.FFmpegError", is_opening: bool) -> str:
         return "its format is none of audio, or names other files"
     if is_opening and isinstance(error, av.InvalidDataError):
         return "no audio format is recognised in it"
+    if error.errno is None or (error.errno > MAX_ERRNO and isinstance(error, av.UnknownError | av.UndefinedError)):
+        return "a damaged packet"
     return " ".join(str(error.strerror).split()).rstrip(".")
 
 
@@ -157,39 +203,27 @@ def _audio_stream(container: "av.container.InputContainer", name: str) -> "Audio
     if not streams:
         kinds = sorted({stream.type or "unknown" for stream in container.streams})
         raise ValueError(f"{name}: holds no audio ({', '.join(kinds) or 'no stream'} only)")
-    if len(streams) > 1:
-        about = [s.metadata.get("title") or s.metadata.get("language") for s in streams]
-        named = f" ({', '.join(x or 'no name' for x in about)})" if any(about) else ""
-        say(f"{name}: {len(streams)} audio streams{named}; the first is read")
     return streams[0]
 
 
 def _is_fragmented(source: Source) -> bool:
     """MP4: whether it is a row of fragments, as recorders write; then its header knows no length."""
-    place = source.tell()
-    try:
-        end, at = source.seek(0, os.SEEK_END), 0
-        while at + BOX_HEADER <= end:
-            source.seek(at)
-            head = source.read(2 * BOX_HEADER)
-            size, kind = int.from_bytes(head[:4], "big"), head[4:8]
-            if kind == b"moof":
-                return True
-            size = int.from_bytes(head[8:], "big") if size == 1 else size
-            if size < BOX_HEADER:
-                return False
-            at += size
-        return False
-    finally:
-        source.seek(place)
+    at, end = 0, source.size()
+    while at + BOX_HEADER <= end:
+        head = source.look(at, 2 * BOX_HEADER)
+        size, kind = int.from_bytes(head[:4], "big"), head[4:8]
+        if kind == b"moof":
+            return True
+        size = int.from_bytes(head[8:], "big") if size == 1 else size
+        if size < BOX_HEADER:
+            return False
+        at += size
+    return False
 
 
 def _is_stated(source: Source, formats: set[str]) -> bool:
     """Whether there is a length in the header; without one, FFmpeg guesses from the bit rate."""
-    place = source.tell()
-    source.seek(0)
-    head = source.read(MATROSKA_HEAD)
-    source.seek(place)
+    head = source.look(0, MATROSKA_HEAD)
     if "matroska" in formats:
         return any(mark in head for mark in MATROSKA_DURATIONS)
     at = head.find(ASF_PROPERTIES)

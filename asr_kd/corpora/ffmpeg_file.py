@@ -65,7 +65,9 @@ def measure_ffmpeg(file: BinaryIO, name: str) -> FFmpegMeasured:
     places: list[Place] = []
     done = 0
     with _opened(file, name) as decoder:
+        decoder.opened.say_which(name)
         stated = decoder.opened.stated_seconds()
+        missing = decoder.opened.missing_share()
         last_pts = None
         for pts, wave_NC in decoder.frames():
             if pts is not None and (last_pts is None or pts > last_pts):
@@ -82,6 +84,8 @@ def measure_ffmpeg(file: BinaryIO, name: str) -> FFmpegMeasured:
             places=tuple(places),
         )
     measured.checked(name)
+    if missing * measured.seconds > SLACK_S:
+        raise differs(name, measured.seconds / (1 - missing), measured.seconds)
     if stated is not None and abs(stated - measured.seconds) > SLACK_S + 2 * decoder.frame_s:
         raise differs(name, stated, measured.seconds)
     return measured

@@ -1,6 +1,5 @@
 """Which files of a folder are audio: by their names, and by their content where the name does not say."""
 
-from importlib.util import find_spec
 from pathlib import Path
 
 from asr_kd.core.errors import is_system_error
@@ -8,6 +7,7 @@ from asr_kd.core.extras import how_to_install
 from asr_kd.core.terminal import say
 from asr_kd.corpora.any_audio import is_audio
 from asr_kd.corpora.audio import FFMPEG_SUFFIXES, SUFFIXES
+from asr_kd.corpora.ffmpeg_container import has_ffmpeg
 
 NO_AUDIO = frozenset(
     (
@@ -31,7 +31,7 @@ def audio_files(root: Path) -> tuple[list[Path], dict[Path, str]]:
     transcripts NAME.txt beside NAME.flac. ValueError when there is no audio.
     """
     known = {suffix.lower() for suffix in SUFFIXES}
-    by_ffmpeg = set(FFMPEG_SUFFIXES) if find_spec("av") is None else set()
+    by_ffmpeg = set(FFMPEG_SUFFIXES) if not has_ffmpeg() else set()
     paths: list[Path] = []
     unreadable: dict[Path, str] = {}
     others: list[Path] = []

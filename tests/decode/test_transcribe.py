@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 from decoding import run
+from encoding import encoded
 
 from asr_kd.shards.reader import open_shard
 
@@ -46,9 +47,11 @@ def test_files_pipes_and_headerless_samples_give_the_same_words(trained, talks, 
     soundfile.write(tmp_path / "a.flac", *soundfile.read(talk))
     samples = soundfile.read(talk, dtype="int16")[0].astype("<i2").tobytes()
     (tmp_path / "a.pcm").write_bytes(samples)
-    assert run("transcribe", trained / "model", tmp_path / "a.flac", *options(trained)) == 0
-    assert words(capsys) == told.out.split()
-    for source, more in ((talk, []), (tmp_path / "a.flac", []), (tmp_path / "a.pcm", ["--raw-rate", RATE])):
+    (tmp_path / "a.m4a").write_bytes(encoded("ipod", "alac", soundfile.read(talk)[0], RATE))
+    for same in ("a.flac", "a.m4a"):
+        assert run("transcribe", trained / "model", tmp_path / same, *options(trained)) == 0
+        assert words(capsys) == told.out.split()
+    for source, more in ((talk, []), (tmp_path / "a.m4a", []), (tmp_path / "a.pcm", ["--raw-rate", RATE])):
         with open(source, "rb") as file, monkeypatch.context() as patched:
             patched.setattr(sys, "stdin", os.fdopen(os.dup(file.fileno())))
             assert run("transcribe", trained / "model", "-", *options(trained), *more) == 0
