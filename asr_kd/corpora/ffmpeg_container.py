@@ -88,7 +88,7 @@ class AudioContainer:
         """Where there are several audio streams, say which one is read."""
         streams = self.container.streams.audio
         if len(streams) > 1:
-            about = [s.metadata.get("title") or s.metadata.get("language") for s in streams]
+            about = [s.metadata.get("title") or s.metadata.get("language", "").replace("und", "") for s in streams]
             named = f" ({', '.join(x or 'no name' for x in about)})" if any(about) else ""
             say(f"{name}: {len(streams)} audio streams{named}; the first is read")
 
@@ -156,8 +156,6 @@ def errors_of(source: Source, name: str, at_s: Callable[[], float] | None = None
         yield
     except av.FFmpegError as e:
         _raise_system_error(source, name)
-        if isinstance(e, MemoryError):
-            raise
         where = "" if at_s is None else f" at {at_s():.2f} s"
         raise ValueError(f"{name}: not readable as audio{where} ({_reason(e, at_s is None)})") from None
     _raise_system_error(source, name)
@@ -172,6 +170,8 @@ def _reason(error: "av.FFmpegError", is_opening: bool) -> str:
         return "no audio format is recognised in it"
     if error.errno is None or (error.errno > MAX_ERRNO and isinstance(error, av.UnknownError | av.UndefinedError)):
         return "a damaged packet"
+    if isinstance(error, MemoryError):  # FFmpeg refuses what no recording needs
+        return "a damaged size"
     return " ".join(str(error.strerror).split()).rstrip(".")
 
 

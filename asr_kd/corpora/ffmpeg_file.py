@@ -83,6 +83,8 @@ def measure_ffmpeg(file: BinaryIO, name: str) -> FFmpegMeasured:
             is_float=decoder.opened.stream.codec_context.name.startswith("pcm_f"),
             places=tuple(places),
         )
+    if stated and not done:
+        raise differs(name, stated, 0.0)
     measured.checked(name)
     if missing * measured.seconds > SLACK_S:
         raise differs(name, measured.seconds / (1 - missing), measured.seconds)

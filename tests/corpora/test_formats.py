@@ -50,7 +50,7 @@ def speech(seconds: float, rate: int, channels: int = 1) -> np.ndarray:
     t_N = np.arange(round(seconds * rate)) / rate
     rng = np.random.default_rng(0)
     wave_N = sum(
-        0.1 * np.sin(2 * np.pi * f * t_N) * rng.standard_normal(9)[(t_N * 1.3).astype(int)] for f in (200, 510)
+        0.1 * np.sin(2 * np.pi * f * t_N) * rng.standard_normal(99)[(t_N * 1.3).astype(int)] for f in (200, 510)
     )
     return np.repeat(wave_N[:, None], channels, axis=1).astype(np.float32)
 
@@ -98,7 +98,6 @@ def test_samples_are_those_that_were_written(tmp_path: Path):
         ("ipod", "alac"),
         ("mov", "pcm_s24le"),
         ("mov", "pcm_f32le"),
-        ("tta", "tta"),
         ("matroska", "flac"),
     ):
         (tmp_path / "a").write_bytes(encoded(kind, codec, wave_NC, RATE))
@@ -176,7 +175,7 @@ def test_a_list_that_points_to_another_file_is_not_followed(name: str, tmp_path:
         (tmp_path / name).write_text(text.format(target))
         with pytest.raises(ValueError, match="not readable as audio"):
             read_audio(tmp_path / name)
-        if name.endswith("ffconcat"):  # FFmpeg itself would follow it
+        if name.endswith("ffconcat") and not target.startswith("subfile"):  # FFmpeg itself would follow it
             with av.open(str(tmp_path / name), options={"safe": "0"}) as container:
                 assert container.streams.audio
 
