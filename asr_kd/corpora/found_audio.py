@@ -48,8 +48,12 @@ def audio_files(root: Path) -> tuple[list[Path], dict[Path, str]]:
     stems = {path.with_suffix("") for path in (*paths, *unreadable)}
     others = [path for path in others if not (path.suffix == ".txt" and path.with_suffix("") in stems)]
     if not paths:
-        cannot = f" but {len(unreadable)} that cannot be read; the first: {next(iter(unreadable.values()))}"
-        raise ValueError(f"{root}: holds no audio{cannot if unreadable else f' among {len(others)} files'}")
+        if unreadable:
+            first = next(iter(unreadable.values()))
+            raise ValueError(
+                f"{root}: holds no audio but {len(unreadable)} files that cannot be read; the first: {first}"
+            )
+        raise ValueError(f"{root}: holds no audio ({len(others)} files of other kinds)")
     if others:
         say(f"{root}: {len(others)} other files such as {others[0].relative_to(root)} are no audio")
     return paths, unreadable
