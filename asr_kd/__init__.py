@@ -17,6 +17,7 @@ _PLACES = {
     "decode.transcriber": ("Transcriber", "load"),
     "transcripts.recognised": ("Transcript", "Word"),
     "corpora.folder": ("FolderRun", "prepare_folder"),
+    "cleaning.annotate": ("AnnotateRun", "annotate_manifests"),
     "shards.shard": ("ShardRun", "make_shards"),
     "jobs.make_catalogue": ("CatalogueRun", "make_catalogue"),
     "inventory.make_tokens": ("TokensRun", "make_tokens"),
@@ -40,6 +41,8 @@ _PLACE_OF = {name: place for place, names in _PLACES.items() for name in names}
 if TYPE_CHECKING:  # `as`: exported, also for mypy --strict
     from asr_kd.align.align import AlignRun as AlignRun
     from asr_kd.align.align import align_shards as align_shards
+    from asr_kd.cleaning.annotate import AnnotateRun as AnnotateRun
+    from asr_kd.cleaning.annotate import annotate_manifests as annotate_manifests
     from asr_kd.core.config import load_config as load_config
     from asr_kd.core.config import to_dict as to_dict
     from asr_kd.corpora.folder import FolderRun as FolderRun

@@ -168,6 +168,12 @@ COMMANDS: dict[str, CommandEntry | CommandGroup] = {
         "segment_recordings",
         "long recordings -> manifest of segments, cut in pauses",
     ),
+    "annotate": _entry(
+        "cleaning.annotate",
+        "AnnotateRun",
+        "annotate_manifests",
+        "manifests -> the same with columns: level, clipping, copies, ...",
+    ),
     "shard": _entry("shards.shard", "ShardRun", "make_shards", "manifests -> WebDataset tars"),
     "catalogue": _entry(
         "jobs.make_catalogue", "CatalogueRun", "make_catalogue", "shards of any origin -> catalogue that lists them"
@@ -190,7 +196,10 @@ COMMANDS: dict[str, CommandEntry | CommandGroup] = {
     ),
     "label": _entry("label.label", "LabelRun", "label_shards", "unlabelled shards + teacher -> soft-target sidecars"),
     "filter": _entry(
-        "transcripts.filter", "FilterRun", "filter_transcripts", "hypotheses -> list of the utterances to train on"
+        "transcripts.filter",
+        "FilterRun",
+        "filter_transcripts",
+        "hypotheses or manifests -> list of the utterances to train on",
     ),
     "distill": _entry(
         "distill.distill", "DistillRun", "distill_student", "unlabelled shards + sidecars + labelled shards -> student"

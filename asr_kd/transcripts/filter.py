@@ -1,19 +1,26 @@
-"""Keeps the utterances whose hypotheses are likely to be right, by the confidence and other scores that decoding gave
-them. No reference text is used.
+"""Keeps the utterances to train on: of hypotheses, those likely to be right by the confidence and other scores that
+decoding gave them; of manifests, those whose columns satisfy conditions. No reference text is used.
 
   asr-kd filter exp/targets --keep-share 0.7 --min-seconds 1 --out exp/kept.jsonl
   asr-kd filter exp/targets --keep-hours 100 --out exp/kept.jsonl
   asr-kd distill --unlabelled ... --utterances exp/kept.jsonl
+  asr-kd filter exp/annotated/unlabelled.jsonl --where "snr_db >= 10" "duplicate_of is null" --out exp/kept.jsonl
+  asr-kd filter exp/targets exp/annotated/unlabelled.jsonl --where "snr_db >= 10" --keep-share 0.7 --out exp/kept.jsonl
 
-Prints how many hours each confidence threshold would keep after all other criteria, and what each criterion
-dropped. Criteria apply in the order below. The default of each is off.
+Of hypotheses, it prints how many hours each confidence threshold would keep after all other criteria. It prints what
+each criterion dropped. --where comes first, then the criteria in the order below. The default of each is off.
+
+Given manifests alone, it writes the manifest of what is kept, for `asr-kd shard` or `asr-kd distill --utterances`.
+Given hypotheses too, it writes the lines of hypotheses whose utterances, joined by id, satisfy both. `asr-kd annotate`
+adds columns to a manifest; `duration`, `speaker`, `text` and all keys of `meta` are columns. A column without a value
+satisfies `is null` alone.
 
 Confidences of different teachers have different scales (Whisper's are seldom above 0.8, those of a graph search
 often): tune --min-confidence for each teacher. --keep-share and --keep-hours choose by rank and suit every teacher.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
@@ -21,6 +28,9 @@ from asr_kd.core.commands import command
 from asr_kd.core.options import argument, option
 from asr_kd.core.progress import SECONDS_PER_HOUR
 from asr_kd.core.terminal import say, show
+from asr_kd.corpora.conditions import SYNTAX, Condition
+from asr_kd.transcripts.filter_manifest import dropped_ids, is_manifest, report_of, write_kept
+from asr_kd.transcripts.filter_report import FilterReport
 from asr_kd.transcripts.pseudo_labels import read_transcripts
 from asr_kd.transcripts.recognised import RecognisedUtterance, write_recognised
 
@@ -101,10 +111,17 @@ class FilterResult:
     """What `min_confidence`, `keep_share` and `keep_hours` choose from."""
 
 
-def apply(lines: Sequence[Line], criteria: Criteria) -> FilterResult:
-    """Apply the criteria one after the other. ValueError where lines lack what one looks at."""
+def apply(lines: Sequence[Line], criteria: Criteria, failed: Mapping[str, Sequence[str]] = {}) -> FilterResult:
+    """Apply the criteria one after the other. ValueError where lines lack what one looks at.
+
+    failed: by id, the conditions on columns of a manifest that an utterance does not satisfy; they come first.
+    """
     kept = [line for line in lines if line.text is not None]
     dropped = {"reason": [line for line in lines if line.text is None]}
+    for line in kept:
+        if why := failed.get(line.id):
+            dropped.setdefault(why[0], []).append(line)
+    kept = [line for line in kept if not failed.get(line.id)]
     before = kept
     for name, value in criteria.asked().items():
         if name in BY_RANK:
@@ -192,12 +209,20 @@ class FilterRun:
     """What `asr-kd filter` is given."""
 
     hypotheses: tuple[Path, ...] = argument(
-        "what `asr-kd label --write-transcripts` wrote: *.hyp.jsonl, or the folder that holds them", metavar="HYP"
+        "what `asr-kd label --write-transcripts` wrote (*.hyp.jsonl, or the folder that holds them), manifests "
+        "(.jsonl), or both",
+        metavar="INPUT",
     )
     out: Path | None = option(
         "output file (.jsonl) of the kept lines, for `asr-kd distill --utterances`; needed unless --dry-run",
         None,
         metavar="LIST",
+    )
+    where: tuple[str, ...] = option(
+        f"conditions on columns of the manifests; all must hold. Each is one of: {SYNTAX}", (), metavar="CONDITION"
+    )
+    report: Path | None = option(
+        "output file (.json): utterances and hours that each criterion dropped", None, metavar="FILE"
     )
     criteria: Criteria = field(default_factory=Criteria)
     dry_run: bool = option("print the table and write nothing", False)
@@ -208,18 +233,65 @@ def filter_transcripts(config: FilterRun) -> None:
     """Keep what the criteria leave, and print what each threshold would."""
     if config.out is None and not config.dry_run:
         raise ValueError("give --out LIST.jsonl, or --dry-run to see the table only")
+    conditions = [Condition.parse(text) for text in config.where]
+    manifests = [path for path in config.hypotheses if is_manifest(path)]
+    hypotheses = [path for path in config.hypotheses if path not in manifests]
+    if conditions and not manifests:
+        raise ValueError("--where: give the manifest that has the columns, beside the hypotheses")
+    if hypotheses:
+        _filter_hypotheses(hypotheses, manifests, conditions, config)
+    else:
+        _filter_manifests(manifests, [*conditions, *_as_conditions(config.criteria)], config)
+
+
+def _as_conditions(criteria: Criteria) -> list[Condition]:
+    """Criteria that manifests have columns for. ValueError when there are others."""
+    conditions = []
+    for name, value in criteria.asked().items():
+        if not name.endswith("_seconds"):
+            raise ValueError(f"{flag(name)}: looks at hypotheses, give them too. Of a manifest, select by --where.")
+        conditions.append(Condition.parse(f"duration {'>=' if name.startswith('min') else '<='} {value!r}"))
+    return conditions
+
+
+def _filter_manifests(manifests: Sequence[Path], conditions: Sequence[Condition], config: FilterRun) -> None:
+    report = report_of(manifests, conditions)
+    show(*report.table())
+    if not report.kept.utterances:
+        total = report.whole.utterances
+        raise ValueError(f"nothing is kept of {total} utterances; most went by: {report.worst()}. Ask for less.")
+    if config.out is None or config.dry_run:
+        return
+    if config.report is not None:
+        report.write(config.report)
+    write_kept(config.out, manifests, conditions)
+    say(config.out)
+
+
+def _filter_hypotheses(
+    hypotheses: Sequence[Path], manifests: Sequence[Path], conditions: Sequence[Condition], config: FilterRun
+) -> None:
     criteria = config.criteria
-    lines = list(read_transcripts(*config.hypotheses))
+    lines = list(read_transcripts(*hypotheses))
     if not lines:
-        raise ValueError(
-            f"{config.hypotheses[0]}: holds no utterances. Give what `asr-kd label --write-transcripts` wrote."
-        )
-    chosen = apply(lines, criteria)
+        raise ValueError(f"{hypotheses[0]}: holds no utterances. Give what `asr-kd label --write-transcripts` wrote.")
+    failed = dropped_ids(manifests, conditions)
+    unknown = [line.id for line in lines if line.id not in failed] if conditions else []
+    if unknown:
+        raise ValueError(f"{unknown[0]} and {len(unknown) - 1} more hypotheses are in none of the manifests")
+    chosen = apply(lines, criteria, failed)
     show(*thresholds(chosen.before_confidence), "", *ranks(chosen.before_confidence))
-    asked = {"reason": "set aside by labelling"} | {n: f"{flag(n)} {v:g}" for n, v in criteria.asked().items()}
+    asked = {"reason": "set aside by labelling"} | {c.text: f"--where {c.text}" for c in conditions}
+    asked |= {n: f"{flag(n)} {v:g}" for n, v in criteria.asked().items()}
+    report = FilterReport(list(asked.values()))
     for name, what in asked.items():
-        if chosen.dropped[name] or name != "reason":
-            show(f"{what}: dropped {len(chosen.dropped[name])} utterances, {hours(chosen.dropped[name]):.3f} h")
+        dropped = chosen.dropped.get(name, [])
+        for line in dropped:
+            report.add([what], line.seconds or 0.0)
+        if dropped or name != "reason":
+            show(f"{what}: dropped {len(dropped)} utterances, {hours(dropped):.3f} h")
+    for line in chosen.kept:
+        report.add([], line.seconds or 0.0)
     share = hours(chosen.kept) / max(hours(lines), 1e-9)
     show(f"kept {len(chosen.kept)} of {len(lines)} utterances, {hours(chosen.kept):.3f} h, {share:.1%}")
     if not chosen.kept:
@@ -229,6 +301,8 @@ def filter_transcripts(config: FilterRun) -> None:
         )
     if config.out is None or config.dry_run:
         return
+    if config.report is not None:
+        report.write(config.report)
     write_recognised(config.out, chosen.kept)
     say(config.out)
 

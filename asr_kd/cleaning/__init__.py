@@ -1,0 +1,1 @@
+"""What utterances without text are like: measures of them as columns of their manifest."""

@@ -1,0 +1,118 @@
+"""Manifests -> the same manifests with columns in `meta` that say what each utterance is like: its level, whether it is
+clipped, a copy of another. `asr-kd filter --where` selects by them.
+
+Each manifest becomes OUT/<its name>; audio files, and those below folders, become OUT/unlabelled.jsonl. Copies are
+looked for in all of them together, so that audio of a test part is found in a training part. Utterances that cannot
+be read stand in OUT/rejected.jsonl with their reason; when they are more than --max-skipped, the command fails at its
+end. Cut long recordings first (`asr-kd segment`).
+
+The same command resumes a stopped one. It can run on several machines that share OUT: the bytes are the same.
+docs/cleaning.md says what each column holds and how well it does.
+
+  asr-kd annotate exp/segments/unlabelled.jsonl --out exp/annotated
+  asr-kd filter exp/annotated/unlabelled.jsonl --where "clipping <= 0.01" "duplicate_of is null" --out exp/kept.jsonl
+  asr-kd shard exp/kept.jsonl --out exp/shards
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from asr_kd.cleaning.annotate_job import AnnotateJob
+from asr_kd.cleaning.measure import MeasureOptions
+from asr_kd.cleaning.merge import Results, Totals, merge, print_summary
+from asr_kd.cleaning.parts_work import PartsWork, plan, run_parts
+from asr_kd.cleaning.registry import DEFAULT, MEASURES, columns_of, load_measures
+from asr_kd.core.commands import command
+from asr_kd.core.errors import PartFailed
+from asr_kd.core.options import argument, option
+from asr_kd.core.progress import SECONDS_PER_HOUR
+from asr_kd.core.skipped import Skipped, SkippedOptions
+from asr_kd.core.terminal import say, show
+from asr_kd.corpora.corpus import REJECTED
+from asr_kd.jobs.job_state import JobState
+from asr_kd.jobs.process_pool import Pool, ProcessPool, workers_here
+from asr_kd.segment.recordings import find_sources
+
+SETTINGS_FILE = "annotate.json"
+"""In the output folder: what all runs have in common."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnnotateRun(SkippedOptions):
+    """What `asr-kd annotate` is given."""
+
+    inputs: tuple[Path, ...] = argument("manifests (.jsonl), audio files, or folders of them", metavar="INPUT")
+    out: Path = option("output folder: manifests with columns")
+    measures: tuple[str, ...] = option(
+        "what is measured; each has columns of its own (docs/cleaning.md)", DEFAULT, choices=tuple(MEASURES)
+    )
+    backend: Literal["local", "ray"] = option(
+        "local: processes on this machine; ray: actors on a Ray cluster (extra `ray`)", "local"
+    )
+    ray_address: str | None = option(
+        "with --backend ray: address of the cluster (default: start one on this machine)", None, metavar="ADDRESS"
+    )
+    workers: int | None = option("worker processes, or Ray actors (default: one per core)", None, metavar="N")
+    max_attempts: int = option("attempts per part of the utterances before it is reported as failed", 3, metavar="N")
+    dry_run: bool = option("check the inputs and say what would be done; measure nothing", False)
+    status: bool = option("print the progress of a running or stopped job and exit", False)
+
+
+@command(is_shared=True)
+def annotate_manifests(config: AnnotateRun) -> None:
+    """Measure utterances, on as many machines as call it. PartFailed when a part could not be measured."""
+    if config.ray_address and config.backend != "ray":
+        raise ValueError("--ray-address: only used with --backend ray")
+    if config.max_attempts < 1 or (config.workers is not None and config.workers < 1):
+        raise ValueError("--max-attempts and --workers: at least 1 is needed")
+    if not config.measures:
+        raise ValueError(f"--measures: name at least one of {', '.join(MEASURES)}")
+    skipped = Skipped("utterances", config.max_skipped)
+    measures = tuple(name for name in MEASURES if name in config.measures)
+    job = AnnotateJob(measures, str(config.out / ".work" / "columns"), _options(config))
+    load_measures(measures, job.options)  # what is not installed shows here, before a worker starts
+    sources = find_sources(config.inputs, ignores_text=True)
+    state = JobState(config.out, SETTINGS_FILE)
+    writes = not (config.dry_run or config.status)
+    if writes:
+        state.check_settings(job.settings())
+        state.remove_stale()
+    work = plan(sources, job.result, config.out, writes)
+    if config.status:
+        show(*work.status(state))
+        return
+    say(
+        f"{work.utterances} utterances, {work.seconds / SECONDS_PER_HOUR:.2f} h; {len(work.todo)} of "
+        f"{len(work.lists)} parts ({work.seconds_todo / SECONDS_PER_HOUR:.2f} h) to measure: {', '.join(measures)}"
+    )
+    if config.dry_run:
+        return
+    failed = run_parts(work, job.result, state, lambda count: _pool(job, count, config), config.max_attempts)
+    if failed:
+        raise PartFailed(f"{len(failed)} of {len(work.todo)} parts could not be measured. Run the same command again.")
+    totals = merge(sources, Results(sources, lambda part: job.result(part)), columns_of(measures), config.out)
+    print_summary(sources, totals)
+    _check(totals, skipped, work, config.out)
+
+
+def _options(config: AnnotateRun) -> MeasureOptions:
+    return MeasureOptions()
+
+
+def _pool(job: AnnotateJob, parts: int, config: AnnotateRun) -> Pool:
+    workers = min(config.workers or workers_here("cpu"), parts)
+    if config.backend == "ray":
+        from asr_kd.jobs.ray_pool import RayPool  # an extra
+
+        return RayPool(job, workers, config.ray_address)
+    return ProcessPool(job, workers)
+
+
+def _check(totals: Sequence[Totals], skipped: Skipped, work: PartsWork, out: Path) -> None:
+    """Say what could not be read. ValueError when it is too much."""
+    for total in totals:
+        for item in total.rejected:
+            skipped.add(item.id, item.error, item.audio_filepath)
+    skipped.check(work.utterances, out / REJECTED)
