@@ -62,7 +62,7 @@ def test_hours_are_told_by_the_first_criterion_that_drops_and_by_each_alone(mani
     ("condition", "message"),
     [
         ("snr >= 10", "There are: audio_filepath, duplicate_of, duration, id, language"),
-        ("language >= 10", "a: --where 'language >= 10': language is 'en' there, no number"),
+        ("language >= 10", "a: --where 'language >= 10': language is en there, no number"),
         ("snr_db >= high", "high is no number"),
         ("snr_db", "no condition. Write COLUMN >= NUMBER"),
         ("__import__('os')", "no condition"),
