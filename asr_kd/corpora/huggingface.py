@@ -89,32 +89,32 @@ def _rows(file: DataFile, config: HuggingFaceRun) -> Iterator[Row | Rejected]:
     for group, start in enumerate(table.starts[:-1]):
         size = table.starts[group + 1] - start
         values = table.read(group, wanted).to_pydict() if wanted else {}
-        without = _rows_without_bytes(table, group, column)
+        named = [_named_file(name, file, config) for name in values[column.path]] if column.path else [None] * size
+        without = _rows_without_bytes(table, group, column) if any(isinstance(n, Path) for n in named) else set()
         for i in range(size):
             row_id = f"{prefix}-{start + i}"
-            path: Path | Rejected = Path(f"{file.path}{SEPARATOR}{member}{start + i}")
-            if i in without:
-                path = _named_file(row_id, str(path), values[column.path][i] if column.path else None, file, config)
-            if isinstance(path, Rejected):
-                yield path
-            else:
+            path: Path | str | None = Path(f"{file.path}{SEPARATOR}{member}{start + i}")
+            if column.data is None or i in without:
+                path = named[i]
+            if isinstance(path, Path):
                 yield reader.row(row_id, path, {name: values[name][i] for name in reader.columns}, subset)
+            else:
+                place = f"{file.path}{SEPARATOR}{start + i}"
+                yield Rejected(row_id, place, f"{place}: {path or 'the row names no file'}")
 
 
 def _rows_without_bytes(table: AudioTable, group: int, column: AudioColumn) -> set[int]:
-    if column.data is None:
-        return set(range(table.starts[group + 1] - table.starts[group]))
-    return table.null_rows(group, column.data)
+    return set() if column.data is None else table.null_rows(group, column.data)
 
 
-def _named_file(row_id: str, place: str, named: Any, file: DataFile, config: HuggingFaceRun) -> Path | Rejected:
-    """The file that a row without audio names, if it lies in the data set."""
+def _named_file(named: Any, file: DataFile, config: HuggingFaceRun) -> Path | str | None:
+    """The file that a row names, if it lies in the data set; else why it is not taken."""
     if not named:
-        return Rejected(row_id, place, f"{place}: the row holds no audio and names no file")
+        return None
     try:
         return file_inside(_base(config.root), file.path.parent, str(named))
     except ValueError as e:
-        return Rejected(row_id, place, f"{place}: the row holds no audio, and {e}")
+        return str(e)
 
 
 def _base(root: Path) -> Path:

@@ -6,6 +6,7 @@ import tarfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import kaldiio
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -60,6 +61,27 @@ def test_members_have_the_samples_of_files_whoever_reads_them(kind: str, tmp_pat
             np.testing.assert_array_equal(wave_N, want[i])
 
 
+@pytest.mark.parametrize("form", ["flac", "wav", "kaldiio flac"])
+def test_kaldi_archives_of_any_audio_are_read_entry_by_entry(form: str, tmp_path: Path):
+    path, scp = tmp_path / "wav.ark", tmp_path / "wav.scp"
+    kind = form.split()[-1].upper()
+    clips = [clip(i, 0.3, kind) for i in range(5)]
+    if form == "kaldiio flac":
+        waves = {f"u{i}": (RATE, (samples(data) * 32768).astype(np.int16)) for i, data in enumerate(clips)}
+        about = {"write_function": "soundfile", "write_kwargs": {"format": "flac"}}
+        kaldiio.save_ark(str(path), waves, scp=str(scp), **about)
+        offsets = [line.rpartition(":")[2] for line in scp.read_text().splitlines()]
+    else:
+        offsets, ark = [], b""
+        for i, data in enumerate(clips):
+            ark += f"u{i} ".encode()
+            offsets.append(str(len(ark)))
+            ark += data
+        path.write_bytes(ark)
+    for offset, data in zip(offsets, clips, strict=True):
+        np.testing.assert_array_equal(read_audio(f"{path}::{offset}"), samples(data))
+
+
 def test_a_column_is_named_where_there_are_several(tmp_path: Path):
     table = audio_rows(CLIPS[:2], {"speech/raw": pa.array(CLIPS[2:4], pa.binary())})
     note = table.schema.metadata[b"huggingface"].replace(
@@ -100,15 +122,15 @@ def test_headerless_samples_in_a_tar_are_16_bits_at_16_khz(tmp_path: Path):
         ("x.tar.gz::a.flac", "no random access. Unpack it"),
         ("x.parquet::10", "the file has 10 rows"),
         ("x.parquet::-1", "names no row"),
-        ("x.parquet::3", "x.parquet::3: the row holds no audio (null)"),
-        ("x.parquet::4", "the row holds no audio (no bytes)"),
+        ("x.parquet::3", "x.parquet::3: the row holds no audio, it names '3.flac'"),
+        ("x.parquet::4", "x.parquet::4: the row holds no audio"),
         ("text.parquet::0", "has no column of audio (columns: text)"),
         ("bad.parquet::0", "bad.parquet: damaged, or no Parquet file"),
         ("bad.arrow::0", "bad.arrow: damaged, or no Arrow file"),
         ("bad.tar::a.flac", "bad.tar: not a readable, uncompressed tar"),
         ("x.ark::9999999", "none at '9999999'"),
         ("x.ark::0", "neither a WAV nor a FLAC begins there"),
-        ("x.ark::2", "the WAV says"),
+        ("x.ark::2", "the audio says"),
         ("folder.tar::a.flac", "folder.tar is no file"),
     ],
 )

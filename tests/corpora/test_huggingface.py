@@ -97,9 +97,9 @@ def test_rows_without_usable_audio_are_listed_and_named_files_are_read_inside_th
     reasons = {r["id"]: r["error"] for r in rejected(root)}
     assert sorted(reasons) == [f"train-{i}" for i in range(1, 9)]
     assert all("leads out of" in reasons[f"train-{i}"] for i in (1, 2, 3))
-    assert (
-        "not there" in reasons["train-4"] and "names no file" in reasons["train-5"] and "null" not in reasons["train-8"]
-    )
+    assert "names 'none.flac', which is no file in the data set" in reasons["train-4"]
+    assert all("the row holds no audio" in reasons[f"train-{i}"] for i in (4, 5, 6, 7))
+    assert "not readable as audio" in reasons["train-8"]
 
 
 def test_what_datasets_itself_writes_is_read(tmp_path: Path):

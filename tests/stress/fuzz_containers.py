@@ -48,6 +48,14 @@ def containers(folder: Path) -> dict[str, tuple[Path, list[str]]]:
     return found | {"tar": (tar, [f"{i}.flac" for i in range(6)]), "ark": (folder / "x.ark", offsets)}
 
 
+def damaged_end(data: bytes, r: random.Random) -> bytes:
+    """The bytes with 1 to 4 bits flipped in their last quarter, where Parquet and Arrow describe themselves."""
+    changed = bytearray(data)
+    for _ in range(r.randint(1, 4)):
+        changed[r.randrange(len(data) * 3 // 4, len(data))] ^= 1 << r.randrange(8)
+    return bytes(changed)
+
+
 def outcome(path: Path, members: list[str]) -> tuple[list[str], int, int]:
     """What is wrong with what was read, how many clips were refused, and in how many FLAC did not notice damage."""
     wrong, refused, unseen = [], 0, 0
@@ -84,6 +92,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--kind", help="only this kind, such as parquet")
     args = parser.parse_args()
     r = random.Random(args.seed)
     failures: Counter[str] = Counter()
@@ -93,10 +102,10 @@ def main() -> int:
         made = containers(Path(name))
         whole = {kind: path.read_bytes() for kind, (path, _) in made.items()}
         for i in range(args.count):
-            kind = list(made)[i % len(made)]
+            kind = args.kind or list(made)[i % len(made)]
             path, members = made[kind]
             copy = path.with_name(f"{i}{path.suffix}")
-            copy.write_bytes(damaged(whole[kind], r))
+            copy.write_bytes(damaged(whole[kind], r) if i % 2 else damaged_end(whole[kind], r))
             print(f"{kind} {i}", file=sys.stderr, flush=True)  # the last line says where a crash was
             wrong, count, unseen = outcome(copy, members)
             refused[kind] += count

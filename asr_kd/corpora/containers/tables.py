@@ -75,24 +75,27 @@ class ParquetTable(AudioTable):
             raise ValueError(f"{path}: damaged: its groups have {sum(sizes)} rows, the file {self._metadata.num_rows}")
         super().__init__(path, schema, sizes)
 
-    def null_rows(self, group: int, column: str) -> set[int]:
-        """Rows of a group, from 0, whose value is null. They are counted in the file's description, as a rule."""
-        return set() if self._nulls(group).get(column) == 0 else super().null_rows(group, column)
-
     def _read(self, group: int, columns: Sequence[str]) -> pa.Table:
         with pq.ParquetFile(self.path, metadata=self._metadata, buffer_size=READ_BYTES, pre_buffer=False) as file:
             table = _chosen(file.read_row_group(group, columns=list(columns), use_threads=False), columns)
-        noted = self._nulls(group)
-        for name in columns:  # a null too many moves all values after it to other rows
-            if table[name].null_count != noted.get(name, table[name].null_count):
-                raise ValueError(f"{self.path}: damaged: {name} has {table[name].null_count} nulls, not {noted[name]}")
+        for name, count in self._nulls(group, columns).items():  # one too many moves the values after it to other rows
+            if table[name].null_count != count:
+                raise ValueError(f"{self.path}: damaged: {name} has {table[name].null_count} nulls, not {count}")
         return table
 
-    def _nulls(self, group: int) -> dict[str, int]:
-        """The number of nulls by column, where the file's description says it."""
-        about = self._metadata.row_group(group)
-        columns = [about.column(i) for i in range(about.num_columns)]
-        notes = {column.path_in_schema: column.statistics for column in columns}
+    def _nulls(self, group: int, names: Sequence[str]) -> dict[str, int]:
+        """The number of nulls of columns that were read, where the file's description says it.
+
+        Of others it is not asked: where their description is damaged, pyarrow ends the process.
+        """
+        about, schema = self._metadata.row_group(group), self._metadata.schema
+        places = {schema.column(i).path: i for i in range(len(schema))}
+        columns = {name: about.column(places[name]) for name in names if name in places}
+        notes = {
+            name: column.statistics
+            for name, column in columns.items()
+            if column.physical_type == schema.column(places[name]).physical_type
+        }
         return {name: note.null_count for name, note in notes.items() if note is not None and note.has_null_count}
 
 
@@ -201,8 +204,14 @@ def opened_row(path: Path, member: str) -> io.BytesIO:
     values = _group((table.identity, wanted, group)).values.get(lambda: table.read(group, [wanted])[wanted])
     data = values[row - table.starts[group]].as_py()
     if not data:
-        raise ValueError(f"{name}: the row holds no audio ({'null' if data is None else 'no bytes'})")
+        raise ValueError(f"{name}: the row holds no audio{_named_instead(table, column, group, row)}")
     return io.BytesIO(data)
+
+
+def _named_instead(table: AudioTable, column: AudioColumn, group: int, row: int) -> str:
+    """What else a row without audio says, for the message."""
+    named = table.read(group, [column.path])[column.path][row - table.starts[group]].as_py() if column.path else None
+    return f", it names {str(named)[:200]!r}, which is no file in the data set's folder" if named else ""
 
 
 def column_called(table: AudioTable, name: str | None = None) -> AudioColumn:
