@@ -6,8 +6,12 @@ HCLG (senones, context, lexicon, grammar) for senones, or TLG (tokens, lexicon, 
 
 Every word of the lexicon can be recognised, also words that are not in the text. With tokens, the lexicon needs no
 pronunciations; without a lexicon, the words are those of the text. --word-classes FILE helps where there is little
-text: each line is a class (`LETTER A B C ...`, `MONTH MAY JUNE ...`), whose words share their contexts. --arpa takes a
-language model of your own.
+text: each line is a class (`LETTER A B C ...`, `MONTH MAY JUNE ...`), whose words share their contexts.
+
+--arpa takes a general language model, alone or interpolated with the text:
+
+  asr-kd graph exp/manifests/labelled.jsonl --arpa pocketsphinx:en-us --held-out exp/manifests/dev.jsonl \\
+      --vocabulary 20000 --max-ngrams 300000 --lexicon exp/align/lexicon.txt --inventory exp/align --out exp/graph
 """
 
 from collections.abc import Iterable, Sequence
@@ -22,10 +26,18 @@ from asr_kd.core.options import argument, option
 from asr_kd.core.terminal import say
 from asr_kd.core.text_files import read_lines
 from asr_kd.corpora.sentences import read_sentences
-from asr_kd.graph.class_lm import read_classes, with_classes
 from asr_kd.graph.ctc import token_graph
 from asr_kd.graph.hclg import decoding_graph
-from asr_kd.graph.ngram import BOS, EOS, NgramModel, read_arpa, train_ngram, without_context
+from asr_kd.graph.language_model import (
+    LanguageModelOptions,
+    checked_arpa,
+    chosen_words,
+    general_model,
+    language_model,
+    tell_lost_words,
+)
+from asr_kd.graph.ngram import BOS, EOS, RESERVED, read_arpa
+from asr_kd.graph.ngram_arrays import NgramArrays
 from asr_kd.inventory.inventory import Inventory
 from asr_kd.inventory.lexicon import Lexicon, has_digit
 from asr_kd.inventory.registry import load_inventory, require_senones
@@ -86,7 +98,7 @@ def load_graph(folder: str | Path) -> Graph:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GraphRun:
+class GraphRun(LanguageModelOptions):
     """What `asr-kd graph` is given."""
 
     text: tuple[Path, ...] = argument(
@@ -101,40 +113,32 @@ class GraphRun:
         "output classes of the model: inventory.json of `asr-kd align` or `asr-kd tokens`, or its folder", metavar="DIR"
     )
     out: Path = option("output folder: HCLG.fst, graph.json, lm.arpa and, for senones, lexicon.txt")
-    order: int = option("order of the n-gram language model", 3, metavar="N")
-    word_classes: Path | None = option(
-        "word classes of a class-based language model, `NAME word word ...` a line", None, metavar="FILE"
-    )
-    class_weight: float = option("interpolation weight of the class-based language model", 0.5, metavar="W")
-    arpa: Path | None = option(
-        "use this n-gram language model in ARPA format instead of training one", None, metavar="FILE"
-    )
 
 
 @command()
 def build_graph(config: GraphRun) -> None:
     """Train or read a language model and compile the graph."""
-    if bool(config.text) == bool(config.arpa):
-        raise ValueError("give either labelled text to train a language model on, or --arpa FILE")
-    if config.arpa and config.word_classes:
-        raise ValueError("--word-classes goes with text to train on: an --arpa model is taken as it is")
+    config.check_language_model(bool(config.text))
     inventory = load_inventory(config.inventory)
     sentences = [s for path in config.text for s in read_sentences(path)]
     if config.text and not sentences:
         raise ValueError(f"{config.text[0]}: holds no text to train a language model on")
+    as_it_is = config.arpa is not None and not config.text and not config.is_mixed
+    general = general_model(config.arpa) if config.arpa is not None and not as_it_is else None
+    chosen = None if config.vocabulary is None else chosen_words(config.vocabulary, sentences, general)
     if isinstance(inventory, Tokens):
-        lexicon, words = None, _spellable(_words(config, sentences), inventory)
+        lexicon, words = None, _spellable(chosen or _words(config, sentences, general), inventory)
     else:
         inventory = require_senones(inventory, config.inventory)
-        lexicon = _pronunciations(config.lexicon, sentences)
+        lexicon = _pronunciations(config.lexicon, sentences, chosen)
         words = lexicon.words
     arpa = config.out / "lm.arpa"
-    if not config.arpa:
-        model = train_ngram(sentences, words, config.order)
-        if config.word_classes:
-            model = with_classes(model, sentences, read_classes(config.word_classes, words), config.class_weight)
+    if as_it_is:
+        assert config.arpa is not None
+        model = checked_arpa(config.arpa)
+        tell_lost_words(config.arpa, {word for (word,) in model.grams[0]}, words)
     else:
-        model = _checked_arpa(config.arpa, words)
+        model = language_model(config, sentences, words, general)
     model.write_arpa(arpa)  # what was checked is compiled, not the file that was given
     if isinstance(inventory, Tokens):
         fst, names = token_graph(inventory, words, arpa)
@@ -165,12 +169,14 @@ def build_graph(config: GraphRun) -> None:
     say(f"{config.out}: {len(words)} words, {fst.num_states} states")
 
 
-def _pronunciations(path: Path | None, sentences: Sequence[Sequence[str]]) -> Lexicon:
-    """A lexicon with all words of the sentences."""
+def _pronunciations(path: Path | None, sentences: Sequence[Sequence[str]], chosen: Sequence[str] | None) -> Lexicon:
+    """A lexicon with all words of the sentences, or of the chosen words alone."""
     if path is None:
         raise ValueError("--lexicon: pronunciations are needed for a graph of senones. Give that of `asr-kd align`.")
-    words = {w for s in sentences for w in s}
+    words = {w for s in sentences for w in s} if chosen is None else set(chosen)
     lexicon, added = Lexicon.read(path).extended(words)
+    if chosen is not None:
+        lexicon = Lexicon({word: lexicon.pronunciations[word] for word in lexicon.words if word in words})
     if numbers := sorted(w for w in words if w not in lexicon and has_digit(w)):
         say(f"{len(numbers)} words with digits cannot be recognised, such as {numbers[0]}: write numbers as words")
     if added:
@@ -178,11 +184,13 @@ def _pronunciations(path: Path | None, sentences: Sequence[Sequence[str]]) -> Le
     return lexicon
 
 
-def _words(config: GraphRun, sentences: Sequence[Sequence[str]]) -> set[str]:
+def _words(config: GraphRun, sentences: Sequence[Sequence[str]], general: NgramArrays | None) -> set[str]:
     """The words to be recognised with tokens: of the lexicon, if there is one, and the text, or else of --arpa."""
     words = {w for s in sentences for w in s}
     if config.lexicon is not None:
         words |= {fields[0] for line in read_lines(config.lexicon) if (fields := line.split())}
+    elif general is not None:
+        words |= set(general.words) - RESERVED
     elif config.arpa is not None:
         words = {word for (word,) in read_arpa(config.arpa).grams[0]} - {BOS, EOS}
     return words
@@ -203,25 +211,3 @@ def _spellable(words: Iterable[str], tokens: Tokens) -> list[str]:
     if lost:
         say(f"{len(lost)} words cannot be recognised; the first, {lost[0]}")
     return spelt
-
-
-def _checked_arpa(arpa: Path, words: Iterable[str]) -> NgramModel:
-    """A user's model. ValueError when it cannot be compiled: kaldilm would end the process. Tells what is lost."""
-    model = read_arpa(arpa)
-    for mark in (BOS, EOS):
-        if (mark,) not in model.grams[0]:
-            raise ValueError(f"{arpa}: has no unigram {mark}. Language models for decoding begin and end sentences.")
-    wanted = set(words)
-    known = {word for (word,) in model.grams[0]} - {BOS, EOS}
-    if not known & wanted:
-        raise ValueError(f"{arpa}: shares no word with the lexicon. Give a lexicon of the model's words, in its case.")
-    for count, what in (
-        (len(known - wanted), "words of the language model have no pronunciation"),
-        (len(wanted - known), "words of the lexicon are not in the language model"),
-    ):
-        if count:
-            say(f"{count} {what}: they cannot be recognised")
-    if lost := without_context(model):
-        first = " ".join(lost[0])
-        say(f"{arpa}: {len(lost)} n-grams have no entry for their context and are left out; the first: {first}")
-    return model
