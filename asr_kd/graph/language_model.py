@@ -91,8 +91,12 @@ def checked_arpa(arpa: Path) -> NgramModel:
     return model
 
 
-def tell_lost_words(arpa: Path, known: Collection[str], words: Iterable[str]) -> None:
-    """Say which words have no pronunciation or no probability. ValueError when no word has both."""
+def tell_lost_words(arpa: Path, known: Collection[str], words: Iterable[str], are_all: bool = True) -> None:
+    """Say which words have no pronunciation or no probability. ValueError when no word has both.
+
+    are_all: whether the words are those of a lexicon, and the model's the only ones; a vocabulary leaves words out, and
+    a text adds some, on purpose.
+    """
     wanted, of_model = set(words), set(known) - {BOS, EOS}
     if not of_model & wanted:
         raise ValueError(f"{arpa}: shares no word with the lexicon. Give a lexicon of the model's words, in its case.")
@@ -100,7 +104,7 @@ def tell_lost_words(arpa: Path, known: Collection[str], words: Iterable[str]) ->
         (len(of_model - wanted), "words of the language model have no pronunciation"),
         (len(wanted - of_model), "words of the lexicon are not in the language model"),
     ):
-        if count:
+        if count and are_all:
             say(f"{count} {what}: they cannot be recognised")
 
 
@@ -157,10 +161,12 @@ def _mixed(
         assert own is not None
         return own
     assert options.arpa is not None
-    tell_lost_words(options.arpa, general.words, words)
+    tell_lost_words(options.arpa, general.words, words, are_all=own is None and options.vocabulary is None)
+    size = len(set(general.words) - RESERVED)
     general = general.restricted({*words, BOS, EOS})
     if own is None:
         return general
+    say(f"{options.arpa}: {len(general.words) - 2} of its {size} words can be recognised (--vocabulary adds more)")
     weight = options.interpolate
     if weight is None:
         weight = best_weight(own, general, held_out) if held_out else EVEN_WEIGHT
