@@ -195,6 +195,9 @@ COMMANDS: dict[str, CommandEntry | CommandGroup] = {
         "labelled shards + alignments or tokens -> teacher, or labelled-only student",
     ),
     "label": _entry("label.label", "LabelRun", "label_shards", "unlabelled shards + teacher -> soft-target sidecars"),
+    "convert": _entry(
+        "convert.convert", "ConvertRun", "convert", "manifests or shards -> Kaldi, lhotse, NeMo, Hugging Face, CSV"
+    ),
     "filter": _entry(
         "transcripts.filter",
         "FilterRun",

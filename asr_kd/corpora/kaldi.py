@@ -26,7 +26,7 @@ from asr_kd.corpora.kaldi_files import (
     read_data_directory,
     unmatched,
 )
-from asr_kd.corpora.languages import LANG, language_code
+from asr_kd.corpora.languages import ENGLISH, LANG, language_code
 from asr_kd.corpora.named_splits import NamedSplitOptions, corpus_of_splits
 from asr_kd.corpora.prepare import prepare
 
@@ -113,7 +113,7 @@ def _recordings(data: DataDirectory, base: Path, language: str) -> Iterator[Reco
         except ValueError as e:
             yield Rejected(name, str(path), f"utt2lang: {e}")
             continue
-        meta |= {LANG: code} if code else {}
+        meta |= {LANG: code} if code and {code, language} != {ENGLISH} else {}
         duration = None if segment.end is None else segment.end - segment.start
         known = None if speaker in (None, "", name) else speaker  # Kaldi calls an unknown speaker like the utterance
         yield Recording(name, path, normalised(text, code or language), known, meta, segment.start, duration)

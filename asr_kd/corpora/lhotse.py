@@ -18,7 +18,7 @@ from asr_kd.core.terminal import say
 from asr_kd.core.text_files import lenient_lines, parse_json, text_fault
 from asr_kd.corpora.corpus import Corpus, Recording, Rejected
 from asr_kd.corpora.folder import normalised
-from asr_kd.corpora.languages import LANG, language_code
+from asr_kd.corpora.languages import ENGLISH, LANG, language_code
 from asr_kd.corpora.lhotse_manifests import HOW_TO_WRITE, Source, Stretch, audio_source, number, plain, stretches
 from asr_kd.corpora.named_splits import NamedSplitOptions, corpus_of_splits
 from asr_kd.corpora.prepare import prepare
@@ -192,7 +192,7 @@ def lhotse_utterance(
             code = language_code(said["language"])
         except ValueError:
             meta["language"] = said["language"]  # lhotse's recipes write names as well: English, Mandarin
-    meta |= {LANG: code} if code else {}
+    meta |= {LANG: code} if code and {code, language} != {ENGLISH} else {}
     if item.duration <= 0 or item.start < 0:
         return Rejected(item.id, str(source.path), f"{place}: from {item.start:g} s, {item.duration:g} s long")
     text, speaker = said.get("text"), said.get("speaker")

@@ -15,7 +15,7 @@ PARTS = {
     "test": {"test", "tst", "testing"},
     "dev": {"dev", "devel", "development", "valid", "validation", "val", "eval", "evaluation"},
     "unlabelled": {"unlabelled", "unlabeled", "unsupervised"},
-    "train": {"train", "training", "tr"},
+    "train": {"train", "training", "tr", "labelled", "labeled"},
 }
 """Words in the name of a split that say what it is for; the first part whose word occurs is taken."""
 

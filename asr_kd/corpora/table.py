@@ -15,7 +15,7 @@ from asr_kd.corpora.audio import SUFFIXES, find_audio
 from asr_kd.corpora.corpus import Corpus, Recording, Rejected, measure
 from asr_kd.corpora.delimited import DELIMITERS, DelimitedTable, TableRow
 from asr_kd.corpora.folder import SplitOptions, normalised, split
-from asr_kd.corpora.languages import LANG, language_code
+from asr_kd.corpora.languages import ENGLISH, LANG, language_code
 from asr_kd.corpora.prepare import prepare
 
 NAMES = {
@@ -158,7 +158,7 @@ class RowReader:
         except ValueError as e:
             raise ValueError(f"{self._column('language')}: {e}") from None
         meta = {column: row.values[i].strip() for i, column in self._others if row.values[i].strip()}
-        meta |= {LANG: language} if language else {}
+        meta |= {LANG: language} if language and {language, self._language} != {ENGLISH} else {}
         text = self._value(row, "text") or None
         return Recording(
             self._value(row, "id"),
