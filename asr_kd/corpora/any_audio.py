@@ -6,7 +6,7 @@ from typing import BinaryIO, Literal
 import numpy as np
 
 from asr_kd.corpora import audio_file, ffmpeg_file
-from asr_kd.corpora.audio_file import FLOAT_SUBTYPES, Measured, UnknownFormat, opened_audio
+from asr_kd.corpora.audio_file import FLOAT_SUBTYPES, MAX_FILE_S, Measured, UnknownFormat, opened_audio
 from asr_kd.corpora.ffmpeg_container import opened_container
 from asr_kd.corpora.ffmpeg_file import FFmpegMeasured, measure_ffmpeg
 
@@ -14,14 +14,17 @@ SampleKind = Literal["integer", "float", "codec"]
 """What samples are before they are scaled: integers, numbers of floating point, or what a lossy codec makes."""
 
 
-def measure_audio(file: BinaryIO, name: str) -> Measured:
-    """Rate, channels and length, as counted. ValueError when the file is not readable audio, holds no samples, is out
-    of bounds, or is longer or shorter than its header says."""
+def measure_audio(file: BinaryIO, name: str, max_s: float = MAX_FILE_S) -> Measured:
+    """Rate, channels and length, as counted; what has to be decoded for it is not counted far beyond `max_s`.
+
+    ValueError when the file is not readable audio, holds no samples, is out of bounds, or is longer or shorter than its
+    header says.
+    """
     try:
         return audio_file.measure_audio(file, name)
     except UnknownFormat:
         pass
-    return measure_ffmpeg(file, name)
+    return measure_ffmpeg(file, name, max_s)
 
 
 def is_audio(file: BinaryIO, name: str) -> bool:

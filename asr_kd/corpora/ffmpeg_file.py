@@ -56,8 +56,8 @@ class FFmpegMeasured(Measured):
         return self.places[after - 1] if after else None
 
 
-def measure_ffmpeg(file: BinaryIO, name: str) -> FFmpegMeasured:
-    """Rate, channels and length of the first audio stream, by decoding all of it.
+def measure_ffmpeg(file: BinaryIO, name: str, max_s: float = MAX_FILE_S) -> FFmpegMeasured:
+    """Rate, channels and length of the first audio stream, by decoding all of it, or what is longer than `max_s`.
 
     ValueError when the file is not readable audio, is damaged, has gaps, holds no samples, or is longer or shorter than
     its header says.
@@ -75,7 +75,8 @@ def measure_ffmpeg(file: BinaryIO, name: str) -> FFmpegMeasured:
                 if not places or done - places[-1].position >= PLACE_S * decoder.rate:
                     places.append(Place(pts, done))
             done += len(wave_NC)
-            if done > MAX_FILE_S * decoder.rate:
+            if done > max_s * decoder.rate:
+                stated, missing = None, 0.0
                 break
         measured = FFmpegMeasured(
             *(decoder.rate, decoder.channels, done, stated is not None),
@@ -146,10 +147,10 @@ class _Decoder:
         """Of the first frame: headers may count the encoder's delay and padding, which decoders leave out."""
         self.is_pcm = False
 
-    def frames(self) -> Iterator[tuple[int | None, np.ndarray]]:
-        """Timestamp, None where there is none, and samples (N, C) of each frame."""
+    def frames(self, done: int = 0) -> Iterator[tuple[int | None, np.ndarray]]:
+        """Timestamp, None where there is none, and samples (N, C) of each frame. done: samples before the first."""
         time_base = float(self.opened.stream.time_base or 0)
-        done = since = 0
+        since = 0
         anchor: int | None = None
 
         def at_s() -> float:
@@ -157,9 +158,15 @@ class _Decoder:
 
         packets = self.opened.container.demux(self.opened.stream)
         while True:
-            with errors_of(self.opened.source, self._name, at_s):
-                packet = next(packets, None)
-                decoded = [] if packet is None else packet.decode()
+            try:
+                with errors_of(self.opened.source, self._name, at_s):
+                    packet = next(packets, None)
+                    decoded = [] if packet is None else packet.decode()
+            except ValueError:
+                stated = self.opened.stated_seconds()
+                if stated is None or at_s() < stated - SLACK_S:
+                    raise
+                return  # what follows all is no audio, but tags
             if packet is None:
                 return
             if packet.is_corrupt:
@@ -186,7 +193,7 @@ class _Decoder:
         try:
             with errors_of(self.opened.source, self._name):
                 self.opened.container.seek(place.pts - before, stream=stream)
-            frames = self.frames()
+            frames = self.frames(place.position - round(PREROLL_S * stream.codec_context.sample_rate))
             for pts, wave_NC in frames:
                 if pts == place.pts:
                     return chain([wave_NC], (wave_NC for _, wave_NC in frames))

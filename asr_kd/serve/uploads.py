@@ -53,7 +53,7 @@ async def recognise_file(
     def feed() -> float:
         """In a thread: reading audio takes time. Ends early when the stream is closed."""
         try:
-            measured = measure_audio(file, NAME)
+            measured = measure_audio(file, NAME, MAX_HOURS * 3600)
             if measured.seconds > MAX_HOURS * 3600:
                 raise Refusal(
                     413, f"{measured.seconds / 3600:.1f} h of audio; at most {MAX_HOURS:g} h are taken at once"

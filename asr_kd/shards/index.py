@@ -14,12 +14,13 @@ from asr_kd.core.locations import PathOrUrl, stem
 from asr_kd.core.terminal import say
 from asr_kd.core.text_files import parse_json, read_text
 from asr_kd.corpora.any_audio import measure_audio
+from asr_kd.corpora.audio import FFMPEG_SUFFIXES
 from asr_kd.corpora.containers.tar import printable_name, tar_members
 
 INDEX_VERSION = 3
 READABLE_VERSIONS = (1, 2, 3)
 """Version 1 does not say where utterances came from; versions 1 and 2 hold no checksums of audio."""
-AUDIO_EXTENSIONS = ("flac", "wav", "ogg", "opus", "mp3")
+AUDIO_EXTENSIONS = ("flac", "wav", "ogg", "opus", "mp3", *(suffix.removeprefix(".") for suffix in FFMPEG_SUFFIXES))
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def build_index(
     for place, (path, offset) in enumerate((origins or {}).get(entry.id, (None, 0.0)) for entry in entries):
         entries[place] = replace(entries[place], audio_filepath=path, offset=offset)
     if not entries and plan is None:
-        raise ValueError(f"{tar}: holds no audio ({', '.join(AUDIO_EXTENSIONS)} members are looked for)")
+        raise ValueError(f"{tar}: holds no audio ({', '.join(AUDIO_EXTENSIONS[:6])}, ... members are looked for)")
     return Index(
         tar=tar.name,
         sha256=sha256_file(tar),

@@ -3,6 +3,7 @@
 import io
 import json
 import sys
+import tarfile
 from pathlib import Path
 
 import av
@@ -261,3 +262,31 @@ def test_without_the_extra_each_file_that_needs_it_is_listed_with_what_to_instal
     assert main(["prepare", "folder", str(root), "--out", str(tmp_path / "m")]) == 0
     (row,) = rows(tmp_path / "m" / "rejected.jsonl")
     assert row["audio_filepath"].endswith("a.m4a") and "pip install -e '.[formats]'" in row["error"]
+
+
+@pytest.mark.parametrize("name", ["m4a", "aac", "webm", "wv", "tta"])
+def test_tags_after_the_audio_are_no_fault(name: str):
+    kind, codec, rate, channels = FORMATS[name]
+    data = encoded(kind, codec, speech(3.0, rate, channels), rate)
+    measured = measure_audio(io.BytesIO(data), "a")
+    tagged = io.BytesIO(data + b"TAG" + bytes(125))
+    assert measure_audio(tagged, "a") == measured
+    assert np.array_equal(read_samples(tagged, "a", measured), read_samples(io.BytesIO(data), "a", measured))
+    assert len(read_samples(tagged, "a", measured, 2.5)) == measured.frames - round(2.5 * measured.rate)
+
+
+def test_a_long_upload_is_not_counted_to_its_end():
+    data = encoded("webm", "libopus", np.zeros((48000 * 30, 1)), 48000)
+    assert 2.0 < measure_audio(io.BytesIO(data), "a", max_s=2.0).seconds < 3.0
+
+
+def test_a_foreign_tar_of_m4a_is_a_shard(tmp_path: Path):
+    members = {"a.m4a": encoded("ipod", "alac", speech(1.0, RATE), RATE), "a.txt": b"hello"}
+    with tarfile.open(tmp_path / "t.tar", "w") as tar:
+        for name, data in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    shard = open_shard(tmp_path / "t.tar")
+    assert [(entry.text, entry.seconds) for entry in shard.entries] == [("hello", 1.0)]
+    assert np.array_equal(shard.audio(0), read_audio(f"{tmp_path}/t.tar::a.m4a"))
