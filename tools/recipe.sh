@@ -33,6 +33,8 @@ recipe_help() {
 Options:
   --stage N         run from stage N on, again what is done (what was interrupted goes on)
   --stop-stage M    stop after stage M
+  --arpa FILE       general language model, interpolated with the text (docs/language-models.md); pocketsphinx:en-us
+                    is English (extra \`general-lm\`)
   --seed S          seed of training (default 0); results in exp/$name-seedS unless it is 0
   --labelled X      how much is labelled (see above; not all recipes have it); "all" has results in exp/$name-all
   --exp DIR         where all results go (default exp/$name)
@@ -69,7 +71,7 @@ from_caller() { # a path that was given relative to the folder that the recipe w
   if [[ $1 == /* || $called_from == "$PWD" ]]; then echo "$1"; else echo "$called_from/$1"; fi
 }
 
-first_stage=0 last_stage=99 forced= dry_run= seed=0 ranks=1 ray= conf= own_given= labelled=${labelled:-} exp= data=
+first_stage=0 last_stage=99 forced= dry_run= seed=0 ranks=1 ray= general_lm= conf= own_given= labelled=${labelled:-} exp= data=
 threads=$(getconf _NPROCESSORS_ONLN)
 while (($#)); do
   case $1 in
@@ -80,6 +82,7 @@ while (($#)); do
     --threads) option_value "$1" $#; option_number "$1" "$2"; threads=$2; export OMP_NUM_THREADS=$2; shift 2 ;;
     --ranks) option_value "$1" $#; option_number "$1" "$2"; ranks=$((10#$2)); shift 2 ;;
     --ray) ray=1; shift ;;
+    --arpa) option_value "$1" $#; general_lm=$2; shift 2 ;;
     --labelled) option_value "$1" $#; labelled=$2; shift 2 ;;
     --exp) option_value "$1" $#; exp=$(from_caller "$2"); shift 2 ;;
     --dry-run) dry_run=1; shift ;;
@@ -109,12 +112,13 @@ if [[ $exp == *[[:space:]]* ]]; then
   say "--exp $exp: paths with blanks are not supported. Choose another folder."
   exit 2
 fi
+if [[ $general_lm != *:* && -n $general_lm ]]; then general_lm=$(from_caller "$general_lm"); fi
 if [[ -n $conf && ! -d $conf ]]; then
   say "--conf $conf: no such folder. Copy recipes/$name/conf and change it."
   exit 2
 fi
 conf=${conf:-recipes/$name/conf}
-recipe_command="bash recipes/$name/$(basename "$recipe_file")${data:+ $(printf %q "$data")} --seed $seed${labelled:+ --labelled $labelled}$own_given"
+recipe_command="bash recipes/$name/$(basename "$recipe_file")${data:+ $(printf %q "$data")} --seed $seed${labelled:+ --labelled $labelled}${general_lm:+ --arpa $(printf %q "$general_lm")}$own_given"
 
 if [[ -z $dry_run ]]; then
   if [[ -z ${ASR_KD_NO_SETUP:-} ]]; then
