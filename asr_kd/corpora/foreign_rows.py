@@ -12,6 +12,7 @@ import pyarrow as pa
 from asr_kd.core.files import resolve_inside
 from asr_kd.core.options import option
 from asr_kd.core.terminal import say
+from asr_kd.corpora.containers.audio_columns import is_text
 from asr_kd.corpora.corpus import Recording
 from asr_kd.corpora.folder import normalised
 from asr_kd.corpora.languages import LANG, language_code, language_of
@@ -133,7 +134,7 @@ def file_inside(root: Path, folder: Path, name: str) -> Path:
 def _is_single(kind: pa.DataType) -> bool:
     types = pa.types
     plain = types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind)
-    return plain or types.is_string(kind) or types.is_large_string(kind)
+    return plain or is_text(kind)
 
 
 def _class_names(feature: Any) -> list[str]:

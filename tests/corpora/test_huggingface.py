@@ -142,6 +142,16 @@ def test_classes_numbers_and_own_ids_are_kept(tmp_path: Path):
     prepare(root, "--text-column", "words", "--max-skipped", "1", code=2)
 
 
+def test_columns_of_other_writers_are_known_by_their_shape(tmp_path: Path):
+    root = tmp_path / "set"
+    words = pa.array(["one", "two", "one"]).dictionary_encode()
+    table = pa.table({"wav": pa.array([clip(i) for i in range(3)], pa.large_binary()), "Transcript": words})
+    write_parquet(root / "part-0.parquet", table)
+    parts = prepare(root, "--dev-fraction", "0")
+    assert [u.text for u in parts["labelled"]] == ["ONE", "TWO", "ONE"]
+    np.testing.assert_array_equal(read_audio(parts["labelled"][2].audio_filepath), samples(clip(2)))
+
+
 def test_splits_are_taken_by_name_and_the_others_are_named(tmp_path: Path, capsys):
     root = tmp_path / "set"
     for i, name in enumerate(("train.clean.100", "validation.clean", "test.other", "invalidated")):

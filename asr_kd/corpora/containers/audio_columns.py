@@ -51,11 +51,11 @@ def _column(schema: pa.Schema, name: str) -> AudioColumn | None:
     kind = schema.field(name).type
     if pa.types.is_struct(kind):
         data = f"{name}.bytes" if kind.get_field_index("bytes") >= 0 and _is_bytes(kind.field("bytes").type) else None
-        path = f"{name}.path" if kind.get_field_index("path") >= 0 and _is_text(kind.field("path").type) else None
+        path = f"{name}.path" if kind.get_field_index("path") >= 0 and is_text(kind.field("path").type) else None
         return AudioColumn(name, data, path) if data or path else None
     if _is_bytes(kind):
         return AudioColumn(name, name, None)
-    return AudioColumn(name, None, name) if _is_text(kind) else None
+    return AudioColumn(name, None, name) if is_text(kind) else None
 
 
 def _type_of(feature: Any) -> str | None:
@@ -69,8 +69,10 @@ def _is_audio_struct(kind: pa.DataType) -> bool:
 
 
 def _is_bytes(kind: pa.DataType) -> bool:
-    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind)
 
 
-def _is_text(kind: pa.DataType) -> bool:
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+def is_text(kind: pa.DataType) -> bool:
+    """Whether a column holds text, also as a dictionary of its words."""
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
