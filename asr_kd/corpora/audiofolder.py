@@ -66,9 +66,8 @@ def _rows(path: Path, root: Path, options: ColumnOptions, language: str) -> Iter
         yield Rejected(path.name, str(path), f"{path}: has no column file_name ({', '.join(names)[:200]})")
         return
     plain = [name for name in names if all(isinstance(r.get(name), str | int | float | bool | None) for _, r in table)]
-    reader = RowReader(
-        options, language, pa.schema([(name, pa.string()) for name in plain]), {}, file_column, str(path)
-    )
+    schema = pa.schema([(name, pa.string()) for name in plain])
+    reader = RowReader(options, language, schema, {}, file_column, str(path), set())
     for place, row in table:
         named = row.get(file_column)
         row_id = f"{path.stem}-{place.rpartition(':')[2]}"

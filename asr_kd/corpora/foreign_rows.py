@@ -52,6 +52,8 @@ class RowReader:
     """The column of the audio."""
     where: str
     """The file, for errors."""
+    said: set[str]
+    """What was said of files before: it is not said of each."""
     columns: list[str] = field(init=False)
     """Those of single values."""
 
@@ -64,7 +66,7 @@ class RowReader:
         self._classes = {name: _class_names(self.features.get(name)) for name in self.columns}
         if self._text is None:
             columns = ", ".join(self.columns)[:200]
-            say(f"{self.where}: no column of text ({columns}): unlabelled. --text-column names one.")
+            say_once(self.said, self.where, f"no column of text ({columns}): unlabelled. --text-column names one.")
 
     def _column(self, role: str, asked: str | None) -> str | None:
         """The column that was asked for, or the first with a usual name. ValueError when `asked` is not there."""
@@ -101,6 +103,13 @@ class RowReader:
         if names and isinstance(value, int) and 0 <= value < len(names):
             return names[value]
         return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def say_once(said: set[str], where: str, message: str) -> None:
+    """Say it of the first file that it is true of."""
+    if message not in said:
+        said.add(message)
+        say(f"{where}: {message}")
 
 
 def known_language(meta: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from asr_kd.corpora.containers.audio_columns import AudioColumn, features_of
 from asr_kd.corpora.containers.names import SEPARATOR
 from asr_kd.corpora.containers.tables import AudioTable, audio_table, column_called
 from asr_kd.corpora.corpus import Corpus, Recording, Rejected
-from asr_kd.corpora.foreign_rows import ColumnOptions, Row, RowReader, file_inside
+from asr_kd.corpora.foreign_rows import ColumnOptions, Row, RowReader, file_inside, say_once
 from asr_kd.corpora.huggingface_files import DataFile, data_files
 from asr_kd.corpora.named_splits import NamedSplitOptions, corpus_of_splits
 from asr_kd.corpora.prepare import prepare
@@ -44,9 +44,10 @@ def read_huggingface(config: HuggingFaceRun) -> Corpus:
     """The data set in parts; columns of single values are in `meta`. ValueError when there is none."""
     files, rejected = data_files(config.root)
     splits: dict[str, list[Row]] = {}
+    said: set[str] = set()
     for file in files:
         try:
-            rows = list(_rows(file, config))
+            rows = list(_rows(file, config, said))
         except ValueError as e:
             rejected.append(Rejected(file.path.name, str(file.path), str(e)))
             continue
@@ -75,13 +76,15 @@ def named_by_id(splits: dict[str, list[Row]]) -> dict[str, list[Recording]]:
     }
 
 
-def _rows(file: DataFile, config: HuggingFaceRun) -> Iterator[Row | Rejected]:
+def _rows(file: DataFile, config: HuggingFaceRun, said: set[str]) -> Iterator[Row | Rejected]:
     """Every row of a file; those that hold no audio and name no file of the data set are rejected."""
     table = audio_table(file.path)
     column = column_called(table, config.audio_column)
-    reader = RowReader(
-        config, config.language, table.schema, features_of(table.schema, file.path), column.name, str(file.path)
-    )
+    where, features = str(file.path), features_of(table.schema, file.path)
+    reader = RowReader(config, config.language, table.schema, features, column.name, where, said)
+    if len(table.audio) > 1 and config.audio_column is None:
+        others = ", ".join(c.name for c in table.audio if c.name != column.name)
+        say_once(said, where, f"audio is taken from {column.name}, not from {others}. --audio-column chooses.")
     prefix = "-".join(file.path.relative_to(_base(config.root)).with_suffix("").parts)
     subset = {} if file.subset is None else {"subset": file.subset}
     member = "" if column == column_called(table) else f"{column.name}/"
