@@ -5,6 +5,8 @@
   lhotse       OUT/cuts_NAME.jsonl.gz: one cut with one supervision an utterance
   nemo         OUT/NAME.jsonl: a NeMo manifest
   huggingface  OUT/data/SPLIT-00000-of-00001.parquet with the audio inside: datasets.load_dataset("OUT")
+  shar         OUT/NAME/cuts.000000.jsonl.gz, recording.000000.tar, ...: lhotse Shar, with the audio inside
+  nemo-tarred  OUT/NAME/audio_0.tar, ... and tarred_audio_manifest.json, with the audio inside
   table        OUT/NAME.csv: for spreadsheets and scripts
 
 Audio files are named where they are. What the form cannot name (audio in shards, tars and tables; several channels for
@@ -21,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from asr_kd.convert import huggingface, kaldi, lhotse, plain_tables
+from asr_kd.convert import huggingface, kaldi, lhotse, plain_tables, tarred
 from asr_kd.convert.audio import AudioPlan, Placed, placed
 from asr_kd.convert.items import Item, Part, Transcripts, read_parts
 from asr_kd.core.commands import command
@@ -39,7 +41,7 @@ class ConvertRun(SkippedOptions):
     """What `asr-kd convert` is given."""
 
     inputs: tuple[Path, ...] = argument("manifests (.jsonl), folders of shards, tars", metavar="IN")
-    to: Literal["kaldi", "lhotse", "nemo", "huggingface", "table"] = option("form to write")
+    to: Literal["kaldi", "lhotse", "shar", "nemo", "nemo-tarred", "huggingface", "table"] = option("form to write")
     out: Path = option("output folder")
     transcripts: tuple[PathOrUrl, ...] = option(
         "transcripts of `asr-kd label` or `asr-kd transcribe`, files or folders: the text of their utterances; others "
@@ -75,6 +77,7 @@ FORMS = {
     "nemo": Form(plain_tables.can_name, plain_tables.write_nemo, "{name}.jsonl"),
     "table": Form(plain_tables.can_name, plain_tables.write_csv, "{name}.csv"),
 }
+TARRED = {"shar": tarred.SHAR, "nemo-tarred": tarred.NEMO_TARRED}
 
 
 @command()
@@ -109,6 +112,10 @@ def _write(config: ConvertRun, part: Part) -> tuple[str, list[Rejected]]:
             raise ValueError("--audio wav: data sets hold FLAC or the files as they are")
         count, rejected = huggingface.write_split(folder, part.name, part.items, config.audio == "flac", config.jobs)
         return f"{folder}: {part.name}: {count} rows", rejected
+    if config.to in TARRED:
+        if config.audio == "wav":
+            raise ValueError(f"--audio wav: {config.to} holds FLAC")
+        return tarred.write_tars(config.out / part.name, part.name, part.items, TARRED[config.to], config.jobs)
     form = FORMS[config.to]
     items = _in_file_order(part.items)
     suffix = form.suffix if config.audio == "auto" else f".{config.audio}"
