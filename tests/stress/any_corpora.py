@@ -38,7 +38,7 @@ SOUNDFILE = {
     "caf": ("CAF", "PCM_16"),
 }
 """Suffix: what soundfile calls format and subtype."""
-FFMPEG = {"m4a": "aac", "webm": "libopus", "mkv": "flac", "mp4": "aac", "wma": "wmav2", "ac3": "ac3", "tta": "tta"}
+FFMPEG = {"m4a": "aac", "webm": "libopus", "mkv": "pcm_s16le", "mp4": "aac", "wma": "wmav2", "ac3": "ac3", "tta": "tta"}
 """Suffix: FFmpeg's encoder."""
 DAMAGED_EVERY = 10
 
@@ -55,6 +55,8 @@ class Made:
     damaged: set[str] = field(default_factory=set)
     key_of: Callable[[dict[str, Any]], str] = lambda row: str(row["audio_filepath"])
     is_long: bool = False
+    name: str = ""
+    """Of its folder."""
 
     def key(self, row: dict[str, Any]) -> str:
         """The item that a line of a manifest, or of rejected.jsonl, is about."""
@@ -99,6 +101,7 @@ def make_language(language: str, root: Path, count: int) -> list[Made]:
         home = root / maker.__name__
         home.mkdir(parents=True)
         made.append(maker(speech, home, language))
+        made[-1].name = home.name
     return made
 
 
@@ -124,10 +127,14 @@ def _encoded(wave_N: np.ndarray, path: Path, encoder: str) -> None:
     rate = 48000 if encoder == "libopus" else 44100 if encoder in ("aac", "wmav2", "ac3", "mp2") else 16000
     with av.open(str(path), "w") as container:
         stream = container.add_stream(encoder, rate=rate, layout="mono")
+        if encoder == "wmav2":
+            stream.bit_rate = 64000
         pcm = (np.clip(wave_N, -1, 1) * 32767).astype(np.int16)[None]
         frame = av.AudioFrame.from_ndarray(pcm, format="s16", layout="mono")
         frame.sample_rate = 16000
-        resampler = av.AudioResampler(format=stream.format.name, layout="mono", rate=rate, frame_size=stream.frame_size or 0)
+        resampler = av.AudioResampler(
+            format=stream.format.name, layout="mono", rate=rate, frame_size=stream.frame_size or 0
+        )
         for resampled in [*resampler.resample(frame), *resampler.resample(None)]:
             container.mux(stream.encode(resampled))
         container.mux(stream.encode(None))
@@ -188,7 +195,9 @@ def kaldi(speech: list[Spoken], root: Path, language: str) -> Made:
     return made
 
 
-def _clips(speech: list[Spoken], home: Path, made: Made, suffix: str, key: Callable[[Path], str] | None = None) -> Iterator[tuple[Path, Spoken]]:
+def _clips(
+    speech: list[Spoken], home: Path, made: Made, suffix: str, key: Callable[[Path], str] | None = None
+) -> Iterator[tuple[Path, Spoken]]:
     """The utterances as files of one kind."""
     home.mkdir(parents=True, exist_ok=True)
     for n, said in enumerate(speech):
@@ -229,7 +238,12 @@ def common_voice(speech: list[Spoken], root: Path, language: str) -> Made:
     speakers = sorted({said.speaker for said in speech})
     part_of = dict(zip(speakers, ("dev", "test", "train", "train", "validated", "validated"), strict=False))
     for path, said in _clips(speech, root / "clips", made, "mp3"):
-        row = dict.fromkeys(fields, "") | {"client_id": said.speaker, "path": path.name, "sentence": said.text, "locale": language}
+        row = dict.fromkeys(fields, "") | {
+            "client_id": said.speaker,
+            "path": path.name,
+            "sentence": said.text,
+            "locale": language,
+        }
         for name in {"validated", part_of[said.speaker]}:
             parts[name].append(row)
     for name, found in parts.items():
@@ -281,7 +295,12 @@ def nemo_tarred(speech: list[Spoken], root: Path, language: str) -> Made:
             info = tarfile.TarInfo(f"{n}.flac")
             info.size = len(audio)
             tar.addfile(info, io.BytesIO(audio))
-            line = {"audio_filepath": f"{n}.flac", "duration": len(said.wave_N) / 16000, "text": said.text, "shard_id": 0}
+            line = {
+                "audio_filepath": f"{n}.flac",
+                "duration": len(said.wave_N) / 16000,
+                "text": said.text,
+                "shard_id": 0,
+            }
             lines.append(json.dumps(line | {"speaker": said.speaker}, ensure_ascii=False) + "\n")
     (root / "tarred_audio_manifest.json").write_text("".join(lines), encoding="utf-8")
     return made

@@ -64,14 +64,25 @@ def account(made: Made, manifests: Path, counts: Counts) -> None:
 def chain(language: str, corpora: list[Made], out: Path, counts: Counts) -> dict[str, float]:
     """From corpora to hypotheses; the WER of the student, which says only that words came out."""
     for made in corpora:
-        manifests = out / "manifests" / made.reader
-        run("prepare", made.reader, made.root, *made.options, "--language", language, "--max-skipped", "0.6", "--out", manifests)
+        manifests = out / "manifests" / made.name
+        run(
+            "prepare",
+            made.reader,
+            made.root,
+            *made.options,
+            "--language",
+            language,
+            "--max-skipped",
+            "0.6",
+            "--out",
+            manifests,
+        )
         account(made, manifests, counts)
         if made.is_long:
-            run("segment", manifests / "unlabelled.jsonl", "--out", out / "segments" / made.reader)
-            manifests = out / "segments" / made.reader
+            run("segment", manifests / "unlabelled.jsonl", "--out", out / "segments" / made.name)
+            manifests = out / "segments" / made.name
         parts = [p for part in ("labelled", "dev", "unlabelled", "test") if (p := manifests / f"{part}.jsonl").exists()]
-        run("shard", *parts, "--out", out / "shards" / made.reader)
+        run("shard", *parts, "--out", out / "shards" / made.name)
     part = lambda name: sorted((out / "shards").glob(f"*/{name}"))
     text = sorted((out / "manifests").glob("*/labelled.jsonl"))
     run("tokens", *text, "--out", out / "tokens")
@@ -80,7 +91,15 @@ def chain(language: str, corpora: list[Made], out: Path, counts: Counts) -> dict
     run("graph", *text, "--inventory", out / "tokens", "--out", out / "graph")
     run("label", *part("unlabelled"), "--teacher", out / "teacher", "--out", out / "targets")
     run(
-        *("distill", "--unlabelled", *part("unlabelled"), "--targets", out / "targets", "--labelled", *part("labelled")),
+        *(
+            "distill",
+            "--unlabelled",
+            *part("unlabelled"),
+            "--targets",
+            out / "targets",
+            "--labelled",
+            *part("labelled"),
+        ),
         *("--teacher", out / "teacher", *both, "--set", "schedule.epochs=1", "--out", out / "student"),
     )
     run("decode", *part("test"), "--model", out / "student", "--graph", out / "graph", "--out", out / "decode")
