@@ -9,6 +9,7 @@ import sys
 import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -131,7 +132,7 @@ def _encoded(wave_N: np.ndarray, path: Path, encoder: str) -> None:
             stream.bit_rate = 64000
         pcm = (np.clip(wave_N, -1, 1) * 32767).astype(np.int16)[None]
         frame = av.AudioFrame.from_ndarray(pcm, format="s16", layout="mono")
-        frame.sample_rate = 16000
+        frame.sample_rate, frame.pts, frame.time_base = 16000, 0, Fraction(1, 16000)
         resampler = av.AudioResampler(
             format=stream.format.name, layout="mono", rate=rate, frame_size=stream.frame_size or 0
         )
