@@ -85,7 +85,7 @@ def chain(language: str, corpora: list[Made], out: Path, counts: Counts) -> dict
         run("shard", *parts, "--out", out / "shards" / made.name)
     part = lambda name: sorted((out / "shards").glob(f"*/{name}"))
     text = sorted((out / "manifests").glob("*/labelled.jsonl"))
-    run("tokens", *text, "--out", out / "tokens")
+    run("tokens", *text, "--type", "characters", "--out", out / "tokens")
     both = ["--dev", *part("dev"), "--tokens", out / "tokens", *TINY]
     run("train", *part("labelled"), *both, "--set", "epochs=3", "--out", out / "teacher")
     run("graph", *text, "--inventory", out / "tokens", "--out", out / "graph")
