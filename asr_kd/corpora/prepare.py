@@ -7,6 +7,7 @@ from pathlib import Path
 from asr_kd.core.options import option
 from asr_kd.core.skipped import Skipped, SkippedOptions
 from asr_kd.corpora.corpus import Corpus, check_rejected, leave_out_held_speakers, print_summary, write_corpus
+from asr_kd.corpora.corpus_name import corpus_name
 from asr_kd.corpora.download import fetch_archive
 from asr_kd.corpora.languages import ENGLISH, language_code, language_name, with_language
 
@@ -24,6 +25,12 @@ class PrepareOptions(SkippedOptions):
         ENGLISH,
         metavar="CODE",
         parse=language_code,
+    )
+    name: str | None = option(
+        "name of the corpus, which begins the ids of its utterances: several corpora go together where ids differ "
+        "(default: ids as the corpus has them)",
+        None,
+        parse=corpus_name,
     )
     dry_run: bool = option("print counts and hours; write nothing", False)
 
@@ -55,6 +62,8 @@ def prepare(
             fetch_archive(url, root)
     corpus = read()
     name_language(corpus, language or config.language)
+    if config.name is not None:
+        begin_ids(corpus, config.name)
     leave_out_held_speakers(corpus)
     if not any(corpus.parts().values()):
         check_rejected(corpus, None, skipped)
@@ -63,6 +72,13 @@ def prepare(
         write_corpus(corpus, config.out)
     print_summary(corpus)
     check_rejected(corpus, None if config.dry_run else config.out, skipped)
+
+
+def begin_ids(corpus: Corpus, name: str) -> None:
+    """`name-` before the id of every utterance and of what was rejected."""
+    for part in (corpus.labelled, corpus.dev, corpus.unlabelled, corpus.test):
+        part[:] = [replace(u, id=f"{name}-{u.id}") for u in part]
+    corpus.rejected[:] = [replace(item, id=f"{name}-{item.id}") for item in corpus.rejected]
 
 
 def name_language(corpus: Corpus, language: str) -> None:

@@ -21,10 +21,11 @@ from asr_kd.core.storage import basename
 from asr_kd.core.terminal import show
 from asr_kd.corpora.containers.names import in_reading_order
 from asr_kd.corpora.corpus import REJECTED, warn_of_long
+from asr_kd.corpora.corpus_name import corpus_name
 from asr_kd.corpora.manifest import read_manifest
 from asr_kd.shards.catalogue_writer import CATALOGUE_NAME, HERE, CatalogueRow, write_catalogue
 from asr_kd.shards.reader import open_shard
-from asr_kd.shards.writer import SHARD_SECONDS, write_shards
+from asr_kd.shards.writer import SHARD_NAME, SHARD_SECONDS, write_shards
 
 SECONDS_PER_MINUTE = 60
 
@@ -36,6 +37,12 @@ class ShardRun(SkippedOptions):
     manifests: tuple[Path, ...] = argument("manifests (.jsonl) of `asr-kd prepare`", metavar="MANIFEST")
     out: Path = option("output folder: one folder of shards per manifest")
     minutes: float = option("minutes of audio per shard, at most", SHARD_SECONDS / SECONDS_PER_MINUTE)
+    name: str = option(
+        "name of the corpus, which begins the names of its shards: shards of several corpora go together where they "
+        "are called differently",
+        SHARD_NAME,
+        parse=corpus_name,
+    )
     jobs: int = option("shards that are written at the same time", 1, metavar="N")
     strip_text: bool = option("leave the transcripts out of the shards", False)
 
@@ -57,7 +64,7 @@ def make_shards(config: ShardRun) -> None:
         raise ValueError(f"{REJECTED} lists what was left out; give manifests")
     for manifest in manifests:
         out, seconds = config.out / manifest.stem, config.minutes * SECONDS_PER_MINUTE
-        shard_manifest(manifest, out, seconds, config.strip_text, config.jobs, config.max_skipped)
+        shard_manifest(manifest, out, seconds, config.strip_text, config.jobs, config.max_skipped, config.name)
 
 
 def shard_manifest(
@@ -67,6 +74,7 @@ def shard_manifest(
     strip_text: bool = False,
     jobs: int = 1,
     max_skipped: float = MAX_SKIPPED,
+    name: str = SHARD_NAME,
 ) -> list[Path]:
     """Write one manifest's shards and say what became of it.
 
@@ -77,7 +85,7 @@ def shard_manifest(
     if not utterances:
         raise ValueError(f"{manifest}: holds no utterance; leave it out")
     utterances = [utterances[i] for i in in_reading_order([u.audio_filepath for u in utterances])]
-    tars = write_shards(utterances, out, shard_seconds, strip_text=strip_text, jobs=jobs)
+    tars = write_shards(utterances, out, shard_seconds, strip_text=strip_text, jobs=jobs, name=name)
     shards = [open_shard(tar) for tar in tars]
     write_catalogue(out / CATALOGUE_NAME, (CatalogueRow.of(shard, basename(shard.path)) for shard in shards), [HERE])
     rejected = [item for shard in shards for item in shard.set_aside]

@@ -21,6 +21,8 @@ from asr_kd.corpora.containers.names import source_file
 from asr_kd.corpora.manifest import Utterance
 from asr_kd.shards.index import build_index, index_path, read_index, write_index
 
+SHARD_NAME = "shard"
+"""What the names of tars begin with."""
 SHARD_SECONDS = 600.0
 PCM_SCALE = 32768
 MAX_KEY = 80
@@ -68,8 +70,9 @@ def write_shards(
     *,
     strip_text: bool = False,
     jobs: int = 1,
+    name: str = SHARD_NAME,
 ) -> list[Path]:
-    """Write `out_dir/shard-%06d.tar`, each with its index; returns the tars. Finished ones of the same contents stay.
+    """Write `out_dir/NAME-%06d.tar`, each with its index; returns the tars. Finished ones of the same contents stay.
 
     Members of an utterance: KEY.flac (16 bit, 16 kHz, mono) and KEY.json (id, duration, text, speaker, meta).
     strip_text: leave transcripts out.  jobs: shards written at the same time (threads; the encoder runs without GIL).
@@ -78,7 +81,7 @@ def write_shards(
     ValueError when `out_dir` holds shards beyond those of this run, or when nothing could be read.
     """
     out = Path(out_dir)
-    shards = list(plan_shards(utterances, out, shard_seconds, strip_text))
+    shards = list(plan_shards(utterances, out, shard_seconds, strip_text, name))
     strangers = {tar.name for tar in out.glob("*.tar")} - {shard.path.name for shard in shards}
     if strangers:
         raise ValueError(
@@ -106,7 +109,11 @@ def check_written(shards: Iterable[PlannedShard]) -> None:
 
 
 def plan_shards(
-    utterances: Iterable[Utterance], out: Path, shard_seconds: float = SHARD_SECONDS, strip_text: bool = False
+    utterances: Iterable[Utterance],
+    out: Path,
+    shard_seconds: float = SHARD_SECONDS,
+    strip_text: bool = False,
+    name: str = SHARD_NAME,
 ) -> Iterator[PlannedShard]:
     """Cut the utterances, in order, into shards of at most `shard_seconds`; a longer utterance gets its own."""
     if not shard_seconds > 0:
@@ -115,14 +122,14 @@ def plan_shards(
     seconds, number = 0.0, 0
     for utterance in utterances:
         if batch and seconds + utterance.duration > shard_seconds:
-            yield _planned(out, number, batch)
+            yield _planned(out, name, number, batch)
             batch, seconds, number = [], 0.0, number + 1
         if strip_text:
             utterance = Utterance(**{**vars(utterance), "text": None})
         batch.append(utterance)
         seconds += utterance.duration
     if batch:
-        yield _planned(out, number, batch)
+        yield _planned(out, name, number, batch)
 
 
 def write_shard(shard: PlannedShard) -> None:
@@ -170,9 +177,9 @@ def tar_key(utterance_id: str) -> str:
     return f"{key[:MAX_KEY]}-{hashlib.sha256(utterance_id.encode()).hexdigest()[:8]}"
 
 
-def _planned(out: Path, number: int, utterances: list[Utterance]) -> PlannedShard:
+def _planned(out: Path, name: str, number: int, utterances: list[Utterance]) -> PlannedShard:
     plan = fingerprint([asdict(utterance) for utterance in utterances])
-    return PlannedShard(out / f"shard-{number:06d}.tar", utterances, plan)
+    return PlannedShard(out / f"{name}-{number:06d}.tar", utterances, plan)
 
 
 def _sample(utterance: Utterance) -> dict[str, str | bytes]:

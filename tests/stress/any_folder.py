@@ -62,27 +62,17 @@ def account(made: Made, manifests: Path, counts: Counts) -> None:
 
 
 def chain(language: str, corpora: list[Made], out: Path, counts: Counts) -> dict[str, float]:
-    """From corpora to hypotheses; the WER of the student, which says only that words came out."""
+    """From corpora to hypotheses: how many there are, and their words, which say only that some came out."""
     for made in corpora:
         manifests = out / "manifests" / made.name
-        run(
-            "prepare",
-            made.reader,
-            made.root,
-            *made.options,
-            "--language",
-            language,
-            "--max-skipped",
-            "0.6",
-            "--out",
-            manifests,
-        )
+        taken = [*made.options, "--language", language, "--name", made.name, "--max-skipped", "0.6"]
+        run("prepare", made.reader, made.root, *taken, "--out", manifests)
         account(made, manifests, counts)
         if made.is_long:
             run("segment", manifests / "unlabelled.jsonl", "--out", out / "segments" / made.name)
             manifests = out / "segments" / made.name
         parts = [p for part in ("labelled", "dev", "unlabelled", "test") if (p := manifests / f"{part}.jsonl").exists()]
-        run("shard", *parts, "--out", out / "shards" / made.name)
+        run("shard", *parts, "--name", made.name, "--out", out / "shards" / made.name)
     part = lambda name: sorted((out / "shards").glob(f"*/{name}"))
     text = sorted((out / "manifests").glob("*/labelled.jsonl"))
     run("tokens", *text, "--type", "characters", "--out", out / "tokens")
