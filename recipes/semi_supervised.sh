@@ -16,7 +16,7 @@
 #   title=TEXT          of the report
 
 ((${lm_text+1})) || lm_text=($exp/manifests/labelled.jsonl)
-[[ -z $general_lm ]] || lm_options+=(--arpa "$general_lm" --held-out $exp/manifests/dev.jsonl --max-ngrams 1000000)
+[[ -z $general_lm ]] || lm_options+=(--arpa "$general_lm" --held-out $exp/manifests/dev.jsonl --max-ngrams 300000)
 dev=(--dev $shards/dev) lexicon=${lexicon-$exp/manifests/lexicon.txt}
 
 # Flat start, tied states, alignments. First teachers learn them and align anew. Where there are several they differ in

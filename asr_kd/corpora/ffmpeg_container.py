@@ -168,7 +168,8 @@ def _reason(error: "av.FFmpegError", is_opening: bool) -> str:
         return "its format is none of audio, or names other files"
     if is_opening and isinstance(error, av.InvalidDataError):
         return "no audio format is recognised in it"
-    if error.errno is None or (error.errno > MAX_ERRNO and isinstance(error, av.UnknownError | av.UndefinedError)):
+    made_up = (error.errno or 0) > MAX_ERRNO and isinstance(error, av.UnknownError | av.UndefinedError)
+    if made_up or error.errno is None or isinstance(error, BlockingIOError):
         return "a damaged packet"
     if isinstance(error, MemoryError):  # FFmpeg refuses what no recording needs
         return "a damaged size"

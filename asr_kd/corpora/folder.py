@@ -18,7 +18,7 @@ from asr_kd.core.text_files import read_text
 from asr_kd.corpora.audio import audio_seconds
 from asr_kd.corpora.audio_file import SLACK_S
 from asr_kd.corpora.corpus import Corpus, Recording, Rejected, measure
-from asr_kd.corpora.found_audio import audio_files as audio_files
+from asr_kd.corpora.found_audio import audio_files
 from asr_kd.corpora.languages import ENGLISH, LANG, language_of, with_language
 from asr_kd.corpora.manifest import Utterance, read_manifest
 from asr_kd.corpora.prepare import PrepareOptions, prepare
