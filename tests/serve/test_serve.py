@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 from decoding import run
+from encoding import encoded
 from serving import say_it, serving, transcribed, words_of
 
 import asr_kd
@@ -79,14 +80,16 @@ def test_audio_at_other_rates_is_resampled_as_files_are(url, talk, trained, tmp_
 
 
 def test_a_file_is_transcribed_in_every_format(url, talk, words, capsys, trained):
-    async def posted(**query):
-        body = talk[0].read_bytes()
+    async def posted(body=None, **query):
+        body = body or talk[0].read_bytes()
         async with aiohttp.ClientSession() as s, s.post(f"{url}transcribe", params=query, data=body) as response:
             assert response.status == 200
             return await response.text()
 
     whole = json.loads(asyncio.run(posted()))
     assert [word for u in whole["utterances"] for word in u["words"]] == words
+    m4a = json.loads(asyncio.run(posted(encoded("ipod", "alac", talk[1] / np.float32(32768), RATE))))
+    assert [word for u in m4a["utterances"] for word in u["words"]] == words
     assert run("transcribe", trained / "model", talk[0], "--graph", trained / "graph", "--format", "srt") == 0
     assert asyncio.run(posted(format="srt", model="teacher")).split() == capsys.readouterr().out.split()
 
