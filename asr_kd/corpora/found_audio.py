@@ -20,6 +20,8 @@ NO_AUDIO = frozenset(
     )
 )
 """Suffixes of what is never opened as audio: text, tables, pictures, archives."""
+HOLDERS = {".arrow", ".parquet", ".tar", ".tgz", ".zip"}
+"""Suffixes of files that other readers find audio in."""
 RESOURCE_FORK = "._"
 """Begins the names of files with attributes, which macOS writes beside each file on foreign disks."""
 
@@ -54,6 +56,13 @@ def audio_files(root: Path) -> tuple[list[Path], dict[Path, str]]:
                 f"{root}: holds no audio but {len(unreadable)} files that cannot be read; the first: {first}"
             )
         raise ValueError(f"{root}: holds no audio ({len(others)} files of other kinds)")
+    holders = [path for path in others if path.suffix.lower() in HOLDERS]
+    if holders:
+        say(
+            f"{root}: {len(holders)} files such as {holders[0].relative_to(root)} may hold audio; it is not read here. "
+            "`asr-kd prepare huggingface` reads Parquet and Arrow, `asr-kd prepare nemo-tarred` tars."
+        )
+        others = [path for path in others if path.suffix.lower() not in HOLDERS]
     if others:
         say(f"{root}: {len(others)} other files such as {others[0].relative_to(root)} are no audio")
     return paths, unreadable

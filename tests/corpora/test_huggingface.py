@@ -152,6 +152,20 @@ def test_columns_of_other_writers_are_known_by_their_shape(tmp_path: Path):
     np.testing.assert_array_equal(read_audio(parts["labelled"][2].audio_filepath), samples(clip(2)))
 
 
+def test_decoded_samples_are_audio_at_the_rate_that_stands_beside_them(tmp_path: Path):
+    wave_N = samples(clip(3))
+    decoded = [{"array": wave_N, "path": None, "sampling_rate": 16000}, None]
+    decoded += [{"array": [], "path": None, "sampling_rate": 8000}, {"array": [0.1], "path": None, "sampling_rate": 1}]
+    kind = pa.struct([("array", pa.list_(pa.float64())), ("path", pa.string()), ("sampling_rate", pa.int64())])
+    table = pa.table({"audio": pa.array(decoded, kind), "text": ["a"] * 4})
+    write_parquet(tmp_path / "a/set/train.parquet", table)
+    write_stream(tmp_path / "b/set/train.arrow", table)
+    for root in (tmp_path / "a/set", tmp_path / "b/set"):
+        (u,) = prepare(root, "--dev-fraction", "0", "--max-skipped", "0.8")["labelled"]
+        np.testing.assert_array_equal(read_audio(u.audio_filepath), wave_N)
+        assert len(rejected(root)) == 3
+
+
 def test_splits_are_taken_by_name_and_the_others_are_named(tmp_path: Path, capsys):
     root = tmp_path / "set"
     for i, name in enumerate(("train.clean.100", "validation.clean", "test.other", "invalidated")):

@@ -23,6 +23,8 @@ class AudioColumn:
     """Where the bytes are, as `audio.bytes`; None where the column only names files."""
     path: str | None
     """Where the name of the file is."""
+    rate: str | None = None
+    """Where the sampling rate is, in Hz; then `data` holds samples and no file, as decoded data sets do."""
 
 
 def features_of(schema: pa.Schema, where: Path) -> dict[str, Any]:
@@ -41,7 +43,7 @@ def audio_columns(schema: pa.Schema, where: Path) -> list[AudioColumn]:
     """The columns of audio, those that `datasets` calls so first. where: the file, for errors."""
     features = features_of(schema, where)
     noted = [name for name in schema.names if _type_of(features.get(name)) == "Audio"]
-    structs = [field.name for field in schema if _is_audio_struct(field.type)]
+    structs = [f.name for f in schema if _is_audio_struct(f.type) or _is_decoded(f.type)]
     bare = [name for name in NAMES if name in schema.names and _is_bytes(schema.field(name).type)]
     columns = [_column(schema, name) for name in dict.fromkeys([*noted, *structs, *([] if structs else bare)])]
     return [column for column in columns if column is not None]
@@ -49,6 +51,8 @@ def audio_columns(schema: pa.Schema, where: Path) -> list[AudioColumn]:
 
 def _column(schema: pa.Schema, name: str) -> AudioColumn | None:
     kind = schema.field(name).type
+    if _is_decoded(kind):
+        return AudioColumn(name, f"{name}.array", None, f"{name}.sampling_rate")
     if pa.types.is_struct(kind):
         data = f"{name}.bytes" if kind.get_field_index("bytes") >= 0 and _is_bytes(kind.field("bytes").type) else None
         path = f"{name}.path" if kind.get_field_index("path") >= 0 and is_text(kind.field("path").type) else None
@@ -66,6 +70,14 @@ def _is_audio_struct(kind: pa.DataType) -> bool:
     return (
         pa.types.is_struct(kind) and {f.name for f in kind} == {"bytes", "path"} and _is_bytes(kind.field("bytes").type)
     )
+
+
+def _is_decoded(kind: pa.DataType) -> bool:
+    fields = {field.name: field.type for field in kind} if pa.types.is_struct(kind) else {}
+    array, rate = fields.get("array"), fields.get("sampling_rate")
+    if array is None or rate is None or not (pa.types.is_list(array) or pa.types.is_large_list(array)):
+        return False
+    return bool(pa.types.is_floating(array.value_type) and pa.types.is_integer(rate))
 
 
 def _is_bytes(kind: pa.DataType) -> bool:

@@ -16,11 +16,14 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.ipc
 import pyarrow.parquet as pq
+import soundfile
 
+from asr_kd.corpora.audio_file import check_bounds
 from asr_kd.corpora.containers.audio_columns import AudioColumn, audio_columns
 from asr_kd.corpora.containers.kept import Kept, Once
 
@@ -165,7 +168,7 @@ class _Group:
 
     def __init__(self, key: tuple[Any, ...]) -> None:
         self.key = key
-        self.values: Once[pa.ChunkedArray] = Once()
+        self.table: Once[pa.Table] = Once()
 
 
 _groups: WeakValueDictionary[tuple[Any, ...], _Group] = WeakValueDictionary()
@@ -200,12 +203,23 @@ def opened_row(path: Path, member: str) -> io.BytesIO:
     if column.data is None:
         raise ValueError(f"{name}: column {column.name} names audio files, it does not hold them")
     group = bisect_right(table.starts, row) - 1
-    wanted = column.data
-    values = _group((table.identity, wanted, group)).values.get(lambda: table.read(group, [wanted])[wanted])
-    data = values[row - table.starts[group]].as_py()
-    if not data:
+    wanted = [column.data, *([column.rate] if column.rate else [])]
+    values = _group((table.identity, *wanted, group)).table.get(lambda: table.read(group, wanted))
+    data, *rate = (values[name][row - table.starts[group]] for name in wanted)
+    if rate and data.is_valid and len(data) and rate[0].is_valid:
+        return _as_file(data.values.to_numpy(zero_copy_only=False), rate[0].as_py(), name)
+    if rate or not data.is_valid or not len(data.as_py()):
         raise ValueError(f"{name}: the row holds no audio{_named_instead(table, column, group, row)}")
-    return io.BytesIO(data)
+    return io.BytesIO(data.as_py())
+
+
+def _as_file(wave_N: np.ndarray, rate: int, name: str) -> io.BytesIO:
+    """(N,) samples as a WAV file of floats."""
+    check_bounds(name, rate, 1)
+    file = io.BytesIO()
+    soundfile.write(file, np.asarray(wave_N, dtype=np.float32), rate, format="WAV", subtype="FLOAT")
+    file.seek(0)
+    return file
 
 
 def _named_instead(table: AudioTable, column: AudioColumn, group: int, row: int) -> str:
