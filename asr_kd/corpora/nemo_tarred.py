@@ -127,7 +127,7 @@ def _of_manifests(
                 item = _of_line(place, row, by_shard, where, language)
                 if isinstance(item, Recording):
                     used.add(item.path)
-                    item = replace(item, id=prefix + item.id)
+                    item = item if row.get("id") else replace(item, id=prefix + item.id)
                 yield item
         except ValueError as e:
             yield Rejected(manifest.name, str(manifest), str(e))

@@ -53,6 +53,7 @@ def test_tars_come_back_as_the_same_utterances(form: str, manifest: Path, monkey
     before = [u for u in read_manifest(manifest) if u.id != "bad"]
     texts = [sorted((u.text or "?", u.speaker or "?") for u in part) for part in (found, before)]
     assert texts[0] == texts[1]
+    assert {u.id for u in found} == {"../é" if form == "nemo-tarred" else tarred._shar_id("../é"), "b.c/d 1", *"xyz"}
     for u in before:
         same = next(x for x in found if (x.text, x.speaker) == (u.text, u.speaker))
         assert {**same.meta, **u.meta} == same.meta
