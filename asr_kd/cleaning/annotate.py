@@ -1,5 +1,15 @@
-"""Manifests -> the same manifests with columns in `meta` that say what each utterance is like: its level, whether it is
-clipped, a copy of another. `asr-kd filter --where` selects by them.
+"""Manifests -> the same manifests with columns in `meta` that say what each utterance is like: level, clipping, noise,
+speech, music, bandwidth, language, whether it is a copy of another. `asr-kd filter --where` selects by them.
+
+  level      level_db, clipping, digital_silence
+  bandwidth  bandwidth_hz
+  snr        snr_db
+  speech     speech_s, speech_share
+  tones      steady_tones
+  duplicate  duplicate_of, duplicate_kind
+  text       repetition, compression, stock_phrase, words_per_s       with --transcripts
+  language   language, language_probability                           with --whisper
+  dnsmos     dnsmos, dnsmos_speech, dnsmos_background                 with --dnsmos
 
 Each manifest becomes OUT/<its name>; audio files, and those below folders, become OUT/unlabelled.jsonl. Copies are
 looked for in all of them together, so that audio of a test part is found in a training part. Utterances that cannot
@@ -10,6 +20,7 @@ The same command resumes a stopped one. It can run on several machines that shar
 docs/cleaning.md says what each column holds and how well it does.
 
   asr-kd annotate exp/segments/unlabelled.jsonl --out exp/annotated
+  asr-kd annotate exp/segments/unlabelled.jsonl --whisper whisper:small --transcripts exp/targets --out exp/annotated
   asr-kd filter exp/annotated/unlabelled.jsonl --where "clipping <= 0.01" "duplicate_of is null" --out exp/kept.jsonl
   asr-kd shard exp/kept.jsonl --out exp/shards
 """
@@ -23,17 +34,19 @@ from asr_kd.cleaning.annotate_job import AnnotateJob
 from asr_kd.cleaning.measure import MeasureOptions
 from asr_kd.cleaning.merge import Results, Totals, merge, print_summary
 from asr_kd.cleaning.parts_work import PartsWork, plan, run_parts
-from asr_kd.cleaning.registry import DEFAULT, MEASURES, columns_of, load_measures
+from asr_kd.cleaning.registry import DEFAULT, MEASURES, load_measures
 from asr_kd.core.commands import command
 from asr_kd.core.errors import PartFailed
-from asr_kd.core.options import argument, option
+from asr_kd.core.options import DEVICE_HELP, argument, option
 from asr_kd.core.progress import SECONDS_PER_HOUR
 from asr_kd.core.skipped import Skipped, SkippedOptions
 from asr_kd.core.terminal import say, show
 from asr_kd.corpora.corpus import REJECTED
+from asr_kd.corpora.speech_activity import best_detector
 from asr_kd.jobs.job_state import JobState
 from asr_kd.jobs.process_pool import Pool, ProcessPool, workers_here
 from asr_kd.segment.recordings import find_sources
+from asr_kd.transcripts.pseudo_labels import read_transcripts
 
 SETTINGS_FILE = "annotate.json"
 """In the output folder: what all runs have in common."""
@@ -48,6 +61,22 @@ class AnnotateRun(SkippedOptions):
     measures: tuple[str, ...] = option(
         "what is measured; each has columns of its own (docs/cleaning.md)", DEFAULT, choices=tuple(MEASURES)
     )
+    detector: Literal["auto", "silero", "energy"] = option(
+        "of speech: silero (extra `vad`); energy: by the level alone; auto: silero where it is installed", "auto"
+    )
+    transcripts: tuple[Path, ...] = option(
+        "text of a recogniser for the measure text: *.hyp.jsonl of `asr-kd label`, or folders of them (default with "
+        "--measures text: that of the manifests)",
+        (),
+        metavar="HYP",
+    )
+    whisper: str | None = option(
+        "Whisper model of several languages for the measure language: whisper:FOLDER or whisper:NAME (extra `whisper`)",
+        None,
+        metavar="MODEL",
+    )
+    dnsmos: bool = option("measure the quality by DNSMOS too (extra `quality`)", False)
+    device: str = option(f"of Whisper: {DEVICE_HELP}", "cpu", metavar="DEVICE")
     backend: Literal["local", "ray"] = option(
         "local: processes on this machine; ray: actors on a Ray cluster (extra `ray`)", "local"
     )
@@ -67,11 +96,9 @@ def annotate_manifests(config: AnnotateRun) -> None:
         raise ValueError("--ray-address: only used with --backend ray")
     if config.max_attempts < 1 or (config.workers is not None and config.workers < 1):
         raise ValueError("--max-attempts and --workers: at least 1 is needed")
-    if not config.measures:
-        raise ValueError(f"--measures: name at least one of {', '.join(MEASURES)}")
     skipped = Skipped("utterances", config.max_skipped)
-    measures = tuple(name for name in MEASURES if name in config.measures)
-    job = AnnotateJob(measures, str(config.out / ".work" / "columns"), _options(config))
+    measures = _measures(config)
+    job = AnnotateJob(measures, str(config.out / ".work" / "columns"), _options(config), config.device)
     load_measures(measures, job.options)  # what is not installed shows here, before a worker starts
     sources = find_sources(config.inputs, ignores_text=True)
     state = JobState(config.out, SETTINGS_FILE)
@@ -92,17 +119,29 @@ def annotate_manifests(config: AnnotateRun) -> None:
     failed = run_parts(work, job.result, state, lambda count: _pool(job, count, config), config.max_attempts)
     if failed:
         raise PartFailed(f"{len(failed)} of {len(work.todo)} parts could not be measured. Run the same command again.")
-    totals = merge(sources, Results(sources, lambda part: job.result(part)), columns_of(measures), config.out)
+    transcripts = {u.id: u.text for u in read_transcripts(*config.transcripts)} if config.transcripts else None
+    totals = merge(sources, Results(sources, lambda part: job.result(part)), measures, transcripts, config.out)
     print_summary(sources, totals)
     _check(totals, skipped, work, config.out)
 
 
+def _measures(config: AnnotateRun) -> tuple[str, ...]:
+    wanted = {*config.measures}
+    wanted |= {"language"} if config.whisper is not None else set()
+    wanted |= {"text"} if config.transcripts else set()
+    wanted |= {"dnsmos"} if config.dnsmos else set()
+    if not wanted:
+        raise ValueError(f"--measures: name at least one of {', '.join(MEASURES)}")
+    return tuple(name for name in MEASURES if name in wanted)
+
+
 def _options(config: AnnotateRun) -> MeasureOptions:
-    return MeasureOptions()
+    detector = best_detector() if config.detector == "auto" else config.detector
+    return MeasureOptions(detector, config.whisper, config.device)
 
 
 def _pool(job: AnnotateJob, parts: int, config: AnnotateRun) -> Pool:
-    workers = min(config.workers or workers_here("cpu"), parts)
+    workers = min(config.workers or workers_here(config.device), parts)
     if config.backend == "ray":
         from asr_kd.jobs.ray_pool import RayPool  # an extra
 

@@ -36,7 +36,7 @@ class Measured:
         """One line."""
         line: dict[str, Any] = {"error": self.error} if self.error is not None else {"columns": self.columns}
         if self.sketch is not None:
-            line["sketch"] = vars(self.sketch)
+            line["sketch"] = self.sketch.to_dict()
         return json.dumps(line, ensure_ascii=False)
 
 
@@ -53,7 +53,12 @@ class AnnotateJob:
 
     def settings(self) -> dict[str, Any]:
         """What decides the values."""
-        return {"format": FORMAT, "measures": list(self.measures), "detector": self.options.detector}
+        settings: dict[str, Any] = {"format": FORMAT, "measures": list(self.measures)}
+        if "speech" in self.measures:
+            settings["detector"] = self.options.detector
+        if "language" in self.measures:
+            settings["whisper"] = self.options.whisper
+        return settings
 
     def result(self, part: str) -> Path:
         """Where the result of a part goes. part: path of its list, or its name."""
@@ -114,4 +119,4 @@ def read_results(path: Path) -> Iterator[Measured]:
         if "error" in row:
             yield Measured(error=str(row["error"]))
         else:
-            yield Measured(row["columns"], Sketch(**row["sketch"]) if "sketch" in row else None)
+            yield Measured(row["columns"], Sketch.from_dict(row["sketch"]) if "sketch" in row else None)

@@ -36,10 +36,9 @@ _MIX_1, _MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 
 def landmarks(wave_N: np.ndarray) -> np.ndarray:
     """(L,) uint64: the hash of each kept landmark in the upper 48 bits, its frame below. wave_N: 16 kHz, to 17 min."""
-    peak_t, peak_f = _peaks(wave_N)
-    found = _triplets(peak_t, peak_f)
-    kept = max(KEPT, round(KEPT_PER_S * len(wave_N) / SAMPLE_RATE))
-    return np.sort(found)[:kept]  # by mixed hash, then by time
+    found = _triplets(*_peaks(wave_N))  # by rising hash, then time
+    _, first = np.unique(found >> np.uint64(TIME_BITS), return_index=True)  # what hum repeats counts once
+    return found[first][: max(KEPT, round(KEPT_PER_S * len(wave_N) / SAMPLE_RATE))]
 
 
 def _peaks(wave_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,13 +1,15 @@
 """From the results of all parts to manifests with columns, and a list of what could not be measured."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TextIO
 
 from asr_kd.cleaning.annotate_job import Measured, read_results
 from asr_kd.cleaning.copies import Copy, Sketch, find_copies
+from asr_kd.cleaning.registry import columns_of
+from asr_kd.cleaning.text import text_columns
 from asr_kd.core.files import atomic_path, values_of
 from asr_kd.core.progress import SECONDS_PER_HOUR
 from asr_kd.core.terminal import show
@@ -49,13 +51,20 @@ class Results:
         return ((utterance, found.sketch) for source in self._sources for utterance, found in self.of(source))
 
 
-def merge(sources: Sequence[Source], results: Results, columns: Sequence[str], out: Path) -> list[Totals]:
+def merge(
+    sources: Sequence[Source],
+    results: Results,
+    measures: Sequence[str],
+    transcripts: Mapping[str, str | None] | None,
+    out: Path,
+) -> list[Totals]:
     """Write OUT/NAME.jsonl for each source and OUT/rejected.jsonl; the totals of each source.
 
-    columns: those that are asked for; copies are looked for when `duplicate_of` is among them.
+    measures: their columns are written.  transcripts: text by id, None where a recogniser found none; without
+    transcripts, the text of the manifests is looked at.
     """
-    copies = find_copies(results.sketches()) if "duplicate_of" in columns else {}
-    annotated = _Annotated(columns, copies)
+    copies = find_copies(results.sketches(), out / ".work") if "duplicate" in measures else {}
+    annotated = _Annotated(measures, copies, transcripts)
     totals = [Totals() for _ in sources]
     with atomic_path(out / REJECTED) as path, open(path, "w", encoding="utf-8") as file:
         for source, total in zip(sources, totals, strict=True):
@@ -71,8 +80,11 @@ def merge(sources: Sequence[Source], results: Results, columns: Sequence[str], o
 class _Annotated:
     """The lines of manifests, numbered through all of them."""
 
-    def __init__(self, columns: Sequence[str], copies: dict[int, Copy]) -> None:
-        self._columns, self._copies = columns, copies
+    def __init__(
+        self, measures: Sequence[str], copies: dict[int, Copy], transcripts: Mapping[str, str | None] | None
+    ) -> None:
+        self._columns, self._copies, self._transcripts = columns_of(measures), copies, transcripts
+        self._wants_text = "text" in measures
         self._ids: dict[int, str] = {copy.original: "" for copy in copies.values()}
         self._number = 0
 
@@ -92,6 +104,10 @@ class _Annotated:
                 values |= {"duplicate_of": self._ids[copy.original], "duplicate_kind": copy.kind}
                 total.copies += 1
                 total.copies_s += utterance.duration
+            if self._wants_text:
+                given = self._transcripts
+                text = utterance.text if given is None else given.get(utterance.id)
+                values |= text_columns(text, utterance.duration)
             yield replace(utterance, meta=utterance.meta | {name: values.get(name) for name in self._columns})
 
 
