@@ -53,7 +53,7 @@ CONDITIONS = {
 MADE_OF_NOTHING = ("silence", "room", "tune")
 TEXTS = {
     "de": "heute morgen haben wir lange über das wetter und den urlaub am meer gesprochen",
-    "fr-fr": "ce matin nous avons longtemps parlé du temps et des vacances au bord de la mer",
+    "fr": "ce matin nous avons longtemps parlé du temps et des vacances au bord de la mer",
     "es": "esta mañana hemos hablado mucho del tiempo y de las vacaciones en el mar",
     "it": "questa mattina abbiamo parlato a lungo del tempo e delle vacanze al mare",
     "pt": "esta manhã falamos muito do tempo e das férias no mar",
