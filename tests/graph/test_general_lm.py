@@ -72,6 +72,14 @@ def test_a_mixture_has_the_mean_of_both_probabilities_and_sums_to_one(own, gener
                 assert 10**log_p == pytest.approx(expected, rel=1e-9)
 
 
+def test_a_general_model_that_lacks_words_of_the_text_still_gives_a_distribution():
+    general = arrays(["B C", "C B B"], ("B", "C"))
+    mixed = interpolated(arrays(OWN), general, 0.4)
+    assert_sums_to_one(mixed)
+    assert set(mixed.words) == {*WORDS, BOS, EOS}
+    assert distribution(mixed, ())["A"] == pytest.approx(0.4 * distribution(arrays(OWN), ())["A"])
+
+
 def test_the_weight_is_the_best_for_held_out_text():
     own, general = arrays(OWN), arrays(GENERAL)
     held_out = ["A B C D", "A B A", "D C", "A B", "C D A"]
