@@ -82,10 +82,17 @@ def test_the_shortest_and_silence_have_values_or_null(samples):
             assert all(v is None or np.isfinite(v) for v in found.values())
 
 
-def test_quality_falls_with_noise(speech):
-    pytest.importorskip("speechmos", reason="the extra `quality` is not installed")
-    clean, noisy = _column("dnsmos", "dnsmos_background", [speech[0], with_noise(speech[0], 5)])
-    assert 1 <= noisy < clean - 0.5 and clean <= 5
+def test_quality_falls_with_noise_and_is_that_of_speechmos(speech):
+    dnsmos = pytest.importorskip("speechmos.dnsmos", reason="the extra `quality` is not installed")
+    waves = [speech[0], with_noise(speech[0], 5), np.concatenate(speech[:6])[: 13 * RATE]]
+    load = MEASURES["dnsmos"].load
+    assert load is not None
+    found = [load(MeasureOptions())(w) for w in waves]
+    assert found[1]["dnsmos_background"] < found[0]["dnsmos_background"] - 0.5
+    for ours, wave_N in zip(found, waves, strict=True):
+        theirs = dnsmos.run(np.clip(wave_N, -1, 1), RATE)
+        for column, name in (("dnsmos", "ovrl_mos"), ("dnsmos_speech", "sig_mos"), ("dnsmos_background", "bak_mos")):
+            assert ours[column] == pytest.approx(theirs[name], abs=0.25)
 
 
 def _multilingual(tmp_path: Path) -> str:

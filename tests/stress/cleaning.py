@@ -196,7 +196,7 @@ def main() -> None:
         folder = Path(temporary)
         paths = [p for pattern in SPEECH for p in random.sample(sorted(root.glob(pattern)), given.utterances // 3)]
         clean = [Utterance(p.stem, str(p), len(read_audio(p)) / SAMPLE_RATE, meta={"fault": None}) for p in paths]
-        sounds = readable(random.sample(sorted(root.glob("esc10/**/*.opus")), 120))
+        sounds = readable(random.sample(sorted(root.glob("esc10/**/*.opus")), 3 * given.per_fault))
         planted = plant(clean, sounds, folder, given.per_fault)
         planted += speak(folder, 5) if given.whisper else []
         write_manifest(folder / "mixed.jsonl", [*clean, *planted])
