@@ -3,7 +3,7 @@
 import csv
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -35,15 +35,18 @@ class Totals:
     """Recordings without speech."""
     too_long: int = 0
     """Recordings with text that is not cut."""
+    words: int = 0
+    """Of the texts of recordings that were cut with them."""
+    words_kept: int = 0
+    unmatched: int = 0
+    """Segments that do not match the text."""
     unreadable: list[Rejected] = field(default_factory=list)
 
 
-def merge(
-    sources: Sequence[Source], result: Callable[[str], Path], detector: str, max_seconds: float, out: Path
-) -> list[Totals]:
+def merge(sources: Sequence[Source], result: Callable[[str], Path], detector: str, out: Path) -> list[Totals]:
     """Write OUT/NAME.jsonl for each source, OUT/recordings.csv and OUT/rejected.jsonl; the totals of each source.
 
-    result: where a part's result is, by the name of the part.  Recordings with text of up to `max_seconds` stay whole.
+    result: where a part's result is, by the name of the part.
     """
     totals = [Totals() for _ in sources]
     with (
@@ -56,8 +59,8 @@ def merge(
         for source, total in zip(sources, totals, strict=True):
             for item in source.rejected:
                 report.add_unreadable(item, total)
-            write_manifest(out / f"{source.name}.jsonl", _segments(source, result, max_seconds, report, total))
-    if not any(t.unreadable or t.silent or t.too_long for t in totals):
+            write_manifest(out / f"{source.name}.jsonl", _segments(source, result, report, total))
+    if not any(t.unreadable or t.silent or t.too_long or t.unmatched for t in totals):
         (out / REJECTED).unlink()
     return totals
 
@@ -85,27 +88,39 @@ def print_summary(sources: Sequence[Source], totals: Sequence[Totals]) -> None:
     silent = sum(t.silent for t in totals)
     if silent:
         say(f"{silent} recordings hold no speech: {REJECTED} lists them")
+    words = sum(t.words for t in totals)
+    if words:
+        kept, unmatched = sum(t.words_kept for t in totals), sum(t.unmatched for t in totals)
+        say(
+            f"{kept} of {words} words ({100 * kept / words:.1f}%) have their segment; {unmatched} segments do not "
+            f"match the text: {REJECTED} lists them"
+        )
     too_long = sum(t.too_long for t in totals)
     if too_long:
         say(f"{too_long} recordings with text are too long and were not cut: {REJECTED} lists them")
 
 
-def _segments(
-    source: Source, result: Callable[[str], Path], max_seconds: float, report: "_Report", total: Totals
-) -> Iterator[Utterance]:
+def _segments(source: Source, result: Callable[[str], Path], report: "_Report", total: Totals) -> Iterator[Utterance]:
     cuts = _cuts(source, result)
     for recording in source.utterances():
-        if recording.text and not source.ignores_text:
-            if recording.duration <= max_seconds:
-                whole = CutRecording([Segment(0.0, recording.duration)], recording.duration)
-                report.add(recording, whole, total)
-                yield recording
-            else:
-                report.add_too_long(recording, total)
+        role = source.text.role(recording)
+        if role == "whole":
+            report.add(recording, CutRecording([Segment(0.0, recording.duration)], recording.duration), total)
+            yield recording
+        elif role == "too long":
+            report.add_too_long(recording, total)
         else:
             cut = next(cuts)
             report.add(recording, cut, total)
-            yield from segments_of(recording, cut.segments)
+            segments = segments_of(recording, cut.segments)
+            if cut.texts is None:
+                yield from segments
+            else:
+                for segment, matched in zip(segments, cut.texts, strict=True):
+                    if matched.why_not is None:
+                        yield replace(segment, text=" ".join(matched.words))
+                    else:
+                        report.add_unmatched(segment, matched.why_not, total)
 
 
 def _cuts(source: Source, result: Callable[[str], Path]) -> Iterator[CutRecording]:
@@ -137,18 +152,27 @@ class _Report:
         total.speech_s += cut.speech_s
         total.kept_s += kept_s
         total.segments += len(cut.segments)
+        if cut.texts is not None:
+            total.words += len((recording.text or "").split())
+            total.words_kept += sum(len(t.words) for t in cut.texts)
         why_not = ""
         if not cut.segments:
             total.silent += 1
             why_not = f"no speech found by the detector {self._detector} in {recording.duration:.2f} s of audio"
         self._write(recording, [cut.speech_s, kept_s], len(cut.segments), why_not)
 
+    def add_unmatched(self, segment: Utterance, why_not: str, total: Totals) -> None:
+        """A segment that nobody knows the words of."""
+        total.unmatched += 1
+        self._reject(Rejected(segment.id, segment.audio_filepath, f"{segment.duration:.2f} s: {why_not}"))
+
     def add_too_long(self, recording: Utterance, total: Totals) -> None:
         """One whose text nobody can cut."""
         total.recordings += 1
         total.seconds += recording.duration
         total.too_long += 1
-        why_not = f"{recording.duration:.2f} s with text, which is not cut. Cut it without: --ignore-text."
+        way_out = "Align it (--model), or leave it out (--ignore-text)."
+        why_not = f"{recording.duration:.2f} s with text, which is not cut. {way_out}"
         self._write(recording, [0.0, 0.0], 0, why_not)
 
     def add_unreadable(self, item: Rejected, total: Totals) -> None:

@@ -9,8 +9,9 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 from asr_kd.core.files import atomic_path, fingerprint
 from asr_kd.core.text_files import read_rows
@@ -22,6 +23,37 @@ PART_SECONDS, PART_RECORDINGS = 3600.0, 1000
 """A part has at most so much audio, and so many recordings; a longer recording is a part of its own."""
 MANIFEST_OF_AUDIO = "unlabelled"
 """Name of the manifest of recordings that come as audio files."""
+
+
+Role = Literal["whole", "cut", "too long"]
+
+
+@dataclass(frozen=True)
+class TextRule:
+    """What becomes of recordings with text."""
+
+    whole_up_to_s: float = 0.0
+    """Shorter ones stay as they are."""
+    is_ignored: bool = False
+    """Whether they are cut like those without."""
+    is_aligned: bool = False
+    """Whether longer ones are cut with their text."""
+
+    def role(self, recording: Utterance) -> Role:
+        """Whether a recording stays whole, is cut, or has text that nobody can cut."""
+        if self.is_ignored or not recording.text:
+            return "cut"
+        if recording.duration <= self.whole_up_to_s:
+            return "whole"
+        return "cut" if self.is_aligned else "too long"
+
+    def as_cut(self, recording: Utterance) -> Utterance:
+        """Without its text, where that is ignored."""
+        return replace(recording, text=None) if self.is_ignored else recording
+
+
+FIELDS = ("id", "audio_filepath", "offset", "duration", "text")
+"""Of a recording, what its worker needs."""
 
 
 @dataclass
@@ -36,12 +68,11 @@ class Source:
     """Of audio files."""
     rejected: list[Rejected] = field(default_factory=list)
     """Files that are not to be read."""
-    ignores_text: bool = False
-    """Whether recordings with text are cut like those without."""
+    text: "TextRule" = field(default_factory=lambda: TextRule())
 
     def to_cut(self) -> Iterator[Utterance]:
-        """The recordings that are cut by their audio alone: those without text."""
-        return (u for u in self.utterances() if self.ignores_text or not u.text)
+        """The recordings that are cut."""
+        return (self.text.as_cut(u) for u in self.utterances() if self.text.role(u) == "cut")
 
     def utterances(self) -> Iterator[Utterance]:
         """The recordings in order, read anew each time: a manifest may not fit memory."""
@@ -61,10 +92,10 @@ class Part:
         return sum(u.duration for u in self.recordings)
 
 
-def find_sources(inputs: Sequence[Path], ignores_text: bool = False) -> list[Source]:
+def find_sources(inputs: Sequence[Path], text: TextRule = TextRule()) -> list[Source]:
     """Manifests keep their names; audio files, and those below folders, are one more source.
 
-    ignores_text: as of `Source`.
+    text: what becomes of recordings with text.
     ValueError when two manifests have one name, or there is nothing.
     """
     sources: dict[str, Source] = {}
@@ -76,7 +107,7 @@ def find_sources(inputs: Sequence[Path], ignores_text: bool = False) -> list[Sou
                 continue
             if path.stem in sources:
                 raise ValueError(f"{path}: two manifests have this name, their segments would mix. Cut them apart.")
-            sources[path.stem] = Source(path.stem, path, ignores_text=ignores_text)
+            sources[path.stem] = Source(path.stem, path, text=text)
         elif path.is_dir():
             found, unreadable = folder_recordings(path)
             audio += found
@@ -90,7 +121,7 @@ def find_sources(inputs: Sequence[Path], ignores_text: bool = False) -> list[Sou
                 "manifest of the same name. Cut them apart."
             )
         recordings, unreadable = measure(_with_unique_ids(audio))
-        sources[MANIFEST_OF_AUDIO] = Source(MANIFEST_OF_AUDIO, None, recordings, [*rejected, *unreadable], ignores_text)
+        sources[MANIFEST_OF_AUDIO] = Source(MANIFEST_OF_AUDIO, None, recordings, [*rejected, *unreadable], text)
     if not sources:
         raise ValueError(f"{REJECTED} lists what was left out; give manifests, audio files or folders of them")
     return list(sources.values())
@@ -115,10 +146,7 @@ def write_part(path: Path, part: Part) -> None:
     if path.exists():
         return
     with atomic_path(path) as temporary:
-        rows = (
-            json.dumps({k: getattr(u, k) for k in ("id", "audio_filepath", "offset", "duration")}, ensure_ascii=False)
-            for u in part.recordings
-        )
+        rows = (json.dumps({k: getattr(u, k) for k in FIELDS}, ensure_ascii=False) for u in part.recordings)
         temporary.write_text("".join(f"{row}\n" for row in rows), encoding="utf-8")
 
 
@@ -128,7 +156,7 @@ def read_part(path: Path) -> list[Utterance]:
 
 
 def _part(recordings: list[Utterance]) -> Part:
-    rows = [[u.id, u.audio_filepath, u.offset, u.duration, _size(u.audio_filepath)] for u in recordings]
+    rows = [[*(getattr(u, name) for name in FIELDS), _size(u.audio_filepath)] for u in recordings]
     return Part(fingerprint(rows)[:20], recordings)
 
 

@@ -6,13 +6,16 @@ OUT/recordings.csv has the seconds of speech, of audio kept and the segments of 
 speech, and those that cannot be read, stand in OUT/rejected.jsonl with their reason; when more than --max-skipped
 cannot be read, the command fails at its end.
 
-Recordings with text of up to --max-seconds stay as they are; longer ones are listed in OUT/rejected.jsonl.
+Recordings with text of up to --max-seconds stay as they are. With --model longer ones are cut with their text: each
+segment gets the words that were said in it, and those that do not match are listed in OUT/rejected.jsonl. Without, they
+are listed there.
 
 The same command resumes a stopped one. It can run on several machines that share OUT: no recording is lost or cut
 twice, and the bytes are the same.
 
   asr-kd segment exp/manifests/unlabelled.jsonl --out exp/segments
   asr-kd segment recordings/ talk.mp3 --min-seconds 2 --max-seconds 30 --out exp/segments
+  asr-kd segment exp/manifests/labelled.jsonl --model exp/teacher --lexicon exp/align/lexicon.txt --out exp/segments
   asr-kd segment recordings/ --out exp/segments --status
 """
 
@@ -28,6 +31,7 @@ from asr_kd.core.progress import SECONDS_PER_HOUR, Progress
 from asr_kd.core.skipped import Skipped, SkippedOptions
 from asr_kd.core.terminal import say, show
 from asr_kd.corpora.corpus import REJECTED
+from asr_kd.corpora.languages import ENGLISH, language_code
 from asr_kd.corpora.segments import SegmentConfig
 from asr_kd.corpora.speech_activity import best_detector, load_detector
 from asr_kd.jobs.job import ShardEvent
@@ -36,8 +40,9 @@ from asr_kd.jobs.leases import Leases
 from asr_kd.jobs.process_pool import Pool, ProcessPool, workers_here
 from asr_kd.jobs.scheduler import run_shards
 from asr_kd.segment.merge import Totals, merge, print_summary
-from asr_kd.segment.recordings import Source, find_sources, parts_of, write_part
+from asr_kd.segment.recordings import Source, TextRule, find_sources, parts_of, write_part
 from asr_kd.segment.segment_job import SegmentJob
+from asr_kd.segment.text_aligner_config import TextAlignerConfig
 
 SETTINGS_FILE = "segment.json"
 """In the output folder: what all runs have in common."""
@@ -67,6 +72,26 @@ class SegmentRun(SkippedOptions):
     )
     padding: float = option(
         "seconds that are kept before and after the speech of a segment", SegmentConfig.padding_seconds, metavar="S"
+    )
+    model: tuple[Path, ...] = option(
+        "cut longer recordings with their text, aligned by this model (of senones or tokens); the posteriors of "
+        "several are averaged",
+        (),
+        metavar="MODEL",
+    )
+    lexicon: Path | None = option(
+        "with --model of senones: pronunciations, as `asr-kd align` wrote them", None, metavar="FILE"
+    )
+    decoding_scales: Path | None = option(
+        "with --model: tune.json of `asr-kd tune`, or its folder", None, metavar="DIR"
+    )
+    max_word_errors: float = option(
+        "with --model: a segment keeps its text when recognition differs in up to this share of the words",
+        TextAlignerConfig.max_word_errors,
+        metavar="SHARE",
+    )
+    language: str = option(
+        "with --model: language of the text, as a code such as de", ENGLISH, metavar="CODE", parse=language_code
     )
     ignore_text: bool = option("cut recordings with text like those without; the text is left out", False)
     backend: Literal["local", "ray"] = option(
@@ -103,7 +128,8 @@ def segment_recordings(config: SegmentRun) -> None:
         raise ValueError("--max-attempts and --workers: at least 1 is needed")
     skipped = Skipped("recordings", config.max_skipped)
     job = _job(config)
-    sources = find_sources(config.inputs, config.ignore_text)
+    rule = TextRule(config.max_seconds, config.ignore_text, job.text is not None)
+    sources = find_sources(config.inputs, rule)
     work = _plan(sources, job, config.out, write=not (config.dry_run or config.status))
     if config.status:
         show(*_status(work, JobState(config.out, SETTINGS_FILE)))
@@ -117,14 +143,14 @@ def segment_recordings(config: SegmentRun) -> None:
     failed = _cut(job, work, config)
     if failed:
         raise PartFailed(f"{len(failed)} of {len(work.todo)} parts could not be cut. Run the same command again.")
-    totals = merge(sources, lambda part: job.result(part), job.detector, config.max_seconds, config.out)
+    totals = merge(sources, lambda part: job.result(part), job.detector, config.out)
     print_summary(sources, totals)
     _check(totals, skipped, config.out)
 
 
 def _job(config: SegmentRun) -> SegmentJob:
     detector = best_detector() if config.detector == "auto" else config.detector
-    load_detector(detector)  # what is not installed shows here, before a worker starts
+    load_detector(detector)  # what is not installed or does not fit shows here, before a worker starts
     cutting = replace(
         config.segments,
         min_seconds=config.min_seconds,
@@ -132,7 +158,17 @@ def _job(config: SegmentRun) -> SegmentJob:
         max_pause_seconds=config.max_pause,
         padding_seconds=config.padding,
     )
-    return SegmentJob(detector, str(config.out / ".work" / "segments"), cutting)
+    text = None
+    if config.model:
+        lexicon, scales = (None if p is None else str(p) for p in (config.lexicon, config.decoding_scales))
+        models = tuple(map(str, config.model))
+        text = TextAlignerConfig(models, lexicon, scales, config.language, config.max_word_errors)
+        from asr_kd.segment.text_aligner import TextAligner  # slow to import
+
+        TextAligner(text)
+    elif config.lexicon is not None or config.decoding_scales is not None:
+        raise ValueError("--lexicon and --decoding-scales: only used with --model")
+    return SegmentJob(detector, str(config.out / ".work" / "segments"), cutting, text)
 
 
 def _plan(sources: Sequence[Source], job: SegmentJob, out: Path, write: bool) -> _Work:

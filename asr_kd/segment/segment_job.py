@@ -15,6 +15,8 @@ from asr_kd.corpora.speech_activity import DetectorName, SpeechDetector, load_de
 from asr_kd.corpora.stretch import stretch_blocks
 from asr_kd.jobs.job import ShardEvent, failure
 from asr_kd.segment.recordings import read_part
+from asr_kd.segment.text_aligner_config import TextAlignerConfig
+from asr_kd.segment.word_matching import Matched
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,8 @@ class CutRecording:
 
     segments: list[Segment] = field(default_factory=list)
     speech_s: float = 0.0
+    texts: list[Matched] | None = None
+    """Of each segment, where the recording has text."""
     error: str | None = None
     """Why it cannot be read."""
 
@@ -31,7 +35,10 @@ class CutRecording:
         if self.error is not None:
             return json.dumps({"error": self.error}, ensure_ascii=False)
         segments = [[s.start_s, s.end_s] for s in self.segments]
-        return json.dumps({"speech_s": round(self.speech_s, 3), "segments": segments})
+        row: dict[str, Any] = {"speech_s": round(self.speech_s, 3), "segments": segments}
+        if self.texts is not None:
+            row["texts"] = [[" ".join(t.words), t.why_not] for t in self.texts]
+        return json.dumps(row, ensure_ascii=False)
 
 
 @dataclass(frozen=True)
@@ -42,12 +49,15 @@ class SegmentJob:
     out: str
     """Folder of the results."""
     config: SegmentConfig = field(default_factory=SegmentConfig)
+    text: TextAlignerConfig | None = None
+    """With what recordings with text are aligned."""
     device: str = "cpu"
     threads: int | None = 1
 
     def settings(self) -> dict[str, Any]:
         """What decides the segments."""
-        return {"detector": self.detector, **asdict(self.config)}
+        text = {} if self.text is None else {"text": self.text.settings()}
+        return {"detector": self.detector, **asdict(self.config), **text}
 
     def result(self, part: str) -> Path:
         """Where the result of a part goes. part: path of its list, or its name."""
@@ -66,6 +76,11 @@ class SegmentWorker:
         """report: called with every event. ValueError when the detector is not installed."""
         self._job, self._report = job, report
         self._detector: SpeechDetector = load_detector(job.detector)
+        self._aligner = None
+        if job.text is not None:
+            from asr_kd.segment.text_aligner import TextAligner  # slow to import, and most recordings have no text
+
+            self._aligner = TextAligner(job.text)
 
     def run(self, receive: Callable[[], str | None]) -> None:
         """Cut the parts that `receive` gives until it gives None. One that fails does not stop the others."""
@@ -90,11 +105,13 @@ class SegmentWorker:
         """Find a recording's segments. Errors of the system (disk, memory) pass."""
         try:
             blocks = stretch_blocks(recording.audio_filepath, recording.offset, recording.duration)
-            activity = self._detector(blocks)
+            found = cut(self._detector(blocks), recording.duration, self._job.config)
+            texts = None
+            if self._aligner is not None and recording.text and found.segments:
+                texts = self._aligner.texts(recording, found.segments)
         except ValueError as e:
             return CutRecording(error=str(e))
-        found = cut(activity, recording.duration, self._job.config)
-        return CutRecording(found.segments, found.speech_s)
+        return CutRecording(found.segments, found.speech_s, texts)
 
 
 def read_results(path: Path) -> Iterator[CutRecording]:
@@ -103,4 +120,5 @@ def read_results(path: Path) -> Iterator[CutRecording]:
         if "error" in row:
             yield CutRecording(error=str(row["error"]))
         else:
-            yield CutRecording([Segment(*pair) for pair in row["segments"]], row["speech_s"])
+            texts = [Matched(text.split(), why_not) for text, why_not in row["texts"]] if "texts" in row else None
+            yield CutRecording([Segment(*pair) for pair in row["segments"]], row["speech_s"], texts)
