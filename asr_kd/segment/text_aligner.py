@@ -71,12 +71,12 @@ class TextAligner:
         self._log_prior_C = self._inference.model.log_prior_C.cpu().numpy()
         self._scorer: _Scorer
         if isinstance(inventory, Tokens):
-            self._scorer = _TokenScorer(inventory)
+            self._scorer = TokenScorer(inventory)
         else:
             if config.lexicon is None:
                 raise ValueError(f"{models[0]}: is a model of senones. Give its pronunciations with --lexicon.")
             senones = require_senones(inventory, models[0])
-            self._scorer = _SenoneScorer(senones, Lexicon.read(config.lexicon))
+            self._scorer = SenoneScorer(senones, Lexicon.read(config.lexicon))
 
     def texts(self, recording: Utterance, segments: Sequence[Segment]) -> list[Matched]:
         """The words of each segment, or why it has none.  ValueError when the recording's text has no word."""
@@ -131,7 +131,9 @@ class _Costs:
         return self._aligner.cost(words, self._scores[segment])
 
 
-class _SenoneScorer:
+class SenoneScorer:
+    """Of models of senones, by their pronunciations."""
+
     def __init__(self, inventory: Senones, lexicon: Lexicon) -> None:
         self._inventory, self._given = inventory, lexicon
 
@@ -160,7 +162,9 @@ class _SenoneScorer:
         return path.cost if path is not None and path.complete else float("inf")
 
 
-class _TokenScorer:
+class TokenScorer:
+    """Of CTC models, by how their tokens spell."""
+
     def __init__(self, tokens: Tokens) -> None:
         self._tokens = tokens
 

@@ -17,7 +17,7 @@ class TextAlignerConfig:
     scales: str | None = None
     """What `asr-kd tune` wrote."""
     language: str = ENGLISH
-    max_word_errors: float = 0.5
+    max_word_errors: float = 0.75
     """A segment's text is kept when recognition differs from it in up to this share of its words."""
 
     def settings(self) -> dict[str, Any]:

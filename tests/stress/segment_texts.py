@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Of joined recordings with their text, how many words get into the segment in which they were said?
 
-    .venv/bin/python tests/stress/segment_texts.py exp/teacher exp/align/lexicon.txt --shards exp/shards/test \\
-        --alignments exp/test_alignments
+    .venv/bin/python tests/stress/segment_texts.py exp/teacher exp/align/lexicon.txt \\
+        --shards exp/shards/test --alignments exp/test_alignments
 
-Utterances with alignments (`asr-kd align --model`) are joined with pauses of 0.3 to 3 s, and cut with all of their words
-as text. Prints a line of JSON: share of the words that are in the text of the segment in which they were said
+Utterances with alignments (`asr-kd align --model`) are joined with pauses of 0.3 to 3 s, and cut with all of their
+words as text. Prints a line of JSON: share of the words that are in the text of the segment in which they were said
 (`recovered`), and words of segments that were not said in them (`wrong`); exit code 1 below 95% and above 0.5%.
 """
 
