@@ -27,7 +27,7 @@ class SegmentConfig:
     """No segment is longer."""
     max_pause_seconds: float = 0.5
     """Longest pause inside a segment; longer ones are left out."""
-    padding_seconds: float = 0.15
+    padding_seconds: float = 0.25
     """Of what lies before and after its speech, a segment has so many seconds, at most half of the pause."""
     onset: float = 0.5
     """Probability that a stretch of speech reaches somewhere."""

@@ -49,7 +49,7 @@ def test_a_folder_becomes_segments_and_what_is_left_out_is_listed(folder, tmp_pa
     segments = _run(tmp_path / "out", folder)
     assert [s.meta["recording"] for s in segments] == [f"Gespräch {n}" for n in (0, 0, 1, 1, 1, 2, 2, 2, 2)]
     assert segments[0].id == f"Gespräch 0-{round(segments[0].offset * 1000):08d}"
-    assert all(2 <= s.duration < 2.5 and s.audio_filepath.endswith(".flac") and s.text is None for s in segments)
+    assert all(2.3 <= s.duration < 2.8 and s.audio_filepath.endswith(".flac") and s.text is None for s in segments)
     rejected = [json.loads(line) for line in (tmp_path / "out/rejected.jsonl").read_text().splitlines()]
     assert [(r["id"], "no speech" in r["error"]) for r in rejected] == [("broken", False), ("silence", True)]
     with open(tmp_path / "out/recordings.csv", encoding="utf-8", newline="") as f:
@@ -78,7 +78,7 @@ def test_speaker_and_meta_are_carried_on_and_offsets_add_up(folder, tmp_path):
     assert [s.speaker for s in segments] == ["anna"] * len(segments) != []
     assert segments[0].meta == {"channel": "phone", "recording": "talk"}
     assert all(s.offset >= 3.0 and s.offset + s.duration <= 9.001 for s in segments)
-    assert segments[0].offset == pytest.approx(3.85, abs=0.1)  # the second burst
+    assert segments[0].offset == pytest.approx(3.75, abs=0.1)  # the second burst
 
 
 def test_text_of_short_recordings_stays_and_long_ones_are_listed(folder, tmp_path):
