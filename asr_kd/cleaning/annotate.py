@@ -45,7 +45,7 @@ from asr_kd.corpora.corpus import REJECTED
 from asr_kd.corpora.speech_activity import best_detector
 from asr_kd.jobs.job_state import JobState
 from asr_kd.jobs.process_pool import Pool, ProcessPool, workers_here
-from asr_kd.segment.recordings import find_sources
+from asr_kd.segment.recordings import TextRule, find_sources
 from asr_kd.transcripts.pseudo_labels import read_transcripts
 
 SETTINGS_FILE = "annotate.json"
@@ -100,7 +100,7 @@ def annotate_manifests(config: AnnotateRun) -> None:
     measures = _measures(config)
     job = AnnotateJob(measures, str(config.out / ".work" / "columns"), _options(config), config.device)
     load_measures(measures, job.options)  # what is not installed shows here, before a worker starts
-    sources = find_sources(config.inputs, ignores_text=True)
+    sources = find_sources(config.inputs, TextRule(is_ignored=True))
     state = JobState(config.out, SETTINGS_FILE)
     writes = not (config.dry_run or config.status)
     if writes:
