@@ -14,7 +14,7 @@ sidecar, counted by reason at the end; OUT/skipped.jsonl lists those that have t
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from string import ascii_uppercase, digits
 
@@ -27,7 +27,6 @@ from asr_kd import __version__
 from asr_kd.align.finished import FinishedShards
 from asr_kd.align.flat_start import FlatStartConfig, Speech, TextGraph, flat_start, forced, text_graph
 from asr_kd.align.gaussians import FRAMES_PER_STEP
-from asr_kd.align.pronounceable import drop_unpronounceable
 from asr_kd.core.commands import command
 from asr_kd.core.config import to_dict
 from asr_kd.core.files import fingerprint
@@ -37,9 +36,12 @@ from asr_kd.core.runtime import device, set_threads
 from asr_kd.core.skipped import Skipped, SkippedOptions
 from asr_kd.core.storage import PathOrUrl, basename, dirname
 from asr_kd.core.terminal import say
+from asr_kd.corpora.languages import ENGLISH
 from asr_kd.frontend.fbank import FrontEnd, FrontEndConfig
 from asr_kd.graph.hclg import TextGraphs
 from asr_kd.inventory.lexicon import Lexicon, has_digit, strip_stress
+from asr_kd.inventory.pronounceable import drop_unpronounceable
+from asr_kd.inventory.pronunciations import PRONUNCIATIONS_HELP, Kind, pronouncer
 from asr_kd.inventory.registry import require_senones
 from asr_kd.inventory.senones import Senones
 from asr_kd.shards.readable import readable
@@ -52,6 +54,7 @@ from asr_kd.transcripts.transcript_sources import (
     Texts,
     TranscriptOptions,
     given_texts,
+    language_of_shards,
     transcripts_option,
 )
 
@@ -73,11 +76,11 @@ class AlignRun(TranscriptOptions, SkippedOptions):
         "held-out shards: aligned too, but nothing is trained on them", (), metavar="SHARDS"
     )
     lexicon: Path | None = option(
-        "pronunciations, `WORD PH PH ...` a line; words it lacks are looked up in cmudict, else spelled "
-        "by their letters (default: cmudict alone)",
+        "pronunciations, `WORD PH PH ...` a line; for words it lacks see --pronunciations (default: no lexicon)",
         None,
         metavar="FILE",
     )
+    pronunciations: Kind = option(f"{PRONUNCIATIONS_HELP}cmudict for English, graphemes for others", "auto")
     out: Path = option("output folder: inventory.json, lexicon.txt and the alignments")
     model: tuple[Path, ...] = option(
         "forced alignment by this model instead of Gaussians; the posteriors of several are averaged",
@@ -114,10 +117,15 @@ def align_shards(config: AlignRun) -> None:
     if config.transcripts and not config.model:
         raise ValueError("--transcripts: only used with --model; Gaussians are trained on the text of labelled shards")
     shards = [open_shard(p) for p in training + also]
-    texts = given_texts(config)
+    language = language_of_shards(shards)
+    texts = given_texts(config, language=language)
     texts.check(shards)
-    lexicon, added = _lexicon(config, shards, texts)
-    aligner = _by_model(config, lexicon, added) if config.model else _by_gaussians(config, training, lexicon, skipped)
+    lexicon, added = _lexicon(config, shards, texts, language)
+    aligner = (
+        _by_model(config, lexicon, added, language)
+        if config.model
+        else _by_gaussians(config, training, lexicon, skipped, language)
+    )
     aligner.inventory.save(config.out / "inventory.json")
     aligner.lexicon.write(config.out / "lexicon.txt")
     finished = FinishedShards(config.out / FINISHED_FILE)
@@ -126,20 +134,23 @@ def align_shards(config: AlignRun) -> None:
     (config.out / STATE_FILE).unlink(missing_ok=True)
 
 
-def _lexicon(config: AlignRun, shards: list[Shard], texts: Texts) -> tuple[Lexicon, list[str]]:
+def _lexicon(config: AlignRun, shards: list[Shard], texts: Texts, language: str) -> tuple[Lexicon, list[str]]:
     """A lexicon with all words of the texts, and those that --lexicon lacks."""
     given = Lexicon.read(config.lexicon) if config.lexicon else Lexicon({})
-    lexicon, sources = given.extended({w for s in shards for text in texts.for_shard(s) if text for w in text.split()})
+    words = {w for s in shards for text in texts.for_shard(s) if text for w in text.split()}
+    lexicon, sources = given.extended(words, pronouncer(config.pronunciations, language), language)
     spelled = [word for word, source in sources.items() if source == "graphemes"]
     if sources:
         more = f"; by their letters: {', '.join(spelled[:10])}{' ...' if len(spelled) > 10 else ''}" if spelled else ""
-        say(f"{len(sources) - len(spelled)} words pronounced by cmudict, {len(spelled)} by their letters{more}")
+        by = next((source for source in sources.values() if source != "graphemes"), "cmudict")
+        say(f"{len(sources) - len(spelled)} words pronounced by {by}, {len(spelled)} by their letters{more}")
     return lexicon, list(sources)
 
 
-def _by_model(config: AlignRun, lexicon: Lexicon, added: list[str]) -> _Aligner:
+def _by_model(config: AlignRun, lexicon: Lexicon, added: list[str], language: str) -> _Aligner:
     inference = Inference(load_models(config.model), device(config.device), precision="float32")
     inventory = require_senones(inference.model.inventory, config.model[0])
+    inventory.check_language(language, config.shards[0])
     if config.transcripts:  # the user cannot correct a teacher's transcripts
         lexicon, gone = drop_unpronounceable(lexicon, added, inventory.phones)
         if gone:
@@ -149,7 +160,9 @@ def _by_model(config: AlignRun, lexicon: Lexicon, added: list[str]) -> _Aligner:
     return _Aligner(inventory, lexicon, scorer, inference.frontend.frame_shift_s, about)
 
 
-def _by_gaussians(config: AlignRun, training: list[Path], lexicon: Lexicon, skipped: Skipped) -> _Aligner:
+def _by_gaussians(
+    config: AlignRun, training: list[Path], lexicon: Lexicon, skipped: Skipped, language: str
+) -> _Aligner:
     frontend, stacked = FrontEnd(config.frontend), config.frontend.frame_stacking
     if stacked != FRAMES_PER_STEP or abs(frontend.frame_shift_s - Senones.frame_shift_s) > 1e-6:
         raise ValueError(
@@ -160,10 +173,11 @@ def _by_gaussians(config: AlignRun, training: list[Path], lexicon: Lexicon, skip
     speech = list(_speech(training, lexicon, frontend, config.max_hours, skipped))
     if not speech:
         raise ValueError(f"{config.shards[0]}: no utterance has text. Gaussians are trained on labelled shards.")
-    phones = sorted({*lexicon.phones[1:], *_other_units()})
+    phones = sorted({*lexicon.phones[1:], *(_other_units() if language == ENGLISH else ())})
     inventory, gaussians = flat_start(
         speech, lexicon, [lexicon.phones[0], *phones], config.flat_start, say, config.out / STATE_FILE
     )
+    inventory = replace(inventory, language=language)
     scorer: Scorer = lambda waves, graphs: [
         gaussians.scores(x, graph.classes) for x, graph in zip(_mfcc(waves, frontend), graphs, strict=True)
     ]

@@ -1,6 +1,6 @@
 """The built-in `synthetic` corpus: smart-home requests by synthetic voices in simulated rooms and noise, from a seed.
 
-Needs the extra `voices`: asr-kd says how to install it when it is missing."""
+Needs the extra `voices`, and for languages but English `languages`: asr-kd says so when one is missing."""
 
 import math
 from collections.abc import Iterator
@@ -17,11 +17,14 @@ from asr_kd.core.files import atomic_path, fingerprint
 from asr_kd.core.options import option
 from asr_kd.core.progress import Progress
 from asr_kd.corpora.corpus import Corpus, print_summary, write_corpus
+from asr_kd.corpora.languages import ENGLISH, language_code
 from asr_kd.corpora.manifest import Utterance
+from asr_kd.corpora.prepare import name_language
 from asr_kd.corpora.rng import seeded_rng
 from asr_kd.corpora.synthetic_acoustics import NOISES, SAMPLE_RATE, Scene, SceneMix, record
 from asr_kd.corpora.synthetic_speakers import Voice, draw_voices
-from asr_kd.corpora.synthetic_text import draw_sentence_of, pronunciations, vocabulary
+from asr_kd.corpora.synthetic_text import GRAMMARS, draw_sentence_of, pronunciations, vocabulary
+from asr_kd.corpora.text import lower_case
 from asr_kd.corpora.tts import espeak_version, synthesise
 
 GENERATOR_VERSION = 2
@@ -47,6 +50,12 @@ class SyntheticConfig:
     """How much is spoken, and by how many."""
 
     seed: int = option("random seed; the same options and espeak-ng version give the same bytes", 0)
+    language: str = option(
+        f"what is spoken: {' or '.join(GRAMMARS)} (de needs the extra `languages` too)",
+        ENGLISH,
+        metavar="CODE",
+        parse=language_code,
+    )
     labelled_minutes: float = option("minutes with text, mostly near the microphone and clean", 10.0)
     dev_minutes: float = option("minutes with text held out for tuning, in rooms and noise", 4.0)
     unlabelled_minutes: float = option("minutes without text, in rooms and noise", 75.0)
@@ -59,6 +68,8 @@ class SyntheticConfig:
     test_voices: int = option("speakers of the test part", 15)
 
     def __post_init__(self) -> None:
+        if self.language not in GRAMMARS:
+            raise ValueError(f"--language {self.language}: the voices speak {' and '.join(GRAMMARS)}")
         for name in ("labelled_minutes", "dev_minutes", "unlabelled_minutes"):
             if getattr(self, name) < 0:
                 raise ValueError(f"--{name.replace('_', '-')} is {getattr(self, name)}; 0 or more is needed")
@@ -98,9 +109,9 @@ def write_synthetic_corpus(out: Path, config: SyntheticConfig) -> None:
     ValueError when espeakng-loader is missing or the configuration cannot be met.
     """
     sizes = {part: getattr(config, f"{part}_voices") for part in MIXES}
-    synthesiser = Synthesiser(out, config.seed, draw_voices(sizes, config.seed))
+    synthesiser = Synthesiser(out, config.seed, draw_voices(sizes, config.seed, config.language), config.language)
     minutes = {part: getattr(config, f"{part}_minutes") for part in ("labelled", "dev", "unlabelled")}
-    corpus = Corpus(lexicon=pronunciations(vocabulary()))
+    corpus = Corpus(lexicon=pronunciations(vocabulary(config.language), config.language))
     for part, wanted in minutes.items():
         with Progress(f"synthetic: {part}", wanted * 60) as progress:
             held_s = 0.0
@@ -113,6 +124,7 @@ def write_synthetic_corpus(out: Path, config: SyntheticConfig) -> None:
         for index in range(config.test_utterances):
             corpus.test.append(synthesiser.utterance("test", index))
             progress.update(corpus.test[-1].duration)
+    name_language(corpus, config.language)
     write_corpus(corpus, out)
     print_summary(corpus)
 
@@ -120,8 +132,8 @@ def write_synthetic_corpus(out: Path, config: SyntheticConfig) -> None:
 class Synthesiser:
     """Makes utterances, each from (seed, part, index) alone, and keeps those that are on disk already."""
 
-    def __init__(self, out: Path, seed: int, voices: dict[str, list[Voice]]) -> None:
-        self.out, self.seed, self.voices = out, seed, voices
+    def __init__(self, out: Path, seed: int, voices: dict[str, list[Voice]], language: str = ENGLISH) -> None:
+        self.out, self.seed, self.voices, self.language = out, seed, voices, language
         self._version = [GENERATOR_VERSION, espeak_version()]
         self._babble_clips: dict[tuple[str, int], np.ndarray] = {}
         self._test_sentences = self._unique_sentences()
@@ -135,7 +147,7 @@ class Synthesiser:
             sentence = next(self._test_sentences)
             scene = MIXES[part].draw_at(TEST_SNRS[index % len(TEST_SNRS)], rng)
         else:
-            sentence = draw_sentence_of(SENTENCES_OF[part], rng)
+            sentence = draw_sentence_of(SENTENCES_OF[part], rng, self.language)
             scene = MIXES[part].draw(rng)
         utterance_id = f"{voice.name}-{index:05d}"
         path = self.out / "audio" / f"{utterance_id}.flac"
@@ -177,7 +189,7 @@ class Synthesiser:
     def _unique_sentences(self) -> Iterator[str]:
         rng, seen = seeded_rng(self.seed, "test", "sentences"), set()
         while True:
-            sentence = draw_sentence_of("test", rng)
+            sentence = draw_sentence_of("test", rng, self.language)
             if sentence not in seen:
                 seen.add(sentence)
                 yield sentence
@@ -186,7 +198,7 @@ class Synthesiser:
         self, sentence: str, voice: Voice, scene: Scene, others: list[Voice], rng: np.random.Generator
     ) -> np.ndarray:
         before, after = (int(rng.uniform(*PAD_S) * SAMPLE_RATE) for _ in range(2))
-        speech_N = np.pad(speak(sentence, voice, rng), (before, after))
+        speech_N = np.pad(speak(sentence, voice, rng, self.language), (before, after))
         noise_N = None
         if scene.noise == "babble":
             noise_N = self._babble(len(speech_N), [other for other in others if other != voice], rng)
@@ -206,16 +218,16 @@ class Synthesiser:
         key = (voice.name, number)
         if key not in self._babble_clips:
             rng = seeded_rng(self.seed, "babble", *key)
-            clip_N = speak(draw_sentence_of("train", rng), voice, rng)
+            clip_N = speak(draw_sentence_of("train", rng, self.language), voice, rng, self.language)
             self._babble_clips[key] = clip_N / clip_N.std()
         return self._babble_clips[key]
 
 
-def speak(sentence: str, voice: Voice, rng: np.random.Generator) -> np.ndarray:
+def speak(sentence: str, voice: Voice, rng: np.random.Generator, language: str = ENGLISH) -> np.ndarray:
     """`sentence` by `voice`, dry, without silence around it: float64 (N,) at 16 kHz. Rate and pitch vary a little."""
     rate = round(voice.rate * rng.uniform(0.9, 1.1) * voice.tract)
     pitch = voice.pitch + int(rng.integers(-4, 5))
-    wave_N, sample_rate = synthesise(sentence.lower(), voice.espeak_name, rate, pitch, voice.pitch_range)
+    wave_N, sample_rate = synthesise(lower_case(sentence, language), voice.espeak_name, rate, pitch, voice.pitch_range)
     # More samples for the same sound is a slower wave: a longer vocal tract. `rate` above takes the tempo back.
     common = math.gcd(SAMPLE_RATE, sample_rate)
     up, down = round(SAMPLE_RATE / common * voice.tract), sample_rate // common

@@ -6,6 +6,7 @@ from itertools import cycle, islice
 
 import numpy as np
 
+from asr_kd.corpora.languages import ENGLISH
 from asr_kd.corpora.rng import seeded_rng
 
 ACCENTS = {
@@ -19,6 +20,8 @@ ACCENTS = {
     "en-029": "en-029",
 }
 """Accent (`group` in the manifests) to espeak's name of it."""
+ACCENTS_OF: dict[str, dict[str, str]] = {"en": ACCENTS, "de": {"de": "de"}}
+"""The accents of each language."""
 
 # Variants that differ little by their files are one family, and a family is in one part of the corpus only. Left out:
 # whispers (whisper, whisperf, caleb), robots and echoes (robosoft*, RicishayMax*, anikaRobot, UniRobot, Demonic), those
@@ -70,13 +73,16 @@ HIGH_SHARE = 0.3
 """Share of high voices in each part."""
 
 
+_ESPEAK_NAMES = {accent: name for accents in ACCENTS_OF.values() for accent, name in accents.items()}
+
+
 @dataclass(frozen=True)
 class Voice:
     """One speaker."""
 
     name: str
     accent: str
-    """A key of ACCENTS."""
+    """A key of the language's ACCENTS_OF."""
     variant: str
     """espeak's voice variant."""
     rate: int
@@ -91,10 +97,10 @@ class Voice:
     @property
     def espeak_name(self) -> str:
         """The name that espeak takes: accent plus variant."""
-        return f"{ACCENTS[self.accent]}+{self.variant}"
+        return f"{_ESPEAK_NAMES[self.accent]}+{self.variant}"
 
 
-def draw_voices(sizes: dict[str, int], seed: int) -> dict[str, list[Voice]]:
+def draw_voices(sizes: dict[str, int], seed: int, language: str = ENGLISH) -> dict[str, list[Voice]]:
     """Draw the voices of each part of the corpus.
 
     sizes: voices wanted of `labelled`, `dev`, `test` and `unlabelled`. Voices of the first three have a family each;
@@ -117,11 +123,11 @@ def draw_voices(sizes: dict[str, int], seed: int) -> dict[str, list[Voice]]:
                     f" too many for the {most} families of espeak voices, which the parts do not share. Ask for fewer."
                 )
         drawn = [families[register].pop() for register, count in takes.items() for _ in range(count)]
-        parts[part] = _voices(part, [family[rng.integers(len(family))] for family in drawn], rng)
+        parts[part] = _voices(part, [family[rng.integers(len(family))] for family in drawn], rng, language)
     high = round(sizes["unlabelled"] * HIGH_SHARE)
     low_variants = islice(cycle(_by_turns(families["low"])), sizes["unlabelled"] - high)
     high_variants = islice(cycle(_by_turns(families["high"])), high)
-    parts["unlabelled"] = _voices("unlabelled", [*low_variants, *high_variants], rng)
+    parts["unlabelled"] = _voices("unlabelled", [*low_variants, *high_variants], rng, language)
     return parts
 
 
@@ -131,7 +137,7 @@ def _by_turns(families: list[tuple[str, ...]]) -> list[str]:
     return [family[i] for i in range(longest) for family in families if i < len(family)]
 
 
-def _voices(part: str, variants: list[str], rng: np.random.Generator) -> list[Voice]:
+def _voices(part: str, variants: list[str], rng: np.random.Generator, language: str) -> list[Voice]:
     order = rng.permutation(len(variants))
     return [
         Voice(
@@ -143,11 +149,11 @@ def _voices(part: str, variants: list[str], rng: np.random.Generator) -> list[Vo
             pitch_range=int(rng.integers(30, 81)),
             tract=float(rng.integers(93, 109)) / 100,
         )
-        for number, (i, accent) in enumerate(zip(order, _accents(rng), strict=False))
+        for number, (i, accent) in enumerate(zip(order, _accents(rng, ACCENTS_OF[language]), strict=False))
     ]
 
 
-def _accents(rng: np.random.Generator) -> Iterator[str]:
+def _accents(rng: np.random.Generator, accents: dict[str, str]) -> Iterator[str]:
     """Endless accents, each as often as the others."""
     while True:
-        yield from (str(a) for a in rng.permutation(list(ACCENTS)))
+        yield from (str(a) for a in rng.permutation(list(accents)))

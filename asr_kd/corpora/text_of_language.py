@@ -15,7 +15,7 @@ _KEEPS_COMPATIBLE = frozenset("\u0e33\u0eb3\u0edc\u0edd")
 _ORDINALS = str.maketrans("ªº", "  ")
 _TATWEEL = "\u0640"
 _HAMZA_AND_MADDA = frozenset("\u0653\u0654\u0655")
-_ACRONYM = re.compile("(?<=[\u05d0-\u05ea])[\"\u201d\u201c](?=[\u05d0-\u05ea])")
+_ACRONYM = re.compile('(?<=[\u05d0-\u05ea])["\u201d\u201c](?=[\u05d0-\u05ea])')
 _JOINER = "\u200d"
 _TURKIC = str.maketrans({"i": "İ", "ı": "I"})
 _UNSPACED = re.compile(

@@ -13,7 +13,7 @@ class TextRules:
     has_spaces: bool = True
     """False: each character is a word, and errors are counted in characters (CER)."""
     case: Literal["upper", "turkic", "sharp s", "lower"] = "upper"
-    """upper; turkic: i and ı are two letters; sharp s: ß becomes ẞ, not SS; lower: the script has no case of its own."""
+    """upper; turkic: i and ı are two letters; sharp s: ß becomes ẞ, not SS; lower: the script has no capitals."""
     hyphen_joins: bool = False
     """Whether a hyphen inside a word is part of it: what stands beside it is no word (Romanian s-a)."""
     opening: str = ""

@@ -4,6 +4,8 @@ import _ctypes
 import ctypes
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import metadata
 from types import ModuleType
 from typing import Any
@@ -31,6 +33,11 @@ def espeak_version() -> str:
     return metadata.version("espeakng-loader")
 
 
+def espeak_data() -> str:
+    """The folder of espeak-ng's data. ValueError when it is not installed."""
+    return str(_loader().get_data_path())
+
+
 def synthesise(text: str, voice: str, rate: int, pitch: int, pitch_range: int) -> tuple[np.ndarray, int]:
     """Speak `text`; returns samples (N,) float32 in [-1, 1) and the sample rate in Hz (22050).
 
@@ -39,17 +46,35 @@ def synthesise(text: str, voice: str, rate: int, pitch: int, pitch_range: int) -
     set), so it is loaded afresh for each: 5 ms, and the samples depend on the arguments alone. Not for several threads.
     ValueError when the package is missing, the library cannot be loaded or it does not know the voice.
     """
+    with loaded() as (library, data_path):
+        return _speak(library, data_path, text, voice, rate, pitch, pitch_range)
+
+
+@contextmanager
+def loaded() -> Iterator[tuple[ctypes.CDLL, str]]:
+    """espeak-ng in its first state, and the folder of its data; unloaded afterwards. Not for several threads.
+
+    ValueError when the package is missing, or the library cannot be loaded or is in use in this process.
+    """
     loader = _loader()
     path = loader.get_library_path()
     _refuse_when_loaded(path)
     try:
         library = ctypes.CDLL(path)
     except OSError as e:
-        raise ValueError(f"synthetic: espeak-ng cannot be loaded ({e}). Reinstall espeakng-loader.") from None
+        raise ValueError(f"espeak-ng cannot be loaded ({e}). Reinstall espeakng-loader.") from None
     try:
-        return _speak(library, loader.get_data_path(), text, voice, rate, pitch, pitch_range)
+        yield library, loader.get_data_path()
     finally:
         _unload(library)
+
+
+def start(library: ctypes.CDLL, data_path: str) -> int:
+    """Initialise it; returns the sample rate in Hz. ValueError when the data are damaged."""
+    sample_rate: int = library.espeak_Initialize(AUDIO_OUTPUT_SYNCHRONOUS, 0, data_path.encode(), INITIALIZE_DONT_EXIT)
+    if sample_rate <= 0:
+        raise ValueError(f"espeak-ng does not start with the data in {data_path}. Reinstall espeakng-loader.")
+    return sample_rate
 
 
 def _speak(
@@ -63,16 +88,12 @@ def _speak(
         return 0
 
     callback = _SynthCallback(collect)
-    sample_rate = library.espeak_Initialize(AUDIO_OUTPUT_SYNCHRONOUS, 0, data_path.encode(), INITIALIZE_DONT_EXIT)
-    if sample_rate <= 0:
-        raise ValueError(
-            f"synthetic: espeak-ng does not start with the data in {data_path}. Reinstall espeakng-loader."
-        )
+    sample_rate = start(library, data_path)
     try:
         library.espeak_ng_SetRandSeed(ctypes.c_long(RANDOM_SEED))  # breath and flutter; starts from the clock otherwise
         library.espeak_SetSynthCallback(callback)
         if library.espeak_SetVoiceByName(voice.encode()) != 0:
-            raise ValueError(f"synthetic: espeak-ng has no voice {voice}. Install espeakng-loader>=0.2.4.")
+            raise ValueError(f"espeak-ng has no voice {voice}. Install espeakng-loader>=0.2.4.")
         settings = {
             PARAMETER_RATE: rate,
             PARAMETER_VOLUME: VOLUME,
@@ -93,7 +114,7 @@ def _loader() -> ModuleType:
     try:
         import espeakng_loader  # an extra: most users bring a corpus
     except ImportError:
-        raise ValueError(f"synthetic: espeakng-loader is not installed. {how_to_install('voices')}") from None
+        raise ValueError(f"espeakng-loader is not installed. {how_to_install('voices')}") from None
     return espeakng_loader
 
 
@@ -106,7 +127,7 @@ def _refuse_when_loaded(path: str) -> None:
     except OSError:
         return
     _ctypes.dlclose(handle)
-    raise ValueError(f"synthetic: {path} is already in use in this process. Make the corpus in a process of its own.")
+    raise ValueError(f"{path} is already in use in this process. Make the corpus in a process of its own.")
 
 
 def _unload(library: ctypes.CDLL) -> None:

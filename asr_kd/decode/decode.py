@@ -88,6 +88,7 @@ def decode_shards(config: DecodeRun) -> None:
         config.out / "decode.json",
         {
             **describe(scales, config.search),
+            "language": recogniser.inventory.language,
             "model": models_fingerprint(config.model),
             "graph": None if recogniser.graph is None else recogniser.graph.fingerprint,
             "params": model.parameter_count,

@@ -20,6 +20,7 @@ from asr_kd.shards.readable import readable
 from asr_kd.shards.reader import find_shards, open_shard
 from asr_kd.teachers.inference import Inference
 from asr_kd.teachers.registry import load_models
+from asr_kd.transcripts.transcript_sources import check_declared_language
 
 UTTERANCES_PER_BATCH = 16
 
@@ -83,6 +84,7 @@ class Recogniser:
         seen = 0
         for path in shards:
             shard = open_shard(path)
+            check_declared_language(shard, self.inventory)
             rows = sorted(range(len(shard.entries)), key=lambda r: shard.entries[r].seconds)
             seen, rows = seen + len(rows), rows[-seen % every :: every]
             for start in range(0, len(rows), UTTERANCES_PER_BATCH):

@@ -52,18 +52,19 @@ def tune_scales(config: TuneRun) -> None:
     """Choose the scales of a model and a graph."""
     set_threads(config.threads)
     recogniser = Recogniser(config.model, config.graph, config.device)
+    language = recogniser.inventory.language
     shards, seconds = all_shards(config.shards)
     every = max(1, math.ceil(seconds / 60 / config.max_minutes))
     skipped = Skipped(max_share=config.max_skipped)
     found = list(recogniser.score(shards, skipped, every=every))
     skipped.finish(len(found) + len(skipped), config.out / "skipped.jsonl")
-    scored = [item for item in found if normalise(item.text or "")]
+    scored = [item for item in found if normalise(item.text or "", language)]
     if not scored:
         raise ValueError(f"{config.shards[0]}: no utterance has text. Scales are tuned on labelled held-out data.")
     assert recogniser.graph is not None
     searcher = recogniser.searcher(FAST_SEARCH)
     usual = replace(DEFAULT_SCALES, prior=recogniser.inventory.default_prior_scale)
-    references = [normalise(s.text or "") for s in scored]
+    references = [normalise(s.text or "", language) for s in scored]
     trials = []
     grid = [(p, a) for p in config.prior_scales or sorted({*PRIOR_SCALES, usual.prior}) for a in config.acoustic_scales]
     with Progress("tune, all scales", len(grid) * sum(s.seconds for s in scored)) as progress:
@@ -71,7 +72,7 @@ def tune_scales(config: TuneRun) -> None:
             hypotheses = []
             for s in scored:
                 words = recogniser.search(searcher, s.log_p_TC, DecodingScales(acoustic, prior))
-                hypotheses.append(normalise(" ".join(words)))
+                hypotheses.append(normalise(" ".join(words), language))
                 progress.update(s.seconds)
             trials.append({"acoustic": acoustic, "prior": prior, "wer": jiwer.wer(references, hypotheses)})
     best = choose(trials, sum(len(r.split()) for r in references), usual)

@@ -7,6 +7,7 @@ from typing import Any
 from asr_kd.core.files import read_json
 from asr_kd.core.storage import list_files
 from asr_kd.core.text_files import read_rows
+from asr_kd.corpora.languages import ENGLISH, LANG, language_name, language_of, one_language
 from asr_kd.corpora.manifest import Utterance, read_manifest
 from asr_kd.transcripts.pseudo_labels import ENDING, find_transcripts
 from asr_kd.transcripts.recognised import read_recognised
@@ -50,6 +51,31 @@ def read_decode_notes(path: str | Path) -> dict[str, Any]:
     """`decode.json` beside the hypotheses; {} for hypotheses made elsewhere, which have none."""
     notes = hypotheses_file(path).with_name("decode.json")
     return read_json(notes) if notes.exists() else {}
+
+
+def reference_language(references: Sequence[Utterance], ref: str | Path, given: str | None = None) -> str:
+    """The one language of the references: what they name, else the one that is given, else English.
+
+    ValueError when they name several, or another than the one given.
+    """
+    named = [language_of(u.meta, f"{ref}: {u.id}: lang") for u in references if LANG in u.meta]
+    if not named:
+        return given or ENGLISH
+    unnamed = [given or ENGLISH] * (len(named) < len(references))
+    language = one_language([*named, *unnamed], str(ref))
+    if given not in (None, language):
+        raise ValueError(f"--language {given}: {ref} is in {language_name(language)}. Leave the option out.")
+    return language
+
+
+def check_decoded_in(language: str, path: str | Path, ref: str | Path, name: str) -> None:
+    """ValueError naming both when `decode.json` beside hypotheses says that their model is of another language."""
+    decoded = read_decode_notes(path).get("language", language)
+    if decoded != language:
+        raise ValueError(
+            f"{hypotheses_file(path)}: {name} was decoded in {language_name(decoded)}, {ref} is in "
+            f"{language_name(language)}. Give hypotheses and references of one language."
+        )
 
 
 def match(

@@ -20,9 +20,18 @@ from asr_kd.core.commands import command, command_line
 from asr_kd.core.files import atomic_path, sha256_file, write_json
 from asr_kd.core.options import option
 from asr_kd.core.terminal import show
+from asr_kd.corpora.languages import language_code
 from asr_kd.corpora.text import NORMALISER_VERSION
 from asr_kd.evaluation.bootstrap import BootstrapConfig
-from asr_kd.evaluation.hypotheses import hypotheses_file, match, read_decode_notes, read_hypotheses, read_references
+from asr_kd.evaluation.hypotheses import (
+    check_decoded_in,
+    hypotheses_file,
+    match,
+    read_decode_notes,
+    read_hypotheses,
+    read_references,
+    reference_language,
+)
 from asr_kd.evaluation.provenance import commit, versions
 from asr_kd.evaluation.scores import score_systems
 from asr_kd.evaluation.table import table
@@ -49,6 +58,13 @@ class ScoreRun:
     )
     bootstrap_samples: int = option("bootstrap resamples", BootstrapConfig.resamples, metavar="N")
     seed: int = option("random seed of the bootstrap", BootstrapConfig.seed)
+    language: str | None = option(
+        "language of the texts, as a code such as de (default: what the references name as lang, else en); "
+        "without spaces between words the measure is the character error rate (CER)",
+        None,
+        metavar="CODE",
+        parse=language_code,
+    )
     out: Path = option("output folder: scores.json")
     variants_of: str | None = option(
         "the systems are variants that COMMAND made: also write OUT/ablation.json, for `asr-kd results`",
@@ -63,7 +79,9 @@ def score_hypotheses(config: ScoreRun) -> None:
     """Score the hypotheses of systems against references, and print the table."""
     bootstrap = BootstrapConfig(unit=config.bootstrap_unit, resamples=config.bootstrap_samples, seed=config.seed)
     hyps = named_paths("--hyp", config.hyp)
-    scores = score(config.ref, hyps, config.baseline, config.oracle, list(dict.fromkeys(config.by)), bootstrap)
+    scores = score(
+        config.ref, hyps, config.baseline, config.oracle, list(dict.fromkeys(config.by)), bootstrap, config.language
+    )
     write_scores(config.out / "scores.json", scores)
     if config.variants_of:
         origin = {"seed": config.run_seed, "command": config.variants_of, "commit": scores["commit"]}
@@ -92,12 +110,19 @@ def score(
     oracle: str | None = None,
     by: Sequence[str] = (),
     config: BootstrapConfig | None = None,
+    language: str | None = None,
 ) -> dict[str, Any]:
-    """What `scores.json` holds; see `compare.score_systems` for the figures."""
+    """What `scores.json` holds; see `scores.score_systems` for the figures.
+
+    language: of the texts; None: what the references name. ValueError when a system was decoded in another.
+    """
     references = read_references(ref)
+    language = reference_language(references, ref, language)
+    for name, path in hyps.items():
+        check_decoded_in(language, path, ref, name)
     found = {name: match(references, read_hypotheses(path), path, ref) for name, path in hyps.items()}
     texts = {name: [text or "" for text in matched] for name, matched in found.items()}
-    scored = score_systems(references, texts, baseline, oracle, by, config)
+    scored = score_systems(references, texts, baseline, oracle, by, config, language)
     for name, path in hyps.items():
         skipped = [u.id for u, text in zip(references, found[name], strict=True) if text is None]
         if skipped:

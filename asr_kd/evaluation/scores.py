@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from asr_kd.corpora.languages import ENGLISH
 from asr_kd.corpora.manifest import Utterance
+from asr_kd.corpora.text import has_spaces
 from asr_kd.evaluation.bootstrap import (
     CONFIDENCE,
     BootstrapConfig,
@@ -54,11 +56,13 @@ def score_systems(
     oracle: str | None = None,
     by: Sequence[str] = (),
     config: BootstrapConfig | None = None,
+    language: str = ENGLISH,
 ) -> dict[str, Any]:
     """Score the systems' texts, which are in the order of the references.
 
     baseline: system that WERR (relative reduction) is measured from.  oracle: system whose gain over the baseline is
-    a recovery of 1.  by: fields of `meta` (or `speaker`) to break the WER down by.
+    a recovery of 1.  by: fields of `meta` (or `speaker`) to break the WER down by.  language: of all texts; without
+    spaces between words, `wer` is the character error rate and `measure` says so.
     ValueError when a name or field is unknown, or the references have no word.
     """
     config = config or BootstrapConfig()
@@ -68,7 +72,8 @@ def score_systems(
     if oracle is not None and baseline is None:
         raise ValueError(f"--oracle {oracle}: recovery is measured from a baseline. Name one with --baseline.")
     systems = {
-        name: utterance_errors([u.text or "" for u in references], hypotheses) for name, hypotheses in texts.items()
+        name: utterance_errors([u.text or "" for u in references], hypotheses, language)
+        for name, hypotheses in texts.items()
     }
     first = next(iter(systems.values()))
     if not any(e.words for e in first):
@@ -79,6 +84,8 @@ def score_systems(
     keys = [u.speaker or "" for u in references] if unit == "speaker" else [u.id for u in references]
     sums = _Sums(_columns(systems, slices), keys, config)
     scored: dict[str, Any] = {
+        "language": language,
+        "measure": "WER" if has_spaces(language) else "CER",
         "utterances": len(references),
         "speakers": len({u.speaker for u in references} - {None}) or None,
         "words": sums.count((ALL, "words")),

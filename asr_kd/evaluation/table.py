@@ -4,18 +4,21 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from asr_kd.core.terminal import printable
+from asr_kd.corpora.languages import language_name
 
 
 def table(scores: Mapping[str, Any]) -> list[str]:
     """The figures as lines for a terminal; rates in percent."""
     systems, baseline = scores["systems"], scores["baseline"]
-    header = ["system", "WER %", "95% interval", "errors", "sub", "del", "ins", "CER %"]
-    header += ["WERR %", "p"] if baseline else []
+    measure = scores.get("measure", "WER")
+    has_words = measure == "WER"
+    header = ["system", f"{measure} %", "95% interval", "errors", "sub", "del", "ins", *["CER %"] * has_words]
+    header += [f"{measure}R %", "p"] if baseline else []
     header += ["recovery %"] if scores["oracle"] else []
     rows = [header]
     for name, s in systems.items():
         row = [name, percent(s["wer"]), span(s["ci95"]), f"{s['errors']}/{s['words']}"]
-        row += [str(s["substitutions"]), str(s["deletions"]), str(s["insertions"]), percent(s["cer"])]
+        row += [str(s["substitutions"]), str(s["deletions"]), str(s["insertions"]), *[percent(s["cer"])] * has_words]
         if baseline:
             pair = pair_of(scores, name, baseline)
             row += [percent(s.get("werr")), "" if pair is None or pair["p"] is None else f"{pair['p']:.4f}"]
@@ -23,7 +26,7 @@ def table(scores: Mapping[str, Any]) -> list[str]:
         rows.append(row)
     lines = _grid(rows)
     for field, values in next(iter(systems.values()))["by"].items():
-        conditions = [[f"WER % by {field}", *systems, "words"]]
+        conditions = [[f"{measure} % by {field}", *systems, "words" if has_words else "characters"]]
         for value, figures in values.items():
             rates = [percent(s["by"][field][value]["wer"]) for s in systems.values()]
             conditions.append([value, *rates, str(figures["words"])])
@@ -32,8 +35,10 @@ def table(scores: Mapping[str, Any]) -> list[str]:
     lines += [
         "",
         f"{scores['utterances']} utterances; intervals: {b['resamples']} bootstrap resamples of {b['units']} "
-        f"{b['unit']}s, seed {b['seed']}" + (f"; WERR and p against {baseline}" if baseline else ""),
+        f"{b['unit']}s, seed {b['seed']}" + (f"; {measure}R and p against {baseline}" if baseline else ""),
     ]
+    if not has_words:
+        lines += [f"characters of {language_name(scores['language'])}, which has no spaces between words"]
     for note in skipped_notes(scores):
         lines += ["", note]
     return lines

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 
 import jiwer
 
-from asr_kd.corpora.text import normalise
+from asr_kd.corpora.languages import ENGLISH
+from asr_kd.corpora.text import has_spaces, normalise
 
 SYMBOLS = {"equal": "=", "substitute": "S", "delete": "D", "insert": "I"}
 """jiwer's alignment chunks -> one letter for each aligned column."""
@@ -32,7 +33,9 @@ class UtteranceErrors:
     path: str
     """The word alignment, one letter a column: = right, S substituted, D deleted, I inserted."""
     char_errors: int
-    """Character edits between the two texts, spaces included."""
+    """Character edits between the two texts, spaces included where words have them between."""
+    chars: int
+    """Characters of the reference, counted likewise."""
 
     @property
     def errors(self) -> int:
@@ -44,23 +47,30 @@ class UtteranceErrors:
         """Words of the reference."""
         return len(self.reference.split())
 
-    @property
-    def chars(self) -> int:
-        """Characters of the reference, spaces included."""
-        return len(self.reference)
 
+def utterance_errors(
+    references: Sequence[str], hypotheses: Sequence[str], language: str = ENGLISH
+) -> list[UtteranceErrors]:
+    """Normalise and align each reference with the hypothesis at the same place.
 
-def utterance_errors(references: Sequence[str], hypotheses: Sequence[str]) -> list[UtteranceErrors]:
-    """Normalise and align each reference with the hypothesis at the same place."""
+    In a language without spaces between words every character (code point) counts as a word: the WER is the CER.
+    """
     assert len(references) == len(hypotheses)
     if not references:
         return []
-    refs = [normalise(text) for text in references]
-    hyps = [normalise(text) for text in hypotheses]
+    refs = [normalise(text, language) for text in references]
+    hyps = [normalise(text, language) for text in hypotheses]
+    if not has_spaces(language):
+        refs, hyps = ([" ".join(text.replace(" ", "")) for text in texts] for texts in (refs, hyps))
     words = jiwer.process_words(refs, hyps)
+    if not has_spaces(language):
+        return [
+            UtteranceErrors(ref, hyp, path := _path(chunks), _edits(path), len(ref.split()))
+            for ref, hyp, chunks in zip(refs, hyps, words.alignments, strict=True)
+        ]
     chars = jiwer.process_characters(refs, hyps)
     return [
-        UtteranceErrors(ref, hyp, _path(word_chunks), _edits(_path(char_chunks)))
+        UtteranceErrors(ref, hyp, _path(word_chunks), _edits(_path(char_chunks)), len(ref))
         for ref, hyp, word_chunks, char_chunks in zip(refs, hyps, words.alignments, chars.alignments, strict=True)
     ]
 

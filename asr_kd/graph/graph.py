@@ -25,6 +25,7 @@ from asr_kd.core.files import atomic_path, fingerprint, read_json, sha256_file, 
 from asr_kd.core.options import argument, option
 from asr_kd.core.terminal import say
 from asr_kd.core.text_files import read_lines
+from asr_kd.corpora.languages import ENGLISH
 from asr_kd.corpora.sentences import read_sentences
 from asr_kd.graph.ctc import token_graph
 from asr_kd.graph.hclg import decoding_graph
@@ -38,9 +39,12 @@ from asr_kd.graph.language_model import (
 )
 from asr_kd.graph.ngram import BOS, EOS, RESERVED, read_arpa
 from asr_kd.graph.ngram_arrays import NgramArrays
-from asr_kd.inventory.inventory import Inventory
+from asr_kd.inventory.inventory import Inventory, described_language, language_entry
 from asr_kd.inventory.lexicon import Lexicon, has_digit
+from asr_kd.inventory.pronounceable import drop_unpronounceable
+from asr_kd.inventory.pronunciations import PRONUNCIATIONS_HELP, Kind, kind_of, pronouncer
 from asr_kd.inventory.registry import load_inventory, require_senones
+from asr_kd.inventory.senones import Senones
 from asr_kd.inventory.tokens import Tokens
 
 FST_FILE = "HCLG.fst"
@@ -62,10 +66,12 @@ class Graph:
     fingerprint: str
     lexicon: Lexicon | None = None
     """How its words are pronounced; None for graphs of tokens, and of versions that did not keep it."""
+    language: str = ENGLISH
 
     def check(self, inventory: Inventory, model: str) -> None:
         """ValueError when a model's classes are not those of this graph."""
         if inventory.fingerprint != self.inventory:
+            inventory.check_language(self.language, f"{model}: its graph")
             raise ValueError(
                 f"{model}: its inventory is {inventory.fingerprint[:8]}, the graph's is {self.inventory[:8]}. "
                 "Build the graph from the model's inventory with `asr-kd graph --inventory`."
@@ -94,7 +100,9 @@ def load_graph(folder: str | Path) -> Graph:
                 f"{lexicon_file}: missing, or not the file that graph.json describes. Run `asr-kd graph` again."
             )
         lexicon = Lexicon.read(lexicon_file)
-    return Graph(fst, words, description["inventory"], fingerprint(description), lexicon)
+    return Graph(
+        fst, words, description["inventory"], fingerprint(description), lexicon, described_language(description)
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +120,7 @@ class GraphRun(LanguageModelOptions):
     inventory: Path = option(
         "output classes of the model: inventory.json of `asr-kd align` or `asr-kd tokens`, or its folder", metavar="DIR"
     )
+    pronunciations: Kind = option(f"{PRONUNCIATIONS_HELP}as the inventory's phones", "auto")
     out: Path = option("output folder: HCLG.fst, graph.json, lm.arpa and, for senones, lexicon.txt")
 
 
@@ -120,7 +129,7 @@ def build_graph(config: GraphRun) -> None:
     """Train or read a language model and compile the graph."""
     config.check_language_model(bool(config.text))
     inventory = load_inventory(config.inventory)
-    sentences = [s for path in config.text for s in read_sentences(path)]
+    sentences = [s for path in config.text for s in read_sentences(path, inventory.language)]
     if config.text and not sentences:
         raise ValueError(f"{config.text[0]}: holds no text to train a language model on")
     as_it_is = config.arpa is not None and not config.text and not config.is_mixed
@@ -130,7 +139,7 @@ def build_graph(config: GraphRun) -> None:
         lexicon, words = None, _spellable(chosen or _words(config, sentences, general), inventory)
     else:
         inventory = require_senones(inventory, config.inventory)
-        lexicon = _pronunciations(config.lexicon, sentences, chosen)
+        lexicon = _pronunciations(config, sentences, chosen, inventory)
         words = lexicon.words
     arpa = config.out / "lm.arpa"
     if as_it_is:
@@ -161,6 +170,7 @@ def build_graph(config: GraphRun) -> None:
         "order": config.order,
         "states": fst.num_states,
         "words": names,
+        **language_entry(inventory.language),
     }
     if lexicon is not None:
         lexicon.write(config.out / LEXICON_FILE)
@@ -169,18 +179,27 @@ def build_graph(config: GraphRun) -> None:
     say(f"{config.out}: {len(words)} words, {fst.num_states} states")
 
 
-def _pronunciations(path: Path | None, sentences: Sequence[Sequence[str]], chosen: Sequence[str] | None) -> Lexicon:
-    """A lexicon with all words of the sentences, or of the chosen words alone."""
+def _pronunciations(
+    config: GraphRun, sentences: Sequence[Sequence[str]], chosen: Sequence[str] | None, inventory: Senones
+) -> Lexicon:
+    """A lexicon with all words of the sentences, or of the chosen words alone, that the inventory has phones for."""
+    path = config.lexicon
     if path is None:
         raise ValueError("--lexicon: pronunciations are needed for a graph of senones. Give that of `asr-kd align`.")
     words = {w for s in sentences for w in s} if chosen is None else set(chosen)
-    lexicon, added = Lexicon.read(path).extended(words)
+    kind = kind_of(inventory) if config.pronunciations == "auto" else config.pronunciations
+    language = inventory.language
+    lexicon, added = Lexicon.read(path).extended(words, pronouncer(kind, language), language)
     if chosen is not None:
         lexicon = Lexicon({word: lexicon.pronunciations[word] for word in lexicon.words if word in words})
     if numbers := sorted(w for w in words if w not in lexicon and has_digit(w)):
         say(f"{len(numbers)} words with digits cannot be recognised, such as {numbers[0]}: write numbers as words")
     if added:
         say(f"{len(added)} words of the text are not in {path}: pronounced by rule")
+    if language != ENGLISH:  # its inventory has the phones of its training text alone
+        lexicon, gone = drop_unpronounceable(lexicon, list(added), inventory.phones)
+        if gone:
+            say(f"{len(gone)} words have no pronunciation in the inventory's phones: {', '.join(gone[:10])}")
     return lexicon
 
 

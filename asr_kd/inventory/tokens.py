@@ -11,7 +11,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from asr_kd.inventory.inventory import Inventory
+from asr_kd.corpora.languages import ENGLISH
+from asr_kd.inventory.inventory import Inventory, described_language, language_entry
 
 BLANK = "<blank>"
 """The class of frames that say nothing new; always class 0."""
@@ -35,6 +36,7 @@ class Tokens(Inventory):
     units: tuple[str, ...]
     """Without the blank; unit u is class u + 1."""
     frame_shift_s: float = 0.030
+    language: str = ENGLISH
 
     def __post_init__(self) -> None:
         if not self.units or len(set(self.units)) < len(self.units) or BLANK in self.units or "" in self.units:
@@ -101,14 +103,15 @@ class Tokens(Inventory):
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
-        return {"kind": self.kind, "units": list(self.units), "frame_shift_s": self.frame_shift_s}
+        data = {"kind": self.kind, "units": list(self.units), "frame_shift_s": self.frame_shift_s}
+        return data | language_entry(self.language)
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "Tokens":
         """ValueError, KeyError or TypeError when `data` does not describe tokens."""
         if not all(isinstance(unit, str) for unit in data["units"]):
             raise ValueError("units are not all text")
-        return cls(tuple(data["units"]), float(data["frame_shift_s"]))
+        return cls(tuple(data["units"]), float(data["frame_shift_s"]), described_language(data))
 
 
 def ctc_collapse(classes: Iterable[int]) -> tuple[int, ...]:

@@ -20,7 +20,9 @@ from asr_kd.targets.sidecar_kinds import describe, statistics
 from asr_kd.teachers.inference import Inference
 from asr_kd.teachers.registry import known_teachers, load_models, models_fingerprint, teacher_kind
 from asr_kd.teachers.token_mapper import TokenMapper
+from asr_kd.teachers.wav2vec2 import Wav2Vec2Teacher
 from asr_kd.transcripts.pseudo_labels import write_transcripts
+from asr_kd.transcripts.transcript_sources import check_declared_language
 
 
 def make_labeller(job: LabelJob) -> ShardProcessor:
@@ -74,6 +76,8 @@ class PosteriorLabeller:
         elif job.scales is not None or job.decode:
             raise ValueError(f"{'--write-transcripts' if job.decode else '--decoding-scales'}: only used with --graph")
         wanted = inventory if job.inventory is None else load_inventory(job.inventory)
+        foreign = job.inventory is None and isinstance(self.teacher.model, Wav2Vec2Teacher)
+        self._language_of = None if foreign else wanted  # its labels do not say their language
         alike = wanted.fingerprint == inventory.fingerprint
         self.mapping = None if alike else TokenMapper(inventory, wanted, name)
         self.settings = describe(
@@ -88,7 +92,9 @@ class PosteriorLabeller:
         )
 
     def task(self, shard: Shard) -> ShardLabels:
-        """As `ShardProcessor` says."""
+        """As `ShardProcessor` says. ValueError when an utterance names another language than the labels'."""
+        if self._language_of is not None:
+            check_declared_language(shard, self._language_of)
         return ShardLabels(shard, self.teacher, self.job.config, self.lattices, self.mapping)
 
     def write(self, task: ShardLabels) -> dict[str, Any]:

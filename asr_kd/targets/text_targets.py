@@ -19,7 +19,7 @@ class TextTargets:
 
     def __init__(self, tokens: Tokens, texts: Texts | None = None) -> None:
         """texts: by default the shards' own."""
-        self.tokens, self.texts = tokens, texts or ReferenceText()
+        self.tokens, self.texts = tokens, texts or ReferenceText(tokens.language)
 
     def load(self, shard: Shard) -> Sequence[TokenTargets | None]:
         """Targets of a shard's rows, as TargetSource says."""

@@ -30,6 +30,7 @@ from asr_kd.core.extras import how_to_install
 from asr_kd.core.files import sha256_file
 from asr_kd.core.runtime import set_threads
 from asr_kd.corpora.audio import SAMPLE_RATE
+from asr_kd.corpora.languages import ENGLISH, language_code
 from asr_kd.corpora.quotations import is_word_character, unquoted
 from asr_kd.corpora.text import normalise
 from asr_kd.transcripts.recognised import Transcript, Word
@@ -109,7 +110,7 @@ class Whisper:
 
     def __call__(self, wave_N: np.ndarray) -> Transcript | str:
         """What was said in one utterance, or why nothing can be made of it. wave_N: 16 kHz in [-1, 1)."""
-        segments, _ = self._model.transcribe(
+        segments, about = self._model.transcribe(
             wave_N,
             language=self.language,
             beam_size=BEAM,
@@ -127,7 +128,8 @@ class Whisper:
         confidence = utterance_confidence(
             [s.avg_logprob for s in segments_found], [len(s.tokens) for s in segments_found]
         )
-        return Transcript(normalise_words(w for s in segments_found for w in s.words or ()), confidence)
+        said = (w for s in segments_found for w in s.words or ())
+        return Transcript(normalise_words(said, self.language or about.language), confidence)
 
     def check_languages(self) -> None:
         """ValueError when the model knows English only, so that it cannot tell languages apart."""
@@ -154,7 +156,7 @@ def utterance_confidence(log_p: Sequence[float], tokens: Sequence[int]) -> float
     return min(1.0, math.exp(sum(p * n for p, n in zip(log_p, tokens, strict=True)) / max(1, sum(tokens))))
 
 
-def normalise_words(said: Iterable[TimedWord]) -> list[Word]:
+def normalise_words(said: Iterable[TimedWord], language: str = ENGLISH) -> list[Word]:
     """Whisper's words, normalised. What normalises to nothing is left out; to several, shares its time by letters.
 
     Two that Whisper parts within a word (O | 'CLOCK) are one, as sure as the less sure of them.
@@ -167,9 +169,11 @@ def normalise_words(said: Iterable[TimedWord]) -> list[Word]:
             parts[-1] = (before + w.word, begin, end, min(sure, other))
         elif w.word:
             parts.append((w.word, start, end, sure))
-    words, place, whole = [], 0, unquoted("".join(text for text, *_ in parts))
+    words, place, whole = [], 0, "".join(text for text, *_ in parts)
+    if language_code(language) == ENGLISH:
+        whole = unquoted(whole)
     for text, start, end, sure in parts:
-        normalised = normalise(whole[place : place + len(text)]).split()
+        normalised = normalise(whole[place : place + len(text)], language).split()
         place += len(text)
         letters = sum(map(len, normalised))
         for word in normalised:

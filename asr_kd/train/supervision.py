@@ -84,7 +84,6 @@ def supervision(options: SupervisionOptions) -> tuple[SupervisedSource, Supervis
         raise ValueError("--alignments and --tokens: give one of them")
     if options.tokens is None and options.transcripts:
         raise ValueError("--transcripts: only used with --tokens; `asr-kd align --transcripts` makes alignments")
-    texts = given_texts(options, others=ReferenceText())
     if options.tokens is None:
         labelled = supervised_source(options.alignments, None)
         if not options.dev_alignments:
@@ -92,4 +91,6 @@ def supervision(options: SupervisionOptions) -> tuple[SupervisedSource, Supervis
         return labelled, supervised_source(options.dev_alignments, None, labelled.inventory)
     if options.dev_alignments:
         raise ValueError("--dev-alignments: with --tokens, the held-out shards' own text is the reference")
+    language = load_inventory(options.tokens).language
+    texts = given_texts(options, ReferenceText(language), language)
     return supervised_source((), options.tokens, texts=texts), supervised_source((), options.tokens)

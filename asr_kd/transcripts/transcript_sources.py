@@ -7,7 +7,10 @@ from typing import Any, Protocol
 from asr_kd.core.files import fingerprint
 from asr_kd.core.options import option
 from asr_kd.core.storage import PathOrUrl
+from asr_kd.corpora.languages import ENGLISH, LANG, language_name, language_of, one_language
 from asr_kd.corpora.text import normalise
+from asr_kd.inventory.inventory import Inventory
+from asr_kd.shards.index import Entry
 from asr_kd.shards.reader import Shard, ShardKey
 from asr_kd.transcripts.pseudo_labels import read_transcripts
 
@@ -28,9 +31,22 @@ class Texts(Protocol):
 class ReferenceText:
     """The text that the shards hold."""
 
+    def __init__(self, language: str | None = None) -> None:
+        """language: the one that the texts must be in; None: each is in its own."""
+        self.language = language
+
     def for_shard(self, shard: Shard) -> list[str | None]:
-        """As `Texts` says."""
-        return [normalise(e.text) or None if e.text else None for e in shard.entries]
+        """As `Texts` says. ValueError when a text is in another language."""
+        return [normalise(e.text, self._of(e, shard)) or None if e.text else None for e in shard.entries]
+
+    def _of(self, entry: Entry, shard: Shard) -> str:
+        language = language_of(entry.meta, f"{shard.path}: {entry.id}: lang")
+        if self.language not in (None, language):
+            raise ValueError(
+                f"{shard.path}: {entry.id} is in {language_name(language)}, the classes of this run are of "
+                f"{language_name(self.language or language)}. Give shards and inventory of one language."
+            )
+        return language
 
     def describe(self, shard: ShardKey) -> dict[str, Any]:
         """As `Texts` says."""
@@ -43,8 +59,14 @@ class ReferenceText:
 class PseudoLabels:
     """Pseudo-labels: lines of `asr-kd label` or `asr-kd filter`. The reference text of those shards is not read."""
 
-    def __init__(self, places: Sequence[PathOrUrl], least_confidence: float = 0.0, others: Texts | None = None) -> None:
-        """others: the texts of shards that no line is of (default: they have none).
+    def __init__(
+        self,
+        places: Sequence[PathOrUrl],
+        least_confidence: float = 0.0,
+        others: Texts | None = None,
+        language: str = ENGLISH,
+    ) -> None:
+        """others: the texts of shards that no line is of (default: they have none).  language: of the pseudo-labels.
 
         ValueError when a line is damaged or does not say which tar it is of.
         """
@@ -57,7 +79,7 @@ class PseudoLabels:
                 raise ValueError(f"{places[0]}: {line.id} does not name its shard. Give what `asr-kd label` wrote.")
             texts = self._texts.setdefault(line.shard, {})
             if line.text is not None and line.confidence is not None and line.confidence >= least_confidence:
-                texts[line.id] = normalise(line.text)
+                texts[line.id] = normalise(line.text, language)
 
     def for_shard(self, shard: Shard) -> list[str | None]:
         """As `Texts` says."""
@@ -106,10 +128,27 @@ class TranscriptOptions:
     )
 
 
-def given_texts(options: TranscriptOptions, others: Texts | None = None) -> Texts:
-    """The reference text or pseudo-labels, as the options ask. others: of `PseudoLabels`."""
+def given_texts(options: TranscriptOptions, others: Texts | None = None, language: str = ENGLISH) -> Texts:
+    """The reference text or pseudo-labels in `language`, as the options ask. others: of `PseudoLabels`."""
     if options.transcripts:
-        return PseudoLabels(options.transcripts, options.min_confidence, others)
+        return PseudoLabels(options.transcripts, options.min_confidence, others, language)
     if options.min_confidence:
         raise ValueError("--min-confidence: only used with --transcripts")
-    return ReferenceText()
+    return ReferenceText(language)
+
+
+def check_declared_language(shard: Shard, inventory: Inventory) -> None:
+    """ValueError when an utterance names another language than the inventory's. One that names none may be in any."""
+    for entry in shard.entries:
+        if LANG in entry.meta:
+            whose = f"{shard.path}: {entry.id}"
+            inventory.check_language(language_of(entry.meta, f"{whose}: lang"), whose)
+
+
+def language_of_shards(shards: Iterable[Shard]) -> str:
+    """The one language that the utterances of shards are in. ValueError when they are in two."""
+    where, found = "", set()
+    for shard in shards:
+        where = where or str(shard.path)
+        found |= {language_of(e.meta, f"{shard.path}: {e.id}: lang") for e in shard.entries}
+    return one_language(found, where)
