@@ -10,6 +10,8 @@ from asr_kd.corpora.corpus import Corpus, check_rejected, leave_out_held_speaker
 from asr_kd.corpora.corpus_name import corpus_name
 from asr_kd.corpora.download import fetch_archive
 from asr_kd.corpora.languages import ENGLISH, language_code, language_name, with_language
+from asr_kd.corpora.spoken_numbers import spell_numbers
+from asr_kd.corpora.text import normalise
 
 DOWNLOADS = Path("data")
 """Where a corpus is looked for, or fetched to, when no ROOT is given: `data/CORPUS`."""
@@ -32,7 +34,15 @@ class PrepareOptions(SkippedOptions):
         None,
         parse=corpus_name,
     )
+    spell_numbers: bool = option(
+        "write numbers of the texts as words (num2words, extra `languages`), as cardinal numbers", False
+    )
     dry_run: bool = option("print counts and hours; write nothing", False)
+
+    def normalised(self, text: str, language: str | None = None) -> str:
+        """A text of the corpus as it is learnt from, by the options. language: of it, where it is not --language."""
+        language = language or self.language
+        return normalise(spell_numbers(text, language) if self.spell_numbers else text, language)
 
 
 def prepare(
