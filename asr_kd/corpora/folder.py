@@ -23,6 +23,7 @@ from asr_kd.corpora.languages import ENGLISH, LANG, language_of, with_language
 from asr_kd.corpora.manifest import Utterance, read_manifest
 from asr_kd.corpora.prepare import PrepareOptions, prepare
 from asr_kd.corpora.speakers import draw_order
+from asr_kd.corpora.spoken_numbers import numbers_as_asked
 from asr_kd.corpora.text import normalise
 
 DEV_SHARE = 0.1
@@ -213,4 +214,4 @@ def normalised(text: str | None, language: str) -> str | None:
     """What a file says was said: nothing at all is silence (""), marks alone (`-`) tell nothing (None)."""
     if text is None or not text.strip():
         return None if text is None else ""
-    return normalise(text, language) or None
+    return normalise(numbers_as_asked(text, language), language) or None

@@ -36,6 +36,7 @@ LANGUAGES: dict[str, str] = {
 }
 """English name of each language by its code: ISO 639-1, or 639-3 where there is none."""
 
+_CODES_OF_NAMES = {name.lower(): code for code, name in LANGUAGES.items()} | {"mandarin": "zh"}
 ALIASES = {
     "cmn": "zh", "fil": "tl", "gug": "gn", "in": "id", "iw": "he", "ji": "yi", "jw": "jv", "mo": "ro", "nb": "no",
     "scr": "hr", "sh": "sr",
@@ -44,16 +45,15 @@ ALIASES = {
 
 
 def language_code(tag: str, whose: str = "language") -> str:
-    """The code of a BCP 47 tag, by its first subtag: `pt` of `pt-BR`, `zh` of `zh_Hant-TW`.
+    """The code of a BCP 47 tag, by its first subtag: `pt` of `pt-BR`, `zh` of `zh_Hant-TW`; or of an English name.
 
     whose: what is at fault, for the message.  ValueError lists the codes when there is none.
     """
-    primary = tag.strip().replace("_", "-").split("-")[0].lower()
-    code = ALIASES.get(primary, primary)
+    tag = tag.strip().lower()
+    primary = tag.replace("_", "-").split("-")[0]
+    code = _CODES_OF_NAMES.get(tag, ALIASES.get(primary, primary))
     if code not in LANGUAGES:
-        by_name = next((c for c, name in LANGUAGES.items() if name.lower() == tag.strip().lower()), None)
-        way_out = f"Write {by_name}." if by_name else f"Known: {', '.join(sorted(LANGUAGES))}."
-        raise ValueError(f"{whose} {tag!r:.40}: no language known by this code. {way_out}")
+        raise ValueError(f"{whose} {tag!r:.40}: no language known by this code. Known: {', '.join(sorted(LANGUAGES))}.")
     return code
 
 

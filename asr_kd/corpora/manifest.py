@@ -11,6 +11,7 @@ from typing import Any
 
 from asr_kd.core.files import atomic_path, fingerprint
 from asr_kd.core.text_files import read_rows
+from asr_kd.corpora.languages import LANG
 
 FIELDS = ("id", "audio_filepath", "offset", "duration", "text", "speaker", "meta")
 
@@ -49,8 +50,11 @@ class Utterance:
         fields: dict[str, Any] = {"id": self.id, "audio_filepath": self.audio_filepath, "offset": self.offset}
         fields["duration"] = self.duration
         fields.update({k: v for k, v in (("text", self.text), ("speaker", self.speaker)) if v is not None})
-        if self.meta:
-            fields["meta"] = self.meta
+        meta = dict(self.meta)
+        if LANG in meta:  # where NeMo has it
+            fields[LANG] = meta.pop(LANG)
+        if meta:
+            fields["meta"] = meta
         return json.dumps(fields, ensure_ascii=False)
 
 

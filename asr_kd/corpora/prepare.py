@@ -10,8 +10,7 @@ from asr_kd.corpora.corpus import Corpus, check_rejected, leave_out_held_speaker
 from asr_kd.corpora.corpus_name import corpus_name
 from asr_kd.corpora.download import fetch_archive
 from asr_kd.corpora.languages import ENGLISH, language_code, language_name, with_language
-from asr_kd.corpora.spoken_numbers import spell_numbers
-from asr_kd.corpora.text import normalise
+from asr_kd.corpora.spoken_numbers import spelling_numbers
 
 DOWNLOADS = Path("data")
 """Where a corpus is looked for, or fetched to, when no ROOT is given: `data/CORPUS`."""
@@ -39,11 +38,6 @@ class PrepareOptions(SkippedOptions):
     )
     dry_run: bool = option("print counts and hours; write nothing", False)
 
-    def normalised(self, text: str, language: str | None = None) -> str:
-        """A text of the corpus as it is learnt from, by the options. language: of it, where it is not --language."""
-        language = language or self.language
-        return normalise(spell_numbers(text, language) if self.spell_numbers else text, language)
-
 
 def prepare(
     config: PrepareOptions,
@@ -70,7 +64,8 @@ def prepare(
             raise ValueError(f"{root}: no such file or folder.{way_out}")
         if url is not None:
             fetch_archive(url, root)
-    corpus = read()
+    with spelling_numbers(config.spell_numbers):
+        corpus = read()
     name_language(corpus, language or config.language)
     if config.name is not None:
         begin_ids(corpus, config.name)

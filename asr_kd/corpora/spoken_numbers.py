@@ -1,6 +1,9 @@
 """Numbers spelt as they are read aloud, by the library num2words (extra `languages`)."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from decimal import Decimal
 
 from asr_kd.core.extras import how_to_install
@@ -14,6 +17,24 @@ _POINT = frozenset({"am", "ar", "bn", "cy", "en", "fa", "he", "ja", "kn", "ko", 
 """Languages with 3.5 and 1,000; others write 3,5 and 1.000."""
 _THEIR_CODES = {"kk": "kz"}
 _SPACES = " \u00a0\u202f"
+
+
+_ASKED = ContextVar("spelling numbers", default=False)
+
+
+@contextmanager
+def spelling_numbers(asked: bool) -> Iterator[None]:
+    """Within it, `numbers_as_asked` spells numbers or leaves them, for every reader of a corpus alike."""
+    before = _ASKED.set(asked)
+    try:
+        yield
+    finally:
+        _ASKED.reset(before)
+
+
+def numbers_as_asked(text: str, language: str) -> str:
+    """`text`, its numbers in words within `spelling_numbers(True)`."""
+    return spell_numbers(text, language) if _ASKED.get() else text
 
 
 def spell_numbers(text: str, language: str) -> str:
