@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from asr_kd.core.text_files import read_text
+from asr_kd.core.text_files import read_lines
 from asr_kd.corpora.languages import LANGUAGES, language_code, language_name
 from asr_kd.corpora.text import has_spaces, lower_case
 from asr_kd.corpora.tts import espeak_data, loaded, start
@@ -30,7 +30,7 @@ def voices() -> dict[str, str]:
     found = set()
     for file in data.glob("lang/**/*"):
         if file.is_file():
-            lines = [line.split("//")[0].split() for line in read_text(file).splitlines()]
+            lines = [line.split("//")[0].split() for line in read_lines(file)]
             keys: dict[str, str] = {fields[0]: fields[1] for fields in reversed(lines) if len(fields) > 1}
             dictionary = keys.get("dictionary", file.name.split("-")[0])
             if (data / f"{dictionary}_dict").is_file():

@@ -1,14 +1,13 @@
 #!/usr/bin/env bash
 # The quick start in a second language: German requests by synthetic voices (espeak-ng), no download. Numbers are spelt by
-# num2words, umlauts and ß stay, words are pronounced in espeak-ng's phonemes. --labelled MINUTES, --unlabelled in
-# UNLABELLED=MINUTES (default 60).
+# num2words, umlauts and ß stay, words are pronounced in espeak-ng's phonemes. --labelled MINUTES: others (default 10).
 # Results: exp/german/report.html, utterances.html and results.json.
 . "$(dirname "$0")/../../tools/recipe.sh" "$@"
 
 conf=recipes/quickstart/conf shards=$exp/shards
 first_teachers=1 generations=() oracle_epochs=12 by=snr title="German: synthetic voices"
 
-stage 0 "manifests"               asr-kd prepare synthetic --language de --unlabelled-minutes "${UNLABELLED:-60}" \
+stage 0 "manifests"               asr-kd prepare synthetic --language de --unlabelled-minutes 30 \
                                     ${labelled:+--labelled-minutes "$labelled"} --out $exp/manifests
 stage 1 "shards"                  asr-kd shard $exp/manifests/{labelled,dev,unlabelled,test}.jsonl --out $shards
 
