@@ -18,6 +18,8 @@ _HAMZA_AND_MADDA = frozenset("\u0653\u0654\u0655")
 _ACRONYM = re.compile('(?<=[\u05d0-\u05ea])["\u201d\u201c](?=[\u05d0-\u05ea])')
 _JOINER = "\u200d"
 _TURKIC = str.maketrans({"i": "İ", "ı": "I"})
+_EDGES = "'-·\u200d"
+_REPEATED = re.compile("([-'·])[-'·\u200d]+")
 _UNSPACED = re.compile(
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u2fdf\u3005-\u3007\u3021-\u3029\u3031-\u3035\u3038-\u312f"
     "\u31a0-\u31ff\u3400-\u9fff\ua9e0-\ua9ff\uaa60-\uaa7f\uf900-\ufaff\U0001b000-\U0001b16f\U00020000-\U0003ffff]"
@@ -30,7 +32,7 @@ def normalise_by_rules(text: str, rules: TextRules) -> str:
     text = _letters(text, rules)
     words = _words("".join(c if _is_of_word(c, rules) else " " for c in text).split(), rules)
     if not rules.has_spaces:
-        words = [unit for word in words for unit in _units(word)]
+        words = [inner for word in words for unit in _units(word) if (inner := _trimmed(unit)[1])]
     return " ".join(words)
 
 
@@ -102,11 +104,10 @@ def _words(parts: list[str], rules: TextRules) -> list[str]:
     quotes = 0
     elided = ""
     for part in parts:
-        word = _trimmed(part)
-        inner = word.strip("'")
+        before, inner, behind = _trimmed(part)
         if not any(unicodedata.category(c)[0] in "LN" for c in inner):
             continue
-        opens, closes = word.startswith("'"), word.endswith("'")
+        opens, closes = "'" in before, "'" in behind
         ends_elided = closes and bool(_matches(rules.elided, inner)) and not opens
         starts = opens and not closes and bool(_matches(rules.opening, inner))
         quotes += opens and not starts
@@ -128,12 +129,13 @@ def _words(parts: list[str], rules: TextRules) -> list[str]:
     return [*words, elided] if elided else words
 
 
-def _trimmed(part: str) -> str:
-    """Without hyphens, marks and joiners at the edges that hang on no letter."""
+def _trimmed(part: str) -> tuple[str, str, str]:
+    """A word between what hangs on no letter at its edges: apostrophes, hyphens, marks, joiners."""
     start = 0
-    while start < len(part) and (part[start] in "-\u200d·" or unicodedata.category(part[start])[0] == "M"):
+    while start < len(part) and (part[start] in _EDGES or unicodedata.category(part[start])[0] == "M"):
         start += 1
-    return re.sub("-{2,}", "-", part[start:].rstrip("-\u200d·"))
+    inner = part[start:].rstrip(_EDGES)
+    return part[:start], _REPEATED.sub(r"\1", inner), part[start + len(inner) :]
 
 
 def _matches(pattern: str, word: str) -> re.Match[str] | None:
@@ -152,4 +154,4 @@ def _units(word: str) -> list[str]:
         else:
             units.append(c)
         joins = joins and is_mark if is_mark else not alone
-    return [unit for unit in units if unit.strip("'")]
+    return units

@@ -1,7 +1,9 @@
 import jiwer
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from asr_kd.corpora.text import normalise
 from asr_kd.evaluation.wer import columns, utterance_errors
 
 words = st.lists(st.sampled_from(["one", "two", "three", "it's", "o"]), max_size=6).map(" ".join)
@@ -40,3 +42,18 @@ def test_empty_hypothesis_counts_deletions():
 def test_case_and_punctuation_are_no_errors():
     (e,) = utterance_errors(["It's ONE, two!"], ["it's one two"])
     assert (e.errors, e.char_errors) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("language", "ref", "hyp"), [("zh", "今天天气很好。", "今天 天汽 好"), ("th", "น้ำดีครับ", "นำดีคับ")]
+)
+def test_languages_without_spaces_are_scored_by_character_as_jiwer_does(language: str, ref: str, hyp: str):
+    (found,) = utterance_errors([ref], [hyp], language)
+    plain = [normalise(text, language).replace(" ", "") for text in (ref, hyp)]
+    assert found.errors / found.words == jiwer.cer(*plain)
+    assert (found.char_errors, found.chars) == (found.errors, found.words)
+
+
+def test_cer_of_languages_with_spaces_is_jiwer_s():
+    (found,) = utterance_errors(["die große Straße"], ["die grosse Strasse"], "de")
+    assert (found.errors, found.chars, found.char_errors) == (2, 16, 4)
