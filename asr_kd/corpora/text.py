@@ -6,10 +6,11 @@ from functools import lru_cache
 
 from asr_kd.corpora.languages import ENGLISH, language_code
 from asr_kd.corpora.quotations import APOSTROPHES, is_word_character, unquoted
+from asr_kd.corpora.text_of_language import joined, normalise_by_rules
 from asr_kd.corpora.text_of_language import lower_case as _lower_case
-from asr_kd.corpora.text_of_language import normalise_by_rules
 from asr_kd.corpora.text_rules import TextRules, rules_of
 
+__all__ = ["NORMALISER_VERSION", "has_spaces", "joined", "lower_case", "normalise"]
 NORMALISER_VERSION = "3"
 """Raised with every change that can change a score; results made with different versions do not compare."""
 

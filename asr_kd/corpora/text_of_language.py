@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections.abc import Iterable
 from functools import lru_cache
 
 from asr_kd.corpora.quotations import APOSTROPHES
@@ -20,11 +21,13 @@ _JOINER = "\u200d"
 _TURKIC = str.maketrans({"i": "İ", "ı": "I"})
 _EDGES = "'-·\u200d"
 _REPEATED = re.compile("([-'·])[-'·\u200d]+")
-_UNSPACED = re.compile(
-    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u2fdf\u3005-\u3007\u3021-\u3029\u3031-\u3035\u3038-\u312f"
-    "\u31a0-\u31ff\u3400-\u9fff\ua9e0-\ua9ff\uaa60-\uaa7f\uf900-\ufaff\U0001b000-\U0001b16f\U00020000-\U0003ffff]"
+_UNSPACED_RANGES = (
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u2fdf\u3005-\u3007\u3021-\u3029\u3031-\u3035\u3038-\u312f"
+    "\u31a0-\u31ff\u3400-\u9fff\ua9e0-\ua9ff\uaa60-\uaa7f\uf900-\ufaff\U0001b000-\U0001b16f\U00020000-\U0003ffff"
 )
 """Thai, Lao, Burmese, Khmer, Chinese characters, Japanese syllables, bopomofo."""
+_UNSPACED = re.compile(f"[{_UNSPACED_RANGES}]")
+_SPACE_BETWEEN_CHARACTERS = re.compile(f"(?<=[{_UNSPACED_RANGES}]) (?=[{_UNSPACED_RANGES}])")
 
 
 def normalise_by_rules(text: str, rules: TextRules) -> str:
@@ -78,6 +81,11 @@ def lower_case(text: str, turkic: bool = False) -> str:
     if turkic:
         text = text.replace("İ", "i").replace("I", "ı")
     return unicodedata.normalize("NFC", text.lower())
+
+
+def joined(words: Iterable[str]) -> str:
+    """Words as they are written: a space between them, but none between characters of scripts without spaces."""
+    return _SPACE_BETWEEN_CHARACTERS.sub("", " ".join(words))
 
 
 @lru_cache(maxsize=1 << 16)

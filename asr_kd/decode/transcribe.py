@@ -38,6 +38,7 @@ from asr_kd.corpora.audio import audio_seconds
 from asr_kd.corpora.audio_stream import file_blocks
 from asr_kd.corpora.found_audio import audio_files
 from asr_kd.corpora.live_audio import microphone_blocks, piped_blocks
+from asr_kd.corpora.text import joined
 from asr_kd.decode.recognition import Recognition
 from asr_kd.decode.transcribe_job import TranscribeJob
 from asr_kd.decode.transcribe_outputs import AudioInput, is_done, place_outputs
@@ -147,7 +148,7 @@ def _print(config: TranscribeRun, job: TranscribeJob) -> None:
     stop, line = StopRequest(), LiveLine()
     with stop if config.is_live else nullcontext():
         recognition = Recognition(
-            transcriber, name, _blocks(config, stop), lambda seconds, words: line.show(" ".join(words))
+            transcriber, name, _blocks(config, stop), lambda seconds, words: line.show(joined(words))
         )
         for piece in FORMATS[config.format].pieces(recognition.recording):
             line.clear()

@@ -110,9 +110,18 @@ def _mark(name: str, colour: int, figures: Mapping[str, Any]) -> Mark:
     return Mark(display_name(name), colour, value, None if ends is None else [100 * e for e in ends])
 
 
+def _measure(scores: Mapping[str, Any]) -> str:
+    """CER in languages without spaces between words."""
+    return str(scores.get("measure", "WER"))
+
+
+def _rate(scores: Mapping[str, Any]) -> str:
+    return {"CER": "Character error rate"}.get(_measure(scores), "Word error rate")
+
+
 def _systems_chart(scores: Mapping[str, Any], colours: Mapping[str, int]) -> str:
     bands = [(display_name(name), [_mark(name, colours[name], s)]) for name, s in scores["systems"].items()]
-    return interval_chart("Word error rate of each system with its 95% interval", bands, "WER, %")
+    return interval_chart(f"{_rate(scores)} of each system with its 95% interval", bands, f"{_measure(scores)}, %")
 
 
 def _pairs(scores: Mapping[str, Any], student: str, baseline: str | None) -> list[dict[str, Any]]:
@@ -128,7 +137,7 @@ def _conditions(scores: Mapping[str, Any], colours: Mapping[str, int]) -> list[d
     found = []
     for name, values in next(iter(systems.values()))["by"].items():
         bands = [(value, [_mark(s, colours[s], systems[s]["by"][name][value]) for s in systems]) for value in values]
-        chart = interval_chart(f"Word error rate by {name}, with 95% intervals", bands, "WER, %")
+        chart = interval_chart(f"{_rate(scores)} by {name}, with 95% intervals", bands, f"{_measure(scores)}, %")
         found.append({"field": name, "values": values, "chart": chart})
     return found
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
+from asr_kd.corpora.text import joined
 from asr_kd.serve.metrics import Metrics
 from asr_kd.serve.protocol import Refusal, SampleFormat, Start, check_end, parse_samples, parse_start
 from asr_kd.serve.workers import WorkerStream
@@ -79,7 +80,7 @@ class Session:
                 self._metrics.add_final(time.monotonic() - reply.asked_at)
             if reply.partial != self._partial:
                 self._partial = reply.partial
-                await self._say("partial", {"text": " ".join(reply.partial)})
+                await self._say("partial", {"text": joined(reply.partial)})
         await self._say("end", {})
 
     async def _say(self, kind: str, what: dict[str, Any]) -> None:

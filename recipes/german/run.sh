@@ -4,7 +4,8 @@
 # Results: exp/german/report.html, utterances.html and results.json.
 . "$(dirname "$0")/../../tools/recipe.sh" "$@"
 
-conf=recipes/quickstart/conf shards=$exp/shards
+[[ $conf != recipes/german/conf ]] || conf=recipes/quickstart/conf
+shards=$exp/shards
 first_teachers=1 generations=() oracle_epochs=12 by=snr title="German: synthetic voices"
 
 stage 0 "manifests"               asr-kd prepare synthetic --language de --unlabelled-minutes 30 \

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from praatio import textgrid
 
 from asr_kd.core.text_files import read_rows
+from asr_kd.corpora.text import joined
 from asr_kd.transcripts.formats import FORMATS, Recording, formatted
 from asr_kd.transcripts.recognised import Transcript, Word, read_recognised
 from asr_kd.transcripts.subtitles import MAX_CUE_S, MAX_LINE, plain_word
@@ -135,3 +136,8 @@ def test_short_cues_are_shown_for_a_second_where_the_next_lets_them():
     utterances = [Transcript([Word("YES", at, at + 0.2, 1)], 1) for at in (1.0, 1.5, 9.0)]
     found = list(srt.parse(formatted("srt", Recording("a", utterances, 10))))
     assert [(c.start.total_seconds(), c.end.total_seconds()) for c in found] == [(1.0, 1.5), (1.5, 2.5), (9.0, 10.0)]
+
+
+def test_characters_of_scripts_without_spaces_are_written_together():
+    assert joined(["今", "天", "用", "IPHONE", "手", "机"]) == "今天用 IPHONE 手机"
+    assert joined(["น้", "ำ", "ดี"]) == "น้ำดี" and joined(["TWO", "WORDS"]) == "TWO WORDS"
