@@ -147,7 +147,7 @@ def build_graph(config: GraphRun) -> None:
         model = checked_arpa(config.arpa)
         tell_lost_words(config.arpa, {word for (word,) in model.grams[0]}, words)
     else:
-        model = language_model(config, sentences, words, general)
+        model = language_model(config, sentences, words, general, inventory.language)
     model.write_arpa(arpa)  # what was checked is compiled, not the file that was given
     if isinstance(inventory, Tokens):
         fst, names = token_graph(inventory, words, arpa)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from asr_kd.core.options import option
 from asr_kd.core.terminal import say
+from asr_kd.corpora.languages import ENGLISH
 from asr_kd.corpora.sentences import read_sentences
 from asr_kd.graph.class_lm import read_classes, with_classes
 from asr_kd.graph.lm_pruning import pruned
@@ -124,8 +125,9 @@ def language_model(
     sentences: Sequence[Sentence],
     words: Sequence[str],
     general: NgramArrays | None,
+    language: str = ENGLISH,
 ) -> NgramModel:
-    """The model of these words. sentences: none where `general` stands alone.
+    """The model of these words. sentences: none where `general` stands alone.  language: of the held-out text.
 
     ValueError when options do not go together, or the general model has none of the words.
     """
@@ -138,7 +140,7 @@ def language_model(
         if not options.is_mixed and general is None:
             return model
         own = NgramArrays.of_model(model)
-    held_out = list(read_sentences(options.held_out)) if options.held_out is not None else []
+    held_out = list(read_sentences(options.held_out, language)) if options.held_out is not None else []
     mixed = _mixed(options, own, general, words, held_out)
     size = len(mixed)
     if options.prune is not None or options.max_ngrams is not None:
