@@ -100,5 +100,14 @@ def test_an_id_that_occurs_twice_is_refused_by_reader_and_writer(tmp_path):
 
 def test_the_schema_lists_the_fields_that_are_read():
     schema = json.loads(SCHEMA.read_text())
-    assert set(schema["properties"]) == {"id", "audio_filepath", "offset", "duration", "text", "speaker", "meta"}
+    assert set(schema["properties"]) == {
+        "id",
+        "audio_filepath",
+        "offset",
+        "duration",
+        "text",
+        "lang",
+        "speaker",
+        "meta",
+    }
     assert schema["required"] == ["audio_filepath", "duration"]
