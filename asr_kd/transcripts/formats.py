@@ -113,7 +113,7 @@ def _textgrid(recording: Recording) -> Iterator[str]:
     """Praat's long text form: tiers `words` and `utterances`, each of intervals that cover the whole recording."""
     spoken = list(recording.spoken())
     words = _Tier("words", [(w.start_s, w.end_s, plain_word(w.word)) for u in spoken for w in u.words])
-    texts = [(u.words[0].start_s, u.words[-1].end_s, joined(plain_word(w.word) for w in u.words)) for u in spoken]
+    texts = [(u.words[0].start_s, u.words[-1].end_s, " ".join(plain_word(w.word) for w in u.words)) for u in spoken]
     utterances = _Tier("utterances", texts)
     end_ms = max(round(recording.seconds * 1000), words.end_ms, utterances.end_ms, 1)
     yield f'File type = "ooTextFile"\nObject class = "TextGrid"\n\nxmin = 0\nxmax = {end_ms / 1000}\n'

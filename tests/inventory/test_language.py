@@ -76,7 +76,7 @@ def test_alignment_refuses_shards_of_two_languages_and_a_dictionary_of_another(c
     shards = corpora / "de/shard/labelled"
     shutil.copytree(corpora / "en/shard/labelled", tmp_path / "english")
     said = refused(capsys, "align", shards, "--align-only", tmp_path / "english", "--out", tmp_path / "out")
-    assert "English (en) and German (de)" in said
+    assert "German (de) and English (en)" in said
     said = refused(capsys, "align", shards, "--pronunciations", "cmudict", "--out", tmp_path / "out")
     assert "the texts are German (de), cmudict is English" in said
 
