@@ -33,7 +33,7 @@ def test_every_word_has_one_pronunciation_and_the_words_have_umlauts_and_sharp_s
 def test_the_manifests_are_german(tmp_path):
     sizes = ["--labelled-minutes", "0.05", "--dev-minutes", "0", "--unlabelled-minutes", "0", "--test-utterances", "1"]
     assert main(["prepare", "synthetic", "--language", "de", *sizes, "--out", str(tmp_path)]) == 0
-    lines = [json.loads(line) for name in ("labelled", "test") for line in open(tmp_path / f"{name}.jsonl")]
+    lines = [json.loads(line) for name in ("labelled", "test") for line in (tmp_path / f"{name}.jsonl").open()]
     assert {line["lang"] for line in lines} == {"de"} and {line["meta"]["group"] for line in lines} == {"de"}
     assert all(word in Lexicon.read(tmp_path / "lexicon.txt") for line in lines for word in line["text"].split())
 
