@@ -77,7 +77,7 @@ def chain(language: str, corpora: list[Made], out: Path, counts: Counts) -> dict
     text = sorted((out / "manifests").glob("*/labelled.jsonl"))
     run("tokens", *text, "--type", "characters", "--out", out / "tokens")
     both = ["--dev", *part("dev"), "--tokens", out / "tokens", *TINY]
-    run("train", *part("labelled"), *both, "--set", "epochs=3", "--out", out / "teacher")
+    run("train", *part("labelled"), *both, "--set", "epochs=30", "--out", out / "teacher")
     run("graph", *text, "--inventory", out / "tokens", "--out", out / "graph")
     run("label", *part("unlabelled"), "--teacher", out / "teacher", "--out", out / "targets")
     run(
@@ -90,7 +90,7 @@ def chain(language: str, corpora: list[Made], out: Path, counts: Counts) -> dict
             "--labelled",
             *part("labelled"),
         ),
-        *("--teacher", out / "teacher", *both, "--set", "schedule.epochs=1", "--out", out / "student"),
+        *("--teacher", out / "teacher", *both, "--set", "schedule.epochs=8", "--out", out / "student"),
     )
     run("decode", *part("test"), "--model", out / "student", "--graph", out / "graph", "--out", out / "decode")
     hypotheses = rows(out / "decode/hyp.jsonl")
