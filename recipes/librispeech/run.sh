@@ -5,7 +5,7 @@
 #
 # It needs the corpora: $LIBRISPEECH_ROOT, $LIBRILIGHT_ROOT, else $ASR_KD_DATA or data/ has librispeech/ and librilight/,
 # to which 100h downloads what is missing (60 GB). Beside LibriSpeech/ in its folder are read, from openslr.org/11:
-# librispeech-lexicon.txt, and 3-gram.pruned.1e-7.arpa.gz as language model (without it: one of the labelled text).
+# librispeech-lexicon.txt, and as language model 3-gram.pruned.3e-7.arpa.gz (without it, one of the labelled text).
 #
 # Not run at full size yet: the project has no such machine. What runs in its tests is this script with --conf
 # recipes/librispeech/conf_tiny on minutes of synthetic speech in the layout of LibriSpeech.
@@ -18,9 +18,9 @@ shards=$exp/shards root=$(corpus_root LIBRISPEECH_ROOT librispeech)
 first_teachers=1 generations=(teacher) oracle_epochs=4 by=subset
 title="LibriSpeech, ${labelled:-100h} labelled"
 
-arpa=$root/3-gram.pruned.1e-7.arpa.gz
+arpa=$root/3-gram.pruned.3e-7.arpa.gz
 [[ -e $root/librispeech-lexicon.txt ]] || lexicon= # cmudict, and letters
-[[ ! -e $arpa ]] || lm_text=() lm_options=(--arpa "$arpa")
+[[ -n $general_lm || ! -e $arpa ]] || lm_text=() lm_options=(--arpa "$arpa")
 case ${labelled:-100h} in
   100h) stage 0 "manifests"       asr-kd prepare librispeech "$root" --download --out $exp/manifests ;;
   10h | 1h | 10min)
