@@ -4,7 +4,7 @@ import io
 import os
 import tarfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -86,12 +86,14 @@ def build_index(
     set_aside: list[dict[str, str]] | None = None,
     origins: dict[str, tuple[str, float]] | None = None,
     sources: dict[str, list[int] | None] | None = None,
+    written: Mapping[str, tuple[int, float]] | None = None,
 ) -> Index:
     """Walk a tar once and index it: ours, or any WebDataset tar with audio members.
 
     A sample is the members that share a name up to its first dot. Text comes from the JSON member's `text`, else from
     `.txt`. Samples without audio, or with audio that does not open, are listed in `set_aside`.
-    origins: file and offset of each id.  sources: as in `Index`.
+    origins: file and offset of each id.  sources: as in `Index`.  written: checksum and seconds of audio members that
+    were just made of samples; they are not counted again where their bytes are still those.
     ValueError when the file is no tar, is cut off, repeats an id, or holds no audio at all.
     """
     aside = list(set_aside or [])
@@ -99,7 +101,7 @@ def build_index(
     with open(tar, "rb") as stream:
         for key, members in _samples(tar):
             try:
-                entries.append(_entry(stream, key, members))
+                entries.append(_entry(stream, key, members, written or {}))
             except ValueError as e:
                 aside.append({"id": printable_name(key), "error": printable_name(str(e))})
     seen: set[str] = set()
@@ -203,7 +205,12 @@ def _samples(tar: Path) -> Iterator[tuple[str, dict[str, tarfile.TarInfo]]]:
         yield key, members
 
 
-def _entry(stream: io.BufferedReader, key: str, members: dict[str, tarfile.TarInfo]) -> Entry:
+def _entry(
+    stream: io.BufferedReader,
+    key: str,
+    members: dict[str, tarfile.TarInfo],
+    written: Mapping[str, tuple[int, float]],
+) -> Entry:
     extension = next((e for e in AUDIO_EXTENSIONS if e in members), None)
     if extension is None:
         raise ValueError(f"no audio member, only {', '.join(sorted(members))}")
@@ -220,11 +227,15 @@ def _entry(stream: io.BufferedReader, key: str, members: dict[str, tarfile.TarIn
     if text is None and "txt" in members:
         text = read_text(_bytes(stream, members["txt"]), members["txt"].name).strip()
     sound = _bytes(stream, audio)
+    checksum = zlib.crc32(sound)
+    known_checksum, seconds = written.get(audio.name, (None, 0.0))
+    if checksum != known_checksum:
+        seconds = measure_audio(io.BytesIO(sound), audio.name).seconds
     known = ("id", "duration", "text", "speaker", "meta")
     meta = data.get("meta") if isinstance(data.get("meta"), dict) else {}
     return Entry(
         id=str(data.get("id") or key),
-        seconds=measure_audio(io.BytesIO(sound), audio.name).seconds,
+        seconds=seconds,
         speaker=None if data.get("speaker") is None else str(data["speaker"]),
         text=None if text is None else str(text),
         meta={**{k: v for k, v in data.items() if k not in known}, **(meta or {})},
@@ -232,7 +243,7 @@ def _entry(stream: io.BufferedReader, key: str, members: dict[str, tarfile.TarIn
         audio_size=audio.size,
         json_offset=0 if place is None else place.offset_data,
         json_size=0 if place is None else place.size,
-        audio_crc32=zlib.crc32(sound),
+        audio_crc32=checksum,
     )
 
 

@@ -5,6 +5,8 @@ import io
 import json
 import os
 import re
+import tarfile
+import zlib
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -12,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-from webdataset import TarWriter
 
 from asr_kd.core.files import atomic_path, fingerprint
 from asr_kd.core.progress import Progress
@@ -135,20 +136,25 @@ def plan_shards(
 def write_shard(shard: PlannedShard) -> None:
     """Write one tar, then its index, which makes it count as finished and lists what was set aside."""
     aside: list[dict[str, str]] = []
+    written: dict[str, tuple[int, float]] = {}
     sources = source_states(shard.utterances)
     index_path(shard.path).unlink(missing_ok=True)
     with (
         atomic_path(shard.path) as temporary,
         open(temporary, "wb") as stream,
-        TarWriter(stream, encoder=False, mtime=0.0, user="asr_kd", group="asr_kd", mode=0o644) as tar,
+        tarfile.open(fileobj=stream, mode="w|") as tar,
     ):
         for utterance in shard.utterances:
             try:
-                tar.write(_sample(utterance))
+                members, seconds = _members(utterance)
             except ValueError as e:
                 aside.append({"id": utterance.id, "error": str(e)})
+                continue
+            for name, data in members.items():
+                written[name] = zlib.crc32(data), seconds
+                tar.addfile(_tar_info(name, len(data)), io.BytesIO(data))
     origins = {u.id: (u.audio_filepath, u.offset) for u in shard.utterances}
-    write_index(shard.path, build_index(shard.path, shard.plan, aside, origins, sources))
+    write_index(shard.path, build_index(shard.path, shard.plan, aside, origins, sources, written))
 
 
 def source_states(utterances: Iterable[Utterance]) -> dict[str, list[int] | None]:
@@ -182,14 +188,24 @@ def _planned(out: Path, name: str, number: int, utterances: list[Utterance]) -> 
     return PlannedShard(out / f"{name}-{number:06d}.tar", utterances, plan)
 
 
-def _sample(utterance: Utterance) -> dict[str, str | bytes]:
+def _tar_info(name: str, size: int) -> tarfile.TarInfo:
+    """As webdataset's TarWriter writes members, byte for byte; importing it imports torch."""
+    info = tarfile.TarInfo(name)
+    info.size, info.mode, info.uname, info.gname = size, 0o644, "asr_kd", "asr_kd"
+    info.mtime = 0.0  # as a float it makes a header of its own, which tars of older versions have as well
+    return info
+
+
+def _members(utterance: Utterance) -> tuple[dict[str, bytes], float]:
+    """Contents of the members of an utterance, by their names; and its seconds. ValueError when its audio cannot be
+    read."""
     wave_N = read_audio(utterance.audio_filepath, utterance.offset, utterance.duration)
     fields = {"id": utterance.id, "duration": len(wave_N) / SAMPLE_RATE}
     fields.update({k: v for k, v in (("text", utterance.text), ("speaker", utterance.speaker)) if v is not None})
     if utterance.meta:
         fields["meta"] = utterance.meta
-    members = {"flac": flac_bytes(wave_N), "json": json.dumps(fields, ensure_ascii=False, sort_keys=True).encode()}
-    return {"__key__": tar_key(utterance.id), **members}
+    key, text = tar_key(utterance.id), json.dumps(fields, ensure_ascii=False, sort_keys=True)
+    return {f"{key}.flac": flac_bytes(wave_N), f"{key}.json": text.encode()}, len(wave_N) / SAMPLE_RATE
 
 
 def flac_bytes(wave_N: np.ndarray) -> bytes:

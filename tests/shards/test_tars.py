@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from asr_kd.cli import main
 from asr_kd.core.files import sha256_file
 from asr_kd.corpora.manifest import Utterance, read_manifest, write_manifest
-from asr_kd.shards.index import index_path, read_index
+from asr_kd.shards.index import build_index, index_path, read_index
 from asr_kd.shards.reader import find_shards, open_shard
 from asr_kd.shards.writer import check_written, plan_shards, tar_key, write_shards
 
@@ -76,6 +76,17 @@ def test_webdataset_reads_the_tars(manifest, tmp_path):
     assert [json.loads(sample["json"])["id"] for sample in samples] == [u.id for u in read_manifest(manifest)]
     info = soundfile.info(io.BytesIO(samples[0]["flac"]))
     assert (info.samplerate, info.channels, info.subtype) == (16000, 1, "PCM_16")
+
+
+def test_the_tars_are_what_webdataset_writes_of_the_same_members(manifest, tmp_path):
+    (tar,) = write_shards(read_manifest(manifest), tmp_path / "one", 600)
+    theirs = io.BytesIO()
+    with webdataset.TarWriter(theirs, encoder=False, mtime=0.0, user="asr_kd", group="asr_kd", mode=0o644) as writer:
+        for sample in webdataset.WebDataset(str(tar), shardshuffle=False):
+            writer.write({name: sample[name] for name in ("__key__", "flac", "json")})
+    assert tar.read_bytes() == theirs.getvalue()
+    counted = [entry.seconds for entry in build_index(tar).entries]
+    assert [entry.seconds for entry in read_index(tar).entries] == counted
 
 
 def test_strip_text_leaves_no_transcript_behind(manifest, tmp_path):
