@@ -93,7 +93,7 @@ def _run(given: argparse.Namespace, name: str) -> int:
     from asr_kd.core.errors import PartFailed
     from asr_kd.core.files import use_own_temporary_folder
     from asr_kd.core.processes import die_with_parent
-    from asr_kd.core.runtime import enable_sigaltstack  # imports torch: not for --help
+    from asr_kd.core.signal_stack import enable_sigaltstack
 
     die_with_parent()
     use_own_temporary_folder()

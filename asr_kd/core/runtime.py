@@ -1,6 +1,5 @@
 """The machine a verb runs on: device, precision, threads, seeds."""
 
-import faulthandler
 import os
 import random
 import re
@@ -10,8 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-
-STDERR_FD = 2  # sys.stderr may be someone's capture without a file behind it
 
 
 def device(name: str = "auto") -> torch.device:
@@ -104,15 +101,3 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)
-
-
-def enable_sigaltstack() -> None:
-    """Keep a signal that arrives within a matrix product from overwriting memory.
-
-    oneDNN's AVX512 kernel behind the LSTM's backward pass (torch 2.11) points the stack register into the middle of the
-    heap while it runs; what the kernel of the system puts "on the stack" for a signal then lands in other tensors
-    (seen: "corrupted size vs. prev_size", one Ctrl-C in three). Python handles signals on an alternative stack where
-    there is one, and enabling the fault handler is how to get one.
-    """
-    if not faulthandler.is_enabled():
-        faulthandler.enable(file=STDERR_FD)

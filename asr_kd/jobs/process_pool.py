@@ -18,7 +18,8 @@ from typing import Any, ClassVar, Protocol, TypeVar
 import torch
 
 from asr_kd.core.processes import end_with
-from asr_kd.core.runtime import enable_sigaltstack, set_threads
+from asr_kd.core.runtime import set_threads
+from asr_kd.core.signal_stack import enable_sigaltstack
 from asr_kd.jobs.job import ShardEvent
 
 SHARDS_AHEAD = 3

@@ -10,7 +10,8 @@ from typing import Literal
 import numpy as np
 
 from asr_kd.core.processes import end_with
-from asr_kd.core.runtime import enable_sigaltstack, set_threads
+from asr_kd.core.runtime import set_threads
+from asr_kd.core.signal_stack import enable_sigaltstack
 from asr_kd.corpora.audio_stream import To16k
 from asr_kd.decode.transcriber import Transcriber, load
 from asr_kd.transcripts.recognised import Transcript

@@ -5,7 +5,7 @@ import threading
 from types import FrameType
 from typing import Any
 
-from asr_kd.core.runtime import enable_sigaltstack
+from asr_kd.core.signal_stack import enable_sigaltstack
 
 
 class StopRequest:

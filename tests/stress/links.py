@@ -37,7 +37,8 @@ from tones import FRONTEND, INVENTORY
 
 from asr_kd.bench.training_simulator import BYTES_PER_ENTRY, Link, MeasuredStep, exchange, simulate
 from asr_kd.core.ranks import ranks, start_ranks
-from asr_kd.core.runtime import enable_sigaltstack, seed_everything, set_threads
+from asr_kd.core.runtime import seed_everything, set_threads
+from asr_kd.core.signal_stack import enable_sigaltstack
 from asr_kd.frontend.augment import AugmentConfig
 from asr_kd.models.acoustic import build_model
 from asr_kd.models.config import ModelConfig
