@@ -28,12 +28,12 @@ from asr_kd.core.ranks import Ranks, ranks, start_ranks
 from asr_kd.core.runtime import (
     autocast,
     device,
-    enable_sigaltstack,
     seed_everything,
     set_threads,
     synchronise,
     training_precision,
 )
+from asr_kd.core.signal_stack import enable_sigaltstack
 from asr_kd.data.loader import Batch, batches
 from asr_kd.data.sampler import BatchSampler, TrainingSet
 from asr_kd.frontend.fbank import FrontEndConfig
