@@ -32,7 +32,7 @@ def two_values(action: argparse.Action) -> tuple[list[str], list[str]]:
     if action.choices:
         texts = [str(c) for c in action.choices][:2]
     else:
-        texts = ["1", "2"]
+        texts = ["de", "fr"] if action.dest == "language" else ["1", "2"]
     n = action.nargs if isinstance(action.nargs, int) else 1
     return [texts[0]] * n, [texts[-1]] * n
 
@@ -113,6 +113,7 @@ def test_every_config_is_written_and_read_back_as_it_was(tmp_path: Path) -> None
         needed = {f.path: ["x"] if f.type in SEVERAL_TYPES else "x" for f in config_fields(config) if f.is_required}
         numbers = {path: 1 for path in ("hours",) if path in needed}
         kinds = {"type": "characters"} if "type" in needed else {}
+        kinds |= {"to": "kaldi"} if "to" in needed else {}
         built = load_config(config, needed | numbers | kinds)
         file = tmp_path / f"{name}.yaml"
         file.write_text(yaml.safe_dump(to_dict(built), sort_keys=False))
