@@ -3,6 +3,7 @@
 # Gives the recipe its options, the installed environment, the working folder (the repository's root) and
 #
 #   name, exp, conf, seed, labelled, threads     exp=exp/NAME, conf=recipes/NAME/conf
+#   own_conf=DIR                                 its configs, set before, where they are those of another recipe
 #   own_options="NAME ..."                       of the recipe, set before: --NAME VALUE sets the variable NAME
 #   data                                         a path, if the recipe set takes="WHAT IT IS" before: its argument
 #   recipe_command                               the command that makes these results, for the report
@@ -117,7 +118,7 @@ if [[ -n $conf && ! -d $conf ]]; then
   say "--conf $conf: no such folder. Copy recipes/$name/conf and change it."
   exit 2
 fi
-conf=${conf:-recipes/$name/conf}
+conf=${conf:-${own_conf:-recipes/$name/conf}}
 recipe_command="bash recipes/$name/$(basename "$recipe_file")${data:+ $(printf %q "$data")} --seed $seed${labelled:+ --labelled $labelled}${general_lm:+ --arpa $(printf %q "$general_lm")}$own_given"
 
 if [[ -z $dry_run ]]; then
