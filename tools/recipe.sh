@@ -39,7 +39,7 @@ Options:
   --seed S          seed of training (default 0); results in exp/$name-seedS unless it is 0
   --labelled X      how much is labelled (see above; not all recipes have it); "all" has results in exp/$name-all
   --exp DIR         where all results go (default exp/$name)
-  --conf DIR        configs of the stages (default recipes/$name/conf): copy that folder and change it
+  --conf DIR        configs of the stages (default ${own_conf:-recipes/$name/conf}): copy that folder and change it
   --threads N       threads of one operation (default: one a core)
   --ranks N         processes that train one model together: the number of GPUs (default 1); it divides train.lanes
   --ray             label on the Ray cluster at \$RAY_ADDRESS, else on this machine's own (extra \`ray\`)

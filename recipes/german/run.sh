@@ -4,9 +4,9 @@
 # 27 min on 2 cores that five other jobs shared.
 # WER test: teacher 22.7, labelled only 33.3, distilled 24.3, oracle 20.9 (seed 0)
 # Results: exp/german/report.html, utterances.html and results.json.
+own_conf=recipes/quickstart/conf
 . "$(dirname "$0")/../../tools/recipe.sh" "$@"
 
-[[ $conf != recipes/german/conf ]] || conf=recipes/quickstart/conf
 shards=$exp/shards
 first_teachers=1 generations=() oracle_epochs=12 by=snr title="German: synthetic voices"
 
