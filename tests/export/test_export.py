@@ -28,7 +28,7 @@ def folder(trained, tmp_path_factory):
 
 
 def test_the_folder_needs_nothing_else_and_says_the_same(folder, trained, tone_utterances):
-    ours = asr_kd.load(trained / "model", graph=trained / "graph")
+    ours = asr_kd.load(trained / "model", graph=trained / "graph", precision="float32")  # as exported
     exported, int8 = asr_kd.load(folder), asr_kd.load(folder / "model.int8.onnx")
     for utterance in tone_utterances:
         wave_N, _ = soundfile.read(utterance.audio_filepath, dtype="float32")
