@@ -93,9 +93,8 @@ def test_words_of_a_file_have_their_confidence_as_text(url, trained, talk):
         found = transcribed(asr_kd.load(trained / "model", trained / "graph", device="cpu"), talk)
         assert words(page, "model") == words(page, "teacher") == [w["word"] for w in found]
         sure = page.locator("[data-model=model] rt").evaluate_all("all => all.map(e => Number(e.textContent))")
-        assert sure == pytest.approx(
-            [100 * w["confidence"] for w in found], abs=1
-        )  # rounded; and bf16, where a processor is fast in it
+        # rounded, and in bf16 where a processor is fast in it
+        assert sure == pytest.approx([100 * w["confidence"] for w in found], abs=1)
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "wider than a phone"
 
 
