@@ -12,10 +12,8 @@ import asr_kd
 
 
 def test_streams_in_random_pieces_have_the_words_of_the_whole(trained, tone_utterances):
-    student, rng = (
-        asr_kd.load(trained / "model", graph=trained / "graph", precision="float32"),
-        np.random.default_rng(0),
-    )
+    student = asr_kd.load(trained / "model", graph=trained / "graph", precision="float32")
+    rng = np.random.default_rng(0)
     waves = [soundfile.read(u.audio_filepath, dtype="float32")[0] for u in tone_utterances]
     found = streaming.compare(student, waves, rng) | streaming.with_end_points(student, waves, rng)
     assert found["words"] == sum(len(u.text.split()) for u in tone_utterances)
