@@ -168,26 +168,38 @@ def split(
     labelled_share: float | None = None,
 ) -> Corpus:
     """Labelled, dev, test and unlabelled parts. Whole speakers are held out, in a seeded order, until their audio holds
-    the share asked for. An utterance without a speaker is a group of its own; so is each where the speakers are fewer
-    than the parts. With `labelled_share` what is left of the text joins the unlabelled, else the labelled."""
+    the share asked for. Where a speaker is unknown, the utterances of a recording stay together; where speakers and
+    recordings are fewer than the parts, each utterance is a group of its own. With `labelled_share` what is left of
+    the text joins the unlabelled, else the labelled."""
     with_text = [u for u in utterances if u.text is not None]
     shares = {"test": test_share, "dev": dev_share, "labelled": labelled_share or 0.0}
     shares = {part: share for part, share in shares.items() if share}
     rest = "unlabelled" if labelled_share else "labelled"
     speakers = {u.speaker for u in with_text if u.speaker is not None}
+    recordings: dict[str, str] = {}
+    """Of unknown speakers: the first utterance of each."""
+    for u in with_text:
+        if u.speaker is None:
+            recordings.setdefault(u.audio_filepath, u.id)
     unknown = sum(u.speaker is None for u in with_text)
-    few = bool(speakers) and len(speakers) + unknown <= len(shares)
+    sources = len(speakers) + len(recordings)
+    few = sources <= len(shares) and sources < len(with_text)
     if few:
+        names = [*sorted(speakers), *(Path(path).name for path in recordings)]
         say(
-            f"text of {len(speakers) + unknown} speakers ({', '.join(sorted(speakers)[:5])}) cannot fill "
+            f"text of {sources} speakers ({', '.join(names[:5])}) cannot fill "
             f"{len(shares) + 1} parts: single utterances are held out, not speakers"
         )
     elif speakers and unknown:
-        say(f"{unknown} of {len(with_text)} utterances with text have no speaker; each counts as a speaker of its own")
+        say(f"{unknown} of {len(with_text)} utterances with text have no speaker; each recording counts as one")
     groups: dict[str, list[Utterance]] = {}
     for u in with_text:
-        alone = u.id if not speakers or few else f"{UNKNOWN_SPEAKER}{u.id}"
-        groups.setdefault(alone if few or u.speaker is None else u.speaker, []).append(u)
+        if few or u.speaker is None:
+            first = u.id if few else recordings[u.audio_filepath]
+            group = first if few or not speakers else f"{UNKNOWN_SPEAKER}{first}"
+        else:
+            group = u.speaker
+        groups.setdefault(group, []).append(u)
     total = sum(u.duration for u in with_text)
     part_of: dict[str, str] = {}
     order = draw_order(list(groups), seed)
