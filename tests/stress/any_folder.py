@@ -90,7 +90,16 @@ def chain(language: str, corpora: list[Made], out: Path, counts: Counts) -> dict
             "--labelled",
             *part("labelled"),
         ),
-        *("--teacher", out / "teacher", *both, "--set", "schedule.epochs=8", "--out", out / "student"),
+        *(
+            "--teacher",
+            out / "teacher",
+            *both,
+            "--set",
+            "schedule.epochs=8",
+            "schedule.unlabelled_sub_epochs=1",
+            "--out",
+            out / "student",
+        ),
     )
     run("decode", *part("test"), "--model", out / "student", "--graph", out / "graph", "--out", out / "decode")
     hypotheses = rows(out / "decode/hyp.jsonl")
