@@ -85,13 +85,13 @@ class TextAligner:
         if not known:
             raise ValueError("no word of its text has a pronunciation")
         decoder, names = self._decoder(words, known)
-        heard = []
+        recognised = []
         for segment in segments:
             score_TC = self.score(recording, segment)
             path = decoder.best(score_TC) if len(score_TC) else None
-            heard.append([] if path is None else [names[w] for w in path.words])
+            recognised.append([] if path is None else [names[w] for w in path.words])
         costs = _Costs(self, recording, segments)
-        return match_words(words, heard, costs, self._config.max_word_errors)
+        return match_words(words, recognised, costs, self._config.max_word_errors)
 
     def _decoder(self, words: Sequence[str], known: set[str]) -> tuple[Decoder, list[str]]:
         windows = (words[n : n + WINDOW_WORDS] for n in range(max(1, len(words) - WINDOW_WORDS // 2)))

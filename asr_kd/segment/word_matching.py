@@ -36,28 +36,28 @@ class _Range:
 
 
 def match_words(
-    text: Sequence[str], heard: Sequence[Sequence[str]], cost: Cost, max_word_errors: float
+    text: Sequence[str], recognised: Sequence[Sequence[str]], cost: Cost, max_word_errors: float
 ) -> list[Matched]:
     """The words of each segment, in order; every word of the text is in one segment or in none.
 
-    heard: what was recognised in each segment.  max_word_errors: share of a segment's words that may differ from it.
+    recognised: words of each segment.  max_word_errors: share of a segment's words that may differ from it.
     """
-    exact = _exact_matches(text, heard)
+    exact = _exact_matches(text, recognised)
     ranges = [_Range(min(e), max(e) + 1) if e else None for e in exact]
     anchors = [n for n, r in enumerate(ranges) if r is not None]
     if not anchors:
-        return [Matched([], "none of the text was recognised in its recording") for _ in heard]
+        return [Matched([], "none of the text was recognised in its recording") for _ in recognised]
     ends: list[int | None] = [None, *anchors, None]
     for left, right in pairwise(ends):
-        _settle(text, heard, exact, ranges, cost, left, right)
-    return [_judged(text, heard[n], ranges[n], max_word_errors) for n in range(len(heard))]
+        _settle(text, recognised, exact, ranges, cost, left, right)
+    return [_judged(text, recognised[n], ranges[n], max_word_errors) for n in range(len(recognised))]
 
 
-def _exact_matches(text: Sequence[str], heard: Sequence[Sequence[str]]) -> list[list[int]]:
+def _exact_matches(text: Sequence[str], recognised: Sequence[Sequence[str]]) -> list[list[int]]:
     """Numbers of the text's words that were recognised in each segment."""
-    said = [word for words in heard for word in words]
-    segment_of = [n for n, words in enumerate(heard) for _ in words]
-    exact: list[list[int]] = [[] for _ in heard]
+    said = [word for words in recognised for word in words]
+    segment_of = [n for n, words in enumerate(recognised) for _ in words]
+    exact: list[list[int]] = [[] for _ in recognised]
     for op in Levenshtein.opcodes(said, text):
         if op.tag == "equal":
             for offset in range(op.src_end - op.src_start):
@@ -67,7 +67,7 @@ def _exact_matches(text: Sequence[str], heard: Sequence[Sequence[str]]) -> list[
 
 def _settle(
     text: Sequence[str],
-    heard: Sequence[Sequence[str]],
+    recognised: Sequence[Sequence[str]],
     exact: Sequence[Sequence[int]],
     ranges: list[_Range | None],
     cost: Cost,
@@ -77,10 +77,10 @@ def _settle(
     """Share out the words between two neighbours with recognised words (None: begin or end), in place."""
     a, b = (None if n is None else ranges[n] for n in (left, right))
     first_open, last_open = 0 if a is None else a.last, len(text) if b is None else b.first
-    between = list(range(0 if left is None else left + 1, len(heard) if right is None else right))
+    between = list(range(0 if left is None else left + 1, len(recognised) if right is None else right))
     if first_open == last_open:
-        left_is_sure = left is None or _is_sure(heard[left], exact[left], text, at_end=True)
-        right_is_sure = right is None or _is_sure(heard[right], exact[right], text, at_end=False)
+        left_is_sure = left is None or _is_sure(recognised[left], exact[left], text, at_end=True)
+        right_is_sure = right is None or _is_sure(recognised[right], exact[right], text, at_end=False)
         if left_is_sure and right_is_sure:
             return
     if a is not None:
@@ -150,23 +150,23 @@ def _best(
     return min(((c + OMITTED_WORD_COST * (last - at), path) for at, (c, path) in paths.items()), key=lambda p: p[0])[1]
 
 
-def _is_sure(heard: Sequence[str], exact: Sequence[int], text: Sequence[str], at_end: bool) -> bool:
+def _is_sure(recognised: Sequence[str], exact: Sequence[int], text: Sequence[str], at_end: bool) -> bool:
     """Whether the words at the edge of a segment are beyond doubt: those next to the edge were recognised, in a row."""
-    count = min(CONTEXT_WORDS, len(heard))
+    count = min(CONTEXT_WORDS, len(recognised))
     edge = list(exact[-count:] if at_end else exact[:count])
     if len(edge) < count or edge[-1] - edge[0] != count - 1:
         return False
-    said = list(heard[-count:] if at_end else heard[:count])
+    said = list(recognised[-count:] if at_end else recognised[:count])
     is_first_again = text[edge[0]] == text[edge[-1]] and count > 1  # `ONE ONE`: one of them may be another's
     return said == [text[n] for n in edge] and not is_first_again
 
 
-def _judged(text: Sequence[str], heard: Sequence[str], found: _Range | None, max_word_errors: float) -> Matched:
+def _judged(text: Sequence[str], recognised: Sequence[str], found: _Range | None, max_word_errors: float) -> Matched:
     if found is None or found.first == found.last:
         return Matched([], "none of the text was recognised in it")
     words = list(text[found.first : found.last])
-    errors = Levenshtein.distance(list(heard), words)
+    errors = Levenshtein.distance(list(recognised), words)
     if errors > max_word_errors * len(words):
-        said = " ".join(heard) or "nothing"
+        said = " ".join(recognised) or "nothing"
         return Matched([], f"recognised was {said[:80]!r}, the text has {' '.join(words)[:80]!r}")
     return Matched(words)

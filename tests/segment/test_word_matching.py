@@ -18,10 +18,10 @@ def _cost(spoken: list[str]):
     return cost, calls
 
 
-def _match(spoken: list[str], heard: list[str], text: str | None = None, max_word_errors: float = 0.5):
+def _match(spoken: list[str], recognised: list[str], text: str | None = None, max_word_errors: float = 0.5):
     cost, calls = _cost(spoken)
     text = " ".join(spoken) if text is None else text
-    found = match_words(text.split(), [h.split() for h in heard], cost, max_word_errors)
+    found = match_words(text.split(), [h.split() for h in recognised], cost, max_word_errors)
     return [None if m.why_not else " ".join(m.words) for m in found], calls
 
 
@@ -31,7 +31,7 @@ def test_what_is_recognised_right_needs_no_alignment():
 
 
 @pytest.mark.parametrize(
-    "heard",
+    "recognised",
     [
         ["A B", "D E F", "G H I"],  # the last word of the first was not recognised
         ["A B C", "E F", "G H I"],  # the first of the second
@@ -40,10 +40,10 @@ def test_what_is_recognised_right_needs_no_alignment():
         ["A B C", "X Y Z", "G H I"],  # nothing of one
     ],
 )
-def test_words_that_were_not_recognised_go_where_they_fit(heard):
+def test_words_that_were_not_recognised_go_where_they_fit(recognised):
     spoken = ["A B C", "D E F", "G H I"]
-    found, calls = _match(spoken, heard, max_word_errors=1.0)
-    assert found == spoken and (calls or heard[0] == "A X C")
+    found, calls = _match(spoken, recognised, max_word_errors=1.0)
+    assert found == spoken and (calls or recognised[0] == "A X C")
 
 
 def test_a_word_that_is_said_twice_is_not_taken_for_the_other():
@@ -66,10 +66,15 @@ def test_what_was_not_said_is_in_no_segment():
 def test_a_segment_that_differs_too_much_says_so():
     spoken = ["A B C", "D E F G", "H I"]
     cost, _ = _cost(spoken)
-    heard = [["A", "B", "C"], ["D", "X", "Y", "G"], ["H", "I"]]
-    strict = match_words(["A", "B", "C", "D", "E", "F", "G", "H", "I"], heard, cost, 0.4)
+    recognised = [["A", "B", "C"], ["D", "X", "Y", "G"], ["H", "I"]]
+    strict = match_words(["A", "B", "C", "D", "E", "F", "G", "H", "I"], recognised, cost, 0.4)
     assert [m.why_not for m in strict] == [None, "recognised was 'D X Y G', the text has 'D E F G'", None]
-    assert match_words(["A", "B", "C", "D", "E", "F", "G", "H", "I"], heard, cost, 0.5)[1].words == ["D", "E", "F", "G"]
+    assert match_words(["A", "B", "C", "D", "E", "F", "G", "H", "I"], recognised, cost, 0.5)[1].words == [
+        "D",
+        "E",
+        "F",
+        "G",
+    ]
 
 
 def test_nothing_recognised_gives_no_text():

@@ -8,6 +8,7 @@ import io
 import os
 import re
 import threading
+from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -34,7 +35,7 @@ READ_BYTES = 1 << 20
 _MEMBER = re.compile(r"(?:(?P<column>.+)/)?(?P<row>[0-9]{1,12})", re.DOTALL)
 
 
-class AudioTable:
+class AudioTable(ABC):
     """A file of rows in groups."""
 
     def __init__(self, path: Path, schema: pa.Schema, sizes: Sequence[int]) -> None:
@@ -60,8 +61,9 @@ class AudioTable:
         values = self.read(group, [column])[column]
         return set(pc.indices_nonzero(values.is_null()).to_pylist()) if values.null_count else set()
 
+    @abstractmethod
     def _read(self, group: int, columns: Sequence[str]) -> pa.Table:
-        raise NotImplementedError
+        """The columns of a group, as they are in the file."""
 
 
 class ParquetTable(AudioTable):
