@@ -190,16 +190,18 @@ class Levels:
         """Look at samples. ValueError where they are not finite."""
         if self.is_decided:
             return
-        if not self._is_pcm and not np.isfinite(wave_NC).all():
-            raise ValueError(f"{name}: holds samples that are not finite numbers")
         self._samples += len(wave_NC)
         for mix, wave_N in enumerate([wave_NC[:, 0]] if self._channels == 1 else [wave_NC.mean(axis=1), *wave_NC.T]):
             if self._channels > 1:
                 self._energy_M[mix] += np.square(wave_N, dtype=np.float64).sum()
             if not self._is_pcm:
                 size_N = np.abs(wave_N)
-                self._peak_M[mix] = max(self._peak_M[mix], float(size_N.max(initial=0.0)))
-                self._beyond_M[mix] += np.count_nonzero(size_N > 1)
+                peak = float(size_N.max(initial=0.0))  # NaN where one sample is
+                if not math.isfinite(peak):
+                    raise ValueError(f"{name}: holds samples that are not finite numbers")
+                self._peak_M[mix] = max(self._peak_M[mix], peak)
+                if peak > 1:
+                    self._beyond_M[mix] += np.count_nonzero(size_N > 1)
 
     def to_mono(self, wave_NC: np.ndarray, name: str) -> np.ndarray:
         """(N,) samples in [-1, 1], but for a few that a lossy codec made larger. ValueError as of `to_16k_mono`."""
