@@ -286,7 +286,7 @@ def _write_table(grid: Suite, rows: Sequence[System], measured: SeedResults, con
             table.append(about | size | found[row.name] | {"seeds": len(measured.errors)})
     made_by = f"{command_line()}  # commit {commit()}"
     write_json(config.out / "compare.json", table)
-    text = markdown(table, config.title, made_by)
+    text = markdown(table, config.title, made_by, measured.test.measure)
     with atomic_path(config.out / "compare.md") as temporary:
         temporary.write_text(text, encoding="utf-8")
     show(*text.split("\n"))

@@ -53,9 +53,10 @@ def figures(
     return found
 
 
-def markdown(rows: Sequence[Mapping[str, Any]], title: str, made_by: str) -> str:
+def markdown(rows: Sequence[Mapping[str, Any]], title: str, made_by: str, measure: str = "WER") -> str:
     """The table for readers; best rows are not marked: intervals overlap. made_by: a command, with the commit."""
-    header = "| system | knowledge | mode | student | params | bytes | RTF | WER % [95%] | seeds | WERR % | recovery % "
+    header = "| system | knowledge | mode | student | params | bytes | RTF | "
+    header += f"{measure} % [95%] | seeds | {measure}R % | recovery % "
     lines = [f"# {markdown_text(title)}", "", header + "| of the teacher's right words % |", "|" + "---|" * 12]
     for row in rows:
         cells = [markdown_text(row[key]) for key in ("name", "knowledge", "mode", "student")]

@@ -1,7 +1,8 @@
 """What `asr-kd experiment` measured: the errors of each row and seed, so that tables made apart can become one.
 
-OUT/results.jsonl is JSON Lines. The first line is the test: {"ids": [...], "speakers": [...], "words": [...]} (ids,
-speakers or null, and words of the reference, one each an utterance). Every other line is a row with one seed:
+OUT/results.jsonl is JSON Lines. The first line is the test: {"ids": [...], "speakers": [...], "words": [...],
+"measure": "WER"} (ids, speakers or null, and words of the reference, one each an utterance; with the measure CER the
+words are characters). Every other line is a row with one seed:
 {"seed": 1, "row": "hard", "errors": [...], "params": ..., "bytes": ..., "rtf": ..., "commit": ...}, the errors in the
 order of the test.
 """
@@ -26,6 +27,8 @@ class Utterances:
     ids: list[str]
     speakers: list[str | None]
     words: list[int]
+    measure: str = "WER"
+    """WER, or CER for languages without spaces between words."""
 
     @classmethod
     def of(cls, scores: Mapping[str, Any]) -> "Utterances":
@@ -35,6 +38,7 @@ class Utterances:
             [u["id"] for u in utterances],
             [u["speaker"] for u in utterances],
             [len(u["reference"].split()) for u in utterances],
+            scores.get("measure", "WER"),
         )
 
 

@@ -40,12 +40,14 @@ class Corpus:
 
 @dataclass(frozen=True)
 class Figure:
-    """WER on one test set."""
+    """Error rate on one test set."""
 
     manifest: str
     system: str
     utterances: int
-    wer: str
+    measure: str
+    """WER, or CER for languages without spaces between words."""
+    rate: str
     interval: str
     command: str
 
@@ -158,6 +160,7 @@ def _figures(scores: Path, digest: str, model: str) -> list[Figure]:
                 str(data["reference"]["manifest"]),
                 name,
                 int(data["utterances"]),
+                str(data.get("measure", "WER")),
                 percent(system["wer"]),
                 span(system["ci95"]),
                 str(data["command"]),

@@ -95,13 +95,14 @@ def merged(old: str, new: str) -> str:
 def _recipe(title: str, runs: list[dict[str, Any]]) -> str:
     runs = sorted(runs, key=_seed_order)
     names = list(dict.fromkeys(name for r in runs for name in r["systems"]))
+    measure = runs[0].get("measure", "WER")
     rows = []
     for name in names:
         systems = [r["systems"][name] for r in runs if name in r["systems"]]
         wer = _rates([s["wer"] for s in systems], [s.get("ci95") for s in systems])
         cer = _rates([s.get("cer") for s in systems], [s.get("cer_ci95") for s in systems])
         params = dict.fromkeys(f"{s['params']:,}" for s in systems if s.get("params") is not None)
-        rows.append([display_name(name), wer, cer, " / ".join(params) or "–"])
+        rows.append([display_name(name), wer, *[cer] * (measure == "WER"), " / ".join(params) or "–"])
     werr = _rates([r.get("werr") for r in runs], [r.get("werr_ci95") for r in runs])
     recovery = _rates([r.get("recovery") for r in runs], [r.get("recovery_ci95") for r in runs])
     seeds = [str(r["seed"]) for r in runs if r.get("seed") is not None]
@@ -114,15 +115,15 @@ def _recipe(title: str, runs: list[dict[str, Any]]) -> str:
     parts = [
         f"## {markdown_text(title)}\n",
         f"{', '.join(facts)}.\n",
-        _table(["System", "WER %", "CER %", "Parameters"], rows),
-        f"\nRelative WER reduction of the student: {werr}%. WER recovery rate: {recovery}%.\n",
+        _table(["System", f"{measure} %", *["CER %"] * (measure == "WER"), "Parameters"], rows),
+        f"\nRelative {measure} reduction of the student: {werr}%. {measure} recovery rate: {recovery}%.\n",
     ]
     if len(runs) > 1:
         each = []
         for r in runs:
             wers = [percent(r["systems"].get(n, {}).get("wer")) for n in names]
             each.append([_seed(r), *wers, percent(r.get("werr")), percent(r.get("recovery"))])
-        parts += [_table(["Seed", *map(display_name, names), "WERR %", "Recovery %"], each), ""]
+        parts += [_table(["Seed", *map(display_name, names), f"{measure}R %", "Recovery %"], each), ""]
     return "\n".join([*parts, _made_by(runs)])
 
 

@@ -1,5 +1,6 @@
 """`results.json`: the figures of one run of a recipe, for machines.
 
+`measure` is CER for languages without spaces between words, whose `wer` is the character error rate, else WER.
 `systems` maps each system to wer, ci95, errors, words and params (WERs are fractions; params is null when its
 `decode.json` does not say), and the top level holds werr, recovery (each with its interval) and seconds. The real-time
 factor is not among them: recipes decode beside other jobs. `asr-kd bench model` measures it.
@@ -44,6 +45,7 @@ def summarise(
     return {
         "format": 1,
         "title": title,
+        "measure": scores.get("measure", "WER"),
         "systems": {
             name: {k: s[k] for k in kept} | {"params": s["decode"].get("params")} for name, s in systems.items()
         },

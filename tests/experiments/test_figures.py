@@ -108,6 +108,7 @@ def test_the_table_shows_what_there_is():
     )
     header, rule, line = text.splitlines()[2:5]
     assert header.count("|") == rule.count("|") == line.count("|")
+    assert "WER" in header and "WER" not in markdown([], "Title", "`made`", "CER")
 
 
 def test_places_are_filled_and_rows_know_whom_they_need():

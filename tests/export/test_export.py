@@ -93,7 +93,7 @@ def test_the_card_has_what_is_known_and_no_more(folder, trained, tone_shards, to
     assert run("export", trained / "model", *more, "--out", tmp_path / "again") == 0
     scores = json.loads((tmp_path / "scores/scores.json").read_text())
     card = (tmp_path / "again/README.md").read_text()
-    assert f"(`mine`) | 12 | {100 * scores['systems']['mine']['wer']:.1f} |" in card
+    assert f"(`mine`) | 12 | WER | {100 * scores['systems']['mine']['wer']:.1f} |" in card
     assert scores["command"] in card
     scores["systems"]["mine"]["decode"]["model"] = "0" * 64
     (tmp_path / "scores/scores.json").write_text(json.dumps(scores))

@@ -41,6 +41,15 @@ def test_one_seed_shows_its_bootstrap_interval(tmp_path):
     assert "| Teacher | 20.0 [18.0 – 23.0] |" in results_markdown([make_run(tmp_path / "a", 1, 0.2)])
 
 
+def test_a_language_without_spaces_has_character_error_rates(tmp_path):
+    folder = make_run(tmp_path / "a", 1, 0.2, title="Mandarin")
+    results = json.loads((folder / "results.json").read_text()) | {"measure": "CER"}
+    (folder / "results.json").write_text(json.dumps(results))
+    text = results_markdown([folder]).partition("## Mandarin")[2]
+    assert "| System | CER % | Parameters |" in text and "Relative CER reduction" in text
+    assert "WER" not in text
+
+
 def test_recipes_are_not_mixed(tmp_path):
     text = results_markdown([make_run(tmp_path / "a", 1, 0.2), make_run(tmp_path / "b", 1, 0.3, title="Voices")])
     assert "## AN4" in text and "## Voices" in text and "25.0" not in text
