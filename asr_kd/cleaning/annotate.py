@@ -33,7 +33,6 @@ from typing import Literal
 from asr_kd.cleaning.annotate_job import AnnotateJob
 from asr_kd.cleaning.measure import MeasureOptions
 from asr_kd.cleaning.merge import Results, Totals, merge, print_summary
-from asr_kd.cleaning.parts_work import PartsWork, plan, run_parts
 from asr_kd.cleaning.registry import DEFAULT, MEASURES, load_measures
 from asr_kd.core.commands import command
 from asr_kd.core.errors import PartFailed
@@ -44,8 +43,10 @@ from asr_kd.core.terminal import say, show
 from asr_kd.corpora.corpus import REJECTED
 from asr_kd.corpora.speech_activity import best_detector
 from asr_kd.jobs.job_state import JobState
-from asr_kd.jobs.process_pool import Pool, ProcessPool, workers_here
-from asr_kd.segment.recordings import TextRule, find_sources
+from asr_kd.jobs.process_pool import workers_here
+from asr_kd.jobs.run_job import check_pool, run_job
+from asr_kd.segment.parts import PartsWork, plan
+from asr_kd.segment.recordings import Source, TextRule, find_sources
 from asr_kd.transcripts.pseudo_labels import read_transcripts
 
 SETTINGS_FILE = "annotate.json"
@@ -92,10 +93,7 @@ class AnnotateRun(SkippedOptions):
 @command(is_shared=True)
 def annotate_manifests(config: AnnotateRun) -> None:
     """Measure utterances, on as many machines as call it. PartFailed when a part could not be measured."""
-    if config.ray_address and config.backend != "ray":
-        raise ValueError("--ray-address: only used with --backend ray")
-    if config.max_attempts < 1 or (config.workers is not None and config.workers < 1):
-        raise ValueError("--max-attempts and --workers: at least 1 is needed")
+    check_pool(config)
     skipped = Skipped("utterances", config.max_skipped)
     measures = _measures(config)
     job = AnnotateJob(measures, str(config.out / ".work" / "columns"), _options(config), config.device)
@@ -106,17 +104,19 @@ def annotate_manifests(config: AnnotateRun) -> None:
     if writes:
         state.check_settings(job.settings())
         state.remove_stale()
-    work = plan(sources, job.result, config.out, writes)
+    work = plan(sources, Source.utterances, job.result, config.out, writes)
     if config.status:
         show(*work.status(state))
         return
     say(
-        f"{work.utterances} utterances, {work.seconds / SECONDS_PER_HOUR:.2f} h; {len(work.todo)} of "
+        f"{work.items} utterances, {work.seconds / SECONDS_PER_HOUR:.2f} h; {len(work.todo)} of "
         f"{len(work.lists)} parts ({work.seconds_todo / SECONDS_PER_HOUR:.2f} h) to measure: {', '.join(measures)}"
     )
     if config.dry_run:
         return
-    failed = run_parts(work, job.result, state, lambda count: _pool(job, count, config), config.max_attempts)
+    is_done = lambda part: job.result(part).exists()
+    workers = config.workers or workers_here(config.device)
+    failed = run_job("annotate", job, work.todo, work.seconds_todo, is_done, state, workers, config, one_at_a_time=True)
     if failed:
         raise PartFailed(f"{len(failed)} of {len(work.todo)} parts could not be measured. Run the same command again.")
     transcripts = {u.id: u.text for u in read_transcripts(*config.transcripts)} if config.transcripts else None
@@ -140,18 +140,9 @@ def _options(config: AnnotateRun) -> MeasureOptions:
     return MeasureOptions(detector, config.whisper, config.device)
 
 
-def _pool(job: AnnotateJob, parts: int, config: AnnotateRun) -> Pool:
-    workers = min(config.workers or workers_here(config.device), parts)
-    if config.backend == "ray":
-        from asr_kd.jobs.ray_pool import RayPool  # an extra
-
-        return RayPool(job, workers, config.ray_address)
-    return ProcessPool(job, workers)
-
-
 def _check(totals: Sequence[Totals], skipped: Skipped, work: PartsWork, out: Path) -> None:
     """Say what could not be read. ValueError when it is too much."""
     for total in totals:
         for item in total.rejected:
             skipped.add(item.id, item.error, item.audio_filepath)
-    skipped.check(work.utterances, out / REJECTED)
+    skipped.check(work.items, out / REJECTED)

@@ -9,13 +9,12 @@ from typing import Any
 from asr_kd.cleaning.copies import Sketch, sketch
 from asr_kd.cleaning.measure import ColumnValue, MeasureOptions
 from asr_kd.cleaning.registry import load_measures
-from asr_kd.core.files import atomic_path
 from asr_kd.core.runtime import set_threads
 from asr_kd.core.text_files import read_rows
 from asr_kd.corpora.audio import read_audio
 from asr_kd.corpora.manifest import Utterance
-from asr_kd.jobs.job import ShardEvent, failure
-from asr_kd.segment.recordings import read_part
+from asr_kd.jobs.job import ShardEvent
+from asr_kd.segment.parts import PartWorker
 
 MAX_SECONDS = 1000.0
 """Longer utterances are not measured: they are recordings to cut first."""
@@ -70,32 +69,18 @@ class AnnotateJob:
         return AnnotateWorker(self, report)
 
 
-class AnnotateWorker:
+class AnnotateWorker(PartWorker):
     """Measures the utterances of one part after the other."""
 
     def __init__(self, job: AnnotateJob, report: Callable[[ShardEvent], None]) -> None:
         """report: called with every event. ValueError when what a measure needs is not installed."""
-        self._job, self._report = job, report
+        super().__init__(job.result, report)
         self._measures = load_measures(job.measures, job.options)
+        self._wants_sketch = "duplicate" in job.measures
 
-    def run(self, receive: Callable[[], str | None]) -> None:
-        """Measure the parts that `receive` gives until it gives None. One that fails does not stop the others."""
-        while (path := receive()) is not None:
-            try:
-                seconds = self._measure_part(path)
-            except Exception as e:  # whatever happens in a part is that part's
-                self._report(failure(path, e))
-            else:
-                self._report(ShardEvent(path, "done", seconds, statistics={"seconds": seconds}))
-
-    def _measure_part(self, path: str) -> float:
-        seconds = 0.0
-        with atomic_path(self._job.result(path)) as temporary, open(temporary, "w", encoding="utf-8") as file:
-            for utterance in read_part(Path(path)):
-                file.write(self.measure(utterance).to_json() + "\n")
-                self._report(ShardEvent(path, "audio", utterance.duration))
-                seconds += utterance.duration
-        return seconds
+    def line(self, item: Utterance) -> str:
+        """As `PartWorker` says."""
+        return self.measure(item).to_json()
 
     def measure(self, utterance: Utterance) -> Measured:
         """Find what an utterance is like. Errors of the system (disk, memory) pass."""
@@ -110,7 +95,7 @@ class AnnotateWorker:
         columns: dict[str, ColumnValue] = {}
         for measure in self._measures:
             columns |= measure(wave_N)
-        return Measured(columns, sketch(wave_N) if "duplicate" in self._job.measures else None)
+        return Measured(columns, sketch(wave_N) if self._wants_sketch else None)
 
 
 def read_results(path: Path) -> Iterator[Measured]:

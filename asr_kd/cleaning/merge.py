@@ -10,12 +10,13 @@ from asr_kd.cleaning.annotate_job import Measured, read_results
 from asr_kd.cleaning.copies import Copy, Sketch, find_copies
 from asr_kd.cleaning.registry import columns_of
 from asr_kd.cleaning.text import text_columns
-from asr_kd.core.files import atomic_path, values_of
+from asr_kd.core.files import atomic_path
 from asr_kd.core.progress import SECONDS_PER_HOUR
 from asr_kd.core.terminal import show
 from asr_kd.corpora.corpus import REJECTED, Rejected
 from asr_kd.corpora.manifest import Utterance, write_manifest
-from asr_kd.segment.recordings import Source, parts_of
+from asr_kd.segment.parts import results_of
+from asr_kd.segment.recordings import Source
 
 
 @dataclass
@@ -38,13 +39,7 @@ class Results:
 
     def of(self, source: Source) -> Iterator[tuple[Utterance, Measured]]:
         """The utterances of a manifest in order. ValueError when a result is damaged."""
-        for part in parts_of(source.utterances()):
-            path = self._result(part.name)
-            with values_of(path, "asr-kd annotate"):
-                found = list(read_results(path))
-                if len(found) != len(part.recordings):
-                    raise ValueError(f"{path}: not the result of its part. Remove it and run the same command again.")
-            yield from zip(part.recordings, found, strict=True)
+        return results_of(source.utterances(), self._result, read_results, "asr-kd annotate")
 
     def sketches(self) -> Iterator[tuple[Utterance, Sketch | None]]:
         """Of all utterances, manifest by manifest."""

@@ -27,16 +27,14 @@ from asr_kd.core.commands import command
 from asr_kd.core.errors import PartFailed
 from asr_kd.core.files import fingerprint
 from asr_kd.core.options import DEVICE_HELP, argument, option
-from asr_kd.core.progress import SECONDS_PER_HOUR, Progress
+from asr_kd.core.progress import SECONDS_PER_HOUR
 from asr_kd.core.runtime import set_threads
 from asr_kd.core.skipped import Skipped, SkippedOptions
 from asr_kd.core.storage import PathOrUrl, exists, join, list_files, output_location, stem
 from asr_kd.core.terminal import say, show
-from asr_kd.jobs.job import ShardEvent
 from asr_kd.jobs.job_state import JobState, check_same_settings
-from asr_kd.jobs.leases import Leases
-from asr_kd.jobs.process_pool import Pool, ProcessPool, workers_here
-from asr_kd.jobs.scheduler import run_shards
+from asr_kd.jobs.process_pool import workers_here
+from asr_kd.jobs.run_job import check_pool, run_job
 from asr_kd.label.label_job import LabelJob
 from asr_kd.label.lattices import LatticeConfig
 from asr_kd.label.posteriors import LabelConfig
@@ -134,10 +132,7 @@ def label_shards(config: LabelRun) -> None:
         now = status(paths, config.out)
         show(*([now.to_json()] if config.json else [*describe_status(now, config.out), *describe_skipped(now)]))
         return
-    if config.ray_address and config.backend != "ray":
-        raise ValueError("--ray-address: only used with --backend ray")
-    if config.max_attempts < 1 or (config.workers is not None and config.workers < 1):
-        raise ValueError("--max-attempts and --workers: at least 1 is needed")
+    check_pool(config)
     job = LabelJob(
         teacher=config.teacher,
         out=str(config.out),
@@ -184,36 +179,13 @@ def _label(
     state = JobState(config.out, SETTINGS_FILE)
     state.check_settings(settings)
     state.remove_stale()
-    if not todo:
-        Leases(state.leases_folder).expire()
-        return {}
     if state.leases_folder is None:  # machines that cannot tell each other what they work on begin at other places
         todo = random.Random(uuid.uuid4().int).sample(todo, len(todo))
     workers = min(config.workers or workers_here(config.device, config.threads), len(todo))
     if workers > 1 and job.threads is None and config.backend == "local":
         job = replace(job, threads=max(1, set_threads(None) // workers))
-    pool = _pool(job, workers, config)
-    try:
-        with Progress("label", seconds) as progress, Leases(state.leases_folder) as leases:
-
-            def show(event: ShardEvent) -> None:
-                if event.kind == "audio":
-                    progress.update(event.seconds)
-                elif event.kind == "failed":
-                    say(f"{event.shard}: {event.reason}")
-
-            is_done = lambda shard: exists(sidecar_path(config.out, shard))
-            return run_shards(todo, is_done, pool, leases, state, config.max_attempts, show)
-    finally:
-        pool.close()
-
-
-def _pool(job: LabelJob, workers: int, config: LabelRun) -> Pool:
-    if config.backend == "ray":
-        from asr_kd.jobs.ray_pool import RayPool  # an extra
-
-        return RayPool(job, workers, config.ray_address)
-    return ProcessPool(job, workers)
+    is_done = lambda shard: exists(sidecar_path(config.out, shard))
+    return run_job("label", job, todo, seconds, is_done, state, workers, config)
 
 
 def _undone(paths: Sequence[PathOrUrl], out: PathOrUrl, settings: dict[str, Any], verify: bool) -> list[PathOrUrl]:

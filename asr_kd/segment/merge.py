@@ -7,13 +7,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TextIO
 
-from asr_kd.core.files import atomic_path, values_of
+from asr_kd.core.files import atomic_path
 from asr_kd.core.progress import SECONDS_PER_HOUR
 from asr_kd.core.terminal import say, show
 from asr_kd.corpora.corpus import REJECTED, Rejected
 from asr_kd.corpora.manifest import Utterance, write_manifest
 from asr_kd.corpora.segments import Segment
-from asr_kd.segment.recordings import Source, parts_of
+from asr_kd.segment.parts import results_of
+from asr_kd.segment.recordings import Source
 from asr_kd.segment.segment_job import CutRecording, read_results
 
 RECORDINGS_FILE = "recordings.csv"
@@ -101,7 +102,7 @@ def print_summary(sources: Sequence[Source], totals: Sequence[Totals]) -> None:
 
 
 def _segments(source: Source, result: Callable[[str], Path], report: "_Report", total: Totals) -> Iterator[Utterance]:
-    cuts = _cuts(source, result)
+    cuts = results_of(source.to_cut(), result, read_results, "asr-kd segment")
     for recording in source.utterances():
         role = source.text.role(recording)
         if role == "whole":
@@ -110,7 +111,7 @@ def _segments(source: Source, result: Callable[[str], Path], report: "_Report", 
         elif role == "too long":
             report.add_too_long(recording, total)
         else:
-            cut = next(cuts)
+            _, cut = next(cuts)
             report.add(recording, cut, total)
             segments = segments_of(recording, cut.segments)
             if cut.texts is None:
@@ -121,17 +122,6 @@ def _segments(source: Source, result: Callable[[str], Path], report: "_Report", 
                         yield replace(segment, text=" ".join(matched.words))
                     else:
                         report.add_unmatched(segment, matched.why_not, total)
-
-
-def _cuts(source: Source, result: Callable[[str], Path]) -> Iterator[CutRecording]:
-    """What became of each recording without text."""
-    for part in parts_of(source.to_cut()):
-        path = result(part.name)
-        with values_of(path, "asr-kd segment"):
-            cuts = list(read_results(path))
-            if len(cuts) != len(part.recordings):
-                raise ValueError(f"{path}: not the result of its part. Remove it and run the same command again.")
-        yield from cuts
 
 
 class _Report:

@@ -27,20 +27,19 @@ from typing import Literal
 from asr_kd.core.commands import command
 from asr_kd.core.errors import PartFailed
 from asr_kd.core.options import argument, option
-from asr_kd.core.progress import SECONDS_PER_HOUR, Progress
+from asr_kd.core.progress import SECONDS_PER_HOUR
 from asr_kd.core.skipped import Skipped, SkippedOptions
 from asr_kd.core.terminal import say, show
 from asr_kd.corpora.corpus import REJECTED
 from asr_kd.corpora.languages import ENGLISH, language_code
 from asr_kd.corpora.segments import SegmentConfig
 from asr_kd.corpora.speech_activity import best_detector, load_detector
-from asr_kd.jobs.job import ShardEvent
 from asr_kd.jobs.job_state import JobState
-from asr_kd.jobs.leases import Leases
-from asr_kd.jobs.process_pool import Pool, ProcessPool, workers_here
-from asr_kd.jobs.scheduler import run_shards
+from asr_kd.jobs.process_pool import workers_here
+from asr_kd.jobs.run_job import check_pool, run_job
 from asr_kd.segment.merge import Totals, merge, print_summary
-from asr_kd.segment.recordings import Source, TextRule, find_sources, parts_of, write_part
+from asr_kd.segment.parts import plan
+from asr_kd.segment.recordings import Source, TextRule, find_sources
 from asr_kd.segment.segment_job import SegmentJob
 from asr_kd.segment.text_aligner_config import TextAlignerConfig
 
@@ -107,40 +106,32 @@ class SegmentRun(SkippedOptions):
     segments: SegmentConfig = field(default_factory=SegmentConfig)
 
 
-@dataclass(frozen=True)
-class _Work:
-    """What there is to do."""
-
-    lists: list[Path]
-    """Lists of recordings, one a part, each once."""
-    todo: list[Path]
-    recordings: int
-    seconds: float
-    seconds_todo: float
-
-
 @command(is_shared=True)
 def segment_recordings(config: SegmentRun) -> None:
     """Cut recordings, on as many machines as call it. PartFailed when a part could not be cut."""
-    if config.ray_address and config.backend != "ray":
-        raise ValueError("--ray-address: only used with --backend ray")
-    if config.max_attempts < 1 or (config.workers is not None and config.workers < 1):
-        raise ValueError("--max-attempts and --workers: at least 1 is needed")
+    check_pool(config)
     skipped = Skipped("recordings", config.max_skipped)
     job = _job(config)
     rule = TextRule(config.max_seconds, config.ignore_text, job.text is not None)
     sources = find_sources(config.inputs, rule)
-    work = _plan(sources, job, config.out, write=not (config.dry_run or config.status))
+    state = JobState(config.out, SETTINGS_FILE)
+    writes = not (config.dry_run or config.status)
+    if writes:
+        state.check_settings(job.settings())
+        state.remove_stale()
+    work = plan(sources, Source.to_cut, job.result, config.out, writes)
     if config.status:
-        show(*_status(work, JobState(config.out, SETTINGS_FILE)))
+        show(*work.status(state))
         return
     say(
-        f"{work.recordings} recordings, {work.seconds / SECONDS_PER_HOUR:.2f} h; {len(work.todo)} of {len(work.lists)} "
+        f"{work.items} recordings, {work.seconds / SECONDS_PER_HOUR:.2f} h; {len(work.todo)} of {len(work.lists)} "
         f"parts ({work.seconds_todo / SECONDS_PER_HOUR:.2f} h) to cut, speech detector: {job.detector}"
     )
     if config.dry_run:
         return
-    failed = _cut(job, work, config)
+    is_done = lambda part: job.result(part).exists()
+    workers = config.workers or workers_here("cpu")
+    failed = run_job("segment", job, work.todo, work.seconds_todo, is_done, state, workers, config, one_at_a_time=True)
     if failed:
         raise PartFailed(f"{len(failed)} of {len(work.todo)} parts could not be cut. Run the same command again.")
     totals = merge(sources, lambda part: job.result(part), job.detector, config.out)
@@ -169,70 +160,6 @@ def _job(config: SegmentRun) -> SegmentJob:
     elif config.lexicon is not None or config.decoding_scales is not None:
         raise ValueError("--lexicon and --decoding-scales: only used with --model")
     return SegmentJob(detector, str(config.out / ".work" / "segments"), cutting, text)
-
-
-def _plan(sources: Sequence[Source], job: SegmentJob, out: Path, write: bool) -> _Work:
-    """List the recordings of each part in a file of its own. ValueError when `out` was made with other settings."""
-    if write:
-        state = JobState(out, SETTINGS_FILE)
-        state.check_settings(job.settings())
-        state.remove_stale()
-    lists: dict[Path, float] = {}
-    recordings, seconds = 0, 0.0
-    for source in sources:
-        recordings += len(source.rejected)
-        for part in parts_of(source.to_cut()):
-            path = out / ".work" / "recordings" / f"{part.name}.jsonl"
-            if write:
-                write_part(path, part)
-            lists[path] = part.seconds
-            recordings += len(part.recordings)
-            seconds += part.seconds
-    todo = [path for path in lists if not job.result(str(path)).exists()]
-    todo.sort(key=lambda path: -lists[path])  # the longest first: workers end at about the same time
-    return _Work(list(lists), todo, recordings, seconds, sum(lists[path] for path in todo))
-
-
-def _cut(job: SegmentJob, work: _Work, config: SegmentRun) -> dict[str, str]:
-    state = JobState(config.out, SETTINGS_FILE)
-    if not work.todo:
-        Leases(state.leases_folder).expire()
-        return {}
-    workers = min(config.workers or workers_here("cpu"), len(work.todo))
-    pool = _pool(job, workers, config)
-    try:
-        with Progress("segment", work.seconds_todo) as progress, Leases(state.leases_folder) as leases:
-
-            def note(event: ShardEvent) -> None:
-                if event.kind == "audio":
-                    progress.update(event.seconds)
-                elif event.kind == "failed":
-                    say(f"{event.shard}: {event.reason}")
-
-            is_done = lambda part: job.result(part).exists()
-            return run_shards(work.todo, is_done, pool, leases, state, config.max_attempts, note, one_at_a_time=True)
-    finally:
-        pool.close()
-
-
-def _pool(job: SegmentJob, workers: int, config: SegmentRun) -> Pool:
-    if config.backend == "ray":
-        from asr_kd.jobs.ray_pool import RayPool  # an extra
-
-        return RayPool(job, workers, config.ray_address)
-    return ProcessPool(job, workers)
-
-
-def _status(work: _Work, state: JobState) -> list[str]:
-    done_s = work.seconds - work.seconds_todo
-    done = len(work.lists) - len(work.todo)
-    lines = [
-        f"{done} of {len(work.lists)} parts cut: {done_s / SECONDS_PER_HOUR:.2f} of "
-        f"{work.seconds / SECONDS_PER_HOUR:.2f} h of audio"
-    ]
-    undone = {path.stem for path in work.todo}
-    failures = {name: note for name, note in state.failures().items() if name in undone}
-    return [*lines, *(f"failed: {name}: {note.get('reason')}" for name, note in list(failures.items())[:5])]
 
 
 def _check(totals: Sequence[Totals], skipped: Skipped, out: Path) -> None:

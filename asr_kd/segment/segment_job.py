@@ -6,15 +6,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from asr_kd.core.files import atomic_path
 from asr_kd.core.runtime import set_threads
 from asr_kd.core.text_files import read_rows
 from asr_kd.corpora.manifest import Utterance
 from asr_kd.corpora.segments import Segment, SegmentConfig, cut
 from asr_kd.corpora.speech_activity import DetectorName, SpeechDetector, load_detector
 from asr_kd.corpora.stretch import stretch_blocks
-from asr_kd.jobs.job import ShardEvent, failure
-from asr_kd.segment.recordings import read_part
+from asr_kd.jobs.job import ShardEvent
+from asr_kd.segment.parts import PartWorker
 from asr_kd.segment.text_aligner_config import TextAlignerConfig
 from asr_kd.segment.word_matching import Matched
 
@@ -69,12 +68,13 @@ class SegmentJob:
         return SegmentWorker(self, report)
 
 
-class SegmentWorker:
+class SegmentWorker(PartWorker):
     """Cuts the recordings of one part after the other."""
 
     def __init__(self, job: SegmentJob, report: Callable[[ShardEvent], None]) -> None:
         """report: called with every event. ValueError when the detector is not installed."""
-        self._job, self._report = job, report
+        super().__init__(job.result, report)
+        self._config = job.config
         self._detector: SpeechDetector = load_detector(job.detector)
         self._aligner = None
         if job.text is not None:
@@ -82,30 +82,15 @@ class SegmentWorker:
 
             self._aligner = TextAligner(job.text)
 
-    def run(self, receive: Callable[[], str | None]) -> None:
-        """Cut the parts that `receive` gives until it gives None. One that fails does not stop the others."""
-        while (path := receive()) is not None:
-            try:
-                seconds = self._cut_part(path)
-            except Exception as e:  # whatever happens in a part is that part's
-                self._report(failure(path, e))
-            else:
-                self._report(ShardEvent(path, "done", seconds, statistics={"seconds": seconds}))
-
-    def _cut_part(self, path: str) -> float:
-        seconds = 0.0
-        with atomic_path(self._job.result(path)) as temporary, open(temporary, "w", encoding="utf-8") as file:
-            for recording in read_part(Path(path)):
-                file.write(self.cut(recording).to_json() + "\n")
-                self._report(ShardEvent(path, "audio", recording.duration))
-                seconds += recording.duration
-        return seconds
+    def line(self, item: Utterance) -> str:
+        """As `PartWorker` says."""
+        return self.cut(item).to_json()
 
     def cut(self, recording: Utterance) -> CutRecording:
         """Find a recording's segments. Errors of the system (disk, memory) pass."""
         try:
             blocks = stretch_blocks(recording.audio_filepath, recording.offset, recording.duration)
-            found = cut(self._detector(blocks), recording.duration, self._job.config)
+            found = cut(self._detector(blocks), recording.duration, self._config)
             texts = None
             if self._aligner is not None and recording.text and found.segments:
                 texts = self._aligner.texts(recording, found.segments)

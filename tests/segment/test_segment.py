@@ -143,7 +143,7 @@ def test_status_and_dry_run_write_nothing(folder, tmp_path, capsys):
     segment_recordings(_run_nothing)
     segment_recordings(replace(_run_nothing, dry_run=False, status=True))
     assert not (tmp_path / "out").exists()
-    assert "0 of 1 parts cut" in capsys.readouterr().out
+    assert "0 of 1 parts done" in capsys.readouterr().out
 
 
 def test_two_manifests_of_one_name_and_nothing_are_refused(tmp_path):
