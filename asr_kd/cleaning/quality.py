@@ -5,14 +5,11 @@ and polynomials as in speechmos 0.0.1.1 (MIT). That begins a window every second
 time, and values that differ by less than 0.1 (12 utterances).
 """
 
-import importlib.metadata
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 
 from asr_kd.cleaning.measure import ColumnValue
 from asr_kd.core.extras import how_to_install
+from asr_kd.core.packaged_network import open_network, packaged_file
 from asr_kd.corpora.audio import SAMPLE_RATE
 
 COLUMNS = {
@@ -35,15 +32,11 @@ class Dnsmos:
 
     def __init__(self) -> None:
         """ValueError when its packages are not installed."""
-        path = _model_file()
+        path = packaged_file(PACKAGE, MODEL)
         if path is None:
             needed = f"{PACKAGE} and onnxruntime are not installed"
             raise ValueError(f"--dnsmos: {needed}. {how_to_install('quality')}")
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        self._session = open_network(path)
 
     def __call__(self, wave_N: np.ndarray) -> dict[str, ColumnValue]:
         """As `Measure` says."""
@@ -56,14 +49,3 @@ class Dnsmos:
             column: round(float(np.mean([np.polyval(polynomial, r[n]) for r in raw])), 3)
             for n, (column, polynomial) in enumerate(POLYNOMIALS.items())
         }
-
-
-def _model_file() -> Path | None:
-    """The model in the installed package, None without it or what runs it."""
-    if importlib.util.find_spec("onnxruntime") is None:
-        return None
-    try:
-        found = Path(str(importlib.metadata.distribution(PACKAGE).locate_file(MODEL)))
-    except importlib.metadata.PackageNotFoundError:
-        return None
-    return found if found.is_file() else None

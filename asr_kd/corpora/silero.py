@@ -4,14 +4,13 @@ Windows of 512 samples (32 ms) with the last 64 samples before them, at 16 kHz. 
 nothing of other windows, so it is worked out for many at once; the recurrent layer goes on from block to block.
 """
 
-import importlib.metadata
-import importlib.util
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 
 from asr_kd.core.extras import how_to_install
+from asr_kd.core.packaged_network import open_network, packaged_file
 from asr_kd.corpora.audio import SAMPLE_RATE
 from asr_kd.corpora.speech_activity import SpeechActivity, level_db
 
@@ -27,13 +26,7 @@ the same to the last bit."""
 
 def model_file() -> Path | None:
     """The model in the installed package, None without it or what runs it; versions before 6.2.3 do not have it."""
-    if importlib.util.find_spec("onnxruntime") is None:
-        return None
-    try:
-        found = Path(str(importlib.metadata.distribution(PACKAGE).locate_file(MODEL)))
-    except importlib.metadata.PackageNotFoundError:
-        return None
-    return found if found.is_file() else None
+    return packaged_file(PACKAGE, MODEL)
 
 
 class SileroDetector:
@@ -45,11 +38,7 @@ class SileroDetector:
         if path is None:
             needed = f"{PACKAGE} (6.2.3 or later) and onnxruntime are not installed"
             raise ValueError(f"--detector silero: {needed}. {how_to_install('vad')}")
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        self._session = open_network(path)
 
     def __call__(self, blocks: Iterable[np.ndarray]) -> SpeechActivity:
         """As `SpeechDetector` says; the last window may be a part of one, with zeros behind it."""
