@@ -83,7 +83,7 @@ def test_no_core_serves_a_hundred_thousand_streams(student, wave_N):
 
 def test_each_model_is_measured_in_a_process_of_its_own(trained, tone_utterances, tmp_path, capsys):
     audio = Path(tone_utterances[0].audio_filepath).parent
-    options = ["--audio", audio, "--graph", trained / "graph", "--seconds", 4, "--repeats", 1, "--serve-seconds", 0.1]
+    options = ["--audio", audio, "--graph", trained / "graph", "--seconds", 4, "--repeats", 1, "--serve-seconds", 2]
     assert run("bench", "stream", trained / "model", *options, "--out", tmp_path / "bench.json") == 0
     table = capsys.readouterr().out.splitlines()
     result = json.loads((tmp_path / "bench.json").read_text())
