@@ -20,6 +20,7 @@ DELTA_WINDOW = 2  # Kaldi's: a slope over 2 frames to either side
 MEAN_BLOCK_FRAMES = 64
 CPU_BLOCK_FRAMES = 256  # so many frames of 512 samples stay in a core's cache
 GPU_BLOCK_FRAMES = 1 << 18
+MEL_BANDS = 4  # products of the mel bank; with 4 they take 0.4 of the time of one, with 8 nearly as long again
 
 
 @dataclass(frozen=True)
@@ -248,7 +249,9 @@ class FrontEnd:
             torch.mul(emphasised_BTL[:, block_T], k.window_L, out=windowed_BTL)
             windowed_BTL.addcmul_(mean_BT1, k.mean_window_L)
             spectrum_BTS = torch.view_as_real(torch.fft.rfft(block_BTS)).flatten(2)
-            energy_BTF[:, block_T] = spectrum_BTS.square_() @ k.mel_SF
+            spectrum_BTS.square_()
+            for bins, filters, mel_SF in k.mel_bands:
+                energy_BTF[:, block_T, filters] = spectrum_BTS[..., bins] @ mel_SF
         return energy_BTF.clamp_(min=LOG_FLOOR).log_(), frames_B
 
     def _subtract_causal_mean(self, x_BTF: Tensor) -> Tensor:
@@ -288,12 +291,21 @@ class _Constants:
         )
         bank_FS = torch.nn.functional.pad(bank_FS, (0, 1))  # Kaldi leaves the bin at half the sample rate out
         # Twice each row: real and imaginary parts lie side by side, and their squares add up in the product.
-        self.mel_SF = bank_FS.T.repeat_interleave(2, dim=0).contiguous().to(device)
+        mel_SF = bank_FS.T.repeat_interleave(2, dim=0).to(device)
+        self.mel_bands = [_mel_band(mel_SF, filters) for filters in torch.arange(c.mel_bins).chunk(MEL_BANDS)]
+        """Neighbouring filters with the bins that they look at, (bins, filters, matrix): most of a bank is zeros."""
         dct_FC = create_dct(c.mel_bins, c.mel_bins, "ortho")[:, : c.cepstra]
         if c.cepstral_lifter:
             lifter_C = 1 + c.cepstral_lifter / 2 * torch.sin(math.pi * torch.arange(c.cepstra) / c.cepstral_lifter)
             dct_FC = dct_FC * lifter_C
         self.dct_FC = dct_FC.contiguous().to(device)
+
+
+def _mel_band(mel_SF: Tensor, filters_F: Tensor) -> tuple[slice, slice, Tensor]:
+    filters = slice(int(filters_F[0]), int(filters_F[-1]) + 1)
+    bins_S = mel_SF[:, filters].any(1).nonzero()[:, 0].tolist() or [0]
+    bins = slice(bins_S[0], bins_S[-1] + 1)
+    return bins, filters, mel_SF[bins, filters].contiguous()
 
 
 def exponential_decay(config: FrontEndConfig) -> float:
