@@ -17,14 +17,14 @@ stage 3 "graph"                   asr-kd graph $exp/manifests/labelled.jsonl --l
 
 # 4 lanes of 250 frames are the batch of 1 rank. --threads 1: results do not depend on the number of cores.
 training=($out/shards/labelled --alignments $out/aligned --dev $out/shards/dev --seed "$seed" --config $conf/student.yaml)
-ranks=(torchrun --standalone --nproc-per-node 4 --no-python)
+four_ranks=(torchrun --standalone --nproc-per-node 4 --no-python)
 four=(--threads 1 --set epochs=16 train.lanes=4 train.max_frames_per_batch=250)
 stage 4 "1 rank"                  asr-kd train "${training[@]}" --out $out/single --set epochs=16
-stage 4 "allreduce on 4 ranks"    "${ranks[@]}" asr-kd train "${training[@]}" --out $out/allreduce "${four[@]}"
-stage 4 "bmuf on 4 ranks"         "${ranks[@]}" asr-kd train "${training[@]}" --out $out/bmuf "${four[@]}" \
+stage 4 "allreduce on 4 ranks"    "${four_ranks[@]}" asr-kd train "${training[@]}" --out $out/allreduce "${four[@]}"
+stage 4 "bmuf on 4 ranks"         "${four_ranks[@]}" asr-kd train "${training[@]}" --out $out/bmuf "${four[@]}" \
                                     train.strategy.kind=bmuf train.strategy.block_steps=50
 # Entries that wait are sent as a few large steps, which Adam's second moment makes smaller: the learning rate is twice as high.
-stage 4 "threshold on 4 ranks"    "${ranks[@]}" asr-kd train "${training[@]}" --out $out/threshold "${four[@]}" \
+stage 4 "threshold on 4 ranks"    "${four_ranks[@]}" asr-kd train "${training[@]}" --out $out/threshold "${four[@]}" \
                                     train.strategy.kind=threshold train.strategy.threshold=0.005 train.optim.lr=0.012
 
 systems=(single allreduce bmuf threshold) hypotheses=()
