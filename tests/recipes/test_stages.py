@@ -216,6 +216,15 @@ def test_only_the_oracle_of_a_recipe_reads_references_and_only_decoding_the_test
     }
 
 
+@pytest.mark.parametrize("script", ["an4/ablation", "an4/ranks", "an4/sidecars", "speechocean762/remedies"])
+def test_what_follows_a_recipe_has_a_dry_run_too(script: str, tmp_path: Path) -> None:
+    command = ["bash", str(TOOLS.parent / f"recipes/{script}.sh"), "--dry-run", "--exp", str(tmp_path / "exp")]
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert shown.returncode == 0 and "unbound" not in shown.stderr, shown.stderr
+    assert re.findall(r"^ *(?:torchrun .*)?asr-kd (\w+)", shown.stdout, flags=re.M)
+    assert not (tmp_path / "exp").exists()
+
+
 @pytest.mark.parametrize("options", [["--stge", "2"], ["--stage"], ["--stage", "two"]])
 def test_a_wrong_option_is_refused_before_anything_runs(toy: Toy, options: list[str]) -> None:
     result = toy.run(*options)
