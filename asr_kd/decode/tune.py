@@ -5,6 +5,7 @@ for --decoding-scales of `asr-kd decode` and `asr-kd label`. Do not tune on test
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,6 +25,9 @@ from asr_kd.graph.search import SearchConfig
 from asr_kd.teachers.registry import models_fingerprint
 
 ACOUSTIC_SCALES = (0.4, 0.55, 0.75, 1.0, 1.3, 1.7)
+SMALLEST, LARGEST = 0.1, 3.4
+"""Between these, scales beyond the ones above are tried while the best is at their end: weak models want small ones."""
+NEXT = 1.4
 PRIOR_SCALES = (0.3, 0.6, 1.0)
 """And the inventory's own share, where that is another."""
 DEFAULT_SCALES = DecodingScales(acoustic=0.75, prior=1.0)
@@ -38,7 +42,11 @@ class TuneRun(RecogniserOptions):
 
     shards: tuple[Path, ...] = argument("labelled held-out shards or folders of shards")
     graph: Path = option("decoding graph: output folder of `asr-kd graph`", metavar="DIR")
-    acoustic_scales: tuple[float, ...] = option("acoustic scales to try", ACOUSTIC_SCALES, metavar="X")
+    acoustic_scales: tuple[float, ...] = option(
+        "acoustic scales to try; of the default ones, also those beyond an end that is the best",
+        ACOUSTIC_SCALES,
+        metavar="X",
+    )
     prior_scales: tuple[float, ...] = option(
         f"scales of the log-priors to try (default: {' '.join(map(str, PRIOR_SCALES))}; with tokens also 0)",
         (),
@@ -65,16 +73,20 @@ def tune_scales(config: TuneRun) -> None:
     searcher = recogniser.searcher(FAST_SEARCH)
     usual = replace(DEFAULT_SCALES, prior=recogniser.inventory.default_prior_scale)
     references = [normalise(s.text or "", language) for s in scored]
-    trials = []
-    grid = [(p, a) for p in config.prior_scales or sorted({*PRIOR_SCALES, usual.prior}) for a in config.acoustic_scales]
+    trials: list[dict[str, float]] = []
+    priors = config.prior_scales or sorted({*PRIOR_SCALES, usual.prior})
+    grid = [(p, a) for p in priors for a in config.acoustic_scales]
     with Progress("tune, all scales", len(grid) * sum(s.seconds for s in scored)) as progress:
-        for prior, acoustic in grid:
-            hypotheses = []
-            for s in scored:
-                words = recogniser.search(searcher, s.log_p_TC, DecodingScales(acoustic, prior))
-                hypotheses.append(normalise(" ".join(words), language))
-                progress.update(s.seconds)
-            trials.append({"acoustic": acoustic, "prior": prior, "wer": jiwer.wer(references, hypotheses)})
+        while grid:
+            for prior, acoustic in grid:
+                hypotheses = []
+                for s in scored:
+                    words = recogniser.search(searcher, s.log_p_TC, DecodingScales(acoustic, prior))
+                    hypotheses.append(normalise(" ".join(words), language))
+                    progress.update(s.seconds)
+                trials.append({"acoustic": acoustic, "prior": prior, "wer": jiwer.wer(references, hypotheses)})
+            further = beyond(trials) if config.acoustic_scales == ACOUSTIC_SCALES else None
+            grid = [] if further is None else [(p, further) for p in priors]
     best = choose(trials, sum(len(r.split()) for r in references), usual)
     made = {"model": models_fingerprint(config.model), "graph": recogniser.graph.fingerprint, "utterances": len(scored)}
     write_json(config.out / "tune.json", {**best, **made, "trials": trials})
@@ -82,6 +94,18 @@ def tune_scales(config: TuneRun) -> None:
         f"acoustic scale {best['acoustic']}, prior share {best['prior']}: WER {best['wer']:.1%} on "
         f"{len(scored)} held-out utterances",
     )
+
+
+def beyond(trials: Sequence[dict[str, float]]) -> float | None:
+    """The next acoustic scale, where the lowest WER is at an end of those that were tried; None where none is left."""
+    tried = sorted({t["acoustic"] for t in trials})
+    lowest = min(t["wer"] for t in trials)
+    best = {t["acoustic"] for t in trials if t["wer"] == lowest}
+    if best == {tried[0]} and (smaller := round(tried[0] / NEXT, 2)) >= SMALLEST:
+        return smaller
+    if best == {tried[-1]} and (larger := round(tried[-1] * NEXT, 2)) <= LARGEST:
+        return larger
+    return None
 
 
 def choose(trials: list[dict[str, float]], words: int, usual: DecodingScales = DEFAULT_SCALES) -> dict[str, float]:

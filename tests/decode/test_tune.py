@@ -1,9 +1,10 @@
 import itertools
+import math
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asr_kd.decode.tune import DEFAULT_SCALES, choose
+from asr_kd.decode.tune import ACOUSTIC_SCALES, DEFAULT_SCALES, LARGEST, SMALLEST, beyond, choose
 
 ACOUSTICS, PRIORS = (0.5, 0.75, 1.0, 1.5), (0.0, 0.5, 1.0)
 
@@ -42,3 +43,15 @@ def test_a_clearly_better_setting_wins_with_few_words_too():
 
 def test_one_setting_is_a_grid_as_well():
     assert choose(grid(lambda a, p: 0.3, [0.7], [0.6]), 50) == {"acoustic": 0.7, "prior": 0.6, "wer": 0.3}
+
+
+@given(best=st.floats(0.02, 20))
+def test_scales_beyond_the_grid_are_tried_until_the_best_lies_between_others(best):
+    tried = [*ACOUSTIC_SCALES]
+    trials = grid(lambda a, p: abs(math.log(a / best)) + p, tried)
+    while (further := beyond(trials)) is not None:
+        tried.append(further)
+        trials += grid(lambda a, p: abs(math.log(a / best)) + p, [further])
+    nearest = min(tried, key=lambda a: abs(math.log(a / best)))
+    assert min(tried) >= SMALLEST and max(tried) <= LARGEST and len(tried) <= len(ACOUSTIC_SCALES) + 4
+    assert nearest not in (min(tried), max(tried)) or best < 1.3 * SMALLEST or best > LARGEST / 1.4

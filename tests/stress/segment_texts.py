@@ -39,11 +39,13 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--recordings", type=int, default=1)
     parser.add_argument("--max-word-errors", type=float, default=TextAlignerConfig.max_word_errors)
+    parser.add_argument("--decoding-scales", type=Path, help="of `asr-kd tune`")
     parser.add_argument("--drop", type=float, default=0.0, help="share of the text's words that it lacks")
     parser.add_argument("--show", action="store_true", help="what went wrong")
     args = parser.parse_args()
     utterances = list(aligned_utterances(args.shards, args.alignments))
-    config = TextAlignerConfig((args.model,), args.lexicon, max_word_errors=args.max_word_errors)
+    scales = None if args.decoding_scales is None else str(args.decoding_scales)
+    config = TextAlignerConfig((args.model,), args.lexicon, scales, max_word_errors=args.max_word_errors)
     words = recovered = wrong = segments = unmatched = 0
     spent = audio = 0.0
     with tempfile.TemporaryDirectory() as folder:
