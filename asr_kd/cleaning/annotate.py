@@ -100,11 +100,7 @@ def annotate_manifests(config: AnnotateRun) -> None:
     load_measures(measures, job.options)  # what is not installed shows here, before a worker starts
     sources = find_sources(config.inputs, TextRule(is_ignored=True))
     state = JobState(config.out, SETTINGS_FILE)
-    writes = not (config.dry_run or config.status)
-    if writes:
-        state.check_settings(job.settings())
-        state.remove_stale()
-    work = plan(sources, Source.utterances, job.result, config.out, writes)
+    work = plan(sources, Source.utterances, job, config.out, None if config.dry_run or config.status else state)
     if config.status:
         show(*work.status(state))
         return
@@ -120,7 +116,7 @@ def annotate_manifests(config: AnnotateRun) -> None:
     if failed:
         raise PartFailed(f"{len(failed)} of {len(work.todo)} parts could not be measured. Run the same command again.")
     transcripts = {u.id: u.text for u in read_transcripts(*config.transcripts)} if config.transcripts else None
-    totals = merge(sources, Results(sources, lambda part: job.result(part)), measures, transcripts, config.out)
+    totals = merge(sources, Results(sources, job.result), measures, transcripts, config.out)
     print_summary(sources, totals)
     _check(totals, skipped, work, config.out)
 

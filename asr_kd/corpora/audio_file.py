@@ -190,7 +190,6 @@ class _Stream:
                 self.extra = _PAST_END
                 tag = _mp3_tag(head)
                 self.patches = dict.fromkeys(range(start + tag, start + tag + 4), 0) if tag >= 0 else {}
-        self.patched = max(self.patches, default=-1) + 1
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         base = {os.SEEK_SET: 0, os.SEEK_CUR: self.position, os.SEEK_END: self.size + self.extra}[whence]
@@ -212,10 +211,9 @@ class _Stream:
             except (OSError, MemoryError) as e:
                 self.error = e
                 return 0
-            if self.position < self.patched:
-                for place, byte in self.patches.items():
-                    if self.position <= place < self.position + count:
-                        buffer[place - self.position] = byte
+            for place, byte in self.patches.items():
+                if self.position <= place < self.position + count:
+                    buffer[place - self.position] = byte
         self.position += count
         return count
 

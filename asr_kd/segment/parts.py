@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar
 
 from asr_kd.core.files import atomic_path, values_of
 from asr_kd.core.progress import SECONDS_PER_HOUR
@@ -14,6 +14,16 @@ from asr_kd.jobs.job_state import JobState
 from asr_kd.segment.recordings import Part, Source, parts_of, read_part, write_part
 
 Result = TypeVar("Result")
+
+
+class PartsJob(Protocol):
+    """A job on parts."""
+
+    def settings(self) -> dict[str, Any]:
+        """What decides its results."""
+
+    def result(self, part: str) -> Path:
+        """Where the result of a part goes. part: path of its list, or its name."""
 
 
 @dataclass(frozen=True)
@@ -43,27 +53,30 @@ class PartsWork:
 def plan(
     sources: Sequence[Source],
     items: Callable[[Source], Iterable[Utterance]],
-    result: Callable[[str], Path],
+    job: PartsJob,
     out: Path,
-    write: bool,
+    state: JobState | None,
 ) -> PartsWork:
     """The parts of all sources.
 
-    items: of a source, what is worked on.  result: where a part's result goes.  write: list the items of each part in
-    a file.
+    items: of a source, what is worked on.  state: of a job that is to run, so that the items of each part are listed
+    in a file; None only looks.  ValueError when `out` was made with other settings.
     """
+    if state is not None:
+        state.check_settings(job.settings())
+        state.remove_stale()
     lists: dict[Path, float] = {}
     count, seconds = 0, 0.0
     for source in sources:
         count += len(source.rejected)
         for part in parts_of(items(source)):
             path = out / ".work" / "parts" / f"{part.name}.jsonl"
-            if write:
+            if state is not None:
                 write_part(path, part)
             seconds += 0.0 if path in lists else part.seconds
             lists[path] = part.seconds
             count += len(part.recordings)
-    todo = [path for path in lists if not result(str(path)).exists()]
+    todo = [path for path in lists if not job.result(str(path)).exists()]
     todo.sort(key=lambda path: -lists[path])  # the longest first: workers end at about the same time
     return PartsWork(list(lists), todo, count, seconds, sum(lists[path] for path in todo))
 

@@ -115,11 +115,7 @@ def segment_recordings(config: SegmentRun) -> None:
     rule = TextRule(config.max_seconds, config.ignore_text, job.text is not None)
     sources = find_sources(config.inputs, rule)
     state = JobState(config.out, SETTINGS_FILE)
-    writes = not (config.dry_run or config.status)
-    if writes:
-        state.check_settings(job.settings())
-        state.remove_stale()
-    work = plan(sources, Source.to_cut, job.result, config.out, writes)
+    work = plan(sources, Source.to_cut, job, config.out, None if config.dry_run or config.status else state)
     if config.status:
         show(*work.status(state))
         return
@@ -134,7 +130,7 @@ def segment_recordings(config: SegmentRun) -> None:
     failed = run_job("segment", job, work.todo, work.seconds_todo, is_done, state, workers, config, one_at_a_time=True)
     if failed:
         raise PartFailed(f"{len(failed)} of {len(work.todo)} parts could not be cut. Run the same command again.")
-    totals = merge(sources, lambda part: job.result(part), job.detector, config.out)
+    totals = merge(sources, job.result, job.detector, config.out)
     print_summary(sources, totals)
     _check(totals, skipped, config.out)
 
