@@ -7,7 +7,8 @@ Recipes call this file as a program, before and beside the environment; it needs
     stages.py done RECORD SECONDS        what the last `check` or `again` saw is done
 
 What follows --out is removed before a stage that ran before runs with another command or other inputs, if it lies in
-the stage's own folder (RECORD is FOLDER/.stages/NAME.json). After an interruption it stays: commands go on from it.
+the stage's own folder (RECORD is FOLDER/.stages/NAME.json); what other stages wrote in there is kept. After an
+interruption all of it is kept: commands go on from it.
 
 Done also means that the outputs, with all their files, stand there as the stage left them, and that the library's code
 is the same. Inputs are the arguments, and the PATH of every NAME=PATH, that exist as a file or folder, save what
@@ -61,7 +62,8 @@ class Stage:
                 return before["seconds"], ""
             if changed or (again and finished):
                 reason = changed or "asked for"
-                _remove(now["outputs"], inside=self.record.parent.parent)
+                theirs = [o for other in _others(self.record) for o in other["outputs"]]
+                _remove(now["outputs"], inside=self.record.parent.parent, save=theirs)
                 now = describe(self.command, self.record)  # an input may have lain in there
             else:
                 reason = f"{missing[0]} is missing" if missing else "goes on where it stopped"
@@ -229,13 +231,25 @@ def _write(path: Path, description: dict[str, Any]) -> None:
     temporary.replace(path)
 
 
-def _remove(outputs: Sequence[str], inside: Path) -> None:
+def _remove(outputs: Sequence[str], inside: Path, save: Sequence[str]) -> None:
+    """Remove the outputs that lie in `inside`, with all that is in them but `save`: other stages' own outputs."""
+    saved = {Path(o).resolve() for o in save} - {Path(o).resolve() for o in outputs}
     for output in map(Path, outputs):
         if inside.resolve() in output.resolve().parents:
-            if output.is_dir() and not output.is_symlink():
-                shutil.rmtree(output)
-            else:
-                output.unlink(missing_ok=True)
+            _remove_all_but(output, saved)
+
+
+def _remove_all_but(path: Path, saved: set[Path]) -> None:
+    here = path.parent.resolve() / path.name  # a link is removed, not what it leads to
+    if here in saved:
+        return
+    if path.is_symlink() or not path.is_dir():
+        path.unlink(missing_ok=True)
+    elif not any(here in other.parents for other in saved):
+        shutil.rmtree(path)
+    else:
+        for inner in path.iterdir():
+            _remove_all_but(inner, saved)
 
 
 def main(arguments: Sequence[str]) -> int:

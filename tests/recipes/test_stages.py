@@ -149,6 +149,19 @@ def test_what_an_older_command_left_is_cleared_but_what_was_interrupted_stays(to
     assert lines.read_text().split() == ["two"]
 
 
+def test_a_stage_that_runs_again_keeps_what_earlier_stages_wrote_into_its_folder(toy: Toy) -> None:
+    inner = 'sh -c \'mkdir -p "${2%/*}" && sort "$0" > "$2"\' words.txt --out $exp/all/of/sorted.txt'
+    outer = (
+        'sh -c \'test -e "$2/of/sorted.txt" && ! test -e "$2/count.txt" && echo 2 > "$2/count.txt"\' x --out $exp/all'
+    )
+    toy.write(RECIPE.split("stage 1")[0] + f'stage 1 "inner" {inner}\nstage 2 "outer" {outer}\n')
+    assert toy.run().returncode == 0
+    toy.library("0.2.0")
+    again = toy.run()
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert again.stdout.count("asr_kd is 0.2.0") == 2
+
+
 def test_outputs_outside_the_folder_of_the_recipe_are_never_removed(toy: Toy) -> None:
     head = RECIPE.split("stage 1")[0]
     toy.write(head + 'stage 1 "x" sh -c \'echo "$0" >> "$2"\' one --out precious\n')
