@@ -17,6 +17,8 @@
 
 ((${lm_text+1})) || lm_text=($exp/manifests/labelled.jsonl)
 [[ -z $general_lm ]] || lm_options+=(--arpa "$general_lm" --held-out $exp/manifests/dev.jsonl --max-ngrams 300000)
+tune_options=() # general language models make weak models put in short words
+[[ " ${lm_options[*]-} " != *" --arpa "* ]] || tune_options=(--word-costs 0 1 2 4)
 dev=(--dev $shards/dev) lexicon=${lexicon-$exp/manifests/lexicon.txt}
 
 # Flat start, tied states, alignments. First teachers learn them and align anew. Where there are several they differ in
@@ -52,7 +54,7 @@ for generation in ${generations[@]+"${generations[@]}"}; do
   scales=$exp/targets/scales/$labeller
   if ((${transcripts:-0})); then
     stage 6 "tune $labeller for transcripts" asr-kd tune $shards/dev --model $(models_of "$labeller") --graph $graph \
-                                    --out "$exp/transcripts/scales/$labeller"
+                                    ${tune_options[@]+"${tune_options[@]}"} --out "$exp/transcripts/scales/$labeller"
     stage 6 "transcripts by $labeller" asr-kd decode $shards/unlabelled --model $(models_of "$labeller") --graph $graph \
                                     --decoding-scales "$exp/transcripts/scales/$labeller" --out "$exp/transcripts/$labeller"
     stage 6 "graph after $labeller" asr-kd graph ${lm_text[@]+"${lm_text[@]}"} "$exp/transcripts/$labeller/hyp.jsonl" \
@@ -60,7 +62,8 @@ for generation in ${generations[@]+"${generations[@]}"}; do
                                     ${lm_options[@]+"${lm_options[@]}"} --out "$exp/transcripts/graph/$labeller"
     graph=$exp/transcripts/graph/$labeller
   fi
-  stage 6 "tune $labeller"        asr-kd tune $shards/dev --model $(models_of "$labeller") --graph $graph --out "$scales"
+  stage 6 "tune $labeller"        asr-kd tune $shards/dev --model $(models_of "$labeller") --graph $graph \
+                                    ${tune_options[@]+"${tune_options[@]}"} --out "$scales"
   stage 7 "targets by $labeller"  asr-kd label $shards/unlabelled --teacher $(models_of "$labeller") \
                                     --graph $graph --decoding-scales "$scales" --out "$exp/targets/$labeller"
   stage 8 "$generation"           asr-kd distill --unlabelled $shards/unlabelled --targets "$exp/targets/$labeller" \
@@ -79,7 +82,8 @@ if ((${all_text:-0})); then
   systems+=(teacher) students=() compared=() shown=(--student teacher)
 else
   # The generations together label for the student. For the oracle alone the last also aligns the text of the references.
-  stage 9 "tune teacher"          asr-kd tune $shards/dev --model $(models_of teacher) --graph $graph --out $exp/tune/teacher
+  stage 9 "tune teacher"          asr-kd tune $shards/dev --model $(models_of teacher) --graph $graph \
+                                    ${tune_options[@]+"${tune_options[@]}"} --out $exp/tune/teacher
   if ((oracle_epochs)); then # apart from the shards that students learn from
     stage 9 "reference shards"    asr-kd shard $exp/manifests/unlabelled_references.jsonl --out $exp/references
   fi
@@ -114,7 +118,7 @@ systems+=(${students[@]+"${students[@]}"})
 for system in "${systems[@]}"; do
   [[ $system == teacher && -z ${all_text:-} ]] ||
     stage_bg 15 "tune $system"    asr-kd tune $shards/dev --model $(models_of "$system") --graph $graph \
-                                    --out "$exp/tune/$system"
+                                    ${tune_options[@]+"${tune_options[@]}"} --out "$exp/tune/$system"
 done
 join
 hypotheses=(${other_hypotheses[@]+"${other_hypotheses[@]}"}) metrics=("${systems[0]}=${first[0]}/metrics.jsonl")

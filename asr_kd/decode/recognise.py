@@ -114,10 +114,10 @@ class Recogniser:
     def scaled(self, log_p_TC: np.ndarray, scales: DecodingScales) -> np.ndarray:
         return scales.apply(log_p_TC, self.log_prior_C)
 
-    def searcher(self, config: SearchConfig) -> WordDecoder:
-        """Through the graph, or greedy where there is none."""
+    def searcher(self, config: SearchConfig, word_cost: float = 0.0) -> WordDecoder:
+        """Through the graph, with the cost for each word, or greedy where there is no graph."""
         if self.graph is not None:
-            return GraphDecoder(self.graph, config)
+            return GraphDecoder(self.graph.with_word_cost(word_cost), config)
         assert isinstance(self.inventory, Tokens)
         return GreedyDecoder(self.inventory)
 
@@ -135,4 +135,9 @@ def all_shards(paths: Sequence[Path]) -> tuple[list[Path], float]:
 
 def describe(scales: DecodingScales, config: SearchConfig) -> dict[str, float]:
     """Scales and search width as plain values."""
-    return {"acoustic_scale": scales.acoustic, "prior_scale": scales.prior, **asdict(config)}
+    return {
+        "acoustic_scale": scales.acoustic,
+        "prior_scale": scales.prior,
+        "word_cost": scales.word_cost,
+        **asdict(config),
+    }

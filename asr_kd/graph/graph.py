@@ -15,7 +15,7 @@ text: each line is a class (`LETTER A B C ...`, `MONTH MAY JUNE ...`), whose wor
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import kaldifst
@@ -28,6 +28,7 @@ from asr_kd.core.text_files import read_lines
 from asr_kd.corpora.languages import ENGLISH
 from asr_kd.corpora.sentences import read_sentences
 from asr_kd.graph.ctc import token_graph
+from asr_kd.graph.graph_arrays import with_word_cost
 from asr_kd.graph.hclg import decoding_graph
 from asr_kd.graph.language_model import (
     LanguageModelOptions,
@@ -76,6 +77,10 @@ class Graph:
                 f"{model}: its inventory is {inventory.fingerprint[:8]}, the graph's is {self.inventory[:8]}. "
                 "Build the graph from the model's inventory with `asr-kd graph --inventory`."
             )
+
+    def with_word_cost(self, nats: float) -> "Graph":
+        """The same graph where each word costs so much more; itself for 0."""
+        return replace(self, fst=with_word_cost(self.fst, nats)) if nats else self
 
 
 def load_graph(folder: str | Path) -> Graph:

@@ -1,4 +1,4 @@
-"""The weights of an acoustic model in a search."""
+"""The weights of an acoustic model, and the cost of a word, in a search."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +10,14 @@ from asr_kd.core.files import read_json
 
 @dataclass(frozen=True)
 class DecodingScales:
-    """Weights of the acoustic model in the search; `asr-kd tune` chooses them on labelled held-out data."""
+    """What a search weighs its models by; `asr-kd tune` chooses it on labelled held-out data."""
 
     acoustic: float = 1.0
     """Multiplies the scores: small values trust the language model."""
     prior: float = 1.0
     """Share of the log-priors taken off the log-posteriors."""
+    word_cost: float = 0.0
+    """Nats added to the graph's cost for each word (Kaldi's word insertion penalty): against short words too many."""
 
     @classmethod
     def load(cls, path: str | Path) -> "DecodingScales":
@@ -23,8 +25,8 @@ class DecodingScales:
         file = Path(path) / "tune.json" if Path(path).is_dir() else Path(path)
         data = read_json(file)
         try:
-            return cls(float(data["acoustic"]), float(data["prior"]))
-        except (KeyError, TypeError, ValueError):
+            return cls(float(data["acoustic"]), float(data["prior"]), float(data.get("word_cost", 0.0)))
+        except (AttributeError, KeyError, TypeError, ValueError):
             raise ValueError(f"{file}: not written by `asr-kd tune`") from None
 
     def apply(self, log_p_TC: np.ndarray, log_prior_C: np.ndarray) -> np.ndarray:

@@ -51,8 +51,9 @@ class LatticePosteriors:
             "acoustic": config.scales.acoustic,
             "prior": config.scales.prior,
             "weight": config.weight,
+            **({"word_cost": config.scales.word_cost} if config.scales.word_cost else {}),
         }
-        self._searcher = Decoder(graph.fst, SEARCH)
+        self._searcher = Decoder(graph.with_word_cost(config.scales.word_cost).fst, SEARCH)
         self._scorer = None if inventory is None else ConfidenceScorer(graph, inventory)
 
     def search(self, log_p_TC: np.ndarray) -> tuple[np.ndarray, DecodedUtterance | None]:

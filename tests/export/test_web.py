@@ -1,6 +1,7 @@
 """The page of `asr-kd export --web` in a real browser: its words are those of `transcribe`."""
 
 import shutil
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from exporting import random_model
 from playwright.sync_api import expect
 
 import asr_kd
+from asr_kd.core.files import write_json
 from asr_kd.decode.utterance_search import GraphSearch, SearchFactory
 from asr_kd.export.export import describe_model
 from asr_kd.export.network import StreamingNetwork
@@ -37,12 +39,17 @@ def runtime():
         pytest.skip(str(e))
 
 
+SCALES = DecodingScales(acoustic=0.9, prior=0.8, word_cost=1.5)
+
+
 @pytest.fixture(scope="module")
 def exported(trained, runtime, tmp_path_factory):
     """Folder of an exported model of senones with its graph; the page is in `web`."""
     out = tmp_path_factory.mktemp("exported")
-    model = ["export", trained / "model", "--graph", trained / "graph", "--out", out, "--web", out / "web"]
-    assert run(*model) == 0
+    scales = tmp_path_factory.mktemp("scales") / "tune.json"
+    write_json(scales, asdict(SCALES))
+    model = ["export", trained / "model", "--graph", trained / "graph", "--decoding-scales", scales]
+    assert run(*model, "--out", out, "--web", out / "web") == 0
     return out
 
 
@@ -159,7 +166,7 @@ SEARCHED = """async (utterances) => {
 def test_the_search_finds_the_paths_of_the_lattice_search(exported, trained):
     model, graph = load_model(trained / "model"), load_graph(trained / "graph")
     log_prior_C = model.log_prior_C.numpy()
-    search = SearchFactory(graph, model.inventory, log_prior_C, DecodingScales(), 0.03)()
+    search = SearchFactory(graph, model.inventory, log_prior_C, SCALES, 0.03)()
     assert isinstance(search, GraphSearch)
     torch.manual_seed(0)
     # Some noise that stays for a while, so that there are words, pauses, and paths that end within a word.
