@@ -45,8 +45,8 @@ class TarForm:
     """Names and bytes of an utterance in its tar, in order."""
     line: Callable[[Clip, int], dict[str, Any]]
     """The line of the manifest for an utterance in the tar of a number."""
-    manifest: str
-    """Name of the manifest: one for each tar where it has {number}."""
+    manifests: tuple[str, ...]
+    """Names of the manifests: one for each tar where there is {number}."""
 
 
 def write_tars(folder: Path, name: str, items: Sequence[Item], form: TarForm, jobs: int) -> tuple[str, list[Rejected]]:
@@ -58,17 +58,20 @@ def write_tars(folder: Path, name: str, items: Sequence[Item], form: TarForm, jo
     wanted: set[Path] = set()
     lines: dict[Path, list[dict[str, Any]]] = {}
     clips = _clips(name, items, jobs, rejected)
-    number, clip = 0, next(clips, None)
+    number, utterances, clip = 0, 0, next(clips, None)
     while clip is not None:
         tar = folder / form.tar.format(number=number)
-        own = lines.setdefault(folder / form.manifest.format(number=number), [])
+        own = [lines.setdefault(folder / file.format(number=number), []) for file in form.manifests]
         with atomic_path(tar) as temporary, tarfile.open(temporary, "w") as archive:
             for _ in range(UTTERANCES_PER_TAR):
                 for member, data in form.members(clip):
                     info = tarfile.TarInfo(member)
                     info.size = len(data)
                     archive.addfile(info, io.BytesIO(data))
-                own.append(form.line(clip, number))
+                line = form.line(clip, number)
+                for rows in own:
+                    rows.append(line)
+                utterances += 1
                 clip = next(clips, None)
                 if clip is None:
                     break
@@ -76,11 +79,11 @@ def write_tars(folder: Path, name: str, items: Sequence[Item], form: TarForm, jo
         number += 1
     for path, rows in lines.items():
         _write_lines(path, rows)
-    for pattern in {form.tar, form.manifest}:
+    for pattern in {form.tar, *form.manifests}:
         for old in folder.glob(pattern.replace("{number:06d}", "*").replace("{number}", "*")):
             if old not in wanted and old not in lines:
                 old.unlink()
-    return f"{folder}: {number} tars, {sum(map(len, lines.values()))} utterances", rejected
+    return f"{folder}: {number} tars, {utterances} utterances", rejected
 
 
 def _clips(name: str, items: Sequence[Item], jobs: int, rejected: list[Rejected]) -> Iterator[Clip]:
@@ -152,6 +155,8 @@ def _nemo_members(clip: Clip) -> list[tuple[str, bytes]]:
     return [(f"{tar_key(clip.utterance.id)}.flac", clip.data)]
 
 
-SHAR = TarForm("recording.{number:06d}.tar", _shar_members, _shar_cut, "cuts.{number:06d}.jsonl.gz")
-NEMO_TARRED = TarForm("audio_{number}.tar", _nemo_members, _nemo_line, "tarred_audio_manifest.json")
+SHAR = TarForm("recording.{number:06d}.tar", _shar_members, _shar_cut, ("cuts.{number:06d}.jsonl.gz",))
+_NEMO_MANIFESTS = ("tarred_audio_manifest.json", "sharded_manifests/manifest_{number}.json")
+"""Of all and of each tar, as NeMo's own program writes them: readers of one tar at a time want the second."""
+NEMO_TARRED = TarForm("audio_{number}.tar", _nemo_members, _nemo_line, _NEMO_MANIFESTS)
 """WebDataset ends a key at its first dot: members have names without dots, the id is in the line."""

@@ -78,3 +78,14 @@ def test_nemo_finds_each_line_in_its_tar_by_a_key_without_dots(manifest: Path):
     assert all(os.path.splitext(line["audio_filepath"])[0].count(".") == 0 for line in lines)
     assert [line.get("text") for line in lines] == ["ONE", "TWO THREE", "", None, "FIVE"]
     assert all(line["shard_id"] == 0 for line in lines) and lines[1]["duration"] == 0.5
+
+
+def test_nemo_has_a_manifest_of_each_tar_too_and_those_of_an_earlier_run_go(manifest: Path, monkeypatch):
+    monkeypatch.setattr(tarred, "UTTERANCES_PER_TAR", 2)
+    folder = convert(manifest, "nemo-tarred") / "labelled"
+    files = [*sorted(folder.glob("sharded_manifests/*"))]
+    assert [f.name for f in files] == ["manifest_0.json", "manifest_1.json", "manifest_2.json"]
+    assert "".join(f.read_text() for f in files) == (folder / "tarred_audio_manifest.json").read_text()
+    monkeypatch.setattr(tarred, "UTTERANCES_PER_TAR", 5)
+    convert(manifest, "nemo-tarred")
+    assert [f.name for f in folder.glob("sharded_manifests/*")] == ["manifest_0.json"]
