@@ -18,7 +18,7 @@
 ((${lm_text+1})) || lm_text=($exp/manifests/labelled.jsonl)
 [[ -z $general_lm ]] || lm_options+=(--arpa "$general_lm" --held-out $exp/manifests/dev.jsonl --max-ngrams 300000)
 tune_options=() # general language models make weak models put in short words
-[[ " ${lm_options[*]-} " != *" --arpa "* ]] || tune_options=(--word-costs 0 1 2 4)
+[[ " ${lm_options[*]-} " != *" --arpa "* ]] || tune_options=(--word-insertion-penalties 0 2 4 6)
 dev=(--dev $shards/dev) lexicon=${lexicon-$exp/manifests/lexicon.txt}
 
 # Flat start, tied states, alignments. First teachers learn them and align anew. Where there are several they differ in

@@ -61,7 +61,7 @@ def decode_shards(config: DecodeRun) -> None:
         else DecodingScales(prior=recogniser.inventory.default_prior_scale)
     )
     shards, seconds = all_shards(config.shards)
-    searcher = recogniser.searcher(config.search, scales.word_cost)
+    searcher = recogniser.searcher(config.search, scales.word_insertion_penalty)
     lines: dict[str, RecognisedUtterance] = {}
     with Progress("decode", seconds) as progress:
         for scored in recogniser.score(shards, skipped, progress):

@@ -114,10 +114,10 @@ class Recogniser:
     def scaled(self, log_p_TC: np.ndarray, scales: DecodingScales) -> np.ndarray:
         return scales.apply(log_p_TC, self.log_prior_C)
 
-    def searcher(self, config: SearchConfig, word_cost: float = 0.0) -> WordDecoder:
-        """Through the graph, with the cost for each word, or greedy where there is no graph."""
+    def searcher(self, config: SearchConfig, word_insertion_penalty: float = 0.0) -> WordDecoder:
+        """Through the graph, with the penalty in nats for each word, or greedy where there is no graph."""
         if self.graph is not None:
-            return GraphDecoder(self.graph.with_word_cost(word_cost), config)
+            return GraphDecoder(self.graph.with_word_insertion_penalty(word_insertion_penalty), config)
         assert isinstance(self.inventory, Tokens)
         return GreedyDecoder(self.inventory)
 
@@ -138,6 +138,6 @@ def describe(scales: DecodingScales, config: SearchConfig) -> dict[str, float]:
     return {
         "acoustic_scale": scales.acoustic,
         "prior_scale": scales.prior,
-        "word_cost": scales.word_cost,
+        "word_insertion_penalty": scales.word_insertion_penalty,
         **asdict(config),
     }

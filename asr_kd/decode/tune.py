@@ -3,9 +3,9 @@ for --decoding-scales of `asr-kd decode` and `asr-kd label`. Do not tune on test
 
   asr-kd tune exp/shards/dev --model exp/student --graph exp/graph --out exp/student/tune
 
-A general language model makes weak models put in short words. --word-costs tries a cost for each word:
+A general language model makes weak models put in short words. --word-insertion-penalties tries a penalty for each word:
 
-  asr-kd tune exp/shards/dev --model exp/student --graph exp/graph --word-costs 0 1 2 3 --out exp/student/tune
+  asr-kd tune exp/shards/dev --model exp/student --graph exp/graph --word-insertion-penalties 0 2 4 6 --out exp/tune
 """
 
 import itertools
@@ -37,7 +37,7 @@ PRIOR_SCALES = (0.3, 0.6, 1.0)
 """And the inventory's own share, where that is another."""
 DEFAULT_SCALES = DecodingScales(acoustic=0.75, prior=1.0)
 """What suits most models of senones; preferred unless the held-out data speak clearly for something else."""
-WORD_COST_WEIGHT = 0.2
+PENALTY_WEIGHT = 0.2
 """A nat a word counts as so much of an e-fold of the acoustic scale, in the distance from what is usual."""
 FAST_SEARCH = SearchConfig(beam=9.0, max_active=1000)
 """Enough to rank settings, and much faster than the full search."""
@@ -59,8 +59,10 @@ class TuneRun(RecogniserOptions):
         (),
         metavar="X",
     )
-    word_costs: tuple[float, ...] = option(
-        "costs to try for each word of a hypothesis, in nats: larger ones make hypotheses shorter", (0.0,), metavar="X"
+    word_insertion_penalties: tuple[float, ...] = option(
+        "penalties to try for each word of a hypothesis, in nats: larger ones make hypotheses shorter",
+        (0.0,),
+        metavar="X",
     )
     max_minutes: float = option("audio decoded for tuning, at most, in minutes", 20.0)
 
@@ -84,14 +86,14 @@ def tune_scales(config: TuneRun) -> None:
     references = [normalise(s.text or "", language) for s in scored]
     trials: list[dict[str, float]] = []
     priors = config.prior_scales or sorted({*PRIOR_SCALES, usual.prior})
-    costs = sorted(set(config.word_costs))
+    penalties = sorted(set(config.word_insertion_penalties))
     acoustics = list(config.acoustic_scales)
     with Progress(
-        "tune, all scales", len(costs) * len(priors) * len(acoustics) * sum(s.seconds for s in scored)
+        "tune, all scales", len(penalties) * len(priors) * len(acoustics) * sum(s.seconds for s in scored)
     ) as progress:
         while acoustics:
-            for cost in costs:
-                searcher = recogniser.searcher(FAST_SEARCH, cost)
+            for penalty in penalties:
+                searcher = recogniser.searcher(FAST_SEARCH, penalty)
                 for prior, acoustic in itertools.product(priors, acoustics):
                     hypotheses = []
                     for s in scored:
@@ -99,19 +101,19 @@ def tune_scales(config: TuneRun) -> None:
                         hypotheses.append(normalise(" ".join(words), language))
                         progress.update(s.seconds)
                     wer = jiwer.wer(references, hypotheses)
-                    trials.append({"acoustic": acoustic, "prior": prior, "word_cost": cost, "wer": wer})
+                    trials.append({"acoustic": acoustic, "prior": prior, "word_insertion_penalty": penalty, "wer": wer})
             further = beyond(trials) if config.acoustic_scales == ACOUSTIC_SCALES else None
             acoustics = [] if further is None else [further]
     best = choose(trials, sum(len(r.split()) for r in references), usual)
     made = {"model": models_fingerprint(config.model), "graph": recogniser.graph.fingerprint, "utterances": len(scored)}
     write_json(config.out / "tune.json", {**best, **made, "trials": trials})
-    of_words = f", {best['word_cost']} a word" if config.word_costs != (0.0,) else ""
+    of_words = f", {best['word_insertion_penalty']} a word" if config.word_insertion_penalties != (0.0,) else ""
     say(
         f"acoustic scale {best['acoustic']}, prior share {best['prior']}{of_words}: WER {best['wer']:.1%} on "
         f"{len(scored)} held-out utterances",
     )
-    if len(costs) > 1 and best["word_cost"] == costs[-1]:
-        say("the largest of --word-costs is the best: try larger ones too")
+    if len(penalties) > 1 and best["word_insertion_penalty"] == penalties[-1]:
+        say("the largest of --word-insertion-penalties is the best: try larger ones too")
 
 
 def beyond(trials: Sequence[dict[str, float]]) -> float | None:
@@ -136,9 +138,11 @@ def choose(trials: list[dict[str, float]], words: int, usual: DecodingScales = D
     lowest = min(t["wer"] for t in trials)
     error = math.sqrt(min(lowest, 1.0) * (1 - min(lowest, 1.0)) / max(words, 1))
     good = [t for t in trials if t["wer"] <= lowest + error + 1e-9]  # rounding noise must not break ties
-    return min(good, key=lambda t: (_distance(t, usual), t["wer"], t["acoustic"], t["prior"], t["word_cost"]))
+    return min(
+        good, key=lambda t: (_distance(t, usual), t["wer"], t["acoustic"], t["prior"], t["word_insertion_penalty"])
+    )
 
 
 def _distance(trial: dict[str, float], usual: DecodingScales) -> float:
     scales = abs(math.log(trial["acoustic"] / usual.acoustic)) + abs(trial["prior"] - usual.prior)
-    return round(scales + WORD_COST_WEIGHT * abs(trial["word_cost"] - usual.word_cost), 9)
+    return round(scales + PENALTY_WEIGHT * abs(trial["word_insertion_penalty"] - usual.word_insertion_penalty), 9)

@@ -159,7 +159,7 @@ class SearchFactory:
     def __init__(
         self, graph: Graph | None, inventory: Inventory, log_prior_C: np.ndarray, scales: DecodingScales, shift_s: float
     ) -> None:
-        graph = graph and graph.with_word_cost(scales.word_cost)
+        graph = graph and graph.with_word_insertion_penalty(scales.word_insertion_penalty)
         self._graph = graph
         self._arrays = None if graph is None else graph_arrays(graph.fst)
         self._inventory, self._log_prior_C, self._scales, self._shift_s = inventory, log_prior_C, scales, shift_s

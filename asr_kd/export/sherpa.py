@@ -35,7 +35,7 @@ def write_sherpa(folder: Path, network: StreamingNetwork, graph: Path | None, sc
         scales = scales or DecodingScales(prior=tokens.default_prior_scale)
         if scales.prior:
             offset_C = (scales.prior * network.model.log_prior_C).numpy().astype(np.float32)
-        fst = load_graph(graph).with_word_cost(scales.word_cost).fst
+        fst = load_graph(graph).with_word_insertion_penalty(scales.word_insertion_penalty).fst
         scale_costs(fst, 1 / scales.acoustic)
         with atomic_path(folder / SHERPA_GRAPH_FILE) as temporary:
             fst.write(str(temporary))

@@ -62,7 +62,7 @@ def write_web(
         assert isinstance(inventory, Tokens), "the command asks for a graph"
         about |= {"symbols": inventory.symbols}
     else:
-        arrays = graph_arrays(graph.with_word_cost(scales.word_cost).fst)
+        arrays = graph_arrays(graph.with_word_insertion_penalty(scales.word_insertion_penalty).fst)
         (folder / GRAPH_FILE).write_bytes(_graph_bytes(arrays))
         about |= {
             "graph": {"states": len(arrays.final_S), "arcs": len(arrays.arc_A), "start": arrays.start},

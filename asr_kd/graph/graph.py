@@ -28,7 +28,7 @@ from asr_kd.core.text_files import read_lines
 from asr_kd.corpora.languages import ENGLISH
 from asr_kd.corpora.sentences import read_sentences
 from asr_kd.graph.ctc import token_graph
-from asr_kd.graph.graph_arrays import with_word_cost
+from asr_kd.graph.graph_arrays import with_word_insertion_penalty
 from asr_kd.graph.hclg import decoding_graph
 from asr_kd.graph.language_model import (
     LanguageModelOptions,
@@ -78,9 +78,9 @@ class Graph:
                 "Build the graph from the model's inventory with `asr-kd graph --inventory`."
             )
 
-    def with_word_cost(self, nats: float) -> "Graph":
-        """The same graph where each word costs so much more; itself for 0."""
-        return replace(self, fst=with_word_cost(self.fst, nats)) if nats else self
+    def with_word_insertion_penalty(self, nats: float) -> "Graph":
+        """The same graph where each word costs so much more; the graph itself for 0."""
+        return replace(self, fst=with_word_insertion_penalty(self.fst, nats)) if nats else self
 
 
 def load_graph(folder: str | Path) -> Graph:

@@ -40,11 +40,11 @@ def graph_arrays(fst: kaldifst.StdVectorFst) -> GraphArrays:
     return GraphArrays(first_S, epsilon_S, arc_A4.view(ARC)[:, 0], final_S.view(np.float32), start)
 
 
-def with_word_cost(fst: kaldifst.StdVectorFst, cost: float) -> kaldifst.StdVectorFst:
+def with_word_insertion_penalty(fst: kaldifst.StdVectorFst, cost: float) -> kaldifst.StdVectorFst:
     """A copy of the graph where each word costs `cost` nats more: a path has one such arc for each of them."""
     data = _file_of(fst)
     words, states, _ = _words_of(data)
-    _add_word_cost(words, words.view(np.float32), states, np.float32(cost))
+    _add_to_words(words, words.view(np.float32), states, np.float32(cost))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "graph.fst"
         path.write_bytes(data)
@@ -94,7 +94,7 @@ def _states(words, states):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True)
-def _add_word_cost(words, costs, states, cost):  # type: ignore[no-untyped-def]
+def _add_to_words(words, costs, states, cost):  # type: ignore[no-untyped-def]
     """To the third of the four words of each arc whose second, its output label, is not 0. costs: the same memory."""
     place = 0
     for _ in range(states):

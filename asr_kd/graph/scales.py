@@ -1,4 +1,4 @@
-"""The weights of an acoustic model, and the cost of a word, in a search."""
+"""The weights of an acoustic model and the word insertion penalty of a search."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +16,8 @@ class DecodingScales:
     """Multiplies the scores: small values trust the language model."""
     prior: float = 1.0
     """Share of the log-priors taken off the log-posteriors."""
-    word_cost: float = 0.0
-    """Nats added to the graph's cost for each word (Kaldi's word insertion penalty): against short words too many."""
+    word_insertion_penalty: float = 0.0
+    """Nats added to the cost of each word, as in Kaldi: larger ones make hypotheses shorter."""
 
     @classmethod
     def load(cls, path: str | Path) -> "DecodingScales":
@@ -25,7 +25,7 @@ class DecodingScales:
         file = Path(path) / "tune.json" if Path(path).is_dir() else Path(path)
         data = read_json(file)
         try:
-            return cls(float(data["acoustic"]), float(data["prior"]), float(data.get("word_cost", 0.0)))
+            return cls(float(data["acoustic"]), float(data["prior"]), float(data.get("word_insertion_penalty", 0.0)))
         except (AttributeError, KeyError, TypeError, ValueError):
             raise ValueError(f"{file}: not written by `asr-kd tune`") from None
 

@@ -51,9 +51,10 @@ class LatticePosteriors:
             "acoustic": config.scales.acoustic,
             "prior": config.scales.prior,
             "weight": config.weight,
-            **({"word_cost": config.scales.word_cost} if config.scales.word_cost else {}),
         }
-        self._searcher = Decoder(graph.with_word_cost(config.scales.word_cost).fst, SEARCH)
+        if penalty := config.scales.word_insertion_penalty:  # what was made before there was one is as without
+            self.description["word_insertion_penalty"] = penalty
+        self._searcher = Decoder(graph.with_word_insertion_penalty(penalty).fst, SEARCH)
         self._scorer = None if inventory is None else ConfidenceScorer(graph, inventory)
 
     def search(self, log_p_TC: np.ndarray) -> tuple[np.ndarray, DecodedUtterance | None]:

@@ -92,7 +92,7 @@ def test_decode_uses_the_scales_that_tune_chose(tone_shards, trained, tmp_path, 
     tuned = json.loads((tmp_path / "tune" / "tune.json").read_text())
     assert len(tuned["trials"]) == 4 and tuned["utterances"] == 12
     assert tuned["acoustic"] == 0.5, "almost without the acoustic model, hardly a word is right"
-    assert {k: tuned[k] for k in ("acoustic", "prior", "word_cost", "wer")} in tuned["trials"]
+    assert {k: tuned[k] for k in ("acoustic", "prior", "word_insertion_penalty", "wer")} in tuned["trials"]
     assert "acoustic scale 0.5" in capsys.readouterr().err
     verb("decode", tone_shards, trained, tmp_path, "--decoding-scales", tmp_path / "tune")
     said = json.loads((tmp_path / "decode.json").read_text())
@@ -100,16 +100,16 @@ def test_decode_uses_the_scales_that_tune_chose(tone_shards, trained, tmp_path, 
 
 
 def test_a_cost_for_each_word_is_tuned_and_used_by_all_that_recognise(tone_shards, trained, tmp_path, capsys):
-    tries = ["--acoustic-scales", 0.5, "--prior-scales", 1, "--word-costs", 0, 1000]
+    tries = ["--acoustic-scales", 0.5, "--prior-scales", 1, "--word-insertion-penalties", 0, 1000]
     assert verb("tune", tone_shards, trained, tmp_path / "tune", *tries) == 0
     tuned = json.loads((tmp_path / "tune" / "tune.json").read_text())
-    assert tuned["word_cost"] == 0, "a cost that no word is worth"
-    assert tuned["trials"][1]["word_cost"] == 1000 and tuned["trials"][1]["wer"] > tuned["wer"]
+    assert tuned["word_insertion_penalty"] == 0, "a cost that no word is worth"
+    assert tuned["trials"][1]["word_insertion_penalty"] == 1000 and tuned["trials"][1]["wer"] > tuned["wer"]
     assert "prior share 1.0, 0.0 a word" in capsys.readouterr().err
     (tmp_path / "dear").mkdir()
-    (tmp_path / "dear" / "tune.json").write_text(json.dumps({**tuned, "word_cost": 1000}))
+    (tmp_path / "dear" / "tune.json").write_text(json.dumps({**tuned, "word_insertion_penalty": 1000}))
     verb("decode", tone_shards, trained, tmp_path, "--decoding-scales", tmp_path / "dear")
-    assert json.loads((tmp_path / "decode.json").read_text())["word_cost"] == 1000
+    assert json.loads((tmp_path / "decode.json").read_text())["word_insertion_penalty"] == 1000
     shortest = [h["text"] for h in hypotheses(tmp_path)]
     assert max(len(text.split()) for text in shortest) <= 1
     scales = DecodingScales.load(tmp_path / "dear")
@@ -122,7 +122,7 @@ def test_a_cost_for_each_word_is_tuned_and_used_by_all_that_recognise(tone_shard
         live.advance(scored.log_p_TC)
         assert len(live.finish().words) <= 1
         assert len(lattices.search(scored.log_p_TC)[1].words) <= 1
-    assert lattices.description["word_cost"] == 1000
+    assert lattices.description["word_insertion_penalty"] == 1000
 
 
 def test_scores_are_weighed_as_the_scales_say(tone_shards, trained):

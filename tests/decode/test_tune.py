@@ -10,7 +10,9 @@ ACOUSTICS, PRIORS = (0.5, 0.75, 1.0, 1.5), (0.0, 0.5, 1.0)
 
 
 def grid(wer, acoustics=ACOUSTICS, priors=PRIORS):
-    return [{"acoustic": a, "prior": p, "word_cost": 0.0, "wer": wer(a, p)} for p in priors for a in acoustics]
+    return [
+        {"acoustic": a, "prior": p, "word_insertion_penalty": 0.0, "wer": wer(a, p)} for p in priors for a in acoustics
+    ]
 
 
 @given(wers=st.lists(st.sampled_from([0.1, 0.2, 0.3, 1.2]), min_size=12, max_size=12), data=st.data())
@@ -38,14 +40,14 @@ def test_few_words_do_not_outweigh_the_usual_setting_and_many_do():
 
 def test_a_clearly_better_setting_wins_with_few_words_too():
     best = choose(grid(lambda a, p: 0.2 if (a, p) == (0.5, 0.5) else 0.6), words=100)
-    assert best == {"acoustic": 0.5, "prior": 0.5, "word_cost": 0.0, "wer": 0.2}
+    assert best == {"acoustic": 0.5, "prior": 0.5, "word_insertion_penalty": 0.0, "wer": 0.2}
 
 
 def test_one_setting_is_a_grid_as_well():
     assert choose(grid(lambda a, p: 0.3, [0.7], [0.6]), 50) == {
         "acoustic": 0.7,
         "prior": 0.6,
-        "word_cost": 0.0,
+        "word_insertion_penalty": 0.0,
         "wer": 0.3,
     }
 

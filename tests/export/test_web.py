@@ -39,7 +39,7 @@ def runtime():
         pytest.skip(str(e))
 
 
-SCALES = DecodingScales(acoustic=0.9, prior=0.8, word_cost=1.5)
+SCALES = DecodingScales(acoustic=0.9, prior=0.8, word_insertion_penalty=1.5)
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from graphs import word_loop
 
-from asr_kd.graph.graph_arrays import with_word_cost
+from asr_kd.graph.graph_arrays import with_word_insertion_penalty
 from asr_kd.graph.search import Decoder, SearchConfig
 
 CLASSES = 4
@@ -113,7 +113,7 @@ def test_impossible_widths_are_refused():
 @pytest.mark.parametrize("cost", [0.5, 2.25, -1.0])
 def test_a_cost_for_each_word_adds_itself_as_often_as_there_are_words_and_nothing_else(cost):
     graph = word_loop([1.0, 1.1, 1.2, 1.3])
-    dearer = Decoder(with_word_cost(graph, cost), SearchConfig(beam=50, lattice_beam=30))
+    dearer = Decoder(with_word_insertion_penalty(graph, cost), SearchConfig(beam=50, lattice_beam=30))
     plain = Decoder(graph, SearchConfig(beam=50, lattice_beam=30))
     score_TC = np.random.default_rng(1).normal(size=(4, CLASSES))
     before = {tuple(p.words): p.cost for p in plain.n_best(score_TC, 500)}
@@ -128,5 +128,7 @@ def test_a_cost_for_each_word_adds_itself_as_often_as_there_are_words_and_nothin
 def test_a_dear_word_makes_short_hypotheses():
     score_TC = np.random.default_rng(2).normal(scale=2, size=(30, CLASSES))
     graph = word_loop([0.1, 0.1, 0.1, 0.1])
-    lengths = [len(Decoder(with_word_cost(graph, cost)).best(score_TC).words) for cost in (0.0, 1.0, 3.0, 9.0)]
+    lengths = [
+        len(Decoder(with_word_insertion_penalty(graph, cost)).best(score_TC).words) for cost in (0.0, 1.0, 3.0, 9.0)
+    ]
     assert lengths == sorted(lengths, reverse=True) and lengths[0] > 10 > 3 > lengths[-1]
