@@ -69,7 +69,13 @@ class TuneRun(RecogniserOptions):
 
 @command()
 def tune_scales(config: TuneRun) -> None:
-    """Choose the scales of a model and a graph."""
+    """Choose the scales, and the penalty, of a model and a graph."""
+    for name, values in (
+        ("--acoustic-scales", config.acoustic_scales),
+        ("--word-insertion-penalties", config.word_insertion_penalties),
+    ):
+        if not values:
+            raise ValueError(f"{name}: give one number or more")
     set_threads(config.threads)
     recogniser = Recogniser(config.model, config.graph, config.device)
     language = recogniser.inventory.language

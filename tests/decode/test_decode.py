@@ -125,6 +125,12 @@ def test_a_cost_for_each_word_is_tuned_and_used_by_all_that_recognise(tone_shard
     assert lattices.description["word_insertion_penalty"] == 1000
 
 
+@pytest.mark.parametrize("option", ["--acoustic-scales", "--word-insertion-penalties"])
+def test_without_a_scale_to_try_it_says_so(tone_shards, trained, tmp_path, capsys, option):
+    assert verb("tune", tone_shards, trained, tmp_path, option) == 2
+    assert f"{option}: give one number or more" in capsys.readouterr().err
+
+
 def test_scores_are_weighed_as_the_scales_say(tone_shards, trained):
     recogniser = Recogniser([trained / "model"], trained / "graph", "cpu", "float32")
     scored = next(recogniser.score(tone_shards, Skipped()))
