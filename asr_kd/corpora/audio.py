@@ -16,9 +16,10 @@ import numpy as np
 
 from asr_kd.core.errors import is_system_error
 from asr_kd.corpora.any_audio import measure_audio, read_samples
-from asr_kd.corpora.audio_file import SLACK_S, Measured, UnknownFormat, opened_audio, read_opened
+from asr_kd.corpora.audio_file import SLACK_S, Measured, opened_audio, read_opened
 from asr_kd.corpora.containers.names import source_file, split_name
 from asr_kd.corpora.containers.opened import opened_member
+from asr_kd.corpora.ogg import check_ogg
 
 SAMPLE_RATE = 16_000
 FFMPEG_SUFFIXES = (
@@ -86,9 +87,10 @@ def decode_audio(data: bytes, name: str, seconds: float) -> np.ndarray:
     file = io.BytesIO(data)
     wave_NC: np.ndarray | None = None
     is_pcm = False
-    with suppress(UnknownFormat), opened_audio(file, name) as f:
+    with suppress(ValueError), opened_audio(file, name) as f:  # what is wrong is said below, or FFmpeg reads it
         measured = Measured(f.samplerate, f.channels, f.frames)
-        agree = abs(measured.seconds - seconds) <= SLACK_S
+        is_whole = f.format != "OGG" or check_ogg(file, name, len(data))
+        agree = is_whole and abs(measured.seconds - seconds) <= SLACK_S
         wave_NC = read_opened(f, name, measured) if agree else None
         is_pcm = f.subtype.startswith("PCM_")
     if wave_NC is None:

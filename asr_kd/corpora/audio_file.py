@@ -16,6 +16,7 @@ import soundfile
 
 from asr_kd.core.progress import SECONDS_PER_HOUR
 from asr_kd.core.quiet import quiet_stderr
+from asr_kd.corpora.ogg import check_ogg
 from asr_kd.corpora.wav_header import is_foreign_wav
 
 MIN_RATE, MAX_RATE = 2_000, 768_000
@@ -40,7 +41,6 @@ UNKNOWN_CODES = (1, 4)
 """libsndfile's errors for a format and an encoding that it does not know."""
 _PAST_END = 1 << 40
 HEAD_BYTES = 512
-OGG_HEADER = 27
 JOINT_BYTES = 1 << 17
 _FLAC_HEAD = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22")
 _SPHERE_SAMPLES = re.compile(rb"^NIST_1A[\s\S]*?sample_count -i (\d{1,15})\s")
@@ -102,7 +102,8 @@ def measure_audio(file: BinaryIO, name: str) -> Measured:
     if kind in ("FLAC", "MP3"):
         return _measure_compressed(file, name, header, kind).checked(name)
     if kind == "OGG":
-        _check_links(file, name)
+        if not check_ogg(file, name, _size(file)):
+            raise UnknownFormat(f"{name}: Opus whose pages are not as long as they say, which libsndfile cannot read")
     else:
         _check_sizes(file, name, log, header)
     return header.checked(name)
@@ -342,28 +343,6 @@ def _check_sizes(file: BinaryIO, name: str, log: str, header: Measured) -> None:
         raise ValueError(f"{name}: {rest} bytes after its audio are in no chunk of it. Write it again.")
     if "truncated file" in log:
         raise ValueError(f"{name}: cut off. Fetch it again.")
-
-
-def _check_links(file: BinaryIO, name: str) -> None:
-    """Ogg: libsndfile reads the first of several streams that follow each other. Streams begin together or in turn."""
-    size, place, links, was_first = _size(file), 0, 0, False
-    while place < size:
-        file.seek(place)
-        page = file.read(OGG_HEADER + 255)
-        if len(page) < OGG_HEADER or not page.startswith(b"OggS"):
-            return
-        segments = page[OGG_HEADER - 1]
-        is_first = bool(page[5] & 2)
-        links += is_first and not was_first
-        if links > 1:
-            raise ValueError(
-                f"{name}: Ogg of several streams, one after the other, of which only the first would be read. "
-                f"Write it again, for example: ffmpeg -i {name} {name}.flac"
-            )
-        was_first = is_first
-        place += OGG_HEADER + segments + sum(page[OGG_HEADER : OGG_HEADER + segments])
-    if place > size:
-        raise ValueError(f"{name}: cut off within its last page. Fetch it again.")
 
 
 def _head(file: BinaryIO) -> tuple[bytes, int]:
