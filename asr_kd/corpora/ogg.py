@@ -9,6 +9,8 @@ from typing import BinaryIO, NamedTuple
 
 CONTINUED, FIRST, LAST = 1, 2, 4
 """Flags of a page: it begins within a packet; it is a stream's first; its last."""
+_OPUS_HEAD = ord("O")
+"""Begins the first packet of Opus, "OpusHead"; Vorbis, FLAC, Speex and Theora have other letters."""
 _HEADER = struct.Struct("<4sBBqIIIB")
 _MAX_LACING = 255
 _OPUS_48K_SAMPLES = (
@@ -74,8 +76,7 @@ def check_ogg(file: BinaryIO, name: str, size: int) -> bool:
                 f"Write it again, for example: ffmpeg -i {name} {name}.flac"
             )
         if is_first and serial is None:
-            file.seek(page.end - 19)
-            serial = page.serial if file.read(8) == b"OpusHead" else -1
+            serial = page.serial if page.toc == _OPUS_HEAD else -1
         elif page.serial == serial and page.position > 0:
             if position is not None and page.toc is not None:
                 is_even &= _fits(page, page.position - position)
