@@ -12,7 +12,7 @@ import soundfile
 from asr_kd.convert.items import Item
 from asr_kd.core.progress import Progress
 from asr_kd.corpora.audio import SAMPLE_RATE, decode_audio, measured_file, opened_file, read_audio
-from asr_kd.corpora.audio_file import SLACK_S, Measured, opened_audio
+from asr_kd.corpora.audio_file import SLACK_S, Measured, opened_audio, stated
 from asr_kd.corpora.containers.names import split_name
 from asr_kd.corpora.corpus import Rejected
 from asr_kd.corpora.manifest import Utterance
@@ -94,7 +94,7 @@ def _placed(item: Item, row: int, plan: AudioPlan) -> Placed | Rejected:
         temporary.write_bytes(data)
         os.replace(temporary, path)
         with opened_audio(io.BytesIO(data), str(path)) as f:
-            measured = Measured(f.samplerate, f.channels, f.frames)
+            measured = stated(f)
         new = {"audio_filepath": str(path.absolute()), "offset": 0.0, "duration": measured.seconds}
         return Placed(Utterance(**{**vars(u), **new}), measured)
     except ValueError as e:

@@ -1,17 +1,14 @@
 """One audio file, whatever decodes it: libsndfile where it knows the format, else FFmpeg (extra `formats`)."""
 
 from collections.abc import Iterator
-from typing import BinaryIO, Literal
+from typing import BinaryIO
 
 import numpy as np
 
 from asr_kd.corpora import audio_file, ffmpeg_file
-from asr_kd.corpora.audio_file import FLOAT_SUBTYPES, MAX_FILE_S, Measured, UnknownFormat, opened_audio
+from asr_kd.corpora.audio_file import MAX_FILE_S, Measured, UnknownFormat, opened_audio
 from asr_kd.corpora.ffmpeg_container import opened_container
 from asr_kd.corpora.ffmpeg_file import FFmpegMeasured, measure_ffmpeg
-
-SampleKind = Literal["integer", "float", "codec"]
-"""What samples are before they are scaled: integers, numbers of floating point, or what a lossy codec makes."""
 
 
 def measure_audio(file: BinaryIO, name: str, max_s: float = MAX_FILE_S) -> Measured:
@@ -60,11 +57,3 @@ def read_blocks(file: BinaryIO, name: str, measured: Measured, frames: int) -> I
     if isinstance(measured, FFmpegMeasured):
         return ffmpeg_file.ffmpeg_blocks(file, name, measured, frames)
     return audio_file.read_blocks(file, name, measured, frames)
-
-
-def sample_kind(file: BinaryIO, name: str, measured: Measured) -> SampleKind:
-    """How the samples of a file that was measured are stored."""
-    if isinstance(measured, FFmpegMeasured):
-        return "float" if measured.is_float else "integer" if measured.is_pcm else "codec"
-    with opened_audio(file, name) as f:
-        return "float" if f.subtype in FLOAT_SUBTYPES else "integer" if f.subtype.startswith("PCM_") else "codec"

@@ -16,7 +16,7 @@ import numpy as np
 
 from asr_kd.core.errors import is_system_error
 from asr_kd.corpora.any_audio import measure_audio, read_samples
-from asr_kd.corpora.audio_file import SLACK_S, Measured, opened_audio, read_opened
+from asr_kd.corpora.audio_file import SLACK_S, Measured, SampleKind, opened_audio, read_opened, stated
 from asr_kd.corpora.containers.names import source_file, split_name
 from asr_kd.corpora.containers.opened import opened_member
 from asr_kd.corpora.ogg import check_ogg
@@ -36,6 +36,8 @@ SUFFIXES = (
 """Known audio files, in the order in which they are looked for; `.raw` is headerless 16-bit mono at 16 kHz."""
 MAX_CLIPPED = 0.005
 """Share of samples beyond [-1, 1] up to which they are clipped, as lossy codecs make them; more is a wrong scale."""
+MAX_OVERSHOOT = 8.0
+"""What lossy codecs may make of samples at full scale: Opus makes 3.6 of a recording that was clipped at an eighth."""
 INT16_SCALE, MIN_INT16_PEAK = 32768.0, 128.0
 """Floats that reach so far are 16-bit integers written as floats, as scientific libraries do."""
 MIN_MIXED_ENERGY = 0.1
@@ -76,7 +78,7 @@ def read_audio(path: str | Path, offset: float = 0.0, duration: float | None = N
         else:
             start, count = measured.stretch(str(path), offset, duration)
             wave_NC = _read_raw(file)[start : start + count, None]
-    return to_16k_mono(wave_NC, measured.rate, str(path))
+    return to_16k_mono(wave_NC, measured.rate, str(path), measured.kind)
 
 
 def decode_audio(data: bytes, name: str, seconds: float) -> np.ndarray:
@@ -86,19 +88,17 @@ def decode_audio(data: bytes, name: str, seconds: float) -> np.ndarray:
     """
     file = io.BytesIO(data)
     wave_NC: np.ndarray | None = None
-    is_pcm = False
     with suppress(ValueError), opened_audio(file, name) as f:  # what is wrong is said below, or FFmpeg reads it
-        measured = Measured(f.samplerate, f.channels, f.frames)
+        measured = stated(f)
         is_whole = f.format != "OGG" or check_ogg(file, name, len(data))
         agree = is_whole and abs(measured.seconds - seconds) <= SLACK_S
         wave_NC = read_opened(f, name, measured) if agree else None
-        is_pcm = f.subtype.startswith("PCM_")
     if wave_NC is None:
         measured = measure_audio(file, name)
         if abs(measured.seconds - seconds) > SLACK_S:
             raise ValueError(f"{name}: {measured.seconds:.2f} s of audio, its index says {seconds:.2f} s")
         wave_NC = read_samples(file, name, measured)
-    return to_16k_mono(wave_NC, measured.rate, name, is_pcm)
+    return to_16k_mono(wave_NC, measured.rate, name, measured.kind)
 
 
 @contextmanager
@@ -144,17 +144,17 @@ def _measured_once(path: Path, size: int, mtime_ns: int) -> Measured:
         if path.suffix != ".raw":
             return measure_audio(file, str(path))
         samples = file.seek(0, os.SEEK_END) // RAW_BYTES_PER_SAMPLE
-        return Measured(SAMPLE_RATE, 1, samples).checked(str(path))
+        return Measured(SAMPLE_RATE, 1, samples, kind="integer").checked(str(path))
 
 
-def to_16k_mono(wave_NC: np.ndarray, rate: int, name: str, is_pcm: bool = False) -> np.ndarray:
+def to_16k_mono(wave_NC: np.ndarray, rate: int, name: str, kind: SampleKind = "float") -> np.ndarray:
     """One channel of (N, C) float samples, at 16 kHz: (N',) float32. Channels are averaged. `name` is for errors.
 
     Where they cancel each other, as of opposite phase, the loudest is taken. Floats with the values of 16-bit integers
     are scaled. ValueError where samples are not finite, or so many lie beyond [-1, 1] that nobody knows their scale.
-    is_pcm: they were integers, and cannot be either.
+    kind: integers cannot be either; what a lossy codec makes may be larger than 1 wherever the recording is loud.
     """
-    levels = Levels(wave_NC.shape[1], is_pcm)
+    levels = Levels(wave_NC.shape[1], kind)
     levels.add(wave_NC, name)
     wave_N = levels.to_mono(wave_NC, name)
     if rate != SAMPLE_RATE:
@@ -174,9 +174,9 @@ def _resampled(wave_N: np.ndarray, rate: int) -> np.ndarray:
 class Levels:
     """What all samples of a recording together decide: how its channels are mixed, and on which scale they are."""
 
-    def __init__(self, channels: int, is_pcm: bool) -> None:
-        """is_pcm: the samples were integers, so that their scale is known."""
-        self._channels, self._is_pcm = channels, is_pcm
+    def __init__(self, channels: int, kind: SampleKind) -> None:
+        """kind: of integers, the scale is known."""
+        self._channels, self._kind = channels, kind
         self._samples = 0
         mixes = 1 if channels == 1 else channels + 1  # the mean, then each alone
         self._energy_M = np.zeros(mixes)
@@ -186,7 +186,7 @@ class Levels:
     @property
     def is_decided(self) -> bool:
         """Whether no sample can change anything."""
-        return self._is_pcm and self._channels == 1
+        return self._kind == "integer" and self._channels == 1
 
     def add(self, wave_NC: np.ndarray, name: str) -> None:
         """Look at samples. ValueError where they are not finite."""
@@ -196,7 +196,7 @@ class Levels:
         for mix, wave_N in enumerate([wave_NC[:, 0]] if self._channels == 1 else [wave_NC.mean(axis=1), *wave_NC.T]):
             if self._channels > 1:
                 self._energy_M[mix] += np.square(wave_N, dtype=np.float64).sum()
-            if not self._is_pcm:
+            if self._kind != "integer":
                 size_N = np.abs(wave_N)
                 peak = float(size_N.max(initial=0.0))  # NaN where one sample is
                 if not math.isfinite(peak):
@@ -210,7 +210,10 @@ class Levels:
         mix = self._mix()
         wave_N = wave_NC[:, 0] if self._channels == 1 else wave_NC.mean(axis=1) if mix == 0 else wave_NC[:, mix - 1]
         peak = self._peak_M[mix]
-        if peak <= 1 or self._beyond_M[mix] <= MAX_CLIPPED * self._samples:
+        if (
+            peak <= (MAX_OVERSHOOT if self._kind == "codec" else 1)
+            or self._beyond_M[mix] <= MAX_CLIPPED * self._samples
+        ):
             return wave_N
         if MIN_INT16_PEAK <= peak <= INT16_SCALE:
             return wave_N / np.float32(INT16_SCALE)

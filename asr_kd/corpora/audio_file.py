@@ -8,8 +8,8 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import BinaryIO, Self
+from dataclasses import dataclass, field, replace
+from typing import BinaryIO, Literal, Self
 
 import numpy as np
 import soundfile
@@ -48,6 +48,10 @@ _SIZE_LOG = re.compile(r"(?:RIFF|riff|Riff size|FORM|SSND|data|Data Size)\s*: (\
 _JUNK_LOG = re.compile(r"Unknown chunk marker .* at position (\d+)")
 
 
+SampleKind = Literal["integer", "float", "codec"]
+"""What samples are before they are scaled: integers, numbers of floating point, or what a lossy codec makes."""
+
+
 class UnknownFormat(ValueError):
     """The file is of no format, or holds no encoding, that libsndfile knows."""
 
@@ -61,6 +65,8 @@ class Measured:
     frames: int
     header_agrees: bool = True
     """False where the header does not say the length, or only guesses: it is not asked when reading."""
+    kind: SampleKind = field(default="float", compare=False)
+    """float where it is not known."""
 
     @property
     def seconds(self) -> float:
@@ -98,7 +104,7 @@ def measure_audio(file: BinaryIO, name: str) -> Measured:
     header says.
     """
     with opened_audio(file, name) as f:
-        header, kind, log = Measured(f.samplerate, f.channels, f.frames), f.format, f.extra_info
+        header, kind, log = stated(f), f.format, f.extra_info
     if kind in ("FLAC", "MP3"):
         return _measure_compressed(file, name, header, kind).checked(name)
     if kind == "OGG":
@@ -107,6 +113,13 @@ def measure_audio(file: BinaryIO, name: str) -> Measured:
     else:
         _check_sizes(file, name, log, header)
     return header.checked(name)
+
+
+def stated(f: soundfile.SoundFile) -> Measured:
+    """What the header of an opened file says."""
+    subtype = f.subtype
+    kind: SampleKind = "float" if subtype in FLOAT_SUBTYPES else "integer" if subtype.startswith("PCM_") else "codec"
+    return Measured(f.samplerate, f.channels, f.frames, kind=kind)
 
 
 def read_samples(
@@ -271,7 +284,7 @@ def _raise_system_error(stream: _Stream, name: str) -> None:
 
 def _measure_compressed(file: BinaryIO, name: str, header: Measured, kind: str) -> Measured:
     """FLAC and MP3, whose headers may say nothing, or guess."""
-    rate, channels, declared = header.rate, header.channels, header.frames
+    rate, declared = header.rate, header.frames
     if kind == "FLAC":
         known, padding = declared <= MAX_FILE_S * rate, 0
     else:
@@ -291,7 +304,7 @@ def _measure_compressed(file: BinaryIO, name: str, header: Measured, kind: str) 
     if known or (kind == "FLAC" and declared < _PAST_END):
         raise differs(name, declared / rate, counted / rate)
     agrees = abs(counted - declared) <= SLACK_S * rate
-    return header if agrees else Measured(rate, channels, counted, header_agrees=False)
+    return header if agrees else replace(header, frames=counted, header_agrees=False)
 
 
 def _count(file: BinaryIO, name: str, start: int, header: Measured, known: bool) -> int:

@@ -6,7 +6,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from asr_kd.corpora.any_audio import read_blocks, sample_kind
+from asr_kd.corpora.any_audio import read_blocks
 from asr_kd.corpora.audio import RAW_HEAD_BYTES, SAMPLE_RATE, Levels, measured_file, opened_file, raw_order, raw_samples
 from asr_kd.corpora.audio_file import Measured, check_float_peak
 
@@ -31,14 +31,13 @@ def file_blocks(path: str | Path) -> Iterator[np.ndarray]:
 
 def opened_blocks(file: BinaryIO, name: str, measured: Measured) -> Iterator[np.ndarray]:
     """As `file_blocks`, of a file that was opened and measured; it must be seekable."""
-    kind = sample_kind(file, name, measured)
-    levels = Levels(measured.channels, kind == "integer")
+    levels = Levels(measured.channels, measured.kind)
     if not levels.is_decided:
         peak = 0.0
         for wave_NC in read_blocks(file, name, measured, BLOCK_FRAMES):
             levels.add(wave_NC, name)
             peak = max(peak, float(np.abs(wave_NC).max()))
-        if kind == "float":
+        if measured.kind == "float":
             check_float_peak(name, peak)
     blocks = read_blocks(file, name, measured, BLOCK_FRAMES)
     yield from at_16k((levels.to_mono(wave_NC, name) for wave_NC in blocks), measured.rate)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import numpy as np
 
-from asr_kd.corpora.audio_file import MAX_FILE_S, SLACK_S, Measured, check_bounds, check_float_peak, differs
+from asr_kd.corpora.audio_file import MAX_FILE_S, SLACK_S, Measured, SampleKind, check_bounds, check_float_peak, differs
 from asr_kd.corpora.ffmpeg_container import AudioContainer, errors_of, opened_container
 
 if TYPE_CHECKING:
@@ -42,10 +42,6 @@ class Place(NamedTuple):
 class FFmpegMeasured(Measured):
     """What FFmpeg decodes of a file."""
 
-    is_pcm: bool = False
-    """Samples come as integers, so that their scale is known."""
-    is_float: bool = False
-    """Samples are stored as numbers of floating point."""
     places: tuple[Place, ...] = field(default=(), compare=False, repr=False)
 
     def place_before(self, position: int) -> Place | None:
@@ -80,8 +76,7 @@ def measure_ffmpeg(file: BinaryIO, name: str, max_s: float = MAX_FILE_S) -> FFmp
                 break
         measured = FFmpegMeasured(
             *(decoder.rate, decoder.channels, done, stated is not None),
-            is_pcm=decoder.is_pcm,
-            is_float=decoder.opened.stream.codec_context.name.startswith("pcm_f"),
+            kind=decoder.kind,
             places=tuple(places),
         )
     if stated and not done:
@@ -110,7 +105,7 @@ def read_ffmpeg(
             break
     if done < count:
         raise differs(name, measured.seconds, (start + done) / measured.rate)
-    if measured.is_float:
+    if measured.kind == "float":
         check_float_peak(name, float(np.abs(wave_NC).max()))
     return wave_NC
 
@@ -145,7 +140,7 @@ class _Decoder:
         """0 before the first frame."""
         self.frame_s = 0.0
         """Of the first frame: headers may count the encoder's delay and padding, which decoders leave out."""
-        self.is_pcm = False
+        self.kind: SampleKind = "codec"
 
     def frames(self, done: int = 0) -> Iterator[tuple[int | None, np.ndarray]]:
         """Timestamp, None where there is none, and samples (N, C) of each frame. done: samples before the first."""
@@ -210,7 +205,10 @@ class _Decoder:
             check_bounds(self._name, rate, channels)
             self.rate, self.channels = rate, channels
             self.frame_s = min(frame.samples, MAX_FRAME) / rate
-            self.is_pcm = frame.format.name.rstrip("p") in FULL_SCALE
+            if frame.format.name.rstrip("p") in FULL_SCALE:
+                self.kind = "integer"
+            elif self.opened.stream.codec_context.name.startswith("pcm_f"):
+                self.kind = "float"
         elif (rate, channels) != (self.rate, self.channels):
             raise ValueError(
                 f"{self._name}: changes from {self.rate} Hz and {self.channels} channels to {rate} Hz and {channels} "

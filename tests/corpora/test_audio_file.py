@@ -13,6 +13,7 @@ import soundfile
 from asr_kd.cli import main
 from asr_kd.corpora.audio import audio_seconds, decode_audio, read_audio
 from asr_kd.corpora.audio_file import Measured, measure_audio, read_samples
+from asr_kd.corpora.audio_stream import file_blocks
 from asr_kd.shards.reader import open_shard
 
 RATE = 16000
@@ -187,3 +188,19 @@ def test_a_damaged_file_of_each_kind_costs_one_utterance_of_its_shard(tmp_path: 
     shard = open_shard(tmp_path / "s" / "m" / "shard-000000.tar")
     assert [entry.id for entry in shard.entries] == ["good"]
     assert {item["id"] for item in shard.set_aside} == set(LIES)
+
+
+@pytest.mark.parametrize(("kind", "subtype"), [("OGG", "VORBIS"), ("OGG", "OPUS"), ("MP3", None)])
+def test_what_a_lossy_codec_makes_of_an_overdriven_recording_is_read_by_all_alike(kind, subtype, tmp_path: Path):
+    loud_N = np.clip(8 * speech(3.0), -1, 1)
+    buffer = io.BytesIO()
+    soundfile.write(buffer, loud_N, RATE, format=kind, subtype=subtype)
+    path = tmp_path / "loud.x"
+    path.write_bytes(buffer.getvalue())
+    wave_N = read_audio(path)
+    assert np.mean(np.abs(wave_N) > 1) > 0.01, "as many as would be a wrong scale in a WAV of floats"
+    np.testing.assert_array_equal(decode_audio(buffer.getvalue(), "a", 3.0), wave_N)
+    np.testing.assert_array_equal(np.concatenate(list(file_blocks(path))), wave_N)
+    soundfile.write(tmp_path / "loud.wav", wave_N, RATE, subtype="FLOAT")
+    with pytest.raises(ValueError, match=r"loud\.wav: samples reach \d\.\d+ and must lie in \[-1, 1\]"):
+        read_audio(tmp_path / "loud.wav")
