@@ -15,7 +15,7 @@
 #   by=FIELD            conditions of the test whose WER is shown apart; may be empty
 #   title=TEXT          of the report
 
-((${lm_text+1})) || lm_text=($exp/manifests/labelled.jsonl)
+declare -p lm_text > /dev/null 2>&1 || lm_text=($exp/manifests/labelled.jsonl)
 [[ -z $general_lm ]] || lm_options+=(--arpa "$general_lm" --held-out $exp/manifests/dev.jsonl --max-ngrams 300000)
 tune_options=() # general language models make weak models put in short words
 [[ " ${lm_options[*]-} " != *" --arpa "* ]] || tune_options=(--word-insertion-penalties 0 2 4 6)

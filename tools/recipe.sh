@@ -5,6 +5,7 @@
 #   name, exp, conf, seed, labelled, threads     exp=exp/NAME, conf=recipes/NAME/conf
 #   own_conf=DIR                                 its configs, set before, where they are those of another recipe
 #   own_options="NAME ..."                       of the recipe, set before: --NAME VALUE sets the variable NAME
+#   own_paths="NAME ..."                         those of them that are paths where there is such a file or folder
 #   data                                         a path, if the recipe set takes="WHAT IT IS" before: its argument
 #   recipe_command                               the command that makes these results, for the report
 #   stage N "title" COMMAND ...                  runs it, with a log and a clock, unless it is done and nothing changed
@@ -90,7 +91,10 @@ while (($#)); do
     --help | -h) recipe_help; exit 0 ;;
     *)
       if [[ $1 == --* && " ${own_options:-} " == *" ${1#--} "* ]]; then
-        option_value "$1" $#; printf -v "${1#--}" %s "$2"; own_given+=" $1 $(printf %q "$2")"; shift 2
+        option_value "$1" $#
+        own_value=$2
+        [[ " ${own_paths:-} " != *" ${1#--} "* || ! -e $called_from/$2 ]] || own_value=$(from_caller "$2")
+        printf -v "${1#--}" %s "$own_value"; own_given+=" $1 $(printf %q "$own_value")"; shift 2
         continue
       fi
       if [[ $1 == -* || -z ${takes:-} || -n $data ]]; then

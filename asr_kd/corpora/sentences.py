@@ -1,5 +1,6 @@
 """Sentences to learn a language from: the text of manifests, hypotheses and plain text files, normalised."""
 
+import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,7 @@ def text_language(paths: Iterable[Path]) -> str | None:
 
 def _texts(path: Path) -> Iterator[tuple[str, str, str | None]]:
     """`FILE:LINE`, the text of each line and the language that it names."""
-    if path.suffix != ".jsonl":
+    if not _has_rows(path):
         for number, line in enumerate(read_lines(path, advice=ADVICE), 1):
             yield f"{path}:{number}", line, None
         return
@@ -59,6 +60,19 @@ def _texts(path: Path) -> Iterator[tuple[str, str, str | None]]:
         meta = row["meta"] if isinstance(row.get("meta"), dict) else {}
         named = LANG in row or LANG in meta or is_manifest(row)
         yield place, text or "", language_of({**row, **meta}, f"{place}: lang") if named and text else None
+
+
+def _has_rows(path: Path) -> bool:
+    """Whether its lines are JSON objects: by the name, or by the first line that is not blank."""
+    if ".jsonl" in path.suffixes[-2:]:
+        return True
+    first = next((line for line in read_lines(path, advice=ADVICE) if line.strip()), "")
+    if not first.lstrip().startswith("{"):
+        return False
+    try:
+        return isinstance(json.loads(first), dict)
+    except ValueError:
+        return False
 
 
 def is_manifest(row: dict[str, Any]) -> bool:

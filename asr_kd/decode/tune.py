@@ -76,6 +76,10 @@ def tune_scales(config: TuneRun) -> None:
     ):
         if not values:
             raise ValueError(f"{name}: give one number or more")
+    if min(config.acoustic_scales) <= 0:
+        raise ValueError(f"--acoustic-scales {min(config.acoustic_scales)}: they must be above 0")
+    if not config.max_minutes > 0:
+        raise ValueError(f"--max-minutes {config.max_minutes}: it must be above 0")
     set_threads(config.threads)
     recogniser = Recogniser(config.model, config.graph, config.device)
     language = recogniser.inventory.language

@@ -141,6 +141,8 @@ def language_model(
             return model
         own = NgramArrays.of_model(model)
     held_out = list(read_sentences(options.held_out, language)) if options.held_out is not None else []
+    if options.held_out is not None and not held_out:
+        raise ValueError(f"{options.held_out}: holds no text. --held-out needs text that no model has seen.")
     mixed = _mixed(options, own, general, words, held_out)
     size = len(mixed)
     if options.prune is not None or options.max_ngrams is not None:

@@ -110,25 +110,34 @@ def split_pseudo_labelled(
     """Parts of audio without text: whole speakers, or recordings, are held out in a seeded order.
 
     text_of, test_text_of: id to pseudo-label; held out are utterances that have one.  Fractions are of their seconds.
-    At least one speaker or recording stays in training. ValueError when there are too few to hold any out.
+    Those without such an utterance stay in training, as at least one other does. Of a speaker or recording that is held
+    out, the utterances without a pseudo-label are in no part; how many is said.
+    ValueError when there are too few to hold any out.
     """
     groups: dict[str, list[Utterance]] = {}
     for u in utterances:
         groups.setdefault(group_of(u), []).append(u)
     order = draw_order(list(groups), seed)
     corpus = Corpus()
+    out: list[str] = []
     for part, share, texts in (("test", test_fraction, test_text_of), ("dev", dev_fraction, text_of)):
         wanted = share * sum(u.duration for members in groups.values() for u in members if u.id in texts)
         chosen: list[Utterance] = getattr(corpus, part)
+        heard = iter([name for name in order if any(u.id in texts for u in groups[name])])
         while sum(u.duration for u in chosen) < wanted:
-            if len(order) <= 1:
+            name = next(heard, None)
+            if name is None or len(out) + 1 >= len(groups):
                 raise ValueError(
                     f"{len(groups)} speakers or recordings are too few to hold out {part}. "
                     "Give `speaker` in the manifest, or audio of more of them."
                 )
-            chosen += [_labelled(u, texts[u.id]) for u in groups[order.pop(0)] if u.id in texts]
-    left = set(order)
-    training = [u for name, members in groups.items() if name in left for u in members]
+            chosen += [_labelled(u, texts[u.id]) for u in groups[name] if u.id in texts]
+            out.append(name)
+        order = [name for name in order if name not in {*out}]
+    training = [u for name, members in groups.items() if name not in {*out} for u in members]
+    held_out = sum(len(groups[name]) for name in out)
+    if silent := held_out - len(corpus.test) - len(corpus.dev):
+        say(f"{silent} utterances without a transcript of held-out speakers or recordings are in no part")
     corpus.labelled = [_labelled(u, text_of[u.id]) for u in training if u.id in text_of]
     corpus.unlabelled = training
     return corpus

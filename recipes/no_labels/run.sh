@@ -12,10 +12,18 @@
 #
 # An hour or more of several speakers (sub-folders) or recordings is needed. Results: exp/no_labels/report.html and
 # results.json. Give each set of data its own --exp.
-takes="a folder of audio or a manifest" own_options="references whisper language keep"
+takes="a folder of audio or a manifest" own_options="references whisper language keep" own_paths="references whisper"
 whisper=${ASR_KD_WHISPER:-small.en} language=en keep=0.8 references=
 . "$(dirname "$0")/../../tools/recipe.sh" "$@"
 
+if [[ -n $references && ! -r $references ]]; then
+  say "--references $references: no such file, or it is closed to you. Give a manifest with text (manifests/README.md)."
+  exit 2
+fi
+if [[ ! $keep =~ ^(0?\.[0-9]*[1-9][0-9]*|1(\.0*)?)$ ]]; then
+  say "--keep $keep: a share above 0, at most 1, is needed. See --help."
+  exit 2
+fi
 shards=$exp/shards lexicon= by= first_teachers=1 generations=() oracle_epochs=0 title="No labels: $(basename "$data")"
 kind=manifest
 [[ ! -d $data ]] || kind=folder
@@ -25,6 +33,9 @@ stage 0 "recordings"              asr-kd prepare $kind "$data" --language "$lang
 if [[ -z $dry_run && ! -e $exp/recordings/unlabelled.jsonl ]]; then
   say "$data: all audio has text. recipes/mine/run.sh learns from it; this recipe is for audio without."
   exit 2
+fi
+if [[ -z $dry_run && -s $exp/recordings/labelled.jsonl ]]; then
+  say "$data: recordings with text are left out. recipes/mine/run.sh learns from them."
 fi
 stage 0 "segments"                asr-kd segment $exp/recordings/unlabelled.jsonl --out $exp/segments
 stage 0 "all shards"              asr-kd shard $exp/segments/unlabelled.jsonl --out $exp/all

@@ -125,6 +125,12 @@ def test_a_cost_for_each_word_is_tuned_and_used_by_all_that_recognise(tone_shard
     assert lattices.description["word_insertion_penalty"] == 1000
 
 
+@pytest.mark.parametrize(("option", "value"), [("--acoustic-scales", 0), ("--max-minutes", 0), ("--max-minutes", -1)])
+def test_scales_and_minutes_must_be_above_0(tone_shards, trained, tmp_path, capsys, option, value):
+    assert verb("tune", tone_shards, trained, tmp_path, option, value) == 2
+    assert "must be above 0" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("option", ["--acoustic-scales", "--word-insertion-penalties"])
 def test_without_a_scale_to_try_it_says_so(tone_shards, trained, tmp_path, capsys, option):
     assert verb("tune", tone_shards, trained, tmp_path, option) == 2

@@ -1,3 +1,4 @@
+import gzip
 import json
 import subprocess
 import sys
@@ -183,3 +184,11 @@ def test_a_graph_that_does_not_fit_on_the_disk_is_not_certified(parts):
     assert ended.returncode == 2
     assert "HCLG.fst: could not be written whole" in ended.stderr
     assert [p.name for p in (parts / "cut").iterdir()] == ["lm.arpa"]
+
+
+@pytest.mark.parametrize("name", ["nemo.json", "labelled.jsonl.gz", "labelled"])
+def test_a_manifest_is_known_by_its_lines_whatever_its_name(parts, name):
+    data = (parts / "labelled.jsonl").read_bytes()
+    (parts / name).write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+    assert graph(parts, parts / name, out="a") == graph(parts, parts / "labelled.jsonl", out="b") == 0
+    assert load_graph(parts / "a").fingerprint == load_graph(parts / "b").fingerprint

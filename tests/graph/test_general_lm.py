@@ -251,3 +251,9 @@ def test_options_that_do_not_go_together_are_one_line(parts: Path, args, message
     assert graph(parts, parts / "own.txt", *args) == 2
     told = capsys.readouterr().err
     assert message in told and told.count("asr-kd graph:") == 1
+
+
+def test_held_out_text_without_a_word_is_refused(parts: Path, capsys):
+    (parts / "dev.txt").write_text("\n .\n")
+    assert graph(parts, parts / "own.txt", "--arpa", parts / "general.arpa", "--held-out", parts / "dev.txt") == 2
+    assert "dev.txt: holds no text" in capsys.readouterr().err

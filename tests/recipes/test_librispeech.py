@@ -93,3 +93,20 @@ def test_with_ranks_all_training_is_started_by_torchrun_and_with_ray_all_labelli
 def test_configs_of_ones_own_must_be_there(tmp_path: Path) -> None:
     result = run_recipe("librispeech", "--dry-run", "--conf", tmp_path / "none")
     assert result.returncode == 2 and "none: no such folder" in result.stderr
+
+
+def test_its_finished_language_model_is_taken_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "3-gram.pruned.3e-7.arpa.gz").touch()
+    lines = run_recipe("librispeech", "--dry-run", LIBRISPEECH_ROOT=str(tmp_path)).stdout.splitlines()
+    (graph,) = [line for line in lines if " asr-kd graph " in line]
+    assert f"--arpa {tmp_path}/3-gram.pruned.3e-7.arpa.gz" in graph and "labelled.jsonl" not in graph
+    assert "labelled.jsonl" in run_recipe("librispeech", "--dry-run").stdout
+
+
+def test_a_general_language_model_beside_it_is_interpolated(tmp_path: Path) -> None:
+    (tmp_path / "3-gram.pruned.3e-7.arpa.gz").touch()
+    shown = run_recipe(
+        "librispeech", "--dry-run", "--arpa", "pocketsphinx:en-us", LIBRISPEECH_ROOT=str(tmp_path)
+    ).stdout
+    (graph,) = [line for line in shown.splitlines() if " asr-kd graph " in line]
+    assert "labelled.jsonl" in graph and "--arpa pocketsphinx:en-us" in graph

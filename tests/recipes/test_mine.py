@@ -92,3 +92,16 @@ def test_data_that_cannot_be_distilled_is_one_line(keep_text: int, says: str, fo
     result = run_recipe("mine", folder, "--exp", tmp_path / "exp")
     assert result.returncode == 2
     assert says in result.stderr and result.stderr.startswith(f"mine: {folder}: ")
+
+
+def test_paths_of_no_labels_are_relative_to_the_caller_and_checked_before_anything_runs(tmp_path: Path) -> None:
+    (tmp_path / "audio").mkdir()
+    (tmp_path / "tiny").mkdir()
+    (tmp_path / "refs.jsonl").touch()
+    recipe = ("no_labels", "audio", "--dry-run", "--exp", "exp")
+    shown = run_recipe(*recipe, "--references", "refs.jsonl", "--whisper", "tiny", cwd=tmp_path).stdout
+    assert f"--references {tmp_path}/refs.jsonl" in shown and f"whisper:{tmp_path}/tiny" in shown
+    assert "whisper:small.en" in run_recipe(*recipe, "--whisper", "small.en", cwd=tmp_path).stdout
+    for option, value in (("--references", "none.jsonl"), ("--keep", "0"), ("--keep", "1.5"), ("--keep", "80%")):
+        refused = run_recipe(*recipe, option, value, cwd=tmp_path)
+        assert refused.returncode == 2 and f"{option} {value}: " in refused.stderr

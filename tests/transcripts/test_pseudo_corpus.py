@@ -99,3 +99,22 @@ def test_one_speaker_cannot_be_held_out(tone_utterances) -> None:
             test_fraction=0.1,
             seed=0,
         )
+
+
+def test_audio_that_the_teacher_did_not_understand_stays_in_training(capsys) -> None:
+    cut = [Utterance(f"u{i}", f"/{i}.flac", 1.0) for i in range(200)]
+    heard = {u.id: "YES" for u in cut[::3]}
+    corpus = split_pseudo_labelled(cut, heard, heard, 0.1, 0.1, seed=0)
+    assert len(corpus.test) == len(corpus.dev) == 7 and len(corpus.labelled) == 67 - 14
+    assert {u.id for part in (corpus.test, corpus.dev, corpus.unlabelled) for u in part} == {u.id for u in cut}
+    assert not capsys.readouterr().err
+
+
+def test_utterances_without_a_transcript_of_who_is_held_out_are_counted(capsys) -> None:
+    cut = [Utterance(f"{s}-{i}", f"/{s}-{i}.flac", 1.0, speaker=f"s{s}") for s in range(10) for i in range(4)]
+    heard = {u.id: "YES" for u in cut if not u.id.endswith("3")}
+    corpus = split_pseudo_labelled(cut, heard, {}, 0.2, 0.0, seed=0)
+    assert (len(corpus.dev), len(corpus.unlabelled)) == (6, 32)
+    assert (
+        "2 utterances without a transcript of held-out speakers or recordings are in no part" in capsys.readouterr().err
+    )
