@@ -110,12 +110,17 @@ def annotate_manifests(config: AnnotateRun) -> None:
     )
     if config.dry_run:
         return
+    transcripts = {u.id: u.text for u in read_transcripts(*config.transcripts)} if config.transcripts else None
+    if transcripts is not None and not any(u.id in transcripts for source in sources for u in source.utterances()):
+        raise ValueError(
+            f"{config.transcripts[0]}: has a transcript of no utterance of {config.inputs[0]}. "
+            "Label the shards of that manifest."
+        )
     is_done = lambda part: job.result(part).exists()
     workers = config.workers or workers_here(config.device)
     failed = run_job("annotate", job, work.todo, work.seconds_todo, is_done, state, workers, config, one_at_a_time=True)
     if failed:
         raise PartFailed(f"{len(failed)} of {len(work.todo)} parts could not be measured. Run the same command again.")
-    transcripts = {u.id: u.text for u in read_transcripts(*config.transcripts)} if config.transcripts else None
     totals = merge(sources, Results(sources, job.result), measures, transcripts, config.out)
     print_summary(sources, totals)
     _check(totals, skipped, work, config.out)

@@ -106,3 +106,12 @@ def test_status_and_dry_run_write_nothing(folder, tmp_path, capsys):
     annotate_manifests(replace(run, dry_run=False, status=True))
     assert not (tmp_path / "out").exists()
     assert "0 of 1 parts done" in capsys.readouterr().out
+
+
+def test_transcripts_of_other_audio_are_refused_before_anything_is_measured(folder, tmp_path):
+    hyp = {"id": "x", "duration": 1.0, "text": "a", "confidence": 1.0, "words": []}
+    (tmp_path / "o.hyp.jsonl").write_text(json.dumps(hyp) + "\n")
+    config = AnnotateRun(inputs=(folder,), out=tmp_path / "out", transcripts=(tmp_path / "o.hyp.jsonl",), workers=1)
+    with pytest.raises(ValueError, match=r"has a transcript of no utterance of .* Label the shards"):
+        annotate_manifests(config)
+    assert not list(tmp_path.glob("out/*.jsonl"))
