@@ -46,7 +46,7 @@ from asr_kd.jobs.job_state import JobState
 from asr_kd.jobs.process_pool import workers_here
 from asr_kd.jobs.run_job import check_pool, run_job
 from asr_kd.segment.parts import PartsWork, plan
-from asr_kd.segment.recordings import Source, TextRule, find_sources
+from asr_kd.segment.recordings import Source, TextRule, check_outputs, find_sources
 from asr_kd.transcripts.pseudo_labels import read_transcripts
 
 SETTINGS_FILE = "annotate.json"
@@ -94,6 +94,7 @@ class AnnotateRun(SkippedOptions):
 def annotate_manifests(config: AnnotateRun) -> None:
     """Measure utterances, on as many machines as call it. PartFailed when a part could not be measured."""
     check_pool(config)
+    check_outputs(config.inputs, config.out, config.transcripts)
     skipped = Skipped("utterances", config.max_skipped)
     measures = _measures(config)
     job = AnnotateJob(measures, str(config.out / ".work" / "columns"), _options(config), config.device)

@@ -25,9 +25,9 @@ from typing import Literal
 
 from asr_kd.convert import huggingface, kaldi, lhotse, plain_tables, tarred
 from asr_kd.convert.audio import AudioPlan, Placed, placed
-from asr_kd.convert.items import Item, Part, Transcripts, read_parts
+from asr_kd.convert.items import Item, Part, Transcripts, part_name, read_parts
 from asr_kd.core.commands import command
-from asr_kd.core.files import atomic_path
+from asr_kd.core.files import atomic_path, refuse_to_replace
 from asr_kd.core.options import argument, option
 from asr_kd.core.skipped import Skipped, SkippedOptions
 from asr_kd.core.storage import PathOrUrl
@@ -78,6 +78,8 @@ FORMS = {
     "table": Form(plain_tables.can_name, plain_tables.write_csv, "{name}.csv"),
 }
 TARRED = {"shar": tarred.SHAR, "nemo-tarred": tarred.NEMO_TARRED}
+UNLABELLED = "_unlabelled"
+"""Ends the name of the utterances without text, where they are a part of their own."""
 
 
 @command()
@@ -90,8 +92,14 @@ def convert(config: ConvertRun) -> None:
     inputs = [path for path in config.inputs if path.name != REJECTED]  # it lies beside manifests, and shells glob it
     if not inputs:
         raise ValueError(f"{REJECTED} lists what was left out; give manifests or shards")
+    names = [(path, part_name(path)) for path in inputs]
+    _check_apart(config, names)
+    _check_inputs_stay(config, names)
     transcripts = Transcripts(config.transcripts, config.min_confidence) if config.transcripts else None
     parts = read_parts(inputs, transcripts)
+    if config.to in FORMS and FORMS[config.to].parts_by_text:
+        mixed = [part for part in parts if len({item.utterance.text is None for item in part.items}) > 1]
+        _check_apart(config, [*names, *((part.source, part.name + UNLABELLED) for part in mixed)])
     rejected: list[Rejected] = []
     for part in parts:
         told, bad = _write(config, part)
@@ -102,6 +110,42 @@ def convert(config: ConvertRun) -> None:
     for item in rejected:
         skipped.add(item.id, item.error, item.audio_filepath)
     skipped.check(sum(len(part.items) for part in parts), config.out / REJECTED)
+
+
+def _place(config: ConvertRun, name: str) -> Path:
+    """Where a part is written: a file, a folder, or how the files of a Hugging Face split begin."""
+    if config.to == "huggingface":
+        return config.out / "data" / huggingface.split_name(name)
+    return config.out / (name if config.to in TARRED else FORMS[config.to].place.format(name=name))
+
+
+def _check_apart(config: ConvertRun, names: Sequence[tuple[Path, str]]) -> None:
+    """ValueError when two inputs would be written to one place.  names: inputs, and what their parts are called."""
+    taken: dict[Path, Path] = {}
+    for path, name in names:
+        place = _place(config, name)
+        if place == config.out / REJECTED:
+            raise ValueError(f"{path}: {place} is the list of what cannot be read. Rename the input.")
+        if place in taken:
+            raise ValueError(
+                f"{taken[place]} and {path}: both would be written to {place}. Rename one, or convert them apart into "
+                "two --out folders."
+            )
+        taken[place] = path
+
+
+def _check_inputs_stay(config: ConvertRun, names: Sequence[tuple[Path, str]]) -> None:
+    """ValueError when the output would replace an input, or the list of what was left out beside it."""
+    read = [path for path in config.transcripts if isinstance(path, Path)]
+    written = [config.out / REJECTED]
+    for path, name in names:
+        beside = path.parent / REJECTED
+        read += [path, *(path.glob("*.tar") if path.is_dir() else ()), *([beside] if beside.exists() else ())]
+        if config.to in TARRED:
+            written += tarred.files_of(_place(config, name), TARRED[config.to])
+        if config.to != "huggingface":
+            written.append(_place(config, name))
+    refuse_to_replace(read, written)
 
 
 def _write(config: ConvertRun, part: Part) -> tuple[str, list[Rejected]]:
@@ -115,7 +159,7 @@ def _write(config: ConvertRun, part: Part) -> tuple[str, list[Rejected]]:
     if config.to in TARRED:
         if config.audio == "wav":
             raise ValueError(f"--audio wav: {config.to} holds FLAC")
-        return tarred.write_tars(config.out / part.name, part.name, part.items, TARRED[config.to], config.jobs)
+        return tarred.write_tars(_place(config, part.name), part.name, part.items, TARRED[config.to], config.jobs)
     form = FORMS[config.to]
     items = _in_file_order(part.items)
     suffix = form.suffix if config.audio == "auto" else f".{config.audio}"
@@ -126,8 +170,8 @@ def _write(config: ConvertRun, part: Part) -> tuple[str, list[Rejected]]:
     groups = {part.name: found}
     if form.parts_by_text and len({p.utterance.text is None for p in found}) > 1:
         groups = {part.name: [p for p in found if p.utterance.text is not None]}
-        groups[f"{part.name}_unlabelled"] = [p for p in found if p.utterance.text is None]
-    paths = {config.out / form.place.format(name=name): own for name, own in groups.items()}
+        groups[part.name + UNLABELLED] = [p for p in found if p.utterance.text is None]
+    paths = {_place(config, name): own for name, own in groups.items()}
     return "; ".join(f"{path}: {form.write(path, own)}" for path, own in paths.items()), rejected
 
 

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,13 @@ ROWS_PER_GROUP = 100
 KEPT = (".flac", ".wav", ".mp3", ".ogg", ".opus")
 """Whole files of these kinds stay as they are."""
 COLUMNS = ("id", "audio", "text", "speaker", "duration")
+INT64 = range(-(2**63), 2**63)
 _TYPES = {"bool": pa.bool_(), "int64": pa.int64(), "float64": pa.float64(), "string": pa.string()}
+
+
+def split_name(part: str) -> str:
+    """What a part is called there."""
+    return SPLITS.get(part) or re.sub(r"\W", "_", part)
 
 
 def write_split(
@@ -36,23 +43,24 @@ def write_split(
 ) -> tuple[int, list[Rejected]]:
     """Write the files of a part into `folder`; returns the number of rows, and what could not be read.
 
-    reencode: write 16 kHz mono FLAC also where an utterance is a whole file that data sets may hold.
+    reencode: write 16 kHz mono FLAC also where an utterance is a whole file that data sets may hold.  The files appear
+    when all are complete; those of an earlier run stay until then.
     """
-    split = SPLITS.get(name) or re.sub(r"\W", "_", name)
+    split = split_name(name)
     kinds = _meta_kinds(item.utterance for item in items)
     schema = _schema(kinds)
     files = list(_by_length(items))
     rejected: list[Rejected] = []
     rows = 0
-    for old in folder.glob(f"{split}-[0-9]*-of-[0-9]*.parquet"):
-        old.unlink()
+    paths = [folder / f"{split}-{number:05d}-of-{len(files):05d}.parquet" for number in range(len(files))]
     with (
+        ExitStack() as complete,
         ThreadPoolExecutor(jobs) as pool,
         Progress(f"audio {name}", sum(item.utterance.duration for item in items)) as progress,
     ):
-        for number, own in enumerate(files):
-            path = folder / f"{split}-{number:05d}-of-{len(files):05d}.parquet"
-            with atomic_path(path) as temporary, pq.ParquetWriter(temporary, schema) as writer:
+        for path, own in zip(paths, files, strict=True):
+            temporary = complete.enter_context(atomic_path(path))
+            with pq.ParquetWriter(temporary, schema) as writer:
                 for start in range(0, len(own), ROWS_PER_GROUP):
                     group = own[start : start + ROWS_PER_GROUP]
                     found = list(pool.map(lambda item: _row(item, kinds, reencode), group))
@@ -62,6 +70,9 @@ def write_split(
                         writer.write_table(pa.Table.from_pylist(good, schema))
                     rows += len(good)
                     progress.update(sum(item.utterance.duration for item in group))
+    for old in folder.glob(f"{split}-[0-9]*-of-[0-9]*.parquet"):
+        if old not in paths:
+            old.unlink()
     return rows, rejected
 
 
@@ -104,17 +115,23 @@ def _by_length(items: Sequence[Item]) -> Iterator[list[Item]]:
 
 
 def _meta_kinds(utterances: Iterable[Utterance]) -> dict[str, str]:
-    """Keys of `meta` and the type of their values: text where types differ, JSON where values are not single."""
+    """Keys of `meta` and the type of their values: text where types differ or an integer is beyond 64 bits,
+    JSON where values are not single."""
     seen: dict[str, set[type]] = {}
+    too_large: set[str] = set()
     for u in utterances:
         for key, value in u.meta.items():
             if key not in COLUMNS and value is not None:
                 seen.setdefault(key, set()).add(type(value))
+                if isinstance(value, int) and value not in INT64:
+                    too_large.add(key)
     kinds = {}
     for key, types in seen.items():
         single = {bool: "bool", int: "int64", float: "float64"}
         numbers = "float64" if types == {int, float} else "string"
         kinds[key] = single.get(next(iter(types)), "string") if len(types) == 1 else numbers
+        if key in too_large:
+            kinds[key] = "string"
     return kinds
 
 

@@ -37,6 +37,8 @@ class Part:
     """The utterances of one manifest, or of one folder of shards."""
 
     name: str
+    source: Path
+    """The manifest, the folder or the tar."""
     items: list[Item]
 
 
@@ -70,18 +72,21 @@ class Transcripts:
         return replace(utterance, text=line.text, meta=meta)
 
 
+def part_name(path: Path) -> str:
+    """What the part of an input is called."""
+    name = path.resolve().name if path.is_dir() else path.name.removesuffix(".gz").removesuffix(".jsonl")
+    return name.removesuffix(".tar")
+
+
 def read_parts(paths: Sequence[Path], transcripts: Transcripts | None = None) -> list[Part]:
-    """One part for each manifest (.jsonl) or folder of shards. ValueError when two have one name, or one is empty."""
+    """One part for each manifest (.jsonl) or folder of shards. ValueError when one is empty."""
     parts: list[Part] = []
     for path in paths:
-        name = path.resolve().name if path.is_dir() else path.name.removesuffix(".gz").removesuffix(".jsonl")
         is_shards = path.is_dir() or path.suffix == ".tar"
         items = list(_of_shards(path, transcripts) if is_shards else _of_manifest(path, transcripts))
         if not items:
             raise ValueError(f"{path}: holds no utterance; leave it out")
-        if any(part.name == name for part in parts):
-            raise ValueError(f"two inputs are called {name}; convert them apart")
-        parts.append(Part(name.removesuffix(".tar"), items))
+        parts.append(Part(part_name(path), path, items))
     if transcripts is not None and not transcripts.used:
         raise ValueError("--transcripts: no line is of an utterance given. Give the shards that were labelled.")
     return parts

@@ -79,11 +79,16 @@ def write_tars(folder: Path, name: str, items: Sequence[Item], form: TarForm, jo
         number += 1
     for path, rows in lines.items():
         _write_lines(path, rows)
-    for pattern in {form.tar, *form.manifests}:
-        for old in folder.glob(pattern.replace("{number:06d}", "*").replace("{number}", "*")):
-            if old not in wanted and old not in lines:
-                old.unlink()
+    for old in files_of(folder, form):
+        if old not in wanted and old not in lines:
+            old.unlink()
     return f"{folder}: {number} tars, {utterances} utterances", rejected
+
+
+def files_of(folder: Path, form: TarForm) -> list[Path]:
+    """The tars and manifests that are in a folder."""
+    patterns = [name.replace("{number:06d}", "*").replace("{number}", "*") for name in (form.tar, *form.manifests)]
+    return [path for pattern in patterns for path in folder.glob(pattern)]
 
 
 def _clips(name: str, items: Sequence[Item], jobs: int, rejected: list[Rejected]) -> Iterator[Clip]:

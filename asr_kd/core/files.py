@@ -9,7 +9,7 @@ import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from multiprocessing.util import Finalize
@@ -103,6 +103,18 @@ def _fsync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def refuse_to_replace(inputs: Iterable[Path], outputs: Iterable[Path]) -> None:
+    """ValueError when an output, a file or folder that is written or removed, is among the inputs, or a link to one."""
+    given = {path.resolve(): path for path in inputs}
+    for output in outputs:
+        found = given.get(output.resolve())
+        if found is not None:
+            same = "" if found.absolute() == output.absolute() else f" (as {output})"
+            raise ValueError(
+                f"{found}: belongs to the input, and the output would replace it{same}. Give another --out."
+            )
 
 
 def sha256_file(path: str | os.PathLike[str]) -> str:

@@ -12,6 +12,7 @@ from asr_kd.corpora.corpus import Recording, Rejected
 from asr_kd.corpora.delimited import DelimitedTable
 from asr_kd.corpora.foreign_rows import ColumnOptions, Row, RowReader, file_inside
 from asr_kd.corpora.named_splits import part_of, split_of_folder
+from asr_kd.corpora.walk import files_below
 
 METADATA = ("metadata.csv", "metadata.jsonl")
 FILE_NAMES = ("file_name", "audio_file_name")
@@ -27,7 +28,8 @@ def audiofolder_rows(root: Path, options: ColumnOptions, language: str) -> tuple
     rejected: list[Rejected] = []
     named: set[Path] = set()
     folders: dict[Path, str] = {}
-    for path in sorted(path for name in METADATA for path in root.rglob(name)):
+    there = files_below(root)
+    for path in (path for path in there if path.name in METADATA):
         folders[path.parent] = split = split_of_folder(path.parent, root)
         for row in _rows(path, root, options, language):
             if isinstance(row, Rejected):
@@ -38,11 +40,11 @@ def audiofolder_rows(root: Path, options: ColumnOptions, language: str) -> tuple
                 named.add(row.recording.path or Path())
                 splits.setdefault(split, []).append(row)
     suffixes = {suffix.lower() for suffix in SUFFIXES}
-    for path in sorted(p for p in root.rglob("*") if p.suffix.lower() in suffixes and p.is_file()):
+    for path in (path for path in there if path.suffix.lower() in suffixes):
         owner = next((folder for folder in path.parents if folder in folders), None)
         if owner is None or path.resolve() in named:
             continue
-        name = _id_of(path, root)
+        name = _id_of(path, root, path.parent)
         if part_of(folders[owner]) in ("dev", "test"):
             rejected.append(Rejected(name, str(path), f"{path}: no row of the metadata names it, so it has no text"))
         else:
@@ -78,7 +80,8 @@ def _rows(path: Path, root: Path, options: ColumnOptions, language: str) -> Iter
         except ValueError as e:
             yield Rejected(row_id, str(named), f"{place}: {e}")
         else:
-            yield reader.row(_id_of(file, root), file, {name: row.get(name) for name in reader.columns}, {})
+            values = {name: row.get(name) for name in reader.columns}
+            yield reader.row(_id_of(file, root, path.parent), file, values, {})
 
 
 def _table(path: Path) -> Iterator[tuple[str, dict[str, Any] | str]]:
@@ -92,8 +95,13 @@ def _table(path: Path) -> Iterator[tuple[str, dict[str, Any] | str]]:
         yield f"{path}:{row.line}", values if row.fault is None else row.fault
 
 
-def _id_of(path: Path, root: Path) -> str:
-    base = root.resolve()
-    path = path.resolve()
-    inside = path.relative_to(base) if path.is_relative_to(base) else Path(path.name)
+def _id_of(path: Path, root: Path, folder: Path) -> str:
+    """From the path below `root`. folder: where the file is, or the metadata that names it, perhaps behind a link."""
+    path, base = path.resolve(), root.resolve()
+    if path.is_relative_to(base):
+        inside = path.relative_to(base)
+    elif path.is_relative_to(folder.resolve()):
+        inside = folder.relative_to(root) / path.relative_to(folder.resolve())
+    else:
+        inside = Path(path.name)
     return "-".join(inside.parts)

@@ -94,6 +94,8 @@ class _Clips:
         self._folder, self._clips = folder, (folder / CLIPS).absolute()
         self._known: dict[str, str] = {}
         """The first list of each clip."""
+        self._by_id: dict[str, str] = {}
+        """The clip of each id."""
         self._asked = language if language != ENGLISH else None
         self._codes: dict[str, str] = {}
 
@@ -114,11 +116,18 @@ class _Clips:
                 continue
             values = dict(zip(table.columns, row.values, strict=True))
             clip = _file_name(values["path"])
-            owner = self._known.setdefault(clip, name)
-            if owner != name:
-                if name in OFFICIAL:
-                    error = f"{path}: line {row.line}, {clip} is in {owner}.tsv as well"
+            owner = self._known.get(clip)
+            if owner is not None:
+                if owner == name or name in OFFICIAL:
+                    told = "is listed a second time" if owner == name else f"is in {owner}.tsv as well"
+                    error = f"{path}: line {row.line}, {clip} {told}"
                     rejected.append(Rejected(f"{clip} of {name}", str(self._clips / clip), error))
+                continue
+            self._known[clip] = name
+            other = self._by_id.setdefault(Path(clip).stem, clip)
+            if other != clip:
+                error = f"{path}: line {row.line}, {clip} has the id of {other}, which is used; rename one of them"
+                rejected.append(Rejected(f"{clip} of {name}", str(self._clips / clip), error))
                 continue
             yield self._recording(clip, values, row, path)
 

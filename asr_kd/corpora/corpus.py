@@ -24,6 +24,11 @@ MEASURED_AT_ONCE = 32
 """Files that a thread takes at a time."""
 REJECTED = "rejected.jsonl"
 """Beside the manifests: what was left out and why, one {"id", "audio_filepath", "error"} a line."""
+LEXICON = "lexicon.txt"
+OLD_FILES = ("hidden.jsonl", "set_aside.jsonl")
+"""Of version 0.2."""
+WRITTEN = (*(f"{name}.jsonl" for name in MANIFESTS), LEXICON, REJECTED, *OLD_FILES)
+"""What `write_corpus` writes or removes."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +129,7 @@ def _measured(r: Recording, seconds: float | str | None) -> Utterance | Rejected
 
 def write_corpus(corpus: Corpus, out: Path) -> None:
     """Write the manifests, `lexicon.txt` and `rejected.jsonl` that the corpus has; those of an earlier run go."""
-    for old in ("hidden.jsonl", "set_aside.jsonl"):  # of version 0.2
+    for old in OLD_FILES:
         (out / old).unlink(missing_ok=True)
     for name, utterances in corpus.parts().items():
         path = out / f"{name}.jsonl"
@@ -133,7 +138,7 @@ def write_corpus(corpus: Corpus, out: Path) -> None:
         else:
             path.unlink(missing_ok=True)
     lines = sorted({" ".join((word, *phones)) for word, phones in corpus.lexicon})
-    _write_lines(out / "lexicon.txt", lines)
+    _write_lines(out / LEXICON, lines)
     _write_lines(out / REJECTED, [json.dumps(vars(s), ensure_ascii=False) for s in corpus.rejected])
 
 

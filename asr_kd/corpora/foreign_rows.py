@@ -17,6 +17,7 @@ from asr_kd.corpora.corpus import Recording
 from asr_kd.corpora.folder import normalised
 from asr_kd.corpora.languages import LANG, language_code, language_of
 from asr_kd.corpora.table import NAMES, NONE
+from asr_kd.corpora.walk import is_file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,12 +131,14 @@ def plain_values(values: Any) -> dict[str, Any]:
 
 def file_inside(root: Path, folder: Path, name: str) -> Path:
     """The file that data in `folder` calls `name`, below it or `root`. ValueError where it is not there or leads out of
-    `root`."""
+    `root`; where a link led to `folder`, out of that."""
     if "://" in name:
         raise ValueError(f"{name[:200]} is no file of the data set")
+    if not folder.resolve().is_relative_to(root.resolve()):
+        root = folder
     for base in (folder, root):
         path = resolve_inside(root, str(base / name))
-        if path.is_file():
+        if is_file(path):
             return path
     raise ValueError(f"{name[:200]} is not there")
 

@@ -8,6 +8,7 @@ from asr_kd.core.terminal import say
 from asr_kd.corpora.any_audio import is_audio
 from asr_kd.corpora.audio import FFMPEG_SUFFIXES, SUFFIXES
 from asr_kd.corpora.ffmpeg_container import has_ffmpeg
+from asr_kd.corpora.walk import files_below
 
 NO_AUDIO = frozenset(
     (
@@ -37,7 +38,7 @@ def audio_files(root: Path) -> tuple[list[Path], dict[Path, str]]:
     paths: list[Path] = []
     unreadable: dict[Path, str] = {}
     others: list[Path] = []
-    for path in sorted(path for path in root.rglob("*") if path.is_file()):
+    for path in files_below(root):
         suffix = path.suffix.lower()
         if path.name.startswith(RESOURCE_FORK) or suffix in NO_AUDIO:
             others.append(path)

@@ -14,7 +14,7 @@ from typing import Any
 
 from asr_kd.core.commands import command
 from asr_kd.core.options import argument, option
-from asr_kd.corpora.audiofolder import METADATA, audiofolder_rows
+from asr_kd.corpora.audiofolder import audiofolder_rows
 from asr_kd.corpora.containers.audio_columns import AudioColumn, features_of
 from asr_kd.corpora.containers.names import SEPARATOR
 from asr_kd.corpora.containers.tables import AudioTable, audio_table, column_called
@@ -53,11 +53,10 @@ def read_huggingface(config: HuggingFaceRun) -> Corpus:
             continue
         rejected += [row for row in rows if isinstance(row, Rejected)]
         splits.setdefault(file.split, []).extend(row for row in rows if isinstance(row, Row))
-    if not files or any(config.root.rglob(name) for name in METADATA):
-        more, bad = audiofolder_rows(config.root, config, config.language)
-        rejected += bad
-        for name, found in more.items():
-            splits.setdefault(name, []).extend(found)
+    more, bad = audiofolder_rows(config.root, config, config.language)
+    rejected += bad
+    for name, found in more.items():
+        splits.setdefault(name, []).extend(found)
     if not splits and not rejected:
         raise ValueError(
             f"{config.root}: holds no Parquet file, no Arrow file and no metadata.csv or metadata.jsonl. "

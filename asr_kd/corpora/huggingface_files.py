@@ -8,6 +8,7 @@ from asr_kd.core.files import read_json
 from asr_kd.corpora.containers.names import TABLES
 from asr_kd.corpora.corpus import Rejected
 from asr_kd.corpora.named_splits import part_of
+from asr_kd.corpora.walk import files_below, is_file
 
 STATE, DESCRIPTION = "state.json", "dataset_info.json"
 """Beside the Arrow files that `save_to_disk` writes."""
@@ -31,13 +32,14 @@ def data_files(root: Path) -> tuple[list[DataFile], list[Rejected]]:
         return ([DataFile(root.absolute(), _split_of(root, root.parent))] if is_table(root) else []), []
     files: list[DataFile] = []
     rejected: list[Rejected] = []
-    saved = sorted(path.parent for path in root.rglob(STATE) if (path.parent / DESCRIPTION).is_file())
+    there = files_below(root)
+    saved = sorted(path.parent for path in there if path.name == STATE and (path.parent / DESCRIPTION).is_file())
     for folder in saved:
         names, missing = _saved_files(folder)
         rejected += missing
         files += [DataFile((folder / name).absolute(), _saved_split(folder)) for name in names]
     known = {file.path for file in files}
-    for path in sorted(path.absolute() for path in root.rglob("*") if is_table(path) and path.is_file()):
+    for path in (path.absolute() for path in there if is_table(path)):
         if path in known:
             continue
         if path.parent in {folder.absolute() for folder in saved} or path.name.startswith("cache-"):
@@ -66,7 +68,7 @@ def _saved_files(folder: Path) -> tuple[list[str], list[Rejected]]:
     for name in names:
         if not isinstance(name, str) or "/" in name or name in ("", ".", ".."):
             missing.append(Rejected(str(name), None, f"{folder / STATE}: names {name!r}, which is no file beside it"))
-        elif not (folder / name).is_file():
+        elif not is_file(folder / name):
             missing.append(Rejected(name, str(folder / name), f"{folder / name}: not there, {STATE} names it"))
         else:
             there.append(name)

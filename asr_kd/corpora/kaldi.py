@@ -29,6 +29,7 @@ from asr_kd.corpora.kaldi_files import (
 from asr_kd.corpora.languages import ENGLISH, LANG, language_code
 from asr_kd.corpora.named_splits import NamedSplitOptions, corpus_of_splits
 from asr_kd.corpora.prepare import prepare
+from asr_kd.corpora.walk import files_below
 
 ONLY = "train"
 """The split of a single data directory, whatever it is called."""
@@ -59,7 +60,7 @@ def read_kaldi(config: KaldiRun) -> Corpus:
     if is_data_directory(config.root):
         recordings, rejected = data_directory_recordings(config.root, config)
         return corpus_of_splits({ONLY: recordings}, config, rejected)
-    folders = sorted(path.parent for path in config.root.rglob(WAV) if path.is_file())
+    folders = sorted(path.parent for path in files_below(config.root) if path.name == WAV)
     if not folders:
         raise ValueError(f"{config.root}: no Kaldi data directory: neither it nor a folder in it has a {WAV}")
     names = [str(folder.relative_to(config.root)) for folder in folders]

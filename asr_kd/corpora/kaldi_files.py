@@ -11,6 +11,7 @@ from pathlib import Path
 from asr_kd.core.terminal import say
 from asr_kd.core.text_files import lenient_lines, text_fault
 from asr_kd.corpora.corpus import Rejected
+from asr_kd.corpora.walk import is_file
 
 WAV, SEGMENTS, TEXT, SPEAKERS = "wav.scp", "segments", "text", "utt2spk"
 GENDERS, LANGUAGES = "spk2gender", "utt2lang"
@@ -103,7 +104,7 @@ def audio_path(entry: str, base: Path) -> Path:
     if entry in ("", "-"):
         raise ValueError("wav.scp names no file")
     plain = base / entry
-    if plain.is_file():
+    if is_file(plain):
         return plain
     if _RANGE.fullmatch(entry):
         raise ValueError(f"wav.scp has a range ({entry[-40:]}); write it as a segment")
@@ -122,7 +123,7 @@ def base_of(wavs: dict[str, str], folder: Path, audio_root: Path | None = None) 
     files = [_file_of(entry) for entry in relative[:LOOKED_AT]]
     home = Path.cwd()
     bases = [home, *(base for base in (folder.absolute(), *folder.absolute().parents) if base != home)]
-    found = [sum((base / file).is_file() for file in files) for base in bases]
+    found = [sum(is_file(base / file) for file in files) for base in bases]
     best = max(range(len(bases)), key=lambda i: (found[i], -i))
     if best and files:
         say(f"{folder / WAV}: relative paths count from {bases[best]}. --audio-root names another folder.")

@@ -196,11 +196,13 @@ def lhotse_utterance(
     if item.duration <= 0 or item.start < 0:
         return Rejected(item.id, str(source.path), f"{place}: from {item.start:g} s, {item.duration:g} s long")
     text, speaker = said.get("text"), said.get("speaker")
+    if text is not None and not isinstance(text, str):
+        return Rejected(item.id, str(source.path), f"{place}: text is {repr(text)[:40]}; text or null is needed")
     is_whole = item.start == 0.0 and abs(item.duration - source.duration) < 1e-3
     return Recording(
         item.id,
         source.path,
-        normalised(text, code or language) if isinstance(text, str) else None,
+        normalised(text, code or language) if text is not None else None,
         str(speaker) if speaker is not None else None,
         meta,
         item.start,

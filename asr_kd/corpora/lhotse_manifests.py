@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from asr_kd.corpora.audio_file import SLACK_S
+from asr_kd.corpora.walk import is_file
 
 FULL_BAND_HZ = 16_000
 """A change of rate to this or more changes nothing that is heard at 16 kHz."""
@@ -56,7 +57,7 @@ def audio_source(recording: Any, channel: Any, bases: Sequence[Path]) -> Source:
     if kind != "file" or not isinstance(name, str) or not name or "://" in name:
         what = "nothing of data is run" if kind == "command" else "only files are read"
         raise ValueError(f"audio of type {kind}: {what}. {HOW_TO_WRITE}")
-    path = next((base / name for base in bases if (base / name).is_file()), bases[0] / name)
+    path = next((base / name for base in bases if is_file(base / name)), bases[0] / name)
     return Source(path, number(recording, "duration"))
 
 
@@ -86,7 +87,8 @@ def number(values: Mapping[str, Any], name: str, default: float | None = None) -
     """A finite number of a manifest. ValueError when it is missing or none."""
     value = values.get(name, default)
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError(f"{name} is {str(value)[:40]!r}, not a number")
+        remedy = "; write it without quotation marks" if isinstance(value, str) else ""
+        raise ValueError(f"{name} is {str(value)[:40]!r}, not a number{remedy}")
     return float(value)
 
 

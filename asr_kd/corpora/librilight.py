@@ -11,7 +11,7 @@ from asr_kd.core.commands import command
 from asr_kd.core.files import read_json
 from asr_kd.core.options import argument, option
 from asr_kd.core.terminal import say
-from asr_kd.corpora.corpus import Corpus, Recording, measure
+from asr_kd.corpora.corpus import Corpus, Recording, Rejected, measure
 from asr_kd.corpora.languages import ENGLISH
 from asr_kd.corpora.librispeech import SUBSETS, read_librispeech, transcribed_recordings
 from asr_kd.corpora.manifest import Utterance
@@ -103,8 +103,12 @@ def read_librilight(
         if not (root / subset).is_dir():
             raise ValueError(f"--unlabelled-subsets {subset}: {root} has no such folder")
         chapters, rejected = measure(_chapters(root / subset))
-        corpus.unlabelled.extend(piece for chapter in chapters for piece in _pieces(chapter, max_seconds))
         corpus.rejected.extend(rejected)
+        for chapter in chapters:
+            pieces = list(_pieces(chapter, max_seconds))
+            corpus.unlabelled.extend(pieces)
+            if not pieces:
+                corpus.rejected.append(_without_speech(chapter))
     return corpus
 
 
@@ -129,6 +133,12 @@ def _pieces(chapter: Utterance, max_seconds: float) -> Iterator[Utterance]:
                 chapter.speaker,
                 chapter.meta,
             )
+
+
+def _without_speech(chapter: Utterance) -> Rejected:
+    path = Path(chapter.audio_filepath).with_suffix(".json")
+    reason = f"{path}: voice_activity lists no speech in the audio; without that file all of the audio is taken"
+    return Rejected(chapter.id, chapter.audio_filepath, reason)
 
 
 def _voiced(chapter: Utterance) -> list[tuple[float, float]]:

@@ -11,10 +11,11 @@ from pathlib import Path
 from asr_kd.core.commands import command
 from asr_kd.core.options import argument, option
 from asr_kd.core.text_files import lenient_lines, text_fault
-from asr_kd.corpora.audio import SUFFIXES, find_audio
+from asr_kd.corpora.audio import SUFFIXES
 from asr_kd.corpora.corpus import Corpus, Recording, Rejected, measure
 from asr_kd.corpora.folder import SplitOptions, normalised, split
 from asr_kd.corpora.prepare import prepare
+from asr_kd.corpora.walk import audio_called, files_below
 
 METADATA = ("metadata.csv", "metadata.txt", "transcripts.csv")
 WAVS = "wavs"
@@ -74,12 +75,12 @@ def ljspeech_recordings(root: Path, language: str, encoding: str = "utf-8") -> I
         seen[name] = number
         path = wavs / name
         if path.suffix.lower() not in SUFFIXES:
-            path = find_audio(path) or path.with_name(f"{name.rpartition('/')[2]}.wav")
+            path = audio_called(path) or path.with_name(f"{name.rpartition('/')[2]}.wav")
         named.add(path)
         text = next((text for text in reversed(texts) if text), "")
         yield Recording(_id(name), path.absolute(), normalised(text, language) or None, root.resolve().name)
-    for path in sorted(wavs.rglob("*")):
-        if path.suffix.lower() in SUFFIXES and path not in named and path.is_file():
+    for path in files_below(wavs):
+        if path.suffix.lower() in SUFFIXES and path not in named:
             yield Recording(_id(str(path.relative_to(wavs))), path.absolute(), None, root.resolve().name)
 
 

@@ -22,8 +22,10 @@ from asr_kd.corpora.corpus import Corpus, Recording, Rejected
 from asr_kd.corpora.folder import normalised
 from asr_kd.corpora.foreign_rows import plain_values
 from asr_kd.corpora.languages import LANG
+from asr_kd.corpora.lhotse_manifests import number
 from asr_kd.corpora.named_splits import NamedSplitOptions, corpus_of_splits, split_of_folder
 from asr_kd.corpora.prepare import prepare
+from asr_kd.corpora.walk import files_below
 
 MANIFEST, PARTS = "tarred_audio_manifest.json", "sharded_manifests"
 _SHARD = re.compile(r".*?(?P<id>\d+)\.tar")
@@ -53,7 +55,7 @@ def read_nemo_tarred(config: NemoTarredRun) -> Corpus:
     splits: dict[str, list[Recording]] = {}
     rejected: list[Rejected] = []
     root = config.root.absolute()
-    files = sorted(path for path in root.rglob("*") if path.is_file())
+    files = files_below(root)
     for path in files:
         if path.name.lower().endswith(_COMPRESSED):
             reason = f"{path}: a compressed tar has no random access. Unpack it to .tar."
@@ -124,7 +126,10 @@ def _of_manifests(
                 if isinstance(row, str):
                     yield Rejected(place, str(manifest), f"{place}: {row}")
                     continue
-                item = _of_line(place, row, by_shard, where, language)
+                try:
+                    item = _of_line(place, row, by_shard, where, language)
+                except ValueError as e:
+                    item = Rejected(place, str(manifest), f"{place}: {e}")
                 if isinstance(item, Recording):
                     used.add(item.path)
                     item = item if row.get("id") else replace(item, id=prefix + item.id)
@@ -148,8 +153,10 @@ def _of_line(
     named = row.get("audio_filepath") or row.get("audio_file")
     shard = row.get("shard_id")
     shard = int(shard) if isinstance(shard, str) and shard.isascii() and shard.isdigit() else shard
-    if not isinstance(named, str):
+    if not isinstance(named, str) or not named:
         return Rejected(place, None, f"{place}: audio_filepath is missing")
+    if not PurePosixPath(named).name:
+        raise ValueError(f"audio_filepath is {named[:40]!r}, not the name of a file in a tar")
     tar = by_shard.get(shard) if isinstance(shard, int) else None
     tars = [tar] if tar else list(where) if shard is None else []
     stem = str(PurePosixPath(named).with_suffix(""))
@@ -159,18 +166,25 @@ def _of_line(
         told = f"tar {shard}" if shard is not None else "any tar"
         return Rejected(stem, None, f"{place}: {named} is not in {told}")
     tar, member = found[0]
-    text, speaker = row.get("text"), row.get("speaker")
+    text, speaker = _text_of(row), row.get("speaker")
     meta = plain_values({key: value for key, value in row.items() if key not in _OURS})
-    offset, duration = row.get("offset"), row.get("duration")
+    offset, duration = (None if row.get(key) is None else number(row, key) for key in ("offset", "duration"))
     return Recording(
         str(row.get("id") or (stem if shard is None else f"{shard}-{stem}")),
         Path(f"{tar}{SEPARATOR}{member}"),
-        normalised(text, meta.get(LANG, language)) if isinstance(text, str) else None,
+        normalised(text, meta.get(LANG, language)),
         None if speaker is None else str(speaker),
         meta,
-        offset=offset if isinstance(offset, int | float) else 0.0,
-        duration=duration if isinstance(duration, int | float) else None,
+        offset=offset or 0.0,
+        duration=duration,
     )
+
+
+def _text_of(values: Mapping[str, Any]) -> str | None:
+    text = values.get("text")
+    if text is not None and not isinstance(text, str):
+        raise ValueError(f"text is {str(text)[:40]}, not a string; write it in quotation marks")
+    return text
 
 
 def _of_tars(tars: list[Path], root: Path, language: str) -> Iterator[Recording | Rejected]:
@@ -200,11 +214,11 @@ def _of_sample(tar: Path, name: str, members: list[str], language: str) -> Recor
         data = parse_json(notes[".json"], f"{tar}{SEPARATOR}{name}.json", nan_is_null=True) if ".json" in notes else {}
         if not isinstance(data, dict):
             raise ValueError(f"{path}: the .json beside it is no object")
-        text = data.get("text")
+        text = _text_of(data)
         if text is None and ".txt" in notes:
             text = read_text(notes[".txt"], f"{path} (.txt beside it)")
     except ValueError as e:
-        return Rejected(name, path, str(e))
+        return Rejected(name, path, str(e) if str(e).startswith(str(tar)) else f"{path}: {e}")
     speaker = data.get("speaker")
     meta = plain_values(
         {key: value for key, value in data.items() if key not in _OURS} | plain_values(data.get("meta"))
@@ -212,7 +226,7 @@ def _of_sample(tar: Path, name: str, members: list[str], language: str) -> Recor
     return Recording(
         str(data.get("id") or name),
         Path(path),
-        normalised(text, meta.get(LANG, language)) if isinstance(text, str) else None,
+        normalised(text, meta.get(LANG, language)),
         None if speaker is None else str(speaker),
         meta,
     )

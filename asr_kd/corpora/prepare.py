@@ -4,9 +4,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from asr_kd.core.files import refuse_to_replace
 from asr_kd.core.options import option
 from asr_kd.core.skipped import Skipped, SkippedOptions
-from asr_kd.corpora.corpus import Corpus, check_rejected, leave_out_held_speakers, print_summary, write_corpus
+from asr_kd.corpora.corpus import (
+    WRITTEN,
+    Corpus,
+    check_rejected,
+    leave_out_held_speakers,
+    print_summary,
+    write_corpus,
+)
 from asr_kd.corpora.corpus_name import corpus_name
 from asr_kd.corpora.download import fetch_archive
 from asr_kd.corpora.languages import ENGLISH, language_code, language_name, with_language
@@ -51,12 +59,15 @@ def prepare(
 
     download: whether a corpus that is not at `root` is fetched; None where it cannot be. url: an archive of it; without
     one, `read` fetches it.  language: the only one that the corpus has.  ValueError when the corpus is not
-    there, is empty, has too many recordings to skip, or is in another language than the config's.
+    there, is empty, has too many recordings to skip, is in another language than the config's, or when a manifest would
+    replace a file that the config names.
     """
     if language is not None and config.language not in (ENGLISH, language):
         raise ValueError(
             f"--language {config.language}: the corpus is {language_name(language)}. Leave the option out."
         )
+    if not config.dry_run:
+        refuse_to_replace(_paths(config), [config.out / name for name in WRITTEN])
     skipped = Skipped(f"recordings of {root}", config.max_skipped)
     if not root.exists():
         if not download:
@@ -77,6 +88,12 @@ def prepare(
         write_corpus(corpus, config.out)
     print_summary(corpus)
     check_rejected(corpus, None if config.dry_run else config.out, skipped)
+
+
+def _paths(config: PrepareOptions) -> list[Path]:
+    """All that the config names."""
+    values = [value if isinstance(value, tuple) else (value,) for value in vars(config).values()]
+    return [path for value in values for path in value if isinstance(path, Path)]
 
 
 def begin_ids(corpus: Corpus, name: str) -> None:

@@ -1,11 +1,10 @@
 """Sentences to learn a language from: the text of manifests, hypotheses and plain text files, normalised."""
 
-import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from asr_kd.core.text_files import read_lines, read_rows
+from asr_kd.core.text_files import parse_json, read_lines, read_rows
 from asr_kd.corpora.languages import ENGLISH, LANG, language_name, language_of
 from asr_kd.corpora.text import normalise
 
@@ -70,7 +69,7 @@ def _has_rows(path: Path) -> bool:
     if not first.lstrip().startswith("{"):
         return False
     try:
-        return isinstance(json.loads(first), dict)
+        return isinstance(parse_json(first, path), dict)
     except ValueError:
         return False
 

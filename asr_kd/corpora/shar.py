@@ -20,6 +20,7 @@ from asr_kd.corpora.lhotse import lhotse_rows, lhotse_utterance
 from asr_kd.corpora.lhotse_manifests import HOW_TO_WRITE, Source, Stretch, number, plain, stretches
 from asr_kd.corpora.named_splits import NamedSplitOptions, corpus_of_splits, split_of_folder
 from asr_kd.corpora.prepare import prepare
+from asr_kd.corpora.walk import files_below
 
 _CUTS = re.compile(r"cuts(?P<shard>.*)\.jsonl(\.gz)?")
 _NO_AUDIO = (".json", ".nodata", ".nometa")
@@ -45,7 +46,7 @@ def read_shar(config: SharRun) -> Corpus:
     splits: dict[str, list[Recording]] = {}
     rejected: list[Rejected] = []
     root = config.root.absolute()
-    manifests = sorted(path for path in root.rglob("cuts*") if _CUTS.fullmatch(path.name))
+    manifests = [path for path in files_below(root) if _CUTS.fullmatch(path.name)]
     for path in manifests:
         split = split_of_folder(path.parent, root)
         for item in _of_shard(path, config.field, config.language):

@@ -9,10 +9,10 @@ from asr_kd.core.text_files import read_lines
 ROLES = ("labelled", "dev", "test")
 
 
-def read_speaker_list(path: str | Path) -> dict[str, str]:
+def read_speaker_list(path: str | Path, allowed: Sequence[str] = ROLES) -> dict[str, str]:
     """Speaker to role from a list: `SPEAKER` (labelled), `SPEAKER dev` or `SPEAKER test` a line, `#` comments.
 
-    ValueError names file and line.
+    allowed: the roles that the corpus has a place for, labelled the first.  ValueError names file and line.
     """
     path = Path(path)
     if not path.is_file():
@@ -25,8 +25,10 @@ def read_speaker_list(path: str | Path) -> dict[str, str]:
         if not fields:
             continue
         role = fields[1] if len(fields) > 1 else "labelled"
-        if len(fields) > 2 or role not in ROLES:
-            raise ValueError(f"{path}: line {number}: {line.strip()!r}; write SPEAKER, SPEAKER dev or SPEAKER test")
+        if len(fields) > 2 or role not in allowed:
+            forms = ["SPEAKER", *(f"SPEAKER {role}" for role in allowed[1:])]
+            form = f"{', '.join(forms[:-1])} or {forms[-1]}"
+            raise ValueError(f"{path}: line {number}: {line.strip()!r}; write {form}")
         if fields[0] in roles:
             raise ValueError(f"{path}: line {number}: speaker {fields[0]} is listed twice")
         roles[fields[0]] = role

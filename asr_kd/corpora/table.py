@@ -4,6 +4,8 @@ Columns that are not named by options are guessed from usual names, and what was
 from the table's folder. Other columns go to `meta`. A row that cannot be used is listed with its line and column.
 """
 
+import hashlib
+import os
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +13,13 @@ from pathlib import Path
 from asr_kd.core.commands import command
 from asr_kd.core.options import argument, option
 from asr_kd.core.terminal import say
-from asr_kd.corpora.audio import SUFFIXES, find_audio
+from asr_kd.corpora.audio import SUFFIXES
 from asr_kd.corpora.corpus import Corpus, Recording, Rejected, measure
 from asr_kd.corpora.delimited import DELIMITERS, DelimitedTable, TableRow
 from asr_kd.corpora.folder import SplitOptions, normalised, split
 from asr_kd.corpora.languages import ENGLISH, LANG, language_code
 from asr_kd.corpora.prepare import prepare
+from asr_kd.corpora.walk import audio_called, is_file
 
 NAMES = {
     "audio": (
@@ -201,13 +204,13 @@ class RowReader:
     def _file(self, name: str) -> Path:
         """The file; tables may leave out its suffix."""
         path = self.audio_root / name
-        if path.suffix.lower() in SUFFIXES or path.is_file():
+        if path.suffix.lower() in SUFFIXES or is_file(path):
             return path
         for suffix in () if self._suffix is None else (self._suffix,):
             with_suffix = path.with_name(path.name + suffix)
-            if with_suffix.is_file():
+            if is_file(with_suffix):
                 return with_suffix
-        found = find_audio(path)
+        found = audio_called(path)
         if found is None:
             return path
         self._suffix = found.name.removeprefix(path.name)
@@ -216,23 +219,68 @@ class RowReader:
 
 def with_own_ids(recordings: list[Recording], root: Path) -> tuple[list[Recording], list[Rejected]]:
     """The recordings with ids of their own: those that they have, where all have one; else the path below `root`, and
-    where several are of one file the offset. What is there a second time is rejected."""
+    where several are of one file the offset. What is there a second time is rejected.
+
+    Files outside `root` are called by their names; where several have the same, by their paths below the folder that
+    holds all of them. Different stretches whose ids are the same all the same have a digest in them.
+    """
     ids = [r.id for r in recordings]
     if not all(ids):
         stems = [_below(r.path, root) for r in recordings]
-        times = Counter(stems)
-        several = Counter({stem for stem in times if times[stem] > 1})
-        ids = [_id(r, stem, stem in several) for r, stem in zip(recordings, stems, strict=True)]
-    seen: set[str] = set()
+        ids = _ids(recordings, stems)
+        shared = _shared(recordings, ids)
+        if shared:
+            clashing = {stem for stem, name in zip(stems, ids, strict=True) if name in shared}
+            outside = [r.path.parent for r in recordings if r.path is not None and not r.path.is_relative_to(root)]
+            base = Path(os.path.commonpath(outside)) if outside else root
+            longer = [_below(r.path, root if _is_below(r.path, root) else base) for r in recordings]
+            stems = [long if stem in clashing else stem for stem, long in zip(stems, longer, strict=True)]
+            ids = _ids(recordings, stems)
+            shared = _shared(recordings, ids)
+            ids = [
+                f"{name}-{_digest(r, root)}" if name in shared else name
+                for r, name in zip(recordings, ids, strict=True)
+            ]
+    first: dict[str, Recording] = {}
     named: list[Recording] = []
     again: list[Rejected] = []
     for recording, name in zip(recordings, ids, strict=True):
-        if name in seen:
-            again.append(Rejected(name, str(recording.path), f"{recording.path}: {name} is listed a second time"))
+        other = first.setdefault(name, recording)
+        if other is not recording:
+            reason = f"id {name} is that of a row before, {other.path}; give each row an id of its own"
+            if _stretch(other) == _stretch(recording):
+                reason = f"{name} is listed a second time"
+            again.append(Rejected(name, str(recording.path), f"{recording.path}: {reason}"))
             continue
-        seen.add(name)
         named.append(Recording(**{**vars(recording), "id": name}))
     return named, again
+
+
+def _ids(recordings: list[Recording], stems: list[str]) -> list[str]:
+    times = Counter(stems)
+    return [_id(r, stem, times[stem] > 1) for r, stem in zip(recordings, stems, strict=True)]
+
+
+def _shared(recordings: list[Recording], ids: list[str]) -> set[str]:
+    """The ids that several different stretches have."""
+    first: dict[str, Recording] = {}
+    pairs = zip(recordings, ids, strict=True)
+    return {name for r, name in pairs if _stretch(first.setdefault(name, r)) != _stretch(r)}
+
+
+def _stretch(recording: Recording) -> tuple[Path | None, float, float | None]:
+    return recording.path, recording.offset, recording.duration
+
+
+def _digest(recording: Recording, root: Path) -> str:
+    """Of path and stretch; the same wherever the table and its audio are moved to together."""
+    path, offset, duration = _stretch(recording)
+    told = f"{os.path.relpath(path or '', root)} {offset} {duration}"
+    return hashlib.sha256(told.encode(errors="surrogateescape")).hexdigest()[:8]
+
+
+def _is_below(path: Path | None, root: Path) -> bool:
+    return path is not None and path.is_relative_to(root)
 
 
 def _below(path: Path | None, root: Path) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from asr_kd.core.files import atomic_path, fingerprint
+from asr_kd.core.files import atomic_path, fingerprint, refuse_to_replace
 from asr_kd.core.text_files import read_rows
 from asr_kd.corpora.corpus import REJECTED, Recording, Rejected, measure
 from asr_kd.corpora.folder import folder_recordings
@@ -125,6 +125,13 @@ def find_sources(inputs: Sequence[Path], text: TextRule = TextRule()) -> list[So
     if not sources:
         raise ValueError(f"{REJECTED} lists what was left out; give manifests, audio files or folders of them")
     return list(sources.values())
+
+
+def check_outputs(inputs: Sequence[Path], out: Path, also_read: Iterable[Path] = ()) -> None:
+    """ValueError when a manifest that is written into `out` is one of the inputs, or of what is read besides."""
+    given = [path for path in inputs if path.name != REJECTED]
+    names = {path.name if path.suffix == ".jsonl" else f"{MANIFEST_OF_AUDIO}.jsonl" for path in given}
+    refuse_to_replace([*given, *also_read], [out / name for name in sorted(names)])
 
 
 def parts_of(recordings: Iterable[Utterance]) -> Iterator[Part]:

@@ -39,7 +39,7 @@ from asr_kd.jobs.process_pool import workers_here
 from asr_kd.jobs.run_job import check_pool, run_job
 from asr_kd.segment.merge import Totals, merge, print_summary
 from asr_kd.segment.parts import plan
-from asr_kd.segment.recordings import Source, TextRule, find_sources
+from asr_kd.segment.recordings import Source, TextRule, check_outputs, find_sources
 from asr_kd.segment.segment_job import SegmentJob
 from asr_kd.segment.text_aligner_config import TextAlignerConfig
 
@@ -110,6 +110,7 @@ class SegmentRun(SkippedOptions):
 def segment_recordings(config: SegmentRun) -> None:
     """Cut recordings, on as many machines as call it. PartFailed when a part could not be cut."""
     check_pool(config)
+    check_outputs(config.inputs, config.out)
     skipped = Skipped("recordings", config.max_skipped)
     job = _job(config)
     rule = TextRule(config.max_seconds, config.ignore_text, job.text is not None)

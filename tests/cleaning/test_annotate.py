@@ -115,3 +115,12 @@ def test_transcripts_of_other_audio_are_refused_before_anything_is_measured(fold
     with pytest.raises(ValueError, match=r"has a transcript of no utterance of .* Label the shards"):
         annotate_manifests(config)
     assert not list(tmp_path.glob("out/*.jsonl"))
+
+
+def test_columns_never_replace_the_manifest_that_is_read(folder, tmp_path):
+    write_manifest(tmp_path / "unlabelled.jsonl", [Utterance("a", str(folder / "höre 1.flac"), 1.5)])
+    before = (tmp_path / "unlabelled.jsonl").read_bytes()
+    with pytest.raises(ValueError, match=r"unlabelled\.jsonl: .*Give another --out"):
+        _run(tmp_path, tmp_path / "unlabelled.jsonl")
+    assert [p.name for p in tmp_path.iterdir()] == ["unlabelled.jsonl"]
+    assert (tmp_path / "unlabelled.jsonl").read_bytes() == before

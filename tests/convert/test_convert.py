@@ -3,6 +3,8 @@
 import csv
 import json
 import os
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 import soundfile
 
 from asr_kd.cli import main
+from asr_kd.convert import huggingface
 from asr_kd.convert.kaldi_ids import plain_ids
 from asr_kd.corpora.audio import read_audio
 from asr_kd.corpora.manifest import Utterance, read_manifest, write_manifest
@@ -200,3 +203,82 @@ def test_a_part_without_utterances_is_refused(tmp_path, capsys):
     (tmp_path / "m.jsonl").write_text("")
     convert(tmp_path / "m.jsonl", "--to", "nemo", "--out", tmp_path / "o", code=2)
     assert "holds no utterance" in capsys.readouterr().err and not os.path.exists(tmp_path / "o" / "m.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("form", "first", "second"),
+    [
+        ("nemo", "x/shard-000000.tar", "y/shard-000000.tar"),
+        ("nemo", "a/s.tar", "s.tar/s.tar"),
+        ("table", "x/a.jsonl", "a.tar"),
+        ("huggingface", "labelled.jsonl", "train.jsonl"),
+        ("huggingface", "a-b.jsonl", "a.b.jsonl"),
+        ("kaldi", "labelled.jsonl", "labelled_unlabelled.jsonl"),
+    ],
+)
+def test_inputs_that_would_be_written_to_one_place_are_refused(form, first, second, manifest, tmp_path, capsys):
+    assert main(["shard", str(manifest), "--out", str(tmp_path / "made")]) == 0
+    (shard,) = (tmp_path / "made" / "labelled").glob("*.tar")
+    paths = [tmp_path / first, tmp_path / second]
+    for path in paths:
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes((shard if path.suffix == ".tar" else manifest).read_bytes())
+    convert(*paths, "--to", form, "--out", tmp_path / "c", code=2)
+    error = capsys.readouterr().err
+    assert str(paths[0]) in error and str(paths[1]) in error and "Rename one" in error
+    assert not (tmp_path / "c").exists()
+
+
+def _contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_an_output_never_replaces_an_input_or_the_list_beside_it(manifest, tmp_path, capsys):
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "dev.jsonl").write_bytes(manifest.read_bytes())
+    (tmp_path / "link").symlink_to(tmp_path / "m")
+    assert main(["shard", str(manifest), "--out", str(tmp_path / "s")]) == 0
+    before = _contents(tmp_path)
+    convert(tmp_path / "m" / "dev.jsonl", "--to", "nemo", "--out", tmp_path / "m", code=2)
+    convert(tmp_path / "m" / "dev.jsonl", "--to", "nemo", "--out", tmp_path / "link", code=2)
+    convert(tmp_path / "s" / "labelled", "--to", "shar", "--out", tmp_path / "s", code=2)
+    (tmp_path / "m" / "rejected.jsonl").write_text("{}\n")
+    convert(tmp_path / "m" / "dev.jsonl", "--to", "lhotse", "--out", tmp_path / "m", code=2)
+    assert _contents(tmp_path) == before | {tmp_path / "m" / "rejected.jsonl": b"{}\n"}
+    assert capsys.readouterr().err.count("Give another --out") == 4
+
+
+def test_integers_beyond_64_bits_become_text(utterances, tmp_path):
+    import pyarrow.parquet as pq
+
+    numbers = {"z1": {"big": 10**39, "mixed": 1.5, "max": 2**63 - 1}, "b c": {"big": 7, "mixed": -(2**63) - 1}}
+    write_manifest(tmp_path / "m.jsonl", [replace(utterances[name], meta=meta) for name, meta in numbers.items()])
+    convert(tmp_path / "m.jsonl", "--to", "huggingface", "--out", tmp_path / "hf")
+    rows = pq.read_table(tmp_path / "hf" / "data" / "m-00000-of-00001.parquet").to_pylist()
+    assert [row["big"] for row in rows] == [str(10**39), "7"] and [row["max"] for row in rows] == [2**63 - 1, None]
+    assert [row["mixed"] for row in rows] == ["1.5", str(-(2**63) - 1)]
+
+
+def test_the_files_of_a_split_stay_until_all_new_ones_are_complete(manifest, tmp_path, monkeypatch):
+    def names(files: Iterable[Path]) -> list[str]:
+        return sorted(path.name for path in files)
+
+    data = tmp_path / "data"
+    convert(manifest, "--to", "huggingface", "--out", tmp_path)
+    before = _contents(data)
+    assert names(before) == ["train-00000-of-00001.parquet"]
+    monkeypatch.setattr(huggingface, "FILE_S", 2.0)
+    encode = huggingface._file_bytes
+
+    def stops_at_the_last(item, reencode):
+        if item.utterance.id == "long-1":
+            raise KeyboardInterrupt
+        return encode(item, reencode)
+
+    with monkeypatch.context() as stopped:
+        stopped.setattr(huggingface, "_file_bytes", stops_at_the_last)
+        main(["convert", str(manifest), "--to", "huggingface", "--out", str(tmp_path)])
+    assert _contents(data) == before
+    convert(manifest, "--to", "huggingface", "--out", tmp_path)
+    number = len(_contents(data))
+    assert number > 1 and names(_contents(data)) == [f"train-{n:05d}-of-{number:05d}.parquet" for n in range(number)]

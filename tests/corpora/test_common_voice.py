@@ -101,3 +101,19 @@ def test_ljspeech_takes_the_spelt_text_and_lists_lines_that_cannot_be_used(tmp_p
     assert {u.id for u in parts["unlabelled"]} == {"LJ-3", "more-x"}
     assert set(rejected) == {"LJ-9", "metadata-4", "metadata-5", "metadata-6"}
     assert "leads out of wavs/" in rejected["metadata-6"]
+
+
+def test_a_clip_that_is_twice_in_one_list_costs_that_line(tmp_path):
+    folder = tmp_path / "cv"
+    for name in ("c1.mp3", "c1.wav", "c2.mp3"):
+        clip(folder / "clips" / name)
+    rows = [("ann", "c1.mp3", "One"), ("ann", "c1.mp3", "One"), ("ann", "c1.wav", "One"), ("bob", "c2.mp3", "Two")]
+    (folder / "train.tsv").write_text(
+        "\n".join("\t".join(r) for r in [("client_id", "path", "sentence"), *rows]) + "\n"
+    )
+    out = tmp_path / "out"
+    assert main(["prepare", "common-voice", str(folder), "--out", str(out), "--max-skipped", "0.6"]) == 0
+    parts, rejected = parts_of(out)
+    assert [u.id for u in parts["labelled"]] == ["c1", "c2"]
+    assert "line 3, c1.mp3 is listed a second time" in rejected["c1.mp3 of train"]
+    assert "line 4, c1.wav has the id of c1.mp3" in rejected["c1.wav of train"]

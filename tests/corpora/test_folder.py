@@ -217,3 +217,18 @@ def test_floats_that_were_scaled_twice_are_refused_and_silence_is_not(subtype: s
     with pytest.raises(ValueError, match=r"quiet\.wav: samples reach only 9"):
         read_audio(tmp_path / "quiet.wav")
     assert not read_audio(tmp_path / "silent.wav").any() and read_audio(tmp_path / "soft.wav").any()
+
+
+def test_manifests_never_replace_the_manifest_that_is_prepared(tmp_path, capsys):
+    soundfile.write(tmp_path / "a.wav", _tone(), RATE)
+    rows = [{"audio_filepath": str(tmp_path / "a.wav"), "duration": 0.05, "offset": n / 20} for n in range(8)]
+    manifest = tmp_path / "m" / "labelled.jsonl"
+    manifest.parent.mkdir()
+    manifest.write_text("".join(json.dumps({**row, "text": "ONE"}) + "\n" for row in rows))
+    before = manifest.read_bytes()
+    (tmp_path / "link.jsonl").symlink_to(manifest)
+    for root in (manifest, tmp_path / "link.jsonl"):
+        assert main(["prepare", "folder", str(root), "--out", str(manifest.parent)]) == 2
+        assert "Give another --out" in capsys.readouterr().err
+    assert [p.name for p in manifest.parent.iterdir()] == ["labelled.jsonl"] and manifest.read_bytes() == before
+    assert main(["prepare", "manifest", str(manifest), "--out", str(manifest.parent), "--dry-run"]) == 0

@@ -134,3 +134,13 @@ def test_recordings_and_supervisions_in_splits_by_their_names(recordings, tmp_pa
 def test_a_folder_without_manifests_is_refused(tmp_path, capsys):
     assert main(["prepare", "lhotse", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
     assert "holds no cuts*.jsonl.gz" in capsys.readouterr().err
+
+
+def test_a_text_that_is_a_number_is_listed_and_not_taken_for_none(recordings, tmp_path):
+    cuts = CutSet.from_cuts(
+        [cut(n, recordings["r0"], 0, 4, said("s", 0, 4, text)) for n, text in (("a", "five"), ("b", 5))]
+    )
+    cuts.to_file(tmp_path / "cuts_train.jsonl")
+    used, reasons = prepared(tmp_path, tmp_path / "out")
+    assert {name: u["text"] for name, u in used.items()} == {"a": "FIVE"}
+    assert "text is 5; text or null is needed" in reasons["b"]

@@ -240,3 +240,21 @@ def test_any_rate_and_channels_become_16_khz_mono(tmp_path):
     assert wave.shape == (16000,)
     assert wave.dtype == np.float32
     assert np.abs(wave[1000:-1000] - 0.375).max() < 1e-3
+
+
+def test_a_list_of_an4_speakers_cannot_make_a_test_speaker_of_one(tmp_path, capsys):
+    root = an4_root(tmp_path / "an4")
+    (tmp_path / "list.txt").write_text("fa dev\nfb\nma test\n")
+    options = ["--out", str(tmp_path / "out"), "--labelled", str(tmp_path / "list.txt")]
+    assert main(["prepare", "an4", str(root), *options]) == 2
+    assert "list.txt: line 3: 'ma test'; write SPEAKER or SPEAKER dev" in capsys.readouterr().err
+
+
+def test_a_librilight_chapter_without_speech_is_listed(tmp_path):
+    for number, stretches in enumerate(([], [[9.0, 10.0]], [[0.0, 1.0]])):
+        audio = tone(tmp_path / f"small/100/book/chapter_{number}.flac", seconds=2)
+        audio.with_suffix(".json").write_text(json.dumps({"voice_activity": stretches}))
+    corpus = read_librilight(tmp_path)
+    assert [u.id for u in corpus.unlabelled] == ["100-book-chapter_2-00000000"]
+    assert [r.id for r in corpus.rejected] == ["100-book-chapter_0", "100-book-chapter_1"]
+    assert "chapter_0.json: voice_activity lists no speech" in corpus.rejected[0].error

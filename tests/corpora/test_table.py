@@ -78,7 +78,7 @@ def test_ids_of_the_table_languages_of_rows_and_a_table_without_names(tmp_path):
     given = ["--columns", "id", "audio", "lang", "text", "--delimiter", "pipe", "--audio-root", str(tmp_path / "w")]
     used, rejected = prepared(tmp_path / "t.txt", tmp_path / "out", *given)
     assert {n: u["meta"] for n, u in used.items()} == {"u1": {"lang": "de"}, "u2": {"lang": "fr"}}
-    assert len(rejected) == 3 and any("u1 is listed a second time" in why for why in rejected)
+    assert len(rejected) == 3 and any("id u1 is that of a row before" in why for why in rejected)
     assert any("line 3, column lang: " in why for why in rejected) and any(
         "5 values for 4 columns" in w for w in rejected
     )
@@ -126,3 +126,22 @@ def test_encodings(tmp_path, encoding):
 
 def test_bytes_of_another_encoding_cost_their_row(tmp_path):
     assert [ok for _, _, ok in rows(tmp_path / "t.csv", b"a,b\nM\xfcller,1\nx,2\n")] == [False, True]
+
+
+def test_files_outside_the_folder_that_share_a_name_are_all_used_and_only_the_same_stretch_is_a_second_time(tmp_path):
+    table = tmp_path / "lists" / "t.csv"
+    paths = [tmp_path / "data" / name for name in ("spk1/001.wav", "spk2/001.wav", "spk2/9.wav")]
+    paths += [table.parent / name for name in ("a-b/c.wav", "a/b-c.wav")]
+    for path in paths:
+        audio(path, 2.0)
+    table.write_text("audio,text\n" + "".join(f"{path},x\n" for path in [*paths, paths[1]]))
+    used, rejected = prepared(table, tmp_path / "out")
+    assert {name: u["audio_filepath"] for name, u in used.items() if name[0] != "a"} == {
+        "spk1-001": str(paths[0]),
+        "spk2-001-wav": str(paths[1]),
+        "9": str(paths[2]),
+    }
+    assert len(used) == 5 and len(rejected) == 1 and "spk2-001-wav is listed a second time" in rejected[0]
+    table.write_text(f"audio,text,offset,duration\n{paths[0]},x,0.5,1\n{paths[1]},x,0.7,1\n{paths[0]},x,0.5,0.5\n")
+    used, rejected = prepared(table, tmp_path / "out")
+    assert sorted(u["duration"] for u in used.values()) == [0.5, 1, 1] and rejected == []

@@ -128,3 +128,20 @@ def test_webdataset_tars_take_text_beside_the_audio_and_folders_as_splits(tmp_pa
     assert parts["labelled"][1].meta == {"snr": 3}
     assert [u.id for u in parts["unlabelled"]] == ["train-0-3"] and [u.text for u in parts["test"]] == ["TWO"]
     assert sorted(reasons(root)) == ["0.tar", "1.tar", "2.tar.gz", "train-0-4", "train-0-5", "train-0-6"]
+
+
+def test_a_nemo_line_with_values_of_another_kind_is_listed_alone(tmp_path: Path):
+    root = tmp_path / "t"
+    good = {"audio_filepath": "data_0.wav", "duration": 1.0, "offset": None, "text": "good", "shard_id": 0}
+    bad = [{"offset": "0.5"}, {"duration": "0.5"}, {"text": 5}, {"audio_filepath": "/"}, {"duration": True}]
+    nemo(root, [good | change for change in bad] + [good])
+    parts = prepare("nemo-tarred", root, "--dev-fraction", "0")
+    assert {name: [(u.text, u.offset) for u in part] for name, part in parts.items()} == {"labelled": [("GOOD", 0.0)]}
+    why = [reasons(root)[f"{root / 'tarred_audio_manifest.json'}:{line}"] for line in range(1, 6)]
+    told = (
+        "offset is '0.5', not a number",
+        "duration is '0.5', not a",
+        "text is 5, not a string",
+        "is '/', not the name",
+    )
+    assert all(part in reason for part, reason in zip(told, why, strict=False)) and "duration is 'True'" in why[4]

@@ -165,3 +165,15 @@ def test_silero_cuts_a_recording_the_same_beside_any_others(an4_root, tmp_path):
     (part,) = parts_of([*others, talk])
     write_part(tmp_path / "part.jsonl", part)
     assert [worker.cut(u) for u in read_part(tmp_path / "part.jsonl")][-1] == alone
+
+
+def test_segments_never_replace_the_manifest_that_is_cut(folder, tmp_path):
+    recording = Utterance("talk", str(folder / "Gespräch 1.flac"), 10.0)
+    write_manifest(tmp_path / "s" / "unlabelled.jsonl", [recording])
+    (tmp_path / "link").symlink_to(tmp_path / "s")
+    before = (tmp_path / "s" / "unlabelled.jsonl").read_bytes()
+    for out in ("s", "link"):
+        with pytest.raises(ValueError, match=r"unlabelled\.jsonl: .*Give another --out"):
+            _run(tmp_path / out, tmp_path / "s" / "unlabelled.jsonl")
+    assert [p.name for p in (tmp_path / "s").iterdir()] == ["unlabelled.jsonl"]
+    assert (tmp_path / "s" / "unlabelled.jsonl").read_bytes() == before

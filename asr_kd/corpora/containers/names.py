@@ -41,7 +41,7 @@ def split_name(path: str | Path) -> MemberName | None:
         return None
     places = [i for i in range(len(name)) if name.startswith(SEPARATOR, i)]
     found = [MemberName(Path(name[:i]), name[i + len(SEPARATOR) :]) for i in places if _is_container(name[:i])]
-    return next((inside for inside in found if inside.container.is_file()), found[0] if found else None)
+    return next((inside for inside in found if os.path.isfile(inside.container)), found[0] if found else None)
 
 
 def source_file(path: str | Path) -> str:
