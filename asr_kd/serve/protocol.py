@@ -23,6 +23,17 @@ class Refusal(ValueError):
         self.status = status
 
 
+def plain_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """What tasks that ran together end with: a lost connection, else a refusal; the group where another error is in it.
+
+    For `except BaseExceptionGroup`: what is raised in an `except*` comes as a group again before Python 3.11.4.
+    """
+    known, others = group.split((ConnectionError, Refusal))
+    if known is None or others is not None:
+        return group
+    return min(known.exceptions, key=lambda error: not isinstance(error, ConnectionError))
+
+
 @dataclass(frozen=True)
 class Start:
     """The first message of a stream."""

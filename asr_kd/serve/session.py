@@ -8,7 +8,7 @@ from aiohttp import WSCloseCode, WSMsgType, web
 
 from asr_kd.corpora.text import joined
 from asr_kd.serve.metrics import Metrics
-from asr_kd.serve.protocol import Refusal, SampleFormat, Start, check_end, parse_samples, parse_start
+from asr_kd.serve.protocol import Refusal, SampleFormat, Start, check_end, parse_samples, parse_start, plain_error
 from asr_kd.serve.workers import WorkerStream
 from asr_kd.transcripts.formats import utterance_object
 from asr_kd.transcripts.recognised import TIME_DIGITS
@@ -45,10 +45,8 @@ class Session:
             async with asyncio.TaskGroup() as tasks:
                 self._reading = tasks.create_task(self._read(self._format))
                 tasks.create_task(self._send())
-        except* ConnectionError:
-            raise ConnectionResetError from None
-        except* Refusal as group:
-            raise group.exceptions[0] from None
+        except BaseExceptionGroup as group:
+            raise plain_error(group) from None
         await self._ws.close(code=self._close_code)
 
     def stop(self) -> None:

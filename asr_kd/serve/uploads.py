@@ -12,7 +12,7 @@ from aiohttp import web
 from asr_kd.corpora.any_audio import measure_audio
 from asr_kd.corpora.audio_stream import opened_blocks
 from asr_kd.serve.metrics import Metrics
-from asr_kd.serve.protocol import Refusal
+from asr_kd.serve.protocol import Refusal, plain_error
 from asr_kd.serve.workers import WorkerStream
 from asr_kd.transcripts.formats import Recording
 from asr_kd.transcripts.recognised import Transcript
@@ -81,7 +81,7 @@ async def recognise_file(
         async with asyncio.TaskGroup() as tasks:
             seconds = tasks.create_task(in_thread())
             utterances = tasks.create_task(collect())
-    except* Refusal as group:
-        raise group.exceptions[0] from None
+    except BaseExceptionGroup as group:
+        raise plain_error(group) from None
     metrics.audio_seconds += seconds.result()
     return Recording(NAME, utterances.result(), seconds.result())

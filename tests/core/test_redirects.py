@@ -87,6 +87,7 @@ def test_no_hop_of_a_download_breaks_the_rules(target: str, tmp_path: Path) -> N
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.skipif(not hasattr(tarfile, "data_filter"), reason="archives are unpacked from Python 3.11.4 on")
 def test_a_download_follows_a_hop_within_the_rules(tmp_path: Path) -> None:
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w") as tar:

@@ -106,6 +106,7 @@ def test_a_wrong_root_is_one_line(tmp_path, capsys):
             assert line.startswith(f"asr-kd prepare: {root}")
 
 
+@pytest.mark.skipif(not hasattr(tarfile, "data_filter"), reason="archives are unpacked from Python 3.11.4 on")
 def test_download_fetches_the_archive_to_root(tmp_path):
     root = an4_root(tmp_path / "made" / "an4-master")
     with tarfile.open(tmp_path / "an4.tar.gz", "w:gz") as tar:
