@@ -11,6 +11,7 @@ from torchaudio.functional import resample
 
 from asr_kd.corpora.audio import opened_file
 from asr_kd.corpora.audio_file import MAX_SAMPLES, opened_audio
+from asr_kd.corpora.walk import files_below
 
 NOISE_SUFFIXES = (".flac", ".mp3", ".ogg", ".opus", ".wav")
 CACHE_BYTES = 128 << 20
@@ -95,7 +96,7 @@ class NoiseFiles:
         """ValueError when the folder holds no recordings."""
         self.sample_rate = sample_rate
         self.cache_bytes = cache_bytes
-        self.paths = sorted(p for p in Path(folder).rglob("*") if p.suffix.lower() in NOISE_SUFFIXES)
+        self.paths = [path for path in files_below(Path(folder)) if path.suffix.lower() in NOISE_SUFFIXES]
         if not self.paths:
             raise ValueError(
                 f"{folder}: no recordings ({', '.join(NOISE_SUFFIXES)}). Point augment.noise_dir elsewhere."

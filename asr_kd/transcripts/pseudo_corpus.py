@@ -123,9 +123,9 @@ def split_pseudo_labelled(
     for part, share, texts in (("test", test_fraction, test_text_of), ("dev", dev_fraction, text_of)):
         wanted = share * sum(u.duration for members in groups.values() for u in members if u.id in texts)
         chosen: list[Utterance] = getattr(corpus, part)
-        heard = iter([name for name in order if any(u.id in texts for u in groups[name])])
+        transcribed = iter([name for name in order if any(u.id in texts for u in groups[name])])
         while sum(u.duration for u in chosen) < wanted:
-            name = next(heard, None)
+            name = next(transcribed, None)
             if name is None or len(out) + 1 >= len(groups):
                 raise ValueError(
                     f"{len(groups)} speakers or recordings are too few to hold out {part}. "
