@@ -132,20 +132,30 @@ def test_from_microphone_to_words(exported, talk):
         ready(page, url)
         page.click("#microphone")
         expect(page.locator("#status")).to_contain_text("Listening", timeout=SLOW_MS)
-        expect(page.locator(".utterance")).to_have_count(3, timeout=SLOW_MS)
+        expect(page.locator(".utterance").nth(2)).to_be_attached(timeout=SLOW_MS)
         page.click("#microphone")
         expect(page.locator("#status")).to_contain_text("Done", timeout=SLOW_MS)
         words, given_N = utterances(page), np.array(page.evaluate("window.given"), np.float32)
     assert words == heard(exported, given_N)
-    assert len(words) == 3
-    assert likeness(given_N, soundfile.read(talk, dtype="float32")[0][RATE:-RATE]) > 0.9  # a busy machine drops samples
+    assert len(words) >= 3
+    assert likeness(given_N, soundfile.read(talk, dtype="float32")[0]) > 0.9
 
 
-def likeness(given_N, wave_N):
-    """Largest correlation of a part of `given_N` with `wave_N`."""
-    product_N = scipy.signal.correlate(given_N, wave_N, "valid")
-    energy_N = scipy.signal.fftconvolve(given_N**2, np.ones(len(wave_N)), "valid")
-    return (product_N / np.sqrt(energy_N * (wave_N**2).sum())).max()
+def likeness(given_N, wave_N, part=RATE // 10):
+    """Median over the louder half of the parts of `given_N`: largest correlation with a part of `wave_N`.
+
+    Not of the whole at once: a busy browser drops samples of its microphone.
+    """
+    parts_KN = given_N[: len(given_N) // part * part].reshape(-1, part).astype(np.float64)
+    loudness_K = np.linalg.norm(parts_KN, axis=1)
+    energy_N = scipy.signal.fftconvolve(wave_N**2, np.ones(part), "valid")
+    return np.median(
+        [
+            (scipy.signal.correlate(wave_N, part_N, "valid") / np.sqrt(energy_N)).max() / loudness
+            for part_N, loudness in zip(parts_KN, loudness_K, strict=True)
+            if loudness > np.median(loudness_K)
+        ]
+    )
 
 
 SEARCHED = """async (utterances) => {
