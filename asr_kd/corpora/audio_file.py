@@ -16,6 +16,7 @@ import soundfile
 
 from asr_kd.core.progress import SECONDS_PER_HOUR
 from asr_kd.core.quiet import quiet_stderr
+from asr_kd.corpora.mp3 import has_tagged_length, mp3_tag
 from asr_kd.corpora.ogg import check_ogg
 from asr_kd.corpora.wav_header import is_foreign_wav
 
@@ -202,7 +203,7 @@ class _Stream:
                 self.patches = {start + 21: head[21] & 0xF0} | dict.fromkeys(range(start + 22, start + 26), 0)
             else:
                 self.extra = _PAST_END
-                tag = _mp3_tag(head)
+                tag = mp3_tag(head)
                 self.patches = dict.fromkeys(range(start + tag, start + tag + 4), 0) if tag >= 0 else {}
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
@@ -288,7 +289,10 @@ def _measure_compressed(file: BinaryIO, name: str, header: Measured, kind: str) 
     if kind == "FLAC":
         known, padding = declared <= MAX_FILE_S * rate, 0
     else:
-        known, padding = _mp3_tag(_head(file)[0]) >= 0, MAX_MP3_PADDING
+        head, start = _head(file)
+        known, padding = mp3_tag(head) >= 0, MAX_MP3_PADDING
+        if has_tagged_length(file, head, start, rate, declared, padding):
+            return header
     if known:
         try:
             counted = _count(file, name, max(0, declared - 1), header, known)
@@ -367,11 +371,6 @@ def _head(file: BinaryIO) -> tuple[bytes, int]:
         start = 10 + sum((byte & 0x7F) << shift for byte, shift in zip(id3[6:], (21, 14, 7, 0), strict=True))
     file.seek(start)
     return file.read(HEAD_BYTES), start
-
-
-def _mp3_tag(head: bytes) -> int:
-    """Where the name of an MP3's own header (Xing, Info) stands in its first frame; -1 when there is none."""
-    return max(head.find(b"Xing"), head.find(b"Info"))
 
 
 def _size(file: BinaryIO) -> int:
