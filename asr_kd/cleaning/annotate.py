@@ -44,7 +44,7 @@ from asr_kd.corpora.corpus import REJECTED
 from asr_kd.corpora.speech_activity import best_detector
 from asr_kd.jobs.job_state import JobState
 from asr_kd.jobs.process_pool import workers_here
-from asr_kd.jobs.run_job import check_pool, run_job
+from asr_kd.jobs.run_job import PoolOptions, check_pool, run_job
 from asr_kd.segment.parts import PartsWork, plan
 from asr_kd.segment.recordings import Source, TextRule, check_outputs, find_sources
 from asr_kd.transcripts.pseudo_labels import read_transcripts
@@ -54,7 +54,7 @@ SETTINGS_FILE = "annotate.json"
 
 
 @dataclass(frozen=True, kw_only=True)
-class AnnotateRun(SkippedOptions):
+class AnnotateRun(SkippedOptions, PoolOptions):
     """What `asr-kd annotate` is given."""
 
     inputs: tuple[Path, ...] = argument("manifests (.jsonl), audio files, or folders of them", metavar="INPUT")
@@ -78,14 +78,6 @@ class AnnotateRun(SkippedOptions):
     )
     dnsmos: bool = option("measure the quality by DNSMOS too (extra `quality`)", False)
     device: str = option(f"of Whisper: {DEVICE_HELP}", "cpu", metavar="DEVICE")
-    backend: Literal["local", "ray"] = option(
-        "local: processes on this machine; ray: actors on a Ray cluster (extra `ray`)", "local"
-    )
-    ray_address: str | None = option(
-        "with --backend ray: address of the cluster (default: start one on this machine)", None, metavar="ADDRESS"
-    )
-    workers: int | None = option("worker processes, or Ray actors (default: one per core)", None, metavar="N")
-    max_attempts: int = option("attempts per part of the utterances before it is reported as failed", 3, metavar="N")
     dry_run: bool = option("check the inputs and say what would be done; measure nothing", False)
     status: bool = option("print the progress of a running or stopped job and exit", False)
 

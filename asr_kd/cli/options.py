@@ -49,7 +49,9 @@ def add_options(parser: argparse.ArgumentParser, config: type, needs_all: bool =
 
     needs_all: fields without a default must be on the command line; else they may be in the file of --config.
     """
-    fields = sorted(config_fields(config), key=lambda field: not field.is_required)
+    fields = sorted(
+        config_fields(config), key=lambda f: (not f.is_required, f.option is not None and f.option.is_shared)
+    )
     for field in fields:
         if field.option is not None:
             _add(parser, field, field.option, needs_all and field.is_required)
@@ -71,6 +73,10 @@ def add_options(parser: argparse.ArgumentParser, config: type, needs_all: bool =
             help="set fields of the config, listed below; values are YAML",
         )
         parser.epilog = describe_fields(config)
+
+
+def _place_in_help(field: ConfigField) -> tuple[bool, bool]:
+    return not field.is_required, field.option is not None and field.option.is_shared
 
 
 def read_options(config: type, given: argparse.Namespace) -> Any:

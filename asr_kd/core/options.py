@@ -28,6 +28,8 @@ class Option:
     """Where the field's type is no Literal; looked at when they are needed, so that a registry may grow."""
     instead_of: str | None = None
     """Of a flag: the positional argument that need not be given with it."""
+    is_shared: bool = False
+    """Many commands have it: help lists it after a command's own options."""
 
 
 def option(
@@ -38,9 +40,10 @@ def option(
     parse: Callable[[str], Any] | None = None,
     choices: Collection[str] | None = None,
     instead_of: str | None = None,
+    is_shared: bool = False,
 ) -> Any:
     """A dataclass field that is an option `--its-name`. Without a default it must be given."""
-    found = Option(help, metavar, parse=parse, choices=choices, instead_of=instead_of)
+    found = Option(help, metavar, parse=parse, choices=choices, instead_of=instead_of, is_shared=is_shared)
     return dataclasses.field(default=default, metadata={METADATA_KEY: found})
 
 

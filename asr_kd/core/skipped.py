@@ -22,6 +22,7 @@ class SkippedOptions:
         MAX_SKIPPED_HELP,
         MAX_SKIPPED,
         metavar="SHARE",
+        is_shared=True,
     )
 
 

@@ -1,8 +1,10 @@
 """What commands that run a job have in common: their options of workers, and the run itself with its progress."""
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Literal
 
+from asr_kd.core.options import option
 from asr_kd.core.progress import Progress
 from asr_kd.core.storage import PathOrUrl
 from asr_kd.core.terminal import say
@@ -13,27 +15,31 @@ from asr_kd.jobs.process_pool import Pool, PoolJob, ProcessPool
 from asr_kd.jobs.scheduler import run_shards
 
 
-class PoolSettings(Protocol):
-    """Where workers run, how many, and how often they try."""
+@dataclass(frozen=True, kw_only=True)
+class PoolOptions:
+    """Of every command that runs a job: where workers run, how many, and how often they try."""
 
-    @property
-    def backend(self) -> str:
-        """`local` or `ray`."""
+    backend: Literal["local", "ray"] = option(
+        "local: processes on this machine; ray: actors on a Ray cluster (extra `ray`)", "local", is_shared=True
+    )
+    ray_address: str | None = option(
+        "with --backend ray: address of the cluster (default: start one on this machine)",
+        None,
+        metavar="ADDRESS",
+        is_shared=True,
+    )
+    workers: int | None = option(
+        "worker processes, or Ray actors (default: one per core of this machine, or per GPU where one is used)",
+        None,
+        metavar="N",
+        is_shared=True,
+    )
+    max_attempts: int = option(
+        "attempts per shard, or part of the input, before it is reported as failed", 3, metavar="N", is_shared=True
+    )
 
-    @property
-    def ray_address(self) -> str | None:
-        """Of the Ray cluster; None: one on this machine."""
 
-    @property
-    def workers(self) -> int | None:
-        """None: as many as the machine has room for."""
-
-    @property
-    def max_attempts(self) -> int:
-        """Per shard or part."""
-
-
-def check_pool(settings: PoolSettings) -> None:
+def check_pool(settings: PoolOptions) -> None:
     """ValueError when settings do not fit together."""
     if settings.ray_address and settings.backend != "ray":
         raise ValueError("--ray-address: only used with --backend ray")
@@ -49,7 +55,7 @@ def run_job(
     is_done: Callable[[str], bool],
     state: JobState,
     workers: int,
-    settings: PoolSettings,
+    settings: PoolOptions,
     one_at_a_time: bool = False,
 ) -> dict[str, str]:
     """Do the job on all that is to be done, and say what fails; returns the reasons of what failed at last.
@@ -75,7 +81,7 @@ def run_job(
         pool.close()
 
 
-def _pool(job: PoolJob, workers: int, settings: PoolSettings) -> Pool:
+def _pool(job: PoolJob, workers: int, settings: PoolOptions) -> Pool:
     if settings.backend == "ray":
         from asr_kd.jobs.ray_pool import RayPool  # an extra
 

@@ -34,7 +34,7 @@ from asr_kd.core.storage import PathOrUrl, exists, join, list_files, output_loca
 from asr_kd.core.terminal import say, show
 from asr_kd.jobs.job_state import JobState, check_same_settings
 from asr_kd.jobs.process_pool import workers_here
-from asr_kd.jobs.run_job import check_pool, run_job
+from asr_kd.jobs.run_job import PoolOptions, check_pool, run_job
 from asr_kd.label.label_job import LabelJob
 from asr_kd.label.lattices import LatticeConfig
 from asr_kd.label.posteriors import LabelConfig
@@ -51,7 +51,7 @@ SAMPLED_SHARDS = 100
 
 
 @dataclass(frozen=True, kw_only=True)
-class LabelRun(SkippedOptions):
+class LabelRun(SkippedOptions, PoolOptions):
     """What `asr-kd label` is given."""
 
     shards: tuple[PathOrUrl, ...] = argument("shards or folders of shards; text in them is ignored")
@@ -99,21 +99,12 @@ class LabelRun(SkippedOptions):
     precision: Literal["auto", "bf16", "float32"] = option(
         "of the forward pass; auto: bf16 where the device is fast in it, else float32", "auto"
     )
-    backend: Literal["local", "ray"] = option(
-        "local: processes on this machine; ray: actors on a Ray cluster (extra `ray`)", "local"
-    )
-    ray_address: str | None = option(
-        "with --backend ray: address of the cluster (default: start one on this machine)", None, metavar="ADDRESS"
-    )
-    workers: int | None = option(
-        "worker processes, or Ray actors (default: one per GPU or core of this machine; with --threads: 1)",
+    threads: int | None = option(
+        "CPU threads per operation in each worker; with it, one worker unless --workers says more (default: the cores, "
+        "shared among the workers)",
         None,
         metavar="N",
     )
-    threads: int | None = option(
-        "CPU threads per operation in each worker (default: the cores, shared among the workers)", None, metavar="N"
-    )
-    max_attempts: int = option("attempts per shard before it is reported as failed", 3, metavar="N")
     dry_run: bool = option("check the inputs and say what would be done; label nothing", False)
     status: bool = option(
         "print the progress of a running or stopped job (done, in work, failed, time left) and exit", False

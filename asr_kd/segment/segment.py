@@ -36,7 +36,7 @@ from asr_kd.corpora.segments import SegmentConfig
 from asr_kd.corpora.speech_activity import best_detector, load_detector
 from asr_kd.jobs.job_state import JobState
 from asr_kd.jobs.process_pool import workers_here
-from asr_kd.jobs.run_job import check_pool, run_job
+from asr_kd.jobs.run_job import PoolOptions, check_pool, run_job
 from asr_kd.segment.merge import Totals, merge, print_summary
 from asr_kd.segment.parts import plan
 from asr_kd.segment.recordings import Source, TextRule, check_outputs, find_sources
@@ -48,7 +48,7 @@ SETTINGS_FILE = "segment.json"
 
 
 @dataclass(frozen=True, kw_only=True)
-class SegmentRun(SkippedOptions):
+class SegmentRun(SkippedOptions, PoolOptions):
     """What `asr-kd segment` is given."""
 
     inputs: tuple[Path, ...] = argument("manifests (.jsonl), audio files, or folders of them", metavar="INPUT")
@@ -93,14 +93,6 @@ class SegmentRun(SkippedOptions):
         "with --model: language of the text, as a code such as de", ENGLISH, metavar="CODE", parse=language_code
     )
     ignore_text: bool = option("cut recordings with text like those without; the text is left out", False)
-    backend: Literal["local", "ray"] = option(
-        "local: processes on this machine; ray: actors on a Ray cluster (extra `ray`)", "local"
-    )
-    ray_address: str | None = option(
-        "with --backend ray: address of the cluster (default: start one on this machine)", None, metavar="ADDRESS"
-    )
-    workers: int | None = option("worker processes, or Ray actors (default: one per core)", None, metavar="N")
-    max_attempts: int = option("attempts per part of the recordings before it is reported as failed", 3, metavar="N")
     dry_run: bool = option("check the inputs and say what would be done; cut nothing", False)
     status: bool = option("print the progress of a running or stopped job and exit", False)
     segments: SegmentConfig = field(default_factory=SegmentConfig)
