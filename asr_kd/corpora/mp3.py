@@ -40,7 +40,9 @@ def has_tagged_length(file: BinaryIO, head: bytes, start: int, rate: int, sample
         return False
     stated = int.from_bytes(head[tag + 8 : tag + 12])
     file.seek(start)
-    data = file.read(MAX_BYTES)
+    data = file.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        return False
     kind, frames, end = _frames(data)
     rest = data[end:]
     if rest and not (rest.startswith(_ID3V1) and len(rest) == _ID3V1_BYTES):

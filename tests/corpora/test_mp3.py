@@ -72,6 +72,13 @@ def test_what_is_missing_or_too_much_is_not_taken_for_whole():
     assert not is_as_tagged(data, samples=16_000)
 
 
+def test_a_large_file_is_not_judged_by_its_first_bytes(monkeypatch):
+    data = mp3()
+    monkeypatch.setattr("asr_kd.corpora.mp3.MAX_BYTES", len(data))
+    assert is_as_tagged(data)
+    assert not is_as_tagged(data + data)
+
+
 def test_what_was_told_by_headers_is_what_is_decoded():
     """Bytes of a file are changed at random: whenever its headers still fit, a decoder finds as many samples."""
     data, rng = mp3(mode="VARIABLE"), np.random.default_rng(0)
