@@ -49,9 +49,7 @@ def add_options(parser: argparse.ArgumentParser, config: type, needs_all: bool =
 
     needs_all: fields without a default must be on the command line; else they may be in the file of --config.
     """
-    fields = sorted(
-        config_fields(config), key=lambda f: (not f.is_required, f.option is not None and f.option.is_shared)
-    )
+    fields = sorted(config_fields(config), key=_place_in_help)
     for field in fields:
         if field.option is not None:
             _add(parser, field, field.option, needs_all and field.is_required)
@@ -76,6 +74,7 @@ def add_options(parser: argparse.ArgumentParser, config: type, needs_all: bool =
 
 
 def _place_in_help(field: ConfigField) -> tuple[bool, bool]:
+    """What must be given, then a command's own options, then those of many commands."""
     return not field.is_required, field.option is not None and field.option.is_shared
 
 

@@ -16,7 +16,7 @@ import soundfile
 
 from asr_kd.core.progress import SECONDS_PER_HOUR
 from asr_kd.core.quiet import quiet_stderr
-from asr_kd.corpora.mp3 import has_tagged_length, mp3_tag
+from asr_kd.corpora.mp3 import FRAME_SAMPLES, has_tagged_length, mp3_tag
 from asr_kd.corpora.ogg import check_ogg
 from asr_kd.corpora.wav_header import is_foreign_wav
 
@@ -29,7 +29,7 @@ MAX_FILE_S = 100 * SECONDS_PER_HOUR
 """A longer file is taken for damaged: no count goes on for ever."""
 SLACK_S = 0.1
 """What is declared and what is counted may differ by so much (rounded durations, padding of codecs)."""
-READ_BLOCK = 1152
+READ_BLOCK = FRAME_SAMPLES[0]
 """Frames read at once while counting; those of one MPEG frame, as no more may be lost where a file is cut within it."""
 MAX_MP3_PADDING = 5 * READ_BLOCK
 """The frame of an MP3's own header, the encoder's delay and its padding, which decoders leave out."""
@@ -99,7 +99,8 @@ class Measured:
 
 def measure_audio(file: BinaryIO, name: str) -> Measured:
     """Rate, channels and length. A length that the header says is looked for at the end of the file, without decoding
-    what lies before; where it says none, or none that is sure, the whole file is counted.
+    what lies before; that of an MP3 is first compared with its frames, counted by their headers. Where the header says
+    no length, or none that is sure, the whole file is counted.
 
     ValueError when the file is not readable audio, holds no samples, is out of bounds, or is longer or shorter than its
     header says.

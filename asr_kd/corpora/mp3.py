@@ -32,8 +32,8 @@ def has_tagged_length(file: BinaryIO, head: bytes, start: int, rate: int, sample
     """Whether the file has as many whole frames as its own header says, and nothing behind them, and these are
     `samples` long, or up to `padding` more.
 
-    False says nothing: the file may be too long, of another layer, or damaged. head: its first bytes from `start` on,
-    behind an ID3 tag. Nothing is decoded: 0.2 us a frame.
+    False proves nothing: the file may be whole but too long, or of another layer, or it is damaged. Nothing is decoded.
+    head: its first bytes from `start` on, behind an ID3 tag.
     """
     tag = mp3_tag(head)
     if tag < 0 or not int.from_bytes(head[tag + 4 : tag + 8]) & FRAMES_FLAG:

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# AN4: 20% of the speakers labelled (--labelled FILE: others), the rest without text.   20 min on 2 cores.
+# AN4: 20% of the speakers labelled (--labelled FILE: others), the rest without text.   11 to 19 min on 2 cores.
 # --labelled all: two teachers alone, trained on all text; results in exp/an4-all. WER test: 6.0 (seed 0)
 # Results: exp/an4/report.html, utterances.html and results.json.
 # WER test, mean of seeds 0, 1, 2: teacher 26.5, labelled only 33.4, distilled 26.6, oracle 18.1

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Quick start: synthetic voices (espeak-ng), no download. A few minutes of labelled speech (--labelled MINUTES: others)
-# train a teacher, it labels what has no text, and a small streaming student learns from that.   8 min on 2 cores.
+# train a teacher, it labels what has no text, and a small streaming student learns from that.   5 to 8 min on 2 cores.
 # Results: exp/quickstart/report.html, utterances.html and results.json.
 # WER test: teacher 26.9, labelled only 36.2, distilled 31.2, oracle 22.5 (seed 0)
 # Elsewhere: 27.9, 37.9, 29.5, 23.9 (AVX2 alone, commit fb3ac25). Float32 sums depend on the processor's vector width,

@@ -5,11 +5,10 @@ from dataclasses import asdict
 
 import numpy as np
 import pytest
-import scipy.signal
 import soundfile
 import soxr
 import torch
-from browser import open_page, served
+from browser import likeness, open_page, served
 from decoding import run
 from exporting import random_model
 from playwright.sync_api import expect
@@ -139,23 +138,6 @@ def test_from_microphone_to_words(exported, talk):
     assert words == heard(exported, given_N)
     assert len(words) >= 3
     assert likeness(given_N, soundfile.read(talk, dtype="float32")[0]) > 0.9
-
-
-def likeness(given_N, wave_N, part=RATE // 10):
-    """Median over the louder half of the parts of `given_N`: largest correlation with a part of `wave_N`.
-
-    Not of the whole at once: a busy browser drops samples of its microphone.
-    """
-    parts_KN = given_N[: len(given_N) // part * part].reshape(-1, part).astype(np.float64)
-    loudness_K = np.linalg.norm(parts_KN, axis=1)
-    energy_N = scipy.signal.fftconvolve(wave_N**2, np.ones(part), "valid")
-    return np.median(
-        [
-            (scipy.signal.correlate(wave_N, part_N, "valid") / np.sqrt(energy_N)).max() / loudness
-            for part_N, loudness in zip(parts_KN, loudness_K, strict=True)
-            if loudness > np.median(loudness_K)
-        ]
-    )
 
 
 SEARCHED = """async (utterances) => {

@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import numpy as np
 import pytest
+import scipy.signal
 
 
 @contextmanager
@@ -59,3 +61,23 @@ def served(folder: Path) -> Iterator[str]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def likeness(given_N: np.ndarray, wave_N: np.ndarray, part: int = 1600) -> float:
+    """How like what a page got from its microphone is to the file that the microphone heard, at most 1.
+
+    Median over the louder half of the parts of `given_N`: largest correlation with a part of `wave_N`. Not of the whole
+    at once: a busy browser drops samples of its microphone.
+    """
+    parts_KN = given_N[: len(given_N) // part * part].reshape(-1, part).astype(np.float64)
+    loudness_K = np.linalg.norm(parts_KN, axis=1)
+    energy_N = scipy.signal.fftconvolve(wave_N**2, np.ones(part), "valid")
+    return float(
+        np.median(
+            [
+                (scipy.signal.correlate(wave_N, part_N, "valid") / np.sqrt(energy_N)).max() / loudness
+                for part_N, loudness in zip(parts_KN, loudness_K, strict=True)
+                if loudness > np.median(loudness_K)
+            ]
+        )
+    )
